@@ -1,0 +1,7 @@
+"""Ways to run a bundle's graphs. `load_graph` picks one; each back end is a file beside this one."""
+
+from __future__ import annotations
+
+from .base import Device, Graph, load_graph
+
+__all__ = ["Device", "Graph", "load_graph"]

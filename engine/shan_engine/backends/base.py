@@ -1,0 +1,32 @@
+"""The interface of a back end: a graph with named inputs and outputs on one device."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+Device = Literal["auto", "cpu", "cuda"]
+
+
+class Graph(Protocol):
+    """A loaded graph. `run` takes arrays by input name and gives the asked outputs as numpy arrays."""
+
+    device: str
+    inputs: Mapping[str, tuple[np.dtype[Any], tuple[int | str | None, ...]]]
+    outputs: Sequence[str]
+
+    def run(self, inputs: Mapping[str, Array], outputs: Sequence[str] | None = None) -> dict[str, Array]:
+        """Outputs by name; all of them where `outputs` is None."""
+        ...
+
+
+def load_graph(path: Path, device: Device = "auto", *, threads: int | None = None) -> Graph:
+    """Load an ONNX file on `device`. Raises BackendError where the device or its library is missing."""
+    from .onnx_runtime import OnnxRuntimeGraph
+
+    return OnnxRuntimeGraph(path, device, threads=threads)

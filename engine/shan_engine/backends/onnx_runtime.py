@@ -1,0 +1,84 @@
+"""ONNX Runtime on CPU or CUDA, on the device that was asked for or not at all."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import BackendError
+from .base import Array, Device
+
+_PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+_DTYPES = {
+    "tensor(float)": np.float32,
+    "tensor(float16)": np.float16,
+    "tensor(double)": np.float64,
+    "tensor(int64)": np.int64,
+    "tensor(int32)": np.int32,
+    "tensor(uint8)": np.uint8,
+    "tensor(bool)": np.bool_,
+}
+
+
+class OnnxRuntimeGraph:
+    """One ONNX graph in an ONNX Runtime session."""
+
+    def __init__(self, path: Path, device: Device = "auto", *, threads: int | None = None) -> None:
+        ort = import_onnx_runtime()
+        if device == "auto":
+            device = "cuda" if _PROVIDERS["cuda"] in ort.get_available_providers() else "cpu"
+            fallback = True
+        else:
+            fallback = False
+        if _PROVIDERS[device] not in ort.get_available_providers():
+            raise BackendError(
+                f"ONNX Runtime {ort.__version__} here has no {device} support: "
+                "pip uninstall onnxruntime, then pip install 'shan-engine[gpu]', or use --device cpu"
+            )
+        options = ort.SessionOptions()
+        options.log_severity_level = 3
+        options.intra_op_num_threads = threads or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0
+        providers = [_PROVIDERS[device]] + ([_PROVIDERS["cpu"]] if device != "cpu" else [])
+        try:
+            session = ort.InferenceSession(str(path), options, providers=providers)
+        except Exception as error:  # ONNX Runtime raises many types of its own
+            raise BackendError(f"ONNX Runtime cannot load {path}: {str(error).splitlines()[0]}") from error
+        loaded = session.get_providers()[0]
+        if loaded != _PROVIDERS[device] and not fallback:
+            raise BackendError(
+                f"ONNX Runtime lists {_PROVIDERS[device]} but could not load it (is the CUDA library of "
+                "its version installed?): mend that, or use --device cpu"
+            )
+        self.device = "cuda" if loaded == _PROVIDERS["cuda"] else "cpu"
+        self._session = session
+        self.inputs = {
+            value.name: (np.dtype(_DTYPES[value.type]), tuple(value.shape)) for value in session.get_inputs()
+        }
+        self.outputs = [value.name for value in session.get_outputs()]
+
+    def run(self, inputs: Mapping[str, Array], outputs: Sequence[str] | None = None) -> dict[str, Array]:
+        """Outputs by name; contiguous inputs of the graph's types are fed without a copy."""
+        names = list(outputs or self.outputs)
+        feed = {name: np.ascontiguousarray(inputs[name], dtype) for name, (dtype, _) in self.inputs.items()}
+        try:
+            return dict(zip(names, self._session.run(names, feed), strict=True))
+        except Exception as error:  # ONNX Runtime raises many types of its own
+            raise BackendError(f"ONNX Runtime failed: {str(error).splitlines()[0]}") from error
+
+
+def import_onnx_runtime() -> Any:
+    """The `onnxruntime` module. Raises BackendError with the package to install where it is missing."""
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise BackendError("ONNX Runtime is not installed: pip install 'shan-engine[cpu]' (or [gpu])") from error
+    if not hasattr(onnxruntime, "InferenceSession"):
+        raise BackendError(
+            "ONNX Runtime's files are damaged (two of its packages overwrote each other): "
+            "pip uninstall onnxruntime onnxruntime-gpu, then install one of them"
+        )
+    return onnxruntime

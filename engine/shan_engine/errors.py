@@ -1,0 +1,35 @@
+"""The errors a user can meet. Each message says what is wrong, where, and what to do.
+
+    ShanError
+    ├── InputError       a file, folder, caption or option that cannot be used as given
+    ├── StoreError       a feature store that is missing, damaged, busy or of another schema
+    ├── BundleError      a bundle that is missing, damaged or of another schema
+    ├── GalleryError     a gallery that is missing, damaged or made by another bundle
+    └── BackendError     a device or run-time library that is not there or does not load
+"""
+
+from __future__ import annotations
+
+
+class ShanError(Exception):
+    """Base of every error that is the user's to mend; the command line prints it and exits 1."""
+
+
+class InputError(ShanError):
+    """A file, folder, caption or option cannot be used as given."""
+
+
+class StoreError(ShanError):
+    """A feature store is missing, damaged, busy, or of another schema."""
+
+
+class BundleError(ShanError):
+    """A bundle is missing, damaged, or of another schema."""
+
+
+class GalleryError(ShanError):
+    """A gallery is missing, damaged, or was made by another bundle."""
+
+
+class BackendError(ShanError):
+    """A device or a run-time library is not there, or does not load."""

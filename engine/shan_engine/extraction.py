@@ -1,0 +1,205 @@
+"""Photos into regions: an ONNX feature extractor over decoded photos, in batches, into a feature store.
+
+An extractor is `NAME.onnx` with its recipe `NAME.json` beside it:
+
+    {"name": "my-detector-v1", "width": 640, "height": 640, "mean": [...], "std": [...], "max_regions": 36}
+
+It takes one image input: uint8 B x H x W x 3 (raw pixels), or float B x 3 x H x W, for which `mean` and
+`std` (of pixels scaled to 0..1, default 0 and 1) are applied. Its first output is either regions
+B x K x F, with a second output of boxes B x K x 4 (x0, y0, x1, y1, relative to the photo) where it has
+one, or a feature map B x F x H x W, whose cells become the regions.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from collections import deque
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .backends import Device, load_graph
+from .errors import InputError
+from .photos import Photo, decode_photo, find_photos, resize
+from .records import RegionRecord
+from .store import FeatureStore, StoreSchema
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How an extractor wants its photos; `name` is what a store records about its features."""
+
+    name: str
+    width: int
+    height: int
+    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+
+
+@dataclass(frozen=True)
+class ExtractionResult:
+    """What a run did: photos added or renewed, unchanged ones, and those that could not be decoded."""
+
+    added: int
+    unchanged: int
+    removed: int
+    broken: tuple[str, ...]
+
+
+class FeatureExtractor:
+    """An ONNX backbone or detector with its recipe."""
+
+    def __init__(self, model: Path, device: Device = "auto", *, threads: int | None = None) -> None:
+        self.recipe = read_recipe(model)
+        self._graph = load_graph(model, device, threads=threads)
+        if len(self._graph.inputs) != 1:
+            raise InputError(f"{model} takes {len(self._graph.inputs)} inputs: an extractor takes one, the image")
+        self._input, (dtype, shape) = next(iter(self._graph.inputs.items()))
+        self._raw = dtype == np.uint8
+        if len(shape) != 4:
+            raise InputError(f"{model} takes an input of {len(shape)} axes: an extractor takes a batch of images")
+
+    def __call__(self, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        """Features B x K x F and relative boxes B x K x 4 (None where unknown) of pixels B x H x W x 3."""
+        batch: NDArray[np.uint8] | NDArray[np.float32] = pixels
+        if not self._raw:
+            scaled = (pixels / np.float32(255) - np.float32(self.recipe.mean)) / np.float32(self.recipe.std)
+            batch = np.ascontiguousarray(scaled.transpose(0, 3, 1, 2), np.float32)
+        outputs = self._graph.run({self._input: batch})
+        features = outputs[self._graph.outputs[0]].astype(np.float32, copy=False)
+        if features.ndim == 4:
+            height, width = features.shape[2:]
+            boxes = np.broadcast_to(grid_boxes(height, width), (len(features), height * width, 4))
+            return features.reshape(*features.shape[:2], -1).transpose(0, 2, 1), boxes
+        if features.ndim != 3:
+            raise InputError(f"the extractor '{self.recipe.name}' gives an output of {features.ndim} axes: expected 3 or 4")
+        return features, outputs[self._graph.outputs[1]] if len(self._graph.outputs) > 1 else None
+
+
+def grid_boxes(height: int, width: int) -> NDArray[np.float32]:
+    """Relative boxes of a grid's cells in reading order, (height * width) x 4."""
+    y, x = np.mgrid[:height, :width].reshape(2, -1)
+    return np.stack([x / width, y / height, (x + 1) / width, (y + 1) / height], axis=1).astype(np.float32)
+
+
+def read_recipe(model: Path) -> Recipe:
+    """The recipe beside an extractor's ONNX file. Raises InputError where either is missing or wrong."""
+    path = model.with_suffix(".json")
+    if not model.is_file():
+        raise InputError(f"there is no feature extractor {model}")
+    try:
+        data = json.loads(path.read_text("utf-8"))
+        recipe = Recipe(**{**data, **{key: tuple(data[key]) for key in ("mean", "std") if key in data}})
+    except FileNotFoundError as error:
+        raise InputError(
+            f'{model} has no recipe: write {path} as {{"name": "…", "width": 640, "height": 640}}'
+        ) from error
+    except (ValueError, TypeError) as error:
+        raise InputError(f"the recipe {path} cannot be read: {error}") from error
+    if not recipe.name or recipe.width < 1 or recipe.height < 1 or len(recipe.mean) != 3 or len(recipe.std) != 3:
+        raise InputError(f"the recipe {path} needs a name, a width and height above 0, and 3 numbers of mean and std")
+    return recipe
+
+
+def extract_photos(
+    folder: Path,
+    store_path: Path,
+    extractor: FeatureExtractor,
+    *,
+    dtype: str = "float32",
+    batch_size: int = 16,
+    workers: int = 2,
+    on_start: Callable[[int], None] = lambda total: None,
+    on_photo: Callable[[int], None] = lambda done: None,
+) -> ExtractionResult:
+    """Bring the store up to date with the photos below `folder`: new and changed ones only.
+
+    Photos that were deleted from the folder are removed from the store. Every batch is committed on its
+    own, so an interrupted run goes on where it stopped. A photo that cannot be decoded is skipped.
+    """
+    photos = find_photos(folder)
+    stamps: dict[str, str] = {}
+    gone: list[str] = []
+    if (store_path / "data.mdb").exists():
+        with FeatureStore.open(store_path) as store:
+            held = store.infos()
+        stamps = {info.id: info.stamp for info in held}
+        root = folder.resolve()
+        gone = [info.id for info in held if info.path == str(root / info.id) and not Path(info.path).exists()]
+    wanted = [photo for photo in photos if stamps.get(photo.id) != photo.stamp]
+    on_start(len(wanted))
+    broken: list[str] = []
+    store_or_none: FeatureStore | None = None
+    added = 0
+    try:
+        for batch in _batches(_decode(wanted, extractor.recipe, workers, broken), batch_size):
+            features, boxes = extractor(np.stack([pixels for _, _, pixels in batch]))
+            if store_or_none is None:
+                schema = StoreSchema(
+                    extractor.recipe.name, features.shape[2], max(100, features.shape[1]), dtype
+                )
+                store_or_none = FeatureStore.create(store_path, schema)
+            store_or_none.write(
+                [
+                    RegionRecord(
+                        photo.id,
+                        features[row],
+                        None if boxes is None else (boxes[row] * np.float32([*size, *size])).astype(np.float32),
+                        str(photo.path),
+                        *size,
+                        photo.stamp,
+                    )
+                    for row, (photo, size, _) in enumerate(batch)
+                ]
+            )
+            added += len(batch)
+            on_photo(added + len(broken))
+        if gone:
+            if store_or_none is None:
+                store_or_none = FeatureStore.open(store_path, readonly=False)
+            store_or_none.delete(gone)
+    finally:
+        if store_or_none is not None:
+            store_or_none.close()
+    on_photo(len(wanted))
+    if not added and len(broken) == len(photos):
+        raise InputError(f"none of the {len(photos)} photos in {folder} can be decoded")
+    return ExtractionResult(added, len(photos) - len(wanted), len(gone), tuple(broken))
+
+
+def _decode(
+    photos: list[Photo], recipe: Recipe, workers: int, broken: list[str]
+) -> Iterator[tuple[Photo, tuple[int, int], NDArray[np.uint8]]]:
+    """Decoded photos in order, a bounded number ahead; failures go to `broken` as sentences."""
+
+    def load(photo: Photo) -> tuple[Photo, tuple[int, int], NDArray[np.uint8]]:
+        image = decode_photo(photo.path)
+        return photo, image.size, resize(image, recipe.width, recipe.height)
+
+    with ThreadPoolExecutor(workers) as pool:
+        waiting: deque[Future[tuple[Photo, tuple[int, int], NDArray[np.uint8]]]] = deque()
+        queue = iter(photos)
+        try:
+            waiting.extend(pool.submit(load, photo) for photo in islice(queue, 64))
+            while waiting:
+                first = waiting.popleft()
+                waiting.extend(pool.submit(load, photo) for photo in islice(queue, 1))
+                try:
+                    yield first.result()
+                except InputError as error:
+                    broken.append(str(error))
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _batches(
+    items: Iterable[tuple[Photo, tuple[int, int], NDArray[np.uint8]]], size: int
+) -> Iterator[list[tuple[Photo, tuple[int, int], NDArray[np.uint8]]]]:
+    iterator = iter(items)
+    while batch := list(islice(iterator, size)):
+        yield batch

@@ -1,0 +1,132 @@
+"""One image's record in the feature store, and its bytes.
+
+Layout (little-endian): `crc32 u32 | regions u16 | flags u16 | metadata bytes u32 | unused u32`, then the
+features (K x F, the schema's dtype), the boxes (K x 4 float32, if flag 1), then the metadata as JSON.
+The checksum covers everything after itself.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+import zlib
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import InputError, StoreError
+
+_HEADER = struct.Struct("<IHHII")
+_HAS_BOXES = 1
+MAX_ID_BYTES = 480
+
+
+@dataclass(frozen=True)
+class RegionRecord:
+    """What a detector or backbone saw in one image.
+
+    `features` K x F, float; `boxes` K x 4 in pixels (x0, y0, x1, y1) or None; `width` and `height` in
+    pixels, 0 where unknown; `path` the photo's file, empty where unknown; `stamp` changes when the photo's file does.
+    """
+
+    id: str
+    features: NDArray[np.floating]
+    boxes: NDArray[np.float32] | None = None
+    path: str = ""
+    width: int = 0
+    height: int = 0
+    stamp: str = ""
+
+
+@dataclass(frozen=True)
+class RecordInfo:
+    """A record without its arrays, for walking a store: `checksum` identifies the content."""
+
+    id: str
+    checksum: int
+    regions: int
+    path: str
+    stamp: str
+
+
+def check_record(record: RegionRecord, *, feature_dim: int, max_regions: int) -> None:
+    """Raise InputError, naming the image, where a record does not fit a store's schema."""
+    name = f"image '{record.id}'"
+    if not record.id.strip():
+        raise InputError("an image has an empty id: give every image a non-empty id")
+    if len(record.id.encode()) > MAX_ID_BYTES:
+        raise InputError(f"the id '{record.id[:60]}…' is longer than {MAX_ID_BYTES} bytes: shorten it")
+    shape = record.features.shape
+    if len(shape) != 2 or shape[0] == 0:
+        raise InputError(f"{name} has features of shape {shape}: expected regions x {feature_dim}")
+    if shape[1] != feature_dim:
+        raise InputError(
+            f"{name} has features of size {shape[1]}, the store holds size {feature_dim}: "
+            "use the extractor this store was made with, or a new store"
+        )
+    if shape[0] > max_regions:
+        raise InputError(f"{name} has {shape[0]} regions, the store's maximum is {max_regions}: keep its best ones")
+    if not np.isfinite(record.features).all():
+        raise InputError(f"{name} has NaN or infinite features: extract it again")
+    if record.boxes is not None and (
+        record.boxes.shape != (shape[0], 4) or not np.isfinite(record.boxes).all()
+    ):
+        raise InputError(f"{name} has boxes of shape {record.boxes.shape} or not finite: expected {shape[0]} x 4")
+
+
+def encode_record(record: RegionRecord, dtype: np.dtype[np.floating]) -> bytes:
+    """Bytes of a checked record. Raises InputError where a feature overflows a float16 store."""
+    with np.errstate(over="ignore"):
+        features = np.ascontiguousarray(record.features, dtype=dtype)
+    if not np.isfinite(features).all():
+        raise InputError(f"image '{record.id}' has features beyond {dtype.name}: use a float32 store")
+    boxes = b"" if record.boxes is None else np.ascontiguousarray(record.boxes, np.float32).tobytes()
+    metadata = {"id": record.id, "path": record.path, "size": [record.width, record.height], "stamp": record.stamp}
+    text = json.dumps(metadata, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogateescape")
+    flags = _HAS_BOXES if boxes else 0
+    header = _HEADER.pack(0, len(features), flags, len(text), 0)
+    body = b"".join([header[4:], features.tobytes(), boxes, text])
+    return struct.pack("<I", zlib.crc32(body)) + body
+
+
+def decode_record(value: memoryview | bytes, *, dtype: np.dtype[np.floating], feature_dim: int) -> RegionRecord:
+    """The record in `value`, arrays copied as float32. Raises StoreError where the bytes are damaged."""
+    view = memoryview(value)
+    _, regions, flags, text_bytes, _ = _checked_header(view)
+    end_features = _HEADER.size + regions * feature_dim * dtype.itemsize
+    end_boxes = end_features + (regions * 16 if flags & _HAS_BOXES else 0)
+    if end_boxes + text_bytes != len(view):
+        raise StoreError("a record's length does not match its header")
+    features = np.frombuffer(view[_HEADER.size : end_features], dtype).reshape(regions, feature_dim)
+    boxes = None
+    if flags & _HAS_BOXES:
+        boxes = np.frombuffer(view[end_features:end_boxes], np.float32).reshape(regions, 4).copy()
+    metadata = json.loads(bytes(view[end_boxes:]).decode("utf-8", "surrogateescape"))
+    width, height = metadata["size"]
+    return RegionRecord(
+        id=metadata["id"],
+        features=features.astype(np.float32),
+        boxes=boxes,
+        path=metadata["path"],
+        width=width,
+        height=height,
+        stamp=metadata["stamp"],
+    )
+
+
+def peek_record(value: memoryview | bytes) -> RecordInfo:
+    """What a record says of itself, without checking or copying its arrays."""
+    view = memoryview(value)
+    checksum, regions, _, text_bytes, _ = _HEADER.unpack_from(view)
+    metadata = json.loads(bytes(view[len(view) - text_bytes :]).decode("utf-8", "surrogateescape"))
+    return RecordInfo(metadata["id"], checksum, regions, metadata["path"], metadata["stamp"])
+
+
+def _checked_header(view: memoryview) -> tuple[int, int, int, int, int]:
+    if len(view) < _HEADER.size:
+        raise StoreError("a record is shorter than its header")
+    header = _HEADER.unpack_from(view)
+    if zlib.crc32(view[4:]) != header[0]:
+        raise StoreError("a record's checksum does not match its bytes")
+    return header

@@ -1,0 +1,301 @@
+"""The feature store: region features of a photo collection in one LMDB environment.
+
+Tables: `meta` (one schema record), `records` (row number, big-endian u64 -> record, in order of arrival)
+and `ids` (id -> row number). A write batch is one transaction: a killed writer loses at most that batch,
+and a second writer waits for the first one's transaction to end.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import TypeVar
+
+import lmdb
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import InputError, StoreError
+from .records import RecordInfo, RegionRecord, check_record, decode_record, encode_record, peek_record
+
+SCHEMA_VERSION = 1
+_ROW = struct.Struct(">Q")
+_FIRST_MAP_BYTES = 1 << 26
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class StoreSchema:
+    """What every record of a store has in common; `dtype` is 'float32' or 'float16'."""
+
+    feature_extractor: str
+    feature_dim: int
+    max_regions: int = 100
+    dtype: str = "float32"
+    version: int = SCHEMA_VERSION
+
+
+class FeatureStore:
+    """Region features by string id. Make one with `create`, or use `open`; close it or use `with`."""
+
+    def __init__(self, path: Path, environment: lmdb.Environment, schema: StoreSchema) -> None:
+        self.path = path
+        self.schema = schema
+        self._environment = environment
+        self._dtype: np.dtype[np.floating] = np.dtype(schema.dtype)
+        self._ids = environment.open_db(b"ids", create=False)
+        self._records = environment.open_db(b"records", create=False)
+        self._inode = (path / "data.mdb").stat().st_ino
+
+    @classmethod
+    def create(cls, path: Path, schema: StoreSchema) -> FeatureStore:
+        """Make a store at `path`, or open the one that is there if its schema agrees.
+
+        Raises StoreError where a store of another extractor, size or dtype is already there.
+        """
+        if schema.dtype not in ("float32", "float16"):
+            raise InputError(f"a store cannot hold {schema.dtype}: choose float32 or float16")
+        if not (path / "data.mdb").exists():
+            if path.exists() and (not path.is_dir() or any(path.iterdir())):
+                raise StoreError(f"{path} is there already and is not a feature store: choose another place")
+            try:
+                path.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise StoreError(f"cannot make a store at {path}: {error.strerror}") from error
+        with _clear_errors(path):
+            environment = _environment(path, readonly=False)
+            with environment.begin(write=True) as transaction:
+                meta = environment.open_db(b"meta", txn=transaction)
+                environment.open_db(b"ids", txn=transaction)
+                environment.open_db(b"records", txn=transaction)
+                if transaction.get(b"schema", db=meta) is None:
+                    transaction.put(b"schema", json.dumps(asdict(schema)).encode(), db=meta)
+            environment.close()
+        store = cls.open(path, readonly=False)
+        for name in ("feature_extractor", "feature_dim", "dtype"):
+            held, wanted = getattr(store.schema, name), getattr(schema, name)
+            if held != wanted:
+                store.close()
+                raise StoreError(
+                    f"the store {path} has {name.replace('_', ' ')} '{held}', not '{wanted}': use a new store"
+                )
+        return store
+
+    @classmethod
+    def open(cls, path: Path, *, readonly: bool = True, readahead: bool = True) -> FeatureStore:
+        """Open an existing store. Raises StoreError where it is missing, damaged or of a newer schema."""
+        if not (path / "data.mdb").is_file():
+            raise StoreError(f"there is no feature store at {path}: make one with `shan-engine extract` or `import`")
+        with _clear_errors(path):
+            environment = _environment(path, readonly=readonly, readahead=readahead)
+            try:
+                meta = environment.open_db(b"meta", create=False)
+                with environment.begin() as transaction:
+                    text = transaction.get(b"schema", db=meta)
+                schema = _read_schema(path, bytes(text) if text is not None else b"")
+                return cls(path, environment, schema)
+            except lmdb.NotFoundError as error:
+                environment.close()
+                raise StoreError(f"{path} is an LMDB environment but not a feature store") from error
+            except BaseException:
+                environment.close()
+                raise
+
+    def close(self) -> None:
+        """Release the environment."""
+        self._environment.close()
+
+    def __enter__(self) -> FeatureStore:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __len__(self) -> int:
+        return self._read(lambda transaction: int(transaction.stat(self._ids)["entries"]))
+
+    def __contains__(self, id: str) -> bool:
+        return self._read(lambda transaction: transaction.get(id.encode(), db=self._ids)) is not None
+
+    @property
+    def feature_dim(self) -> int:
+        """Size F of a region's feature."""
+        return self.schema.feature_dim
+
+    @property
+    def bytes_used(self) -> int:
+        """Bytes of the data file on disk."""
+        return (self.path / "data.mdb").stat().st_size
+
+    def ids(self) -> list[str]:
+        """All ids, in the order their records arrived."""
+        return [info.id for info in self.infos()]
+
+    def infos(self) -> list[RecordInfo]:
+        """What every record says of itself, in order of arrival, arrays unread."""
+
+        def walk(transaction: lmdb.Transaction) -> list[RecordInfo]:
+            rows = sorted((bytes(row), bytes(id)) for id, row in transaction.cursor(self._ids))
+            found = []
+            for row, id in rows:
+                value = transaction.get(row, db=self._records)
+                if value is None:
+                    raise StoreError(f"image '{id.decode()}' has lost its record in {self.path}: extract it again")
+                found.append(peek_record(value))
+            return found
+
+        return self._read(walk)
+
+    def read(self, ids: Sequence[str]) -> list[RegionRecord]:
+        """Records of `ids`, in that order. Raises InputError for an unknown id, StoreError for a damaged record."""
+
+        def fetch(transaction: lmdb.Transaction) -> list[RegionRecord]:
+            return [self._decode(transaction, id) for id in ids]
+
+        return self._read(fetch)
+
+    def regions(self, ids: Sequence[str]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """Features B x K x F (float32, zero-padded to the batch's largest K) and mask B x K, true where real."""
+        return pad_regions(self.read(ids))
+
+    def write(self, records: Sequence[RegionRecord]) -> None:
+        """Add records, or replace those whose id is there, in one transaction: all of them or none."""
+        for record in records:
+            check_record(record, feature_dim=self.feature_dim, max_regions=self.schema.max_regions)
+        values = [(record.id.encode(), encode_record(record, self._dtype)) for record in records]
+
+        def put(transaction: lmdb.Transaction) -> None:
+            cursor = transaction.cursor(self._records)
+            row = _ROW.unpack(bytes(cursor.key()))[0] + 1 if cursor.last() else 0
+            for id, value in values:
+                held = transaction.get(id, db=self._ids)
+                if held is not None:
+                    transaction.delete(bytes(held), db=self._records)
+                key = _ROW.pack(row)
+                transaction.put(key, value, db=self._records, append=True)
+                transaction.put(id, key, db=self._ids)
+                row += 1
+
+        self._write(put, room=sum(len(value) for _, value in values))
+
+    def delete(self, ids: Iterable[str]) -> None:
+        """Remove images, all or none. Raises InputError for an unknown id."""
+        wanted = list(dict.fromkeys(ids))
+
+        def drop(transaction: lmdb.Transaction) -> None:
+            for id in wanted:
+                row = transaction.pop(id.encode(), db=self._ids)
+                if row is None:
+                    raise InputError(f"there is no image '{id}' in the store {self.path}")
+                transaction.delete(bytes(row), db=self._records)
+
+        self._write(drop)
+
+    def verify(self) -> Iterator[tuple[str, str | None]]:
+        """Check every record; yields each id with what is wrong with it, or None."""
+        for id in self.ids():
+            try:
+                record = self.read([id])[0]
+                check_record(record, feature_dim=self.feature_dim, max_regions=self.schema.max_regions)
+                yield id, None
+            except (StoreError, InputError) as error:
+                yield id, str(error)
+
+    def compact(self) -> tuple[int, int]:
+        """Rewrite the data file without freed pages; returns its bytes before and after.
+
+        The store is closed after it. Raises StoreError on a full disk, with the old file kept.
+        """
+        before, fresh = self.bytes_used, self.path / "compact.tmp"
+        with _clear_errors(self.path):
+            fresh.mkdir(exist_ok=True)
+            try:
+                # The write lock keeps every other writer out until the new file stands in the old one's place.
+                with self._environment.begin(write=True):
+                    self._environment.copy(str(fresh), compact=True)
+                    (fresh / "data.mdb").replace(self.path / "data.mdb")
+            finally:
+                (fresh / "data.mdb").unlink(missing_ok=True)
+                fresh.rmdir()
+        self.close()
+        return before, self.bytes_used
+
+    def _decode(self, transaction: lmdb.Transaction, id: str) -> RegionRecord:
+        row = transaction.get(id.encode(), db=self._ids)
+        value = None if row is None else transaction.get(bytes(row), db=self._records)
+        if value is None:
+            raise InputError(f"there is no image '{id}' in the store {self.path}")
+        try:
+            return decode_record(value, dtype=self._dtype, feature_dim=self.feature_dim)
+        except StoreError as error:
+            raise StoreError(f"image '{id}' in {self.path} is damaged ({error}): extract it again") from error
+
+    def _read(self, action: Callable[[lmdb.Transaction], _T]) -> _T:
+        with _clear_errors(self.path):
+            try:
+                with self._environment.begin(buffers=True) as transaction:
+                    return action(transaction)
+            except lmdb.MapResizedError:  # another process has grown the store
+                self._environment.set_mapsize(0)
+                with self._environment.begin(buffers=True) as transaction:
+                    return action(transaction)
+
+    def _write(self, action: Callable[[lmdb.Transaction], None], room: int = 0) -> None:
+        with _clear_errors(self.path):
+            while True:
+                try:
+                    with self._environment.begin(write=True) as transaction:
+                        if (self.path / "data.mdb").stat().st_ino != self._inode:
+                            raise StoreError(f"{self.path} was compacted meanwhile: run the command again")
+                        return action(transaction)
+                except lmdb.MapFullError:
+                    size = self._environment.info()["map_size"]
+                    self._environment.set_mapsize(2 * size + 2 * room)
+                except lmdb.MapResizedError:
+                    self._environment.set_mapsize(0)
+
+
+def pad_regions(records: Sequence[RegionRecord]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Features B x K x F, zero-padded to the largest K, and mask B x K, true where a region is real."""
+    counts = [len(record.features) for record in records]
+    features = np.zeros((len(records), max(counts), records[0].features.shape[1]), np.float32)
+    for row, record in enumerate(records):
+        features[row, : counts[row]] = record.features
+    return features, np.arange(max(counts)) < np.array(counts)[:, None]
+
+
+def _environment(path: Path, *, readonly: bool, readahead: bool = True) -> lmdb.Environment:
+    size = 0 if (path / "data.mdb").exists() else _FIRST_MAP_BYTES
+    return lmdb.open(str(path), map_size=size, max_dbs=3, readonly=readonly, create=not readonly, readahead=readahead)
+
+
+def _read_schema(path: Path, text: bytes) -> StoreSchema:
+    try:
+        data = json.loads(text)
+        version = int(data["version"])
+        if version <= SCHEMA_VERSION:
+            return StoreSchema(**data)
+    except (ValueError, KeyError, TypeError) as error:
+        raise StoreError(f"the schema record of {path} is damaged: restore the store from a copy") from error
+    raise StoreError(f"the store {path} has schema {version}, newer than {SCHEMA_VERSION}: upgrade shan-engine")
+
+
+@contextmanager
+def _clear_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (lmdb.DiskError, lmdb.CorruptedError, lmdb.InvalidError, lmdb.PageNotFoundError, lmdb.Error, OSError) as error:
+        if "No space left" in str(error):
+            message = f"the disk is full: the last batch was not added to {path}; free some space and run again"
+        elif "ermission denied" in str(error):
+            message = f"the store {path} cannot be opened: permission denied"
+        else:
+            message = f"the store {path} is damaged or truncated ({error}): restore it from a copy or extract again"
+        raise StoreError(message) from error

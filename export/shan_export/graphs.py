@@ -1,0 +1,42 @@
+"""A PyTorch module into one ONNX file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+OPSET = 20
+
+
+def export_graph(
+    module: nn.Module,
+    *,
+    inputs: Mapping[str, Tensor],
+    outputs: Sequence[str],
+    dynamic: Mapping[str, Mapping[int, str]],
+    path: Path,
+) -> None:
+    """Trace `module` on example `inputs` and write one self-contained ONNX file, opset 20.
+
+    `dynamic` names the axes that may change at run time, as {input: {axis: symbol}}; an example must
+    have a size above 1 on such an axis, since the exporter freezes ones.
+    """
+    names = {symbol for axes in dynamic.values() for symbol in axes.values()}
+    symbols = {name: torch.export.Dim.DYNAMIC for name in names}
+    shapes = tuple({axis: symbols[s] for axis, s in dynamic.get(name, {}).items()} for name in inputs)
+    torch.onnx.export(
+        module.eval(),
+        tuple(inputs.values()),
+        str(path),
+        input_names=list(inputs),
+        output_names=list(outputs),
+        dynamic_shapes=shapes,
+        opset_version=OPSET,
+        dynamo=True,
+        external_data=False,
+        verbose=False,
+        optimize=True,
+    )
