@@ -2,7 +2,7 @@
 
 An extractor is `NAME.onnx` with its recipe `NAME.json` beside it:
 
-    {"name": "my-detector-v1", "width": 640, "height": 640, "mean": [...], "std": [...], "max_regions": 36}
+    {"name": "my-detector-v1", "width": 640, "height": 640, "mean": [...], "std": [...]}
 
 It takes one image input: uint8 B x H x W x 3 (raw pixels), or float B x 3 x H x W, for which `mean` and
 `std` (of pixels scaled to 0..1, default 0 and 1) are applied. Its first output is either regions
@@ -99,9 +99,12 @@ def read_recipe(model: Path) -> Recipe:
         raise InputError(
             f'{model} has no recipe: write {path} as {{"name": "…", "width": 640, "height": 640}}'
         ) from error
-    except (ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError) as error:
         raise InputError(f"the recipe {path} cannot be read: {error}") from error
-    if not recipe.name or recipe.width < 1 or recipe.height < 1 or len(recipe.mean) != 3 or len(recipe.std) != 3:
+    sizes_fit = all(isinstance(size, int) and size > 0 for size in (recipe.width, recipe.height))
+    scales = (*recipe.mean, *recipe.std)
+    scales_fit = len(recipe.mean) == len(recipe.std) == 3 and all(isinstance(x, int | float) for x in scales)
+    if not recipe.name or not isinstance(recipe.name, str) or not sizes_fit or not scales_fit or 0 in recipe.std:
         raise InputError(f"the recipe {path} needs a name, a width and height above 0, and 3 numbers of mean and std")
     return recipe
 

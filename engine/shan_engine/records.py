@@ -50,12 +50,20 @@ class RecordInfo:
     stamp: str
 
 
+def encode_id(id: str) -> bytes:
+    """An id as the store's key; a file name's undecodable bytes stay as they are. Raises InputError for no Unicode."""
+    try:
+        return id.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError as error:
+        raise InputError(f"the id {id!r} is not Unicode text: rename that image") from error
+
+
 def check_record(record: RegionRecord, *, feature_dim: int, max_regions: int) -> None:
     """Raise InputError, naming the image, where a record does not fit a store's schema."""
     name = f"image '{record.id}'"
     if not record.id.strip():
         raise InputError("an image has an empty id: give every image a non-empty id")
-    if len(record.id.encode()) > MAX_ID_BYTES:
+    if len(encode_id(record.id)) > MAX_ID_BYTES:
         raise InputError(f"the id '{record.id[:60]}…' is longer than {MAX_ID_BYTES} bytes: shorten it")
     shape = record.features.shape
     if len(shape) != 2 or shape[0] == 0:
@@ -118,9 +126,12 @@ def decode_record(value: memoryview | bytes, *, dtype: np.dtype[np.floating], fe
 def peek_record(value: memoryview | bytes) -> RecordInfo:
     """What a record says of itself, without checking or copying its arrays."""
     view = memoryview(value)
-    checksum, regions, _, text_bytes, _ = _HEADER.unpack_from(view)
-    metadata = json.loads(bytes(view[len(view) - text_bytes :]).decode("utf-8", "surrogateescape"))
-    return RecordInfo(metadata["id"], checksum, regions, metadata["path"], metadata["stamp"])
+    try:
+        checksum, regions, _, text_bytes, _ = _HEADER.unpack_from(view)
+        metadata = json.loads(bytes(view[len(view) - text_bytes :]).decode("utf-8", "surrogateescape"))
+        return RecordInfo(metadata["id"], checksum, regions, metadata["path"], metadata["stamp"])
+    except (struct.error, ValueError, LookupError, TypeError) as error:
+        raise StoreError("its header or metadata cannot be read") from error
 
 
 def _checked_header(view: memoryview) -> tuple[int, int, int, int, int]:

@@ -8,6 +8,8 @@ and a second writer waits for the first one's transaction to end.
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -21,11 +23,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import InputError, StoreError
-from .records import RecordInfo, RegionRecord, check_record, decode_record, encode_record, peek_record
+from .records import (
+    MAX_ID_BYTES,
+    RecordInfo,
+    RegionRecord,
+    check_record,
+    decode_record,
+    encode_id,
+    encode_record,
+    peek_record,
+)
 
 SCHEMA_VERSION = 1
 _ROW = struct.Struct(">Q")
 _FIRST_MAP_BYTES = 1 << 26
+_FULL_DISK_BYTES = 1 << 20
 _T = TypeVar("_T")
 
 
@@ -94,6 +106,7 @@ class FeatureStore:
         with _clear_errors(path):
             environment = _environment(path, readonly=readonly, readahead=readahead)
             try:
+                _refuse_truncated(path, environment)
                 meta = environment.open_db(b"meta", create=False)
                 with environment.begin() as transaction:
                     text = transaction.get(b"schema", db=meta)
@@ -122,7 +135,7 @@ class FeatureStore:
         return self._read(lambda transaction: int(transaction.stat(self._ids)["entries"]))
 
     def __contains__(self, id: str) -> bool:
-        return self._read(lambda transaction: transaction.get(id.encode(), db=self._ids)) is not None
+        return self._read(lambda transaction: self._row(transaction, id)) is not None
 
     @property
     def feature_dim(self) -> int:
@@ -136,19 +149,21 @@ class FeatureStore:
 
     def ids(self) -> list[str]:
         """All ids, in the order their records arrived."""
-        return [info.id for info in self.infos()]
+        return self._read(lambda transaction: [_id(key) for _, key in self._rows(transaction)])
 
     def infos(self) -> list[RecordInfo]:
         """What every record says of itself, in order of arrival, arrays unread."""
 
         def walk(transaction: lmdb.Transaction) -> list[RecordInfo]:
-            rows = sorted((bytes(row), bytes(id)) for id, row in transaction.cursor(self._ids))
             found = []
-            for row, id in rows:
+            for row, key in self._rows(transaction):
                 value = transaction.get(row, db=self._records)
-                if value is None:
-                    raise StoreError(f"image '{id.decode()}' has lost its record in {self.path}: extract it again")
-                found.append(peek_record(value))
+                try:
+                    if value is None:
+                        raise StoreError("its record is lost")
+                    found.append(peek_record(value))
+                except StoreError as error:
+                    raise self._damaged(_id(key), error) from error
             return found
 
         return self._read(walk)
@@ -169,12 +184,13 @@ class FeatureStore:
         """Add records, or replace those whose id is there, in one transaction: all of them or none."""
         for record in records:
             check_record(record, feature_dim=self.feature_dim, max_regions=self.schema.max_regions)
-        values = [(record.id.encode(), encode_record(record, self._dtype)) for record in records]
+        # By id, the last one winning: a page written and freed in one transaction would never reach the disk.
+        values = {encode_id(record.id): encode_record(record, self._dtype) for record in records}
 
         def put(transaction: lmdb.Transaction) -> None:
             cursor = transaction.cursor(self._records)
             row = _ROW.unpack(bytes(cursor.key()))[0] + 1 if cursor.last() else 0
-            for id, value in values:
+            for id, value in values.items():
                 held = transaction.get(id, db=self._ids)
                 if held is not None:
                     transaction.delete(bytes(held), db=self._records)
@@ -183,7 +199,7 @@ class FeatureStore:
                 transaction.put(id, key, db=self._ids)
                 row += 1
 
-        self._write(put, room=sum(len(value) for _, value in values))
+        self._write(put, room=sum(len(value) for value in values.values()))
 
     def delete(self, ids: Iterable[str]) -> None:
         """Remove images, all or none. Raises InputError for an unknown id."""
@@ -191,10 +207,11 @@ class FeatureStore:
 
         def drop(transaction: lmdb.Transaction) -> None:
             for id in wanted:
-                row = transaction.pop(id.encode(), db=self._ids)
+                row = self._row(transaction, id)
                 if row is None:
                     raise InputError(f"there is no image '{id}' in the store {self.path}")
-                transaction.delete(bytes(row), db=self._records)
+                transaction.delete(encode_id(id), db=self._ids)
+                transaction.delete(row, db=self._records)
 
         self._write(drop)
 
@@ -203,6 +220,8 @@ class FeatureStore:
         for id in self.ids():
             try:
                 record = self.read([id])[0]
+                if record.id != id:
+                    raise StoreError(f"image '{id}' in {self.path} holds the record of '{record.id}': extract it again")
                 check_record(record, feature_dim=self.feature_dim, max_regions=self.schema.max_regions)
                 yield id, None
             except (StoreError, InputError) as error:
@@ -218,7 +237,7 @@ class FeatureStore:
             fresh.mkdir(exist_ok=True)
             try:
                 # The write lock keeps every other writer out until the new file stands in the old one's place.
-                with self._environment.begin(write=True):
+                with _clear_errors(self.path), self._environment.begin(write=True):
                     self._environment.copy(str(fresh), compact=True)
                     (fresh / "data.mdb").replace(self.path / "data.mdb")
             finally:
@@ -228,14 +247,27 @@ class FeatureStore:
         return before, self.bytes_used
 
     def _decode(self, transaction: lmdb.Transaction, id: str) -> RegionRecord:
-        row = transaction.get(id.encode(), db=self._ids)
-        value = None if row is None else transaction.get(bytes(row), db=self._records)
-        if value is None:
+        row = self._row(transaction, id)
+        if row is None:
             raise InputError(f"there is no image '{id}' in the store {self.path}")
+        value = transaction.get(row, db=self._records)
         try:
+            if value is None:
+                raise StoreError("its record is lost")
             return decode_record(value, dtype=self._dtype, feature_dim=self.feature_dim)
         except StoreError as error:
-            raise StoreError(f"image '{id}' in {self.path} is damaged ({error}): extract it again") from error
+            raise self._damaged(id, error) from error
+
+    def _damaged(self, id: str, error: StoreError) -> StoreError:
+        return StoreError(f"image '{id}' in {self.path} is damaged ({error}): extract it again")
+
+    def _row(self, transaction: lmdb.Transaction, id: str) -> bytes | None:
+        key = encode_id(id)
+        held = transaction.get(key, db=self._ids) if 0 < len(key) <= MAX_ID_BYTES else None
+        return None if held is None else bytes(held)
+
+    def _rows(self, transaction: lmdb.Transaction) -> list[tuple[bytes, bytes]]:
+        return sorted((bytes(row), bytes(key)) for key, row in transaction.cursor(self._ids))
 
     def _read(self, action: Callable[[lmdb.Transaction], _T]) -> _T:
         with _clear_errors(self.path):
@@ -254,12 +286,22 @@ class FeatureStore:
                     with self._environment.begin(write=True) as transaction:
                         if (self.path / "data.mdb").stat().st_ino != self._inode:
                             raise StoreError(f"{self.path} was compacted meanwhile: run the command again")
-                        return action(transaction)
+                        action(transaction)
+                    return self._fill_last_pages()
                 except lmdb.MapFullError:
                     size = self._environment.info()["map_size"]
                     self._environment.set_mapsize(2 * size + 2 * room)
                 except lmdb.MapResizedError:
                     self._environment.set_mapsize(0)
+
+
+    def _fill_last_pages(self) -> None:
+        # LMDB leaves pages it freed again unwritten; at the file's end that would look like a truncated file.
+        data = self.path / "data.mdb"
+        if data.stat().st_size < _bytes_needed(self._environment):
+            with self._environment.begin(write=True):
+                if data.stat().st_size < (needed := _bytes_needed(self._environment)):
+                    os.truncate(data, needed)
 
 
 def pad_regions(records: Sequence[RegionRecord]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
@@ -274,6 +316,24 @@ def pad_regions(records: Sequence[RegionRecord]) -> tuple[NDArray[np.float32], N
 def _environment(path: Path, *, readonly: bool, readahead: bool = True) -> lmdb.Environment:
     size = 0 if (path / "data.mdb").exists() else _FIRST_MAP_BYTES
     return lmdb.open(str(path), map_size=size, max_dbs=3, readonly=readonly, create=not readonly, readahead=readahead)
+
+
+def _bytes_needed(environment: lmdb.Environment) -> int:
+    return int((environment.info()["last_pgno"] + 1) * environment.stat()["psize"])
+
+
+def _refuse_truncated(path: Path, environment: lmdb.Environment) -> None:
+    # LMDB maps the file: reading a page beyond its end would end the process (SIGBUS).
+    needed = _bytes_needed(environment)
+    size = (path / "data.mdb").stat().st_size
+    if size < needed:
+        raise StoreError(
+            f"the store {path} is truncated ({size} of {needed} bytes): restore it from a copy or extract again"
+        )
+
+
+def _id(key: bytes) -> str:
+    return key.decode("utf-8", "surrogateescape")
 
 
 def _read_schema(path: Path, text: bytes) -> StoreSchema:
@@ -292,10 +352,18 @@ def _clear_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except (lmdb.DiskError, lmdb.CorruptedError, lmdb.InvalidError, lmdb.PageNotFoundError, lmdb.Error, OSError) as error:
-        if "No space left" in str(error):
-            message = f"the disk is full: the last batch was not added to {path}; free some space and run again"
+        if "No space left" in str(error) or _is_short_write(path, error):
+            message = f"the disk is full: {path} stays as it was before; free some space and run again"
         elif "ermission denied" in str(error):
             message = f"the store {path} cannot be opened: permission denied"
         else:
             message = f"the store {path} is damaged or truncated ({error}): restore it from a copy or extract again"
         raise StoreError(message) from error
+
+
+def _is_short_write(path: Path, error: Exception) -> bool:
+    # LMDB calls a write that ended half-way, as the first one on a full disk does, an input/output error.
+    try:
+        return "Input/output error" in str(error) and shutil.disk_usage(path).free < _FULL_DISK_BYTES
+    except OSError:
+        return False

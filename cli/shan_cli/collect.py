@@ -1,0 +1,115 @@
+"""Commands that bring photos in: extract, import, index."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .console import Device, DeviceOption, Json, Model, Storage, StorageOption, messages, print_json, progress
+
+
+def extract(
+    photos: Annotated[Path, typer.Argument(help="Folder of JPEG, PNG and WebP photos, searched with its subfolders.")],
+    store: Annotated[Path, typer.Option(help="Feature store to make or bring up to date.")],
+    extractor: Annotated[
+        Path | None,
+        typer.Option(help="Your own ONNX backbone or detector, its recipe NAME.json beside it.", show_default=False),
+    ] = None,
+    model: Model = None,
+    device: Device = DeviceOption.AUTO,
+    storage: Storage = StorageOption.FLOAT32,
+    batch_size: Annotated[int, typer.Option(min=1, help="Photos per call of the extractor.")] = 16,
+    workers: Annotated[int, typer.Option(min=1, help="Decoding threads.")] = os.cpu_count() or 2,
+    json: Json = False,
+) -> None:
+    """Turn a folder of photos into a store of region features; run again, only new or changed photos are done.
+
+    Example: shan-engine extract ~/Pictures --store pictures.store
+    """
+    from shan_engine.bundle import Bundle
+    from shan_engine.errors import InputError
+    from shan_engine.extraction import FeatureExtractor, extract_photos
+    from shan_engine.locate import locate_bundle
+
+    if extractor is None:
+        bundle = Bundle.open(locate_bundle(model))
+        extractor = bundle.feature_extractor
+        if extractor is None:
+            raise InputError(f"the bundle {bundle.path} has no feature extractor: name one with --extractor")
+    network = FeatureExtractor(extractor, device.value)
+    with progress("extracting", "photos") as (on_start, on_photo):
+        result = extract_photos(
+            photos,
+            store,
+            network,
+            dtype=storage.value,
+            batch_size=batch_size,
+            workers=workers,
+            on_start=on_start,
+            on_photo=on_photo,
+        )
+    for sentence in result.broken:
+        messages.print(f"skipped: {sentence}", markup=False, soft_wrap=True)
+    if json:
+        print_json({**vars(result), "store": str(store)})
+        return
+    messages.print(
+        f"{store}: {result.added} photos added or renewed, {result.unchanged} unchanged, "
+        f"{result.removed} removed, {len(result.broken)} broken and skipped",
+        markup=False, soft_wrap=True,
+    )
+
+
+def import_(
+    features: Annotated[Path, typer.Argument(help="SCAN .npy, bottom-up .tsv, or a folder of .npz files.")],
+    store: Annotated[Path, typer.Option(help="Feature store to make or add to.")],
+    ids: Annotated[Path | None, typer.Option(help="Ids of the rows of an .npy, one a line; else row numbers.", show_default=False)] = None,
+    extractor: Annotated[
+        str | None, typer.Option(help="Name of the extractor that made the features.", show_default=False)
+    ] = None,
+    storage: Storage = StorageOption.FLOAT32,
+) -> None:
+    """Read precomputed region features into a store.
+
+    Example: shan-engine import f30k/test_ims.npy --store f30k.store
+    """
+    from shan_engine.ingest import import_features
+
+    with progress("importing", "images") as (on_start, on_records):
+        count = import_features(
+            features, store, ids=ids, dtype=storage.value, extractor=extractor, on_start=on_start, on_records=on_records
+        )
+    messages.print(f"{store}: {count} images imported", markup=False, soft_wrap=True)
+
+
+def index(
+    store: Annotated[Path, typer.Argument(help="Feature store, made by extract or import.")],
+    output: Annotated[Path, typer.Option(help="Gallery to make or bring up to date.")],
+    model: Model = None,
+    device: Device = DeviceOption.AUTO,
+    storage: Storage = StorageOption.FLOAT32,
+    json: Json = False,
+) -> None:
+    """Encode a store's images for search; run again, only new, changed and removed images are touched.
+
+    Example: shan-engine index pictures.store --output pictures.gallery
+    """
+    from shan_engine.bundle import Bundle
+    from shan_engine.indexing import index_store
+    from shan_engine.locate import locate_bundle
+    from shan_engine.scoring import Scorer
+    from shan_engine.store import FeatureStore
+
+    with FeatureStore.open(store) as opened, progress("indexing", "images") as (on_start, on_images):
+        scorer = Scorer(Bundle.open(locate_bundle(model)), device.value)
+        result = index_store(opened, scorer, output, dtype=storage.value, on_start=on_start, on_images=on_images)
+    if json:
+        print_json({**vars(result), "gallery": str(output)})
+        return
+    messages.print(
+        f"{output}: {result.added} images added, {result.removed} removed or replaced, {result.unchanged} unchanged",
+        markup=False, soft_wrap=True,
+    )

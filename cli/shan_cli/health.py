@@ -1,0 +1,30 @@
+"""`shan-engine doctor`."""
+
+from __future__ import annotations
+
+import typer
+
+from .console import Json, messages, print_json
+
+_MARKS = {"ok": "[green]ok[/]     ", "warning": "[yellow]warning[/]", "error": "[red]error[/]  "}
+
+
+def doctor(json: Json = False) -> None:
+    """Check this installation: versions, devices that really load, clashing packages, the demo; each with a mend.
+
+    Example: shan-engine doctor
+    """
+    from rich.markup import escape
+    from shan_engine.doctor import examine
+    from shan_engine.locate import demo_folder
+
+    findings = examine(demo_folder())
+    if json:
+        print_json([vars(finding) for finding in findings])
+    else:
+        for finding in findings:
+            messages.print(f"{_MARKS[finding.status]} {escape(finding.name)}: {escape(finding.detail)}", soft_wrap=True)
+            if finding.mend:
+                messages.print(f"         mend: {escape(finding.mend)}", soft_wrap=True)
+    if any(finding.status == "error" for finding in findings):
+        raise typer.Exit(1)

@@ -1,0 +1,169 @@
+"""Commands that ask: search, score, evaluate."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .console import Device, DeviceOption, Gallery, Json, Model, messages, print_json, progress
+
+if TYPE_CHECKING:
+    from shan_engine.gallery import Gallery as OpenGallery
+    from shan_engine.scoring import Scorer
+    from shan_engine.search import QueryHits
+
+
+def _open(gallery: Path | None, model: Path | None, device: DeviceOption) -> tuple[Scorer, OpenGallery]:
+    """Open what a command means, and say on standard error which gallery that is."""
+    from shan_engine.bundle import Bundle
+    from shan_engine.gallery import Gallery as OpenGallery
+    from shan_engine.locate import locate_gallery
+    from shan_engine.scoring import Scorer
+
+    place = locate_gallery(gallery, model)
+    bundle = Bundle.open(place.bundle)
+    opened = OpenGallery.open(place.gallery, bundle)
+    messages.print(f"{len(opened):,} images in {place.gallery} ({place.reason})", markup=False, soft_wrap=True)
+    return Scorer(bundle, device.value), opened
+
+
+def search(
+    query: Annotated[list[str] | None, typer.Argument(help="What to look for, in quotes; several are scored together.")] = None,
+    queries: Annotated[Path | None, typer.Option(help="File of queries, one a line.", show_default=False)] = None,
+    gallery: Gallery = None,
+    model: Model = None,
+    top_k: Annotated[int, typer.Option("--top-k", "-k", min=1, help="Hits for each query.")] = 10,
+    html: Annotated[Path | None, typer.Option(help="Also write a report with thumbnails and regions.", show_default=False)] = None,
+    device: Device = DeviceOption.AUTO,
+    json: Json = False,
+) -> None:
+    """Find the images that fit a description, by exact scores over the whole gallery.
+
+    Examples:
+
+      shan-engine search "a dog on grass"
+
+      shan-engine search "two red fish" "a windmill" --top-k 3 --html report.html
+
+      shan-engine search --queries queries.txt --gallery pictures.gallery --json
+    """
+    from shan_engine.errors import InputError
+    from shan_engine.score_job import read_captions
+    from shan_engine.search import search as find
+
+    wanted = [*(query or []), *(read_captions(queries) if queries else [])]
+    if not wanted:
+        raise InputError('nothing to search for: give a description in quotes, such as "a dog on grass"')
+    scorer, opened = _open(gallery, model, device)
+    with progress("searching", "images") as (on_start, on_images):
+        on_start(len(opened))
+        results = find(scorer, opened, wanted, top_k=top_k, on_images=on_images)
+    if html:
+        from shan_engine.writers.html_report import write_report
+
+        write_report(html, results, photo_root=opened.path.parent)
+        messages.print(f"report: {html}", markup=False, soft_wrap=True)
+    if json:
+        print_json([_as_dict(result) for result in results])
+    else:
+        for result in results:
+            _print_table(result)
+
+
+def _as_dict(result: QueryHits) -> dict[str, object]:
+    return {
+        "query": result.query,
+        "hits": [
+            {
+                "rank": hit.rank,
+                "score": hit.score,
+                "id": hit.image.id,
+                "path": hit.image.path,
+                "step_scores": list(hit.step_scores),
+                "words": [vars(word) for word in hit.words],
+            }
+            for hit in result.hits
+        ],
+    }
+
+
+def _print_table(result: QueryHits) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=Text(result.query), title_justify="left")
+    for name, justify in (("rank", "right"), ("score", "right")):
+        table.add_column(name, justify=justify)  # type: ignore[arg-type]
+    table.add_column("id", overflow="fold")
+    table.add_column("words' best regions (number, weight)", overflow="fold")
+    table.add_column("path", overflow="fold", style="dim")
+    for hit in result.hits:
+        words = sorted(hit.words, key=lambda word: -word.weight)[:4]
+        table.add_row(
+            str(hit.rank),
+            f"{hit.score:.3f}",
+            Text(hit.image.id),
+            Text("  ".join(f"{word.word} #{word.region} {word.weight:.2f}" for word in words)),
+            Text(hit.image.path),
+        )
+    Console().print(table)
+
+
+def score(
+    queries: Annotated[Path, typer.Option(help="File of captions, one a line.")],
+    output: Annotated[Path, typer.Option(help="scores.npy: the matrix, captions x images; scores.parquet: the best rows.")],
+    gallery: Gallery = None,
+    model: Model = None,
+    top_k: Annotated[int, typer.Option("--top-k", "-k", min=1, help="Rows for each caption in a .parquet.")] = 10,
+    device: Device = DeviceOption.AUTO,
+) -> None:
+    """Score every caption of a file with every image of a gallery.
+
+    Examples:
+
+      shan-engine score --gallery G --queries captions.txt --output scores.npy
+
+      shan-engine score --gallery G --queries captions.txt --output best.parquet --top-k 20
+    """
+    from shan_engine.errors import InputError
+    from shan_engine.score_job import read_captions, score_matrix, score_top_k
+
+    if output.suffix not in (".npy", ".parquet"):
+        raise InputError(f"cannot write scores to {output}: name it .npy (the matrix) or .parquet (the best rows)")
+    captions = read_captions(queries)
+    scorer, opened = _open(gallery, model, device)
+    with progress("scoring", "pairs") as (on_start, on_pairs):
+        on_start(len(captions) * len(opened))
+        if output.suffix == ".npy":
+            score_matrix(scorer, opened, captions, output, on_pairs=on_pairs)
+        else:
+            score_top_k(scorer, opened, captions, output, top_k=top_k, on_pairs=on_pairs)
+    messages.print(f"{output}: {len(captions):,} captions x {len(opened):,} images", markup=False, soft_wrap=True)
+
+
+def evaluate(
+    captions: Annotated[Path, typer.Option(help="Tab-separated file with the columns split, image, caption.")],
+    gallery: Gallery = None,
+    model: Model = None,
+    split: Annotated[str, typer.Option(help="Rows to use; the gallery's other images are left out.")] = "test",
+    device: Device = DeviceOption.AUTO,
+    json: Json = False,
+) -> None:
+    """Recall of captions against a gallery in both directions, from exact scores of all pairs.
+
+    Example: shan-engine evaluate --gallery flickr8k.gallery --captions captions.tsv --split test
+    """
+    from shan_engine.evaluation import evaluate_split, read_caption_table
+
+    table = read_caption_table(captions)
+    scorer, opened = _open(gallery, model, device)
+    with progress("scoring", "pairs") as (on_start, on_pairs):
+        outcome = evaluate_split(scorer, opened, table, split, on_start=on_start, on_pairs=on_pairs)
+    if json:
+        print_json(outcome.as_dict())
+        return
+    for name, value in outcome.as_dict().items():
+        print(f"{name.replace('_', ' '):24} {value}")

@@ -1,0 +1,80 @@
+"""`shan-engine store`: look at a feature store, check it, shrink it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .console import Json, messages, print_json, progress
+
+app = typer.Typer(help="Look at a feature store, check it, shrink it.", no_args_is_help=True)
+Store = Annotated[Path, typer.Argument(help="Feature store.")]
+
+
+@app.command()
+def info(store: Store, json: Json = False) -> None:
+    """Show what a store holds.
+
+    Example: shan-engine store info pictures.store
+    """
+    from shan_engine.store import FeatureStore
+
+    with FeatureStore.open(store) as opened:
+        facts = {"store": str(store), "images": len(opened), "bytes": opened.bytes_used, **asdict(opened.schema)}
+    if json:
+        print_json(facts)
+        return
+    for name, value in facts.items():
+        print(f"{name.replace('_', ' '):18} {value}")
+
+
+@app.command()
+def verify(store: Store) -> None:
+    """Check every record's bytes against its checksum; exit 1 where one is damaged.
+
+    Example: shan-engine store verify pictures.store
+    """
+    from shan_engine.errors import StoreError
+    from shan_engine.store import FeatureStore
+
+    damaged = 0
+    with FeatureStore.open(store) as opened, progress("verifying", "images") as (on_start, on_done):
+        on_start(len(opened))
+        for done, (_, problem) in enumerate(opened.verify(), 1):
+            if problem:
+                damaged += 1
+                messages.print(problem, markup=False, soft_wrap=True)
+            on_done(done)
+        total = len(opened)
+    if damaged:
+        raise StoreError(f"{damaged} of {total} images in {store} are damaged: extract them again")
+    messages.print(f"{store}: all {total} images are sound", markup=False, soft_wrap=True)
+
+
+@app.command()
+def compact(store: Store) -> None:
+    """Give the space of deleted and replaced records back to the disk.
+
+    Example: shan-engine store compact pictures.store
+    """
+    from shan_engine.store import FeatureStore
+
+    with FeatureStore.open(store, readonly=False) as opened:
+        before, after = opened.compact()
+    messages.print(f"{store}: {before:,} bytes before, {after:,} after", markup=False, soft_wrap=True)
+
+
+@app.command()
+def delete(store: Store, ids: Annotated[list[str], typer.Argument(help="Ids of the images to remove.")]) -> None:
+    """Remove images by id, all of them or none.
+
+    Example: shan-engine store delete pictures.store holiday/beach.jpg
+    """
+    from shan_engine.store import FeatureStore
+
+    with FeatureStore.open(store, readonly=False) as opened:
+        opened.delete(ids)
+    messages.print(f"{store}: {len(ids)} images removed", markup=False, soft_wrap=True)

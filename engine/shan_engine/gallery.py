@@ -1,0 +1,187 @@
+"""A gallery: a collection's images as the pair scorer wants them, in memory-mapped blocks.
+
+    GALLERY/manifest.json              bundle fingerprint, arrays, blocks with their deleted rows
+    GALLERY/blocks/<name>/<array>.npy  one array a file, images x the array's shape
+    GALLERY/blocks/<name>/boxes.npy    images x K x 4, pixels, NaN where unknown
+    GALLERY/blocks/<name>/images.jsonl one image a line: id, path, size, checksum of its features
+
+A block never changes once it is named in the manifest, and the manifest is replaced in one rename.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .bundle import Bundle
+from .errors import GalleryError
+from .files import replacing
+
+SCHEMA_VERSION = 1
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True)
+class GalleryImage:
+    """One image of a gallery: `checksum` is that of its record in the feature store."""
+
+    id: str
+    path: str
+    width: int
+    height: int
+    checksum: int
+
+
+@dataclass(frozen=True)
+class BlockEntry:
+    """A block in the manifest: images in it, and the rows that no longer count."""
+
+    name: str
+    images: int
+    deleted: tuple[int, ...] = ()
+
+    @property
+    def live(self) -> int:
+        """Images that count."""
+        return self.images - len(self.deleted)
+
+
+@dataclass(frozen=True)
+class GalleryManifest:
+    """What a gallery holds; `arrays` maps an array's name to its shape per image."""
+
+    fingerprint: str
+    feature_extractor: str
+    dtype: str
+    arrays: dict[str, tuple[int, ...]]
+    blocks: tuple[BlockEntry, ...] = field(default=())
+    version: int = SCHEMA_VERSION
+
+    def save(self, gallery: Path) -> None:
+        """Replace the gallery's manifest."""
+        with replacing(gallery / MANIFEST) as temporary:
+            temporary.write_text(json.dumps(asdict(self), indent=1) + "\n", "utf-8")
+
+    @classmethod
+    def load(cls, gallery: Path) -> GalleryManifest:
+        """Raises GalleryError where it is missing, damaged or of a newer schema."""
+        path = gallery / MANIFEST
+        try:
+            data = json.loads(path.read_text("utf-8"))
+            version = int(data["version"])
+            if version <= SCHEMA_VERSION:
+                data["arrays"] = {name: tuple(shape) for name, shape in data["arrays"].items()}
+                data["blocks"] = tuple(
+                    BlockEntry(block["name"], block["images"], tuple(block["deleted"])) for block in data["blocks"]
+                )
+                return cls(**data)
+        except OSError as error:
+            raise GalleryError(f"there is no gallery at {gallery}: make one with `shan-engine index`") from error
+        except (ValueError, KeyError, TypeError) as error:
+            raise GalleryError(f"{path} is damaged ({error}): index the store again") from error
+        raise GalleryError(f"the gallery {gallery} has schema {version}, newer than {SCHEMA_VERSION}: upgrade shan-engine")
+
+
+class Block:
+    """One block, its arrays mapped on first use. Rows are those that count, in order."""
+
+    def __init__(self, folder: Path, entry: BlockEntry, manifest: GalleryManifest) -> None:
+        self._folder, self._entry, self._manifest = folder, entry, manifest
+
+    def __len__(self) -> int:
+        return self._entry.live
+
+    @cached_property
+    def rows(self) -> NDArray[np.int64]:
+        """Rows of the files that count."""
+        return np.setdiff1d(np.arange(self._entry.images), np.array(self._entry.deleted, np.int64))
+
+    @cached_property
+    def images(self) -> list[GalleryImage]:
+        """The images that count."""
+        path = self._folder / "images.jsonl"
+        try:
+            lines = path.read_text("utf-8").splitlines()
+            return [GalleryImage(**json.loads(lines[row])) for row in self.rows]
+        except (OSError, ValueError, IndexError, TypeError) as error:
+            raise GalleryError(f"{path} is missing or damaged: delete the gallery and index the store again") from error
+
+    def array(self, name: str) -> NDArray[Any]:
+        """The mapped array of all the block's files' rows, `name` or 'boxes'; not only those that count."""
+        path = self._folder / f"{name}.npy"
+        try:
+            array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError, EOFError) as error:
+            raise GalleryError(f"{path} is missing or truncated: delete the gallery and index the store again") from error
+        if len(array) != self._entry.images:
+            raise GalleryError(f"{path} holds {len(array)} images, not {self._entry.images}: index the store again")
+        return array
+
+    def rows_of(self, rows: list[int]) -> dict[str, NDArray[Any]]:
+        """The arrays, by name, of some of the images that count."""
+        return {name: _widen(self.array(name)[self.rows[rows]]) for name in self._manifest.arrays}
+
+    def boxes(self, row: int) -> NDArray[np.float32]:
+        """Boxes K x 4 in pixels of one of the images that count, NaN where unknown."""
+        boxes: NDArray[np.float32] = np.array(self.array("boxes")[self.rows[row]])
+        return boxes
+
+    def batches(self, size: int) -> Iterator[tuple[slice, dict[str, NDArray[Any]]]]:
+        """Up to `size` images at a time: their place among those that count, and their arrays by name.
+
+        Views of the mapped files where no row is deleted and the types agree; copies otherwise.
+        """
+        mapped = {name: self.array(name) for name in self._manifest.arrays}
+        for start in range(0, len(self), size):
+            place = slice(start, min(start + size, len(self)))
+            rows: slice | NDArray[np.int64] = self.rows[place] if self._entry.deleted else place
+            yield place, {name: _widen(array[rows]) for name, array in mapped.items()}
+
+
+def _widen(array: NDArray[Any]) -> NDArray[Any]:
+    return array.astype(np.float32) if array.dtype == np.float16 else array
+
+
+class Gallery:
+    """An opened gallery."""
+
+    def __init__(self, path: Path, manifest: GalleryManifest) -> None:
+        self.path = path
+        self.manifest = manifest
+        self.blocks = [Block(path / "blocks" / entry.name, entry, manifest) for entry in manifest.blocks]
+
+    @classmethod
+    def open(cls, path: Path, bundle: Bundle | None = None) -> Gallery:
+        """Raises GalleryError where it is missing or damaged, or was not made by `bundle`."""
+        manifest = GalleryManifest.load(path)
+        if bundle is not None:
+            check_same_bundle(path, manifest, bundle)
+        return cls(path, manifest)
+
+    def __len__(self) -> int:
+        return sum(len(block) for block in self.blocks)
+
+    @property
+    def bytes_used(self) -> int:
+        """Bytes of all its files."""
+        return sum(file.stat().st_size for file in self.path.rglob("*") if file.is_file())
+
+    def images(self) -> list[GalleryImage]:
+        """All images, in the order of the columns of a score matrix."""
+        return [image for block in self.blocks for image in block.images]
+
+
+def check_same_bundle(path: Path, manifest: GalleryManifest, bundle: Bundle) -> None:
+    """Raise GalleryError where a gallery was not made by `bundle`."""
+    if manifest.fingerprint != bundle.manifest.fingerprint:
+        raise GalleryError(
+            f"the gallery {path} was made by bundle {manifest.fingerprint[:12]}, not by {bundle.path} "
+            f"({bundle.manifest.fingerprint[:12]}): run `shan-engine index STORE --model {bundle.path} --output NEW`"
+        )

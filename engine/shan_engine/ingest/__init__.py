@@ -1,0 +1,81 @@
+"""Region features made elsewhere, read into a feature store. Each reader is a file beside this one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import islice
+from pathlib import Path
+
+from shan_engine.errors import InputError
+from shan_engine.records import RegionRecord
+from shan_engine.store import FeatureStore, StoreSchema
+
+from .bottom_up_tsv import open_tsv
+from .npz_folder import open_npz_folder
+from .scan_npy import open_npy
+from .source import Source
+
+__all__ = ["Source", "import_features"]
+
+
+def import_features(
+    features: Path,
+    store_path: Path,
+    *,
+    ids: Path | None = None,
+    dtype: str = "float32",
+    extractor: str | None = None,
+    batch_size: int = 64,
+    on_start: Callable[[int], None] = lambda total: None,
+    on_records: Callable[[int], None] = lambda done: None,
+) -> int:
+    """Import features into the store at `store_path`, made where it is missing; returns the number of images.
+
+    `features` is a SCAN `.npy` (N x K x F or N x F; `ids` its ids, one a line), a bottom-up-attention
+    `.tsv`, or a folder of one `.npz` an image. `extractor` is the name the store records, by default
+    `imported-<F>d`. `on_start` gets the number of images, 0 where only reading everything would tell.
+    Each batch is one transaction. Raises InputError where a file cannot be used, StoreError from the store.
+    """
+    if batch_size < 1:
+        raise InputError(f"a batch of {batch_size} images cannot be written: choose 1 or more")
+    source = _open(features, ids)
+    name = f"imported-{source.feature_dim}d" if extractor is None else extractor
+    schema = StoreSchema(name, source.feature_dim, max(100, source.regions), dtype)
+    on_start(source.total or 0)
+    records = _unique(source.records, features)
+    done = 0
+    # Read before the store is made: a bad file leaves no store behind.
+    batch = list(islice(records, batch_size))
+    with FeatureStore.create(store_path, schema) as store:
+        while batch:
+            store.write(batch)
+            done += len(batch)
+            on_records(done)
+            batch = list(islice(records, batch_size))
+    return done
+
+
+def _open(features: Path, ids: Path | None) -> Source:
+    suffix = features.suffix.lower()
+    if not features.exists():
+        raise InputError(f"there is no file or folder {features}: give the features to import")
+    if suffix == ".npy" and features.is_file():
+        return open_npy(features, ids)
+    if ids is not None:
+        raise InputError(f"{features} names its images itself: leave out the ids file {ids}")
+    if features.is_dir():
+        return open_npz_folder(features)
+    if suffix == ".tsv":
+        return open_tsv(features)
+    raise InputError(
+        f"{features} is of no known format: give a .npy file, a .tsv file or a folder of .npz files"
+    )
+
+
+def _unique(records: Iterator[RegionRecord], features: Path) -> Iterator[RegionRecord]:
+    seen: set[str] = set()
+    for record in records:
+        if record.id in seen:
+            raise InputError(f"{features} has the id '{record.id}' twice: give every image its own id")
+        seen.add(record.id)
+        yield record

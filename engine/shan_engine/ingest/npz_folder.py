@@ -1,0 +1,95 @@
+"""A folder of one `.npz` an image, the file's stem its id."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shan_engine.errors import InputError
+from shan_engine.records import RegionRecord
+
+from .source import Source
+
+_FEATURES = ("features", "feat", "x")
+_BOXES = ("boxes", "bbox")
+_SIZE = ("image_w", "image_h")
+
+
+def open_npz_folder(folder: Path) -> Source:
+    """Open the `.npz` files in `folder`, hidden ones left out, sorted by name.
+
+    Each holds features K x F as `features`, `feat` or `x`, and may hold boxes K x 4 in pixels as `boxes` or
+    `bbox`, and `image_w` and `image_h`. Raises InputError, naming the file, where one cannot be used.
+    """
+    files = sorted(path for path in folder.glob("*.npz") if not path.name.startswith("."))
+    if not files:
+        raise InputError(f"{folder} has no .npz file: give the folder that holds one for each image")
+    regions, feature_dim = _record(files[0]).features.shape
+    return Source(len(files), feature_dim, regions, _records(files))
+
+
+def _records(files: list[Path]) -> Iterator[RegionRecord]:
+    for path in files:
+        yield _record(path)
+
+
+def _record(path: Path) -> RegionRecord:
+    try:
+        with np.load(path, allow_pickle=False) as held:
+            arrays = {name: held[name] for name in (*_FEATURES, *_BOXES, *_SIZE) if name in held}
+            names = list(held)
+    except (
+        OSError,
+        ValueError,
+        EOFError,
+        TypeError,
+        AttributeError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as error:
+        raise InputError(
+            f"{path} is not a whole .npz file of numbers ({error}): copy or make it again"
+        ) from error
+    features = _first(arrays, _FEATURES)
+    if features is None:
+        raise InputError(
+            f"{path} holds {', '.join(names) or 'nothing'}: name its features 'features', 'feat' or 'x'"
+        )
+    features = _floats(path, "features", features)
+    if features.ndim != 2 or not features.size:
+        raise InputError(f"{path} has features of shape {features.shape}: expected regions x size")
+    boxes = _first(arrays, _BOXES)
+    if boxes is not None:
+        boxes = _floats(path, "boxes", boxes)
+        if boxes.shape != (len(features), 4):
+            raise InputError(f"{path} has boxes of shape {boxes.shape}: expected {len(features)} x 4")
+    width, height = (_pixels(path, name, arrays.get(name)) for name in _SIZE)
+    return RegionRecord(path.stem, features, boxes, "", width, height)
+
+
+def _first(arrays: Mapping[str, NDArray[Any]], names: tuple[str, ...]) -> NDArray[Any] | None:
+    return next((arrays[name] for name in names if name in arrays), None)
+
+
+def _floats(path: Path, name: str, array: NDArray[Any]) -> NDArray[np.float32]:
+    if array.dtype.kind not in ("f" if name == "features" else "fiu"):
+        raise InputError(f"{path} has {name} of type {array.dtype}: save them as float32")
+    with np.errstate(over="ignore"):
+        values = array.astype(np.float32)
+    if not np.isfinite(values).all():
+        raise InputError(f"{path} has NaN or infinite {name}: extract that image again")
+    return values
+
+
+def _pixels(path: Path, name: str, array: NDArray[Any] | None) -> int:
+    if array is None:
+        return 0
+    if array.size != 1 or array.dtype.kind not in "fiu" or not np.isfinite(array).all() or array.item() < 0:
+        raise InputError(f"{path} has an {name} that is not one number of pixels: mend it")
+    return int(array.item())

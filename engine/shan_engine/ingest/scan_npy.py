@@ -1,0 +1,114 @@
+"""SCAN's precomputed features: one `.npy` of N x K x F, whose rows may repeat each image five times."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shan_engine.errors import InputError
+from shan_engine.records import RegionRecord
+
+from .source import Source
+
+_FOLD = 5  # captions an image: SCAN's dev and test files hold every image once a caption
+_SAMPLED_GROUPS = 20
+
+
+def open_npy(path: Path, ids_path: Path | None = None) -> Source:
+    """Open features N x K x F or N x F (then K = 1), float16 or float32; without ids, images are 0, 1, 2 …
+
+    Where rows 5i to 5i+4 are all the same, each five count as one image; the ids file then has 5N or N
+    lines. Raises InputError where a file is missing, truncated or of another type, or the ids do not fit.
+    """
+    array = _load(path)
+    if array.ndim == 2:
+        array = array[:, None, :]
+    rows, regions, feature_dim = array.shape
+    fold = _FOLD if _looks_repeated(array) else 1
+    images = rows // fold
+    ids = [str(row) for row in range(images)]
+    if ids_path is not None:
+        ids = _read_ids(ids_path)
+        if len(ids) not in (rows, images):
+            wanted = f"{rows} rows" if fold == 1 else f"{rows} rows of {images} images"
+            raise InputError(
+                f"{ids_path} has {len(ids)} ids, {path} has {wanted}: give one id a line for each"
+            )
+        if len(ids) != images:
+            ids = ids[::fold]
+        _refuse_twice(ids, ids_path)
+    return Source(images, feature_dim, regions, _records(path, array, ids, fold))
+
+
+def _load(path: Path) -> NDArray[Any]:
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError, SyntaxError, TypeError) as error:
+        raise InputError(
+            f"{path} is not a whole .npy file of numbers ({error}): copy or make it again"
+        ) from error
+    if not isinstance(array, np.ndarray) or array.dtype.kind != "f":
+        held = getattr(array, "dtype", "no array")
+        raise InputError(f"{path} holds {held}: save the features as float32 or float16")
+    if array.ndim not in (2, 3):
+        raise InputError(
+            f"{path} has shape {array.shape}: expected images x regions x size, or images x size"
+        )
+    if array.size == 0:
+        raise InputError(f"{path} is empty (shape {array.shape}): make it again")
+    return array
+
+
+def _looks_repeated(array: NDArray[Any]) -> bool:
+    groups, rest = divmod(len(array), _FOLD)
+    if rest:
+        return False
+    sample = np.unique(np.linspace(0, groups - 1, _SAMPLED_GROUPS).astype(np.int64))
+    return all(_is_repeated(array[_FOLD * group : _FOLD * (group + 1)]) for group in sample)
+
+
+def _is_repeated(group: NDArray[Any]) -> bool:
+    return bool((group[1:] == group[0]).all())
+
+
+def _records(path: Path, array: NDArray[Any], ids: list[str], fold: int) -> Iterator[RegionRecord]:
+    for image, id in enumerate(ids):
+        row = image * fold
+        group = np.asarray(array[row : row + fold])
+        with np.errstate(over="ignore"):
+            features = group[0].astype(np.float32)
+        if not np.isfinite(features).all():
+            raise InputError(f"{path} has NaN or infinite features in row {row}: extract that image again")
+        if fold > 1 and not _is_repeated(group):
+            raise InputError(
+                f"{path} repeats most images in {fold} rows, but rows {row} to {row + fold - 1} differ: "
+                "repeat every image or none"
+            )
+        yield RegionRecord(id, features)
+
+
+def _read_ids(path: Path) -> list[str]:
+    try:
+        lines = path.read_text("utf-8-sig").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"the ids file {path} cannot be read ({error}): give a UTF-8 file, one id a line"
+        ) from error
+    ids = [line.strip() for line in lines]
+    while ids and not ids[-1]:
+        ids.pop()
+    for number, id in enumerate(ids, 1):
+        if not id:
+            raise InputError(f"{path}, line {number}, is empty: give one id a line")
+    return ids
+
+
+def _refuse_twice(ids: list[str], path: Path) -> None:
+    first: dict[str, int] = {}
+    for number, id in enumerate(ids, 1):
+        if first.setdefault(id, number) != number:
+            raise InputError(f"{path} has the id '{id}' twice: give every image its own id")

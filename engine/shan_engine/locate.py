@@ -1,0 +1,55 @@
+"""Where the gallery and the bundle are that a command means when it does not say."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from .errors import GalleryError
+
+
+@dataclass(frozen=True)
+class Place:
+    """A gallery, the bundle that made it, and how they were chosen (for the user to read)."""
+
+    gallery: Path
+    bundle: Path
+    reason: str
+
+
+def demo_folder() -> Path | None:
+    """The bundled demo: inside an installed package, or in a checkout's `artifacts/demo`."""
+    here = Path(__file__).resolve().parent
+    for folder in (here / "demo", here.parents[1] / "artifacts" / "demo"):
+        if (folder / "bundle" / "manifest.json").is_file():
+            return folder
+    return None
+
+
+def demo_bundle() -> Path:
+    """The demo's bundle. Raises GalleryError where this installation has none."""
+    folder = demo_folder()
+    if folder is None:
+        raise GalleryError("this installation has no demo: name a bundle with --model")
+    return folder / "bundle"
+
+
+def locate_bundle(bundle: Path | None) -> Path:
+    """`bundle`, else SHAN_MODEL, else the demo's."""
+    if bundle is not None:
+        return bundle
+    named = os.environ.get("SHAN_MODEL")
+    return Path(named) if named else demo_bundle()
+
+
+def locate_gallery(gallery: Path | None, bundle: Path | None) -> Place:
+    """`gallery`, else SHAN_GALLERY, else the demo's; raises GalleryError where there is no demo."""
+    model = locate_bundle(bundle)
+    if gallery is not None:
+        return Place(gallery, model, "--gallery")
+    named = os.environ.get("SHAN_GALLERY")
+    if named:
+        return Place(Path(named), model, "SHAN_GALLERY")
+    demo = demo_bundle().parent
+    return Place(demo / "gallery", model, "the bundled demo")

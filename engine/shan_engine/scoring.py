@@ -1,0 +1,118 @@
+"""Where a score is computed: captions and images through a bundle's three graphs.
+
+A score needs the image arrays (from a gallery), the caption arrays (from the text encoder) and the pair
+scorer, which takes a batch of images by a batch of captions.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .backends import Device, Graph, load_graph
+from .bundle import Bundle
+from .errors import InputError
+from .gallery import Block, Gallery
+from .text import pad
+
+Arrays = dict[str, NDArray[Any]]
+# Floats of intermediate results that one call of the pair scorer may need: what a core's caches hold
+# decides the speed, so this is far below what memory allows (benchmarks/batching.py).
+CALL_FLOATS = 4_000_000
+MAX_CAPTIONS = 32
+
+
+class Scorer:
+    """A bundle's graphs on one device, loaded when first needed."""
+
+    def __init__(self, bundle: Bundle, device: Device = "auto", *, threads: int | None = None) -> None:
+        self.bundle = bundle
+        self._device: Device = device
+        self._threads = threads
+
+    def _load(self, name: str) -> Graph:
+        return load_graph(self.bundle.path / name, self._device, threads=self._threads)
+
+    @cached_property
+    def image_encoder(self) -> Graph:
+        """Features to what a gallery stores."""
+        return self._load("image_encoder.onnx")
+
+    @cached_property
+    def text_encoder(self) -> Graph:
+        """Tokens to caption arrays."""
+        return self._load("text_encoder.onnx")
+
+    @cached_property
+    def pair_scorer(self) -> Graph:
+        """Images by captions to scores."""
+        return self._load("pair_scorer.onnx")
+
+    @property
+    def device(self) -> str:
+        """Where the pair scorer runs."""
+        return self.pair_scorer.device
+
+    def encode_images(self, features: NDArray[np.float32], region_mask: NDArray[np.bool_]) -> Arrays:
+        """Image arrays of features B x K x F and mask B x K, by name, each B x its shape."""
+        return self.image_encoder.run({"features": features, "region_mask": region_mask})
+
+    def image_array_shapes(self, regions: int) -> dict[str, tuple[int, ...]]:
+        """Shape per image of every image array, for images padded to `regions`."""
+        dim = self.bundle.manifest.feature_dim
+        probe = self.encode_images(np.ones((1, regions, dim), np.float32), np.ones((1, regions), np.bool_))
+        return {name: array.shape[1:] for name, array in probe.items()}
+
+    def tokens(self, caption: str) -> list[int]:
+        """Word numbers of a caption. Raises InputError where it is empty or longer than the model takes."""
+        tokens = self.bundle.vocabulary.encode(caption)
+        if len(tokens) > self.bundle.manifest.max_words:
+            raise InputError(
+                f"the caption '{caption[:40]}…' has {len(tokens) - 2} words, the model takes "
+                f"{self.bundle.manifest.max_words - 2}: shorten it"
+            )
+        return tokens
+
+    def encode_captions(self, token_lists: Sequence[Sequence[int]]) -> Arrays:
+        """Caption arrays by name, each C x its shape, padded to the longest caption."""
+        tokens, lengths = pad(token_lists)
+        return self.text_encoder.run({"tokens": tokens, "lengths": lengths})
+
+    def score_pairs(self, images: Mapping[str, NDArray[Any]], captions: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
+        """Scores B x C of every image with every caption."""
+        return self.pair_scorer.run({**images, **captions}, ["scores"])["scores"]
+
+    def explain(self, images: Mapping[str, NDArray[Any]], captions: Mapping[str, NDArray[Any]]) -> Arrays:
+        """All of the pair scorer's outputs: `scores`, `step_scores` and, where it has it, `word_attention`."""
+        return self.pair_scorer.run({**images, **captions})
+
+    def images_per_call(self, gallery: Gallery, captions: int, words: int) -> int:
+        """How many images one call takes with that many captions of that many words."""
+        per_image = max(math.prod(shape) for shape in gallery.manifest.arrays.values())
+        regions = gallery.manifest.arrays.get("region_mask", (1,))[0]
+        per_pair = 4 * per_image * (1 + words / regions)
+        return max(1, min(256, int(CALL_FLOATS / (per_pair * captions))))
+
+
+def caption_batches(token_lists: Sequence[Sequence[int]]) -> Iterator[NDArray[np.int64]]:
+    """Places of captions to be scored together: of similar length, so that padding stays small."""
+    order = np.argsort([len(tokens) for tokens in token_lists], kind="stable")
+    for start in range(0, len(order), MAX_CAPTIONS):
+        yield order[start : start + MAX_CAPTIONS]
+
+
+def score_block(scorer: Scorer, gallery: Gallery, block: Block, captions: Sequence[Arrays]) -> Iterator[tuple[int, slice, NDArray[np.float32]]]:
+    """Scores of a block against encoded caption batches: batch number, images' place in the block, B x C.
+
+    The images of a call are read once for all caption batches.
+    """
+    widest = max(next(iter(batch.values())).shape[0] for batch in captions)
+    words = max(batch["word_mask"].shape[1] if "word_mask" in batch else 1 for batch in captions)
+    for place, images in block.batches(scorer.images_per_call(gallery, widest, words)):
+        for number, batch in enumerate(captions):
+            yield number, place, scorer.score_pairs(images, batch)

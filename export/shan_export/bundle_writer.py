@@ -1,0 +1,140 @@
+"""A checkpoint into a bundle: three graphs, their parity with PyTorch, and the manifest."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+from shan_engine.bundle import GRAPHS, MANIFEST, Bundle, Manifest
+from shan_engine.errors import BundleError, InputError
+from shan_engine.extraction import read_recipe
+from shan_engine.files import sha256, write_failure
+from shan_engine.text import Vocabulary
+from shan_model.checkpoint import load_checkpoint
+from shan_model.shan import Shan
+from torch import Tensor
+
+from .graphs import export_graph
+from .parity import TOLERANCE, largest_difference
+from .wrappers import ImageEncoderGraph, PairScorerGraph, TextEncoderGraph
+
+MAX_WORDS = 128
+
+
+def export_bundle(
+    checkpoint: Path,
+    output: Path,
+    *,
+    feature_extractor: Path | None = None,
+    feature_extractor_name: str | None = None,
+    max_words: int = MAX_WORDS,
+    overwrite: bool = False,
+    on_stage: Callable[[str], None] = lambda stage: None,
+) -> Manifest:
+    """Export `checkpoint` to the folder `output`, and prove it against the PyTorch modules.
+
+    `feature_extractor` is an ONNX file with its recipe beside it, copied into the bundle;
+    `feature_extractor_name` names one that stays outside it. Raises BundleError where the graphs differ
+    from PyTorch by more than 1e-4 or `output` is there already; then nothing is written.
+    """
+    if output.exists() and not overwrite:
+        raise BundleError(f"{output} is there already: choose another place, or --overwrite")
+    if output.exists() and any(output.iterdir()) and not (output / MANIFEST).exists():
+        raise BundleError(f"{output} is not a bundle, so it is not overwritten: choose another place")
+    recipe = None if feature_extractor is None else read_recipe(feature_extractor)
+    model, vocabulary = load_checkpoint(checkpoint)
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        fresh = Path(tempfile.mkdtemp(prefix=f".{output.name}.", dir=output.parent))
+        try:
+            fresh.chmod(0o755)
+            write_graphs(model, fresh, on_stage)
+            vocabulary.save(fresh / "vocab.json")
+            if feature_extractor is not None:
+                shutil.copyfile(feature_extractor, fresh / "feature_extractor.onnx")
+                shutil.copyfile(feature_extractor.with_suffix(".json"), fresh / "feature_extractor.json")
+            on_stage("comparing with PyTorch")
+            difference = largest_difference(model, fresh, max_words=max_words)
+            if not difference <= TOLERANCE:
+                raise BundleError(
+                    f"the exported graphs differ from PyTorch by {difference:.2g}, more than {TOLERANCE:g}: "
+                    "no bundle was written"
+                )
+            manifest = Manifest(
+                fingerprint=fingerprint(model, vocabulary),
+                model=model.config.to_dict(),
+                feature_dim=model.config.feature_dim,
+                feature_extractor=recipe.name if recipe else feature_extractor_name,
+                max_words=max_words,
+                parity=difference,
+                files={file.name: sha256(file) for file in sorted(fresh.iterdir())},
+            )
+            manifest.save(fresh / MANIFEST)
+            Bundle.open(fresh)
+            if output.exists():
+                shutil.rmtree(output)
+            fresh.rename(output)
+        finally:
+            shutil.rmtree(fresh, ignore_errors=True)
+    except OSError as error:
+        raise InputError(write_failure(output, error)) from error
+    return manifest
+
+
+def write_graphs(model: Shan, folder: Path, on_stage: Callable[[str], None] = lambda stage: None) -> None:
+    """Write the three ONNX files of `model` into `folder`."""
+    config = model.config
+    features, mask = torch.randn(3, 5, config.feature_dim), torch.ones(3, 5, dtype=torch.bool)
+    tokens, lengths = torch.full((2, 4), 3), torch.tensor([4, 3])
+    with torch.no_grad():
+        image_graph, text_graph = ImageEncoderGraph(model), TextEncoderGraph(model)
+        image = image_graph(features, mask)
+        words, word_mask = model.text_encoder(tokens, lengths)
+        caption = text_graph.terms(words, word_mask)
+    on_stage("image encoder")
+    export_graph(
+        image_graph,
+        inputs={"features": features, "region_mask": mask},
+        outputs=list(image),
+        dynamic={"features": {0: "images", 1: "regions"}, "region_mask": {0: "images", 1: "regions"}},
+        path=folder / GRAPHS[0],
+    )
+    on_stage("text encoder")
+    export_graph(
+        text_graph,
+        inputs={"tokens": tokens, "lengths": lengths},
+        outputs=list(caption),
+        dynamic={"tokens": {0: "captions", 1: "words"}, "lengths": {0: "captions"}},
+        path=folder / GRAPHS[1],
+    )
+    on_stage("pair scorer")
+    axes = {**_axes(image, "images", "regions"), **_axes(caption, "captions", "words")}
+    export_graph(
+        PairScorerGraph(model, list(image), list(caption)),
+        inputs={**image, **caption},
+        outputs=["scores", "step_scores", "word_attention"],
+        dynamic=axes,
+        path=folder / GRAPHS[2],
+    )
+
+
+def _axes(terms: Mapping[str, Tensor], batch: str, inner: str) -> dict[str, dict[int, str]]:
+    """The axes that change at run time: the batch, the rows, and a Gram matrix's columns."""
+    return {
+        name: {0: batch, 1: inner, 2: inner} if name.endswith("_gram") else {0: batch, 1: inner} for name in terms
+    }
+
+
+def fingerprint(model: Shan, vocabulary: Vocabulary) -> str:
+    """Hex SHA-256 over the configuration, the words and every weight."""
+    digest = hashlib.sha256(json.dumps(model.config.to_dict(), sort_keys=True).encode())
+    digest.update("\0".join(vocabulary.words).encode())
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().numpy().tobytes())
+    return digest.hexdigest()

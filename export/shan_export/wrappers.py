@@ -1,0 +1,83 @@
+"""SHAN's modules as the three graphs of a bundle; the modules themselves stay untouched."""
+
+from __future__ import annotations
+
+import torch
+from shan_model.factorised import caption_terms, image_terms, score_grid
+from shan_model.norms import l2_normalise
+from shan_model.shan import Shan
+from torch import Tensor, nn
+
+
+class ImageEncoderGraph(nn.Module):
+    """features B x K x F, region_mask B x K -> the image terms (`shan_model.factorised.image_terms`)."""
+
+    def __init__(self, model: Shan) -> None:
+        super().__init__()
+        self.encoder, self.alignment = model.image_encoder, model.alignment
+
+    def forward(self, features: Tensor, region_mask: Tensor) -> dict[str, Tensor]:
+        """Encode, then everything of an image that no caption changes."""
+        return image_terms(self.alignment, self.encoder(features), region_mask)
+
+
+class TextEncoderGraph(nn.Module):
+    """tokens C x n, lengths C -> the caption terms (`shan_model.factorised.caption_terms`)."""
+
+    def __init__(self, model: Shan) -> None:
+        super().__init__()
+        self.encoder, self.alignment = model.text_encoder, model.alignment
+        gru = self.encoder.gru
+        self.hidden = gru.hidden_size
+        sides = ("", "_reverse")
+        stacked = {
+            name: torch.stack([_update_first(getattr(gru, f"{name}_l0{side}").detach()) for side in sides])
+            for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+        }
+        self.register_buffer("weight_ih", stacked["weight_ih"])
+        self.register_buffer("weight_hh", stacked["weight_hh"])
+        self.register_buffer("bias", torch.cat([stacked["bias_ih"], stacked["bias_hh"]], dim=1))
+
+    def forward(self, tokens: Tensor, lengths: Tensor) -> dict[str, Tensor]:
+        """Embed, run the GRU over each caption's own length, then everything that no image changes.
+
+        The GRU is written as its ONNX node: `nn.GRU` has no `sequence_lens` and would read the padding.
+        """
+        encoder = self.encoder
+        embedded = torch.cat([encoder.word_vectors(tokens), encoder.embedding(tokens)], dim=-1)
+        states = torch.onnx.ops.symbolic(
+            "GRU",
+            (embedded.transpose(0, 1), self.weight_ih, self.weight_hh, self.bias, lengths.to(torch.int32)),
+            {"hidden_size": self.hidden, "direction": "bidirectional", "linear_before_reset": 1},
+            dtype=torch.float32,
+            shape=(tokens.shape[1], 2, tokens.shape[0], self.hidden),
+        )
+        word_mask = torch.arange(tokens.shape[1])[None, :] < lengths[:, None]
+        words = l2_normalise(states.mean(dim=1).transpose(0, 1)) * word_mask[:, :, None]
+        return self.terms(words, word_mask)
+
+    def terms(self, words: Tensor, word_mask: Tensor) -> dict[str, Tensor]:
+        """What the graph gives for words C x n x D, which names its outputs."""
+        return caption_terms(self.alignment, words, word_mask)
+
+
+def _update_first(weight: Tensor) -> Tensor:
+    """torch's gate order (r, z, n) into ONNX's (z, r, h)."""
+    reset, update, new = weight.chunk(3)
+    return torch.cat([update, reset, new])
+
+
+class PairScorerGraph(nn.Module):
+    """Image terms of B images, caption terms of C captions -> scores, step scores, word attention."""
+
+    def __init__(self, model: Shan, image: list[str], caption: list[str]) -> None:
+        super().__init__()
+        self.alignment, self.image, self.caption = model.alignment, image, caption
+
+    def forward(self, *terms: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The factorised score of every image with every caption."""
+        split = len(self.image)
+        image = dict(zip(self.image, terms[:split], strict=True))
+        caption = dict(zip(self.caption, terms[split:], strict=True))
+        grid = score_grid(self.alignment, image, caption)
+        return grid.scores, grid.step_scores, grid.word_attention

@@ -1,0 +1,62 @@
+"""A checkpoint folder: config.json, vocab.json and model.safetensors (SHAN.md)."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from shan_engine.errors import InputError
+from shan_engine.files import replacing
+from shan_engine.text import Vocabulary
+
+from .config import ShanConfig
+from .shan import Shan
+
+
+def save_checkpoint(model: Shan, vocabulary: Vocabulary, folder: Path) -> None:
+    """Write the three files, each beside its place and renamed."""
+    with replacing(folder / "config.json") as path:
+        path.write_text(json.dumps(model.config.to_dict(), indent=2) + "\n", "utf-8")
+    vocabulary.save(folder / "vocab.json")
+    tensors = {name: tensor.detach().cpu().float().contiguous() for name, tensor in model.state_dict().items()}
+    with replacing(folder / "model.safetensors") as path:
+        save_file(tensors, path)
+
+
+def load_checkpoint(folder: Path) -> tuple[Shan, Vocabulary]:
+    """The model, in evaluation mode, and its words.
+
+    Raises InputError naming the file, or the tensor that is missing, extra, of another shape or not finite.
+    """
+    try:
+        config = ShanConfig.from_dict(json.loads((folder / "config.json").read_text("utf-8")))
+        tensors = load_file(folder / "model.safetensors")
+    except FileNotFoundError as error:
+        name = Path(error.filename).name if error.filename else "model.safetensors"
+        raise InputError(f"the checkpoint {folder} has no {name}") from error
+    except (OSError, ValueError, TypeError, SafetensorError) as error:
+        raise InputError(f"the checkpoint {folder} cannot be read: {error}") from error
+    vocabulary = Vocabulary.load(folder / "vocab.json")
+    if len(vocabulary) != config.vocab_size:
+        raise InputError(f"{folder}: vocab.json has {len(vocabulary)} words, config.json says {config.vocab_size}")
+    with torch.device("meta"):
+        model = Shan(config)
+    expected = model.state_dict()
+    for name in sorted(expected.keys() - tensors.keys()):
+        raise InputError(f"{folder}/model.safetensors has no tensor {name}")
+    for name in sorted(tensors.keys() - expected.keys()):
+        raise InputError(f"{folder}/model.safetensors has an unknown tensor {name}")
+    for name, tensor in tensors.items():
+        if tensor.shape != expected[name].shape:
+            raise InputError(
+                f"{folder}/model.safetensors: {name} has shape {list(tensor.shape)}, not {list(expected[name].shape)}"
+            )
+        if tensor.dtype != torch.float32:
+            raise InputError(f"{folder}/model.safetensors: {name} is {tensor.dtype}, not float32")
+        if not bool(torch.isfinite(tensor).all()):
+            raise InputError(f"{folder}/model.safetensors: {name} has NaN or infinite values")
+    model.load_state_dict(tensors, assign=True)
+    return model.eval().requires_grad_(False), vocabulary

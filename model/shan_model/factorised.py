@@ -1,0 +1,132 @@
+"""SHAN's score with every linear layer moved out of the pair (SHAN.md, last section): exact and far cheaper.
+
+`image_terms` and `caption_terms` hold all that one side needs; `score_grid` only mixes them. Tensors may
+have one more leading axis P: then pair p is image p with caption p, each with B = C = 1.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from .alignment import Alignment
+from .norms import cosine, l2_normalise, masked_mean, masked_softmax, safe_sqrt
+
+Terms = dict[str, Tensor]
+
+
+class GridScores(NamedTuple):
+    """`scores` B x C, their parts `step_scores` B x C x steps, and each word's weights over regions, B x C x n x K."""
+
+    scores: Tensor
+    step_scores: Tensor
+    word_attention: Tensor
+
+
+def image_terms(alignment: Alignment, regions: Tensor, region_mask: Tensor) -> Terms:
+    """All of an image that no caption changes, from V (B x K x D) and its mask (B x K, bool)."""
+    terms = {"image_regions": regions, "region_mask": region_mask, "image_gram": regions @ regions.transpose(-1, -2)}
+    if "g2l" in alignment.steps:
+        own, _ = alignment.image_gate.weight.chunk(2, dim=1)
+        _, attended = alignment.text_gate.weight.chunk(2, dim=1)
+        terms["image_gate_term"] = regions @ own.T + alignment.image_gate.bias
+        terms["image_attended_gate_term"] = regions @ attended.T
+    return terms
+
+
+def caption_terms(alignment: Alignment, words: Tensor, word_mask: Tensor) -> Terms:
+    """All of a caption that no image changes, from T (C x n x D) and its mask (C x n, bool).
+
+    `caption_queries` is U = λ T W_t^T W_v, so that V U^T is λA.
+    """
+    queries = (words @ alignment.text_proj.weight.T) @ alignment.image_proj.weight
+    terms = {
+        "caption_words": words,
+        "word_mask": word_mask,
+        "caption_queries": alignment.temperature * queries,
+        "caption_gram": words @ words.transpose(-1, -2),
+    }
+    if "g2l" in alignment.steps:
+        own, _ = alignment.text_gate.weight.chunk(2, dim=1)
+        _, attended = alignment.image_gate.weight.chunk(2, dim=1)
+        terms["caption_gate_term"] = words @ own.T + alignment.text_gate.bias
+        terms["caption_attended_gate_term"] = words @ attended.T
+    return terms
+
+
+def score_grid(alignment: Alignment, image: Terms, caption: Terms) -> GridScores:
+    """Every image with every caption. Nothing of size B x C x K x D outlives the step that needs it."""
+    a, b = alignment.region_weight, alignment.word_weight
+    V, T = image["image_regions"], caption["caption_words"]
+    B, K, n, C = V.shape[-3], V.shape[-2], T.shape[-2], T.shape[-3]
+    by_region = image["region_mask"][..., :, None, :, None]  # B x 1 x K x 1
+    by_word = caption["word_mask"][..., None, :, None, :]  # 1 x C x 1 x n
+
+    rows = V.flatten(-3, -2)  # BK x D
+    affinity = _as_grid(rows @ caption["caption_queries"].flatten(-3, -2).transpose(-1, -2), B, K, C, n)
+    similarity = _as_grid(rows @ T.flatten(-3, -2).transpose(-1, -2), B, K, C, n)
+    alpha = masked_softmax(affinity, by_word, dim=-1)  # B x C x K x n
+    beta = masked_softmax(affinity, by_region, dim=-2)
+
+    # Step 1: cosines from Gram matrices, so that neither t* nor v* exists.
+    alpha_by_caption = alpha.transpose(-4, -3).reshape(*_lead(alpha), C, B * K, n)  # C x BK x n
+    spread = (alpha_by_caption @ caption["caption_gram"]).unflatten(-2, (B, K)).transpose(-4, -3)
+    region_cosines = (alpha * similarity).sum(-1) / safe_sqrt((alpha * spread).sum(-1))  # B x C x K
+    beta_by_image = beta.transpose(-1, -2).flatten(-3, -2)  # B x Cn x K
+    spread = (beta_by_image @ image["image_gram"]).unflatten(-2, (C, n)).transpose(-1, -2)
+    word_cosines = (beta * similarity).sum(-2) / safe_sqrt((beta * spread).sum(-2))  # B x C x n
+    local_regions = masked_mean(region_cosines, image["region_mask"][..., :, None, :])
+    local_words = masked_mean(word_cosines, caption["word_mask"][..., None, :, :])
+    steps = [a * local_regions + b * local_words]
+
+    if "g2l" in alignment.steps:  # Steps 2 and 3 on pooled vectors, B x C x D
+        v_c = _pool(
+            V[..., None, :, :, :],
+            (alpha_by_caption @ T).unflatten(-2, (B, K)),
+            image["image_gate_term"][..., None, :, :, :],
+            (alpha_by_caption @ caption["caption_attended_gate_term"]).unflatten(-2, (B, K)),
+            alignment.image_pool.weight,
+            image["region_mask"][..., None, :, :],
+        ).transpose(-3, -2)
+        t_c = _pool(
+            T[..., None, :, :, :],
+            (beta_by_image @ V).unflatten(-2, (C, n)),
+            caption["caption_gate_term"][..., None, :, :, :],
+            (beta_by_image @ image["image_attended_gate_term"]).unflatten(-2, (C, n)),
+            alignment.text_pool.weight,
+            caption["word_mask"][..., None, :, :],
+        )
+        t_c_star = _attend_globally(
+            v_c.transpose(-3, -2), T, caption["word_mask"], alignment.temperature
+        ).transpose(-3, -2)
+        v_c_star = _attend_globally(t_c, V, image["region_mask"], alignment.temperature)
+        steps.append(a * cosine(v_c, t_c_star) + b * cosine(t_c, v_c_star))
+        if "g2g" in alignment.steps:
+            steps.append(cosine(v_c + t_c_star, t_c + v_c_star))
+
+    step_scores = torch.stack(steps, dim=-1)
+    return GridScores(step_scores.sum(-1), step_scores, beta.transpose(-1, -2))
+
+
+def _as_grid(products: Tensor, B: int, K: int, C: int, n: int) -> Tensor:
+    """BK x Cn to B x C x K x n."""
+    return products.reshape(*products.shape[:-2], B, K, C, n).transpose(-3, -2)
+
+
+def _lead(grid: Tensor) -> torch.Size:
+    return grid.shape[:-4]
+
+
+def _pool(local: Tensor, attended: Tensor, own: Tensor, mixed: Tensor, weight: Tensor, mask: Tensor) -> Tensor:
+    """Gate, fuse and pool: X x Y x L x D to X x Y x D; `local` and `own` are 1 x Y x L x D."""
+    fused = attended + torch.sigmoid(own + mixed) * (local - attended)
+    weights = masked_softmax((fused @ weight.T).squeeze(-1), mask, dim=-1)
+    return (weights[..., None, :] @ fused).squeeze(-2)
+
+
+def _attend_globally(context: Tensor, local: Tensor, mask: Tensor, temperature: float) -> Tensor:
+    """What context (X x Y x D) attends to among local (X x L x D), X x Y x D; rows of local have length 1."""
+    cosines = l2_normalise(context) @ local.transpose(-1, -2)
+    return masked_softmax(temperature * cosines, mask[..., None, :], dim=-1) @ local

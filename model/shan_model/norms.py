@@ -1,0 +1,35 @@
+"""Normalisation, cosines and masked softmax, as SHAN.md defines them."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+EPSILON = 1e-8
+MASKED = -1e9
+
+
+def l2_normalise(x: Tensor) -> Tensor:
+    """Rows of x (... x D) divided by their Euclidean norm, at least 1e-8."""
+    return x / safe_sqrt((x * x).sum(dim=-1, keepdim=True))
+
+
+def cosine(x: Tensor, y: Tensor) -> Tensor:
+    """Cosine similarity over the last axis."""
+    return (l2_normalise(x) * l2_normalise(y)).sum(dim=-1)
+
+
+def safe_sqrt(square: Tensor) -> Tensor:
+    """Square root, at least 1e-8, with a finite gradient at 0."""
+    return torch.sqrt(square.clamp_min(EPSILON**2))
+
+
+def masked_softmax(x: Tensor, mask: Tensor, dim: int) -> Tensor:
+    """Softmax along `dim` over the places where `mask` (broadcast to x) is true; 0 elsewhere."""
+    return torch.softmax(x.masked_fill(~mask, MASKED), dim=dim)
+
+
+def masked_mean(x: Tensor, mask: Tensor) -> Tensor:
+    """Mean of the last axis over the places where `mask` (broadcast to x) is true."""
+    weight = mask.to(x.dtype)
+    return (x * weight).sum(dim=-1) / weight.sum(dim=-1)

@@ -1,0 +1,211 @@
+"""Photo folders into a store, with tiny extractors whose features are known: mean colours of cells."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+from PIL import Image
+from shan_engine.errors import BackendError, InputError
+from shan_engine.extraction import FeatureExtractor, extract_photos, grid_boxes, read_recipe
+from shan_engine.store import FeatureStore
+
+COLOURS = {"a.png": (255, 0, 0), "b.png": (0, 255, 0), "sub/c.png": (0, 0, 255)}
+BOXES = np.array([[[0, 0, 0.5, 1], [0.5, 0, 1, 1]]], np.float32)
+
+
+def save(path: Path, nodes: list, inputs: list, outputs: list, constants: dict[str, np.ndarray]) -> Path:
+    initializers = [numpy_helper.from_array(array, name) for name, array in constants.items()]
+    graph = helper.make_graph(nodes, "extractor", inputs, outputs, initializers)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10), path)
+    return path
+
+
+def detector(folder: Path) -> Path:
+    """Raw pixels B x 8 x 16 x 3 in; mean colours of the left and right half, and their boxes, out."""
+    nodes = [
+        helper.make_node("Cast", ["image"], ["float"], to=TensorProto.FLOAT),
+        helper.make_node("Transpose", ["float"], ["planes"], perm=[0, 3, 1, 2]),
+        helper.make_node("AveragePool", ["planes"], ["pooled"], kernel_shape=[8, 8], strides=[8, 8]),
+        helper.make_node("Squeeze", ["pooled", "axis"], ["columns"]),
+        helper.make_node("Transpose", ["columns"], ["regions"], perm=[0, 2, 1]),
+        helper.make_node("Shape", ["image"], ["batch"], start=0, end=1),
+        helper.make_node("Concat", ["batch", "ones"], ["repeats"], axis=0),
+        helper.make_node("Tile", ["box", "repeats"], ["boxes"]),
+    ]
+    (folder / "detector.json").write_text(json.dumps({"name": "halves", "width": 16, "height": 8}))
+    return save(
+        folder / "detector.onnx",
+        nodes,
+        [helper.make_tensor_value_info("image", TensorProto.UINT8, ["b", 8, 16, 3])],
+        [
+            helper.make_tensor_value_info("regions", TensorProto.FLOAT, ["b", 2, 3]),
+            helper.make_tensor_value_info("boxes", TensorProto.FLOAT, ["b", 2, 4]),
+        ],
+        {"axis": np.array([2]), "ones": np.array([1, 1]), "box": BOXES},
+    )
+
+
+def backbone(folder: Path, **recipe: object) -> Path:
+    """Float planes B x 3 x 8 x 8 in; their feature map of 2 x 2 cells out."""
+    data = {"name": "map", "width": 8, "height": 8, "mean": [0.5, 0.5, 0.5], "std": [0.5, 0.25, 0.5], **recipe}
+    (folder / "backbone.json").write_text(json.dumps(data))
+    return save(
+        folder / "backbone.onnx",
+        [helper.make_node("AveragePool", ["image"], ["map"], kernel_shape=[4, 4], strides=[4, 4])],
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["b", 3, 8, 8])],
+        [helper.make_tensor_value_info("map", TensorProto.FLOAT, ["b", 3, 2, 2])],
+        {},
+    )
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    folder = tmp_path / "photos"
+    for name, colour in COLOURS.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (40, 20), colour).save(folder / name)
+    return folder
+
+
+def test_regions_and_boxes_in_pixels_of_the_photo(tmp_path: Path, photos: Path) -> None:
+    image = Image.new("RGB", (40, 20), (255, 0, 0))
+    image.paste((0, 0, 255), (20, 0, 40, 20))
+    image.save(photos / "two.png")
+    extractor = FeatureExtractor(detector(tmp_path), "cpu", threads=1)
+    calls: list[int] = []
+    result = extract_photos(
+        photos, tmp_path / "s", extractor, batch_size=3, on_start=calls.append, on_photo=calls.append
+    )
+    assert (result.added, result.unchanged, result.removed, result.broken) == (4, 0, 0, ())
+    assert calls == [4, 3, 4, 4]
+    with FeatureStore.open(tmp_path / "s") as store:
+        assert store.schema.feature_extractor == "halves"
+        assert store.ids() == ["a.png", "b.png", "sub/c.png", "two.png"]
+        for record in store.read(list(COLOURS)):
+            np.testing.assert_allclose(record.features, [COLOURS[record.id]] * 2)
+            assert (record.width, record.height) == (40, 20)
+            assert record.path == str((photos / record.id).resolve())
+        two = store.read(["two.png"])[0]
+    # The resampling at the seam reaches into the halves.
+    np.testing.assert_allclose(two.features, [[255, 0, 0], [0, 0, 255]], atol=8)
+    np.testing.assert_array_equal(two.boxes, [[0, 0, 20, 20], [20, 0, 40, 20]])
+
+
+def test_a_feature_map_becomes_a_grid(tmp_path: Path, photos: Path) -> None:
+    extract_photos(photos, tmp_path / "s", FeatureExtractor(backbone(tmp_path), "cpu", threads=1))
+    with FeatureStore.open(tmp_path / "s") as store:
+        red = store.read(["a.png"])[0]
+    np.testing.assert_allclose(red.features, [[1, -2, -1]] * 4, atol=1e-5)
+    np.testing.assert_array_equal(
+        red.boxes, [[0, 0, 20, 10], [20, 0, 40, 10], [0, 10, 20, 20], [20, 10, 40, 20]]
+    )
+
+
+def test_cells_are_in_reading_order_with_their_features(tmp_path: Path) -> None:
+    extractor = FeatureExtractor(backbone(tmp_path, mean=[0, 0, 0], std=[1, 1, 1]), "cpu", threads=1)
+    pixels = np.zeros((1, 8, 8, 3), np.uint8)
+    pixels[0, :4, 4:] = 255  # upper right
+    features, boxes = extractor(pixels)
+    assert boxes is not None
+    np.testing.assert_allclose(features[0, :, 0], [0, 1, 0, 0], atol=1e-6)
+    np.testing.assert_array_equal(boxes[0, 1], [0.5, 0, 1, 0.5])
+    assert grid_boxes(2, 3).shape == (6, 4)
+
+
+def test_only_new_and_changed_photos_are_extracted(tmp_path: Path, photos: Path) -> None:
+    extractor = FeatureExtractor(detector(tmp_path), "cpu", threads=1)
+    extract_photos(photos, tmp_path / "s", extractor)
+    totals: list[int] = []
+    again = extract_photos(photos, tmp_path / "s", extractor, on_start=totals.append)
+    assert (again.added, again.unchanged, again.removed, totals) == (0, 3, 0, [0])
+
+    Image.new("RGB", (10, 10), (9, 9, 9)).save(photos / "b.png")
+    os.utime(photos / "b.png", ns=(1, 1))
+    (photos / "a.png").unlink()
+    Image.new("RGB", (10, 10), (7, 7, 7)).save(photos / "d.png")
+    third = extract_photos(photos, tmp_path / "s", extractor)
+    assert (third.added, third.unchanged, third.removed) == (2, 1, 1)
+    with FeatureStore.open(tmp_path / "s") as store:
+        assert sorted(store.ids()) == ["b.png", "d.png", "sub/c.png"]
+        changed = store.read(["b.png"])[0]
+    assert changed.width == 10
+    np.testing.assert_allclose(changed.features, 9)
+
+
+def test_an_interrupted_run_goes_on(tmp_path: Path, photos: Path) -> None:
+    extractor = FeatureExtractor(detector(tmp_path), "cpu", threads=1)
+
+    def interrupt(done: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        extract_photos(photos, tmp_path / "s", extractor, batch_size=2, on_photo=interrupt)
+    result = extract_photos(photos, tmp_path / "s", extractor, batch_size=2)
+    assert (result.added, result.unchanged) == (1, 2)
+
+
+def test_broken_photos_are_reported_and_skipped(tmp_path: Path, photos: Path) -> None:
+    (photos / "aa.jpg").write_bytes(b"broken")
+    (photos / "z.png").write_bytes((photos / "a.png").read_bytes()[:40])
+    done: list[int] = []
+    extractor = FeatureExtractor(detector(tmp_path), "cpu", threads=1)
+    result = extract_photos(photos, tmp_path / "s", extractor, batch_size=2, on_photo=done.append)
+    assert (result.added, len(result.broken), done[-1]) == (3, 2, 5)
+    assert "aa.jpg cannot be decoded" in result.broken[0]
+    assert "z.png cannot be decoded" in result.broken[1]
+
+
+def test_a_photo_that_became_broken_keeps_no_old_features(tmp_path: Path, photos: Path) -> None:
+    extractor = FeatureExtractor(detector(tmp_path), "cpu", threads=1)
+    extract_photos(photos, tmp_path / "s", extractor)
+    (photos / "a.png").write_bytes(b"broken")
+    result = extract_photos(photos, tmp_path / "s", extractor)
+    assert (result.added, result.unchanged, len(result.broken)) == (0, 2, 1)
+
+
+def test_nothing_but_broken_photos(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a.jpg").write_bytes(b"broken")
+    extractor = FeatureExtractor(detector(tmp_path), "cpu", threads=1)
+    with pytest.raises(InputError, match="none of the 1 photos"):
+        extract_photos(tmp_path / "photos", tmp_path / "s", extractor)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "message"),
+    [
+        (None, "has no recipe"),
+        ("{", "cannot be read"),
+        ("[]", "cannot be read"),
+        ('{"name": "x", "width": 8}', "cannot be read"),
+        ('{"name": "x", "width": 8, "height": 8, "more": 1}', "cannot be read"),
+        ('{"name": "", "width": 8, "height": 8}', "needs a name"),
+        ('{"name": "x", "width": 0, "height": 8}', "needs a name"),
+        ('{"name": "x", "width": "8", "height": 8}', "needs a name"),
+        ('{"name": "x", "width": 8, "height": 8, "mean": [0]}', "needs a name"),
+        ('{"name": "x", "width": 8, "height": 8, "mean": [0, 0, "a"]}', "needs a name"),
+        ('{"name": "x", "width": 8, "height": 8, "std": [1, 0, 1]}', "needs a name"),
+    ],
+)
+def test_wrong_recipes(tmp_path: Path, recipe: str | None, message: str) -> None:
+    model = tmp_path / "m.onnx"
+    model.write_bytes(b"")
+    if recipe is not None:
+        (tmp_path / "m.json").write_text(recipe)
+    with pytest.raises(InputError, match=message):
+        read_recipe(model)
+
+
+def test_wrong_models(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="there is no feature extractor"):
+        read_recipe(tmp_path / "missing.onnx")
+    model = detector(tmp_path)
+    model.write_bytes(b"no graph")
+    with pytest.raises(BackendError, match=r"cannot load .*detector\.onnx"):
+        FeatureExtractor(model, "cpu")

@@ -1,0 +1,396 @@
+"""The feature store: what goes in comes out, whatever happens to the writer, the file or the disk."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import lmdb
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from shan_engine.errors import InputError, StoreError
+from shan_engine.records import RegionRecord
+from shan_engine.store import FeatureStore, StoreSchema
+
+F = 16
+SCHEMA = StoreSchema("test", F)
+
+
+def record(id: str, seed: int = 0, regions: int = 3, dim: int = F, **fields: object) -> RegionRecord:
+    features = np.random.default_rng(seed).standard_normal((regions, dim)).astype(np.float32)
+    return RegionRecord(id, features, **fields)  # type: ignore[arg-type]
+
+
+def assert_same(found: RegionRecord, wanted: RegionRecord) -> None:
+    np.testing.assert_array_equal(found.features, wanted.features)
+    assert (found.boxes is None) == (wanted.boxes is None)
+    if wanted.boxes is not None:
+        np.testing.assert_array_equal(found.boxes, wanted.boxes)
+    for name in ("id", "path", "width", "height", "stamp"):
+        assert getattr(found, name) == getattr(wanted, name)
+
+
+@given(
+    ids=st.lists(st.text(min_size=1, max_size=40).filter(str.strip), min_size=1, max_size=4, unique=True),
+    regions=st.integers(1, 100),
+    boxed=st.booleans(),
+    path=st.text(max_size=20),
+    dtype=st.sampled_from(["float32", "float16"]),
+)
+@settings(max_examples=25, deadline=None)
+def test_round_trip(ids: list[str], regions: int, boxed: bool, path: str, dtype: str) -> None:
+    boxes = np.random.default_rng(1).random((regions, 4), np.float32) * 500 if boxed else None
+    wanted = [
+        record(id, seed, regions, boxes=boxes, path=path, width=640, height=480, stamp="7:9")
+        for seed, id in enumerate(ids)
+    ]
+    with tempfile.TemporaryDirectory() as folder:
+        with FeatureStore.create(Path(folder) / "s", StoreSchema("test", F, dtype=dtype)) as store:
+            store.write(wanted)
+        with FeatureStore.open(Path(folder) / "s") as store:
+            assert store.ids() == ids
+            found = store.read(ids)
+    for one, other in zip(found, wanted, strict=True):
+        if dtype == "float32":
+            assert_same(one, other)
+        else:
+            np.testing.assert_allclose(one.features, other.features, rtol=2**-11, atol=2**-24)
+            assert (one.boxes is not None) == boxed
+
+
+def test_file_name_bytes_that_are_no_unicode_are_kept(tmp_path: Path) -> None:
+    id = os.fsdecode(b"caf\xe9.jpg")
+    with FeatureStore.create(tmp_path / "s", SCHEMA) as store:
+        store.write([record(id, path="/photos/" + id)])
+        assert store.ids() == [id]
+        assert store.read([id])[0].path == "/photos/" + id
+        with pytest.raises(InputError, match="not Unicode"):
+            store.write([record("\ud800")])
+
+
+def test_regions_are_padded_with_a_mask(tmp_path: Path) -> None:
+    with FeatureStore.create(tmp_path / "s", SCHEMA) as store:
+        store.write([record("a", regions=2), record("b", regions=4)])
+        features, mask = store.regions(["b", "a"])
+    assert features.shape == (2, 4, F)
+    assert mask.tolist() == [[True] * 4, [True, True, False, False]]
+    assert not features[1, 2:].any()
+
+
+def test_replace_and_delete(tmp_path: Path) -> None:
+    with FeatureStore.create(tmp_path / "s", SCHEMA) as store:
+        store.write([record("a", 1), record("b", 2), record("a", 3)])
+        assert store.ids() == ["a", "b"]
+        assert_same(store.read(["a"])[0], record("a", 3))
+        store.write([record("a", 4)])
+        assert store.ids() == ["b", "a"]
+        assert len(store) == 2
+        store.delete(id for id in ["b"])
+        assert store.ids() == ["a"]
+        assert "b" not in store
+        assert "" not in store
+        assert "x" * 600 not in store
+        with pytest.raises(InputError, match="no image 'b'"):
+            store.read(["b"])
+        with pytest.raises(InputError, match="no image 'b'"):
+            store.delete(["a", "b"])
+        assert store.ids() == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        (record("bad", dim=F + 1), "size 17, the store holds size 16"),
+        (record(""), "empty id"),
+        (record("x" * 481), "longer than 480 bytes"),
+        (record("bad", regions=101), "101 regions"),
+        (RegionRecord("bad", np.full((1, F), np.nan, np.float32)), "NaN"),
+        (RegionRecord("bad", np.zeros((0, F), np.float32)), "shape"),
+        (record("bad", boxes=np.zeros((2, 4), np.float32)), "boxes of shape"),
+    ],
+)
+def test_a_batch_is_written_whole_or_not_at_all(tmp_path: Path, bad: RegionRecord, message: str) -> None:
+    with FeatureStore.create(tmp_path / "s", SCHEMA) as store:
+        store.write([record("kept")])
+        with pytest.raises(InputError, match=message):
+            store.write([record("good"), bad])
+        assert store.ids() == ["kept"]
+
+
+def test_float16_overflow_is_refused(tmp_path: Path) -> None:
+    with FeatureStore.create(tmp_path / "s", StoreSchema("test", F, dtype="float16")) as store:
+        with pytest.raises(InputError, match="beyond float16"):
+            store.write([RegionRecord("big", np.full((1, F), 1e6, np.float32))])
+        assert len(store) == 0
+
+
+def test_another_schema_is_refused(tmp_path: Path) -> None:
+    FeatureStore.create(tmp_path / "s", SCHEMA).close()
+    for other in (StoreSchema("other", F), StoreSchema("test", 8), StoreSchema("test", F, dtype="float16")):
+        with pytest.raises(StoreError, match="use a new store"):
+            FeatureStore.create(tmp_path / "s", other)
+    with pytest.raises(InputError, match="float64"):
+        FeatureStore.create(tmp_path / "t", StoreSchema("test", F, dtype="float64"))
+    with pytest.raises(StoreError, match="no feature store"):
+        FeatureStore.open(tmp_path / "t")
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(StoreError, match="not a feature store"):
+        FeatureStore.create(tmp_path / "file", SCHEMA)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [(json.dumps({"version": 2}), "newer than 1"), ("{", "damaged"), ("[]", "damaged")],
+)
+def test_schema_record_newer_or_damaged(tmp_path: Path, text: str, message: str) -> None:
+    FeatureStore.create(tmp_path / "s", SCHEMA).close()
+    environment = lmdb.open(str(tmp_path / "s"), max_dbs=3)
+    with environment.begin(write=True) as transaction:
+        transaction.put(b"schema", text.encode(), db=environment.open_db(b"meta", txn=transaction))
+    environment.close()
+    with pytest.raises(StoreError, match=message):
+        FeatureStore.open(tmp_path / "s")
+
+
+def test_another_lmdb_environment_is_no_store(tmp_path: Path) -> None:
+    environment = lmdb.open(str(tmp_path / "s"))
+    with environment.begin(write=True) as transaction:
+        transaction.put(b"a", b"b")
+    environment.close()
+    with pytest.raises(StoreError, match="not a feature store"):
+        FeatureStore.open(tmp_path / "s")
+
+
+def test_grows_past_its_first_map_and_a_reader_elsewhere_sees_it(tmp_path: Path) -> None:
+    path, dim = tmp_path / "s", 4096
+    batch = [record(str(number), number, 100, dim) for number in range(10)]
+    with FeatureStore.create(path, StoreSchema("test", dim)) as store:
+        store.write(batch[:1])
+    script = f"""
+import sys
+from pathlib import Path
+from shan_engine.store import FeatureStore
+with FeatureStore.open(Path({str(path)!r})) as store:
+    print(len(store), flush=True)
+    sys.stdin.readline()
+    print(len(store), store.read(["r4-9"])[0].features.shape, flush=True)
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as reader:
+        assert reader.stdin is not None
+        assert reader.stdout is not None
+        assert reader.stdout.readline().strip() == "1"
+        with FeatureStore.open(path, readonly=False) as store:
+            for turn in range(5):
+                store.write([RegionRecord(f"r{turn}-{one.id}", one.features) for one in batch])
+            assert store.bytes_used > 1 << 26
+            np.testing.assert_array_equal(store.read(["r4-9"])[0].features, batch[9].features)
+        reader.stdin.write("\n")
+        reader.stdin.flush()
+        assert reader.stdout.readline().strip() == "51 (100, 4096)"
+
+
+def _flip(path: Path, needle: bytes, offset: int = 0) -> None:
+    data = bytearray(path.read_bytes())
+    assert data.count(needle) == 1
+    data[data.index(needle) + offset] ^= 0x41
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("part", ["features", "metadata", "header"])
+def test_a_damaged_record_is_found_by_id(tmp_path: Path, part: str) -> None:
+    path = tmp_path / "s"
+    records = [record(f"image-{number}", number, 40, stamp=f"stamp-{number}") for number in range(3)]
+    with FeatureStore.create(path, SCHEMA) as store:
+        store.write(records)
+    feature_bytes = records[1].features.tobytes()
+    if part == "metadata":
+        _flip(path / "data.mdb", b'"stamp":"stamp-1"')
+    else:
+        _flip(path / "data.mdb", feature_bytes[:64], 10 if part == "features" else -16 + 9)
+    with FeatureStore.open(path) as store:
+        found = dict(store.verify())
+        assert found["image-0"] is None
+        assert found["image-2"] is None
+        assert "image-1" in str(found["image-1"])
+        assert "damaged" in str(found["image-1"])
+        with pytest.raises(StoreError, match="'image-1' in .* is damaged"):
+            store.read(["image-0", "image-1"])
+        if part != "features":
+            with pytest.raises(StoreError, match="'image-1' in .* is damaged"):
+                store.infos()
+    with FeatureStore.open(path, readonly=False) as store:
+        store.write([records[1]])
+        assert all(problem is None for _, problem in store.verify())
+
+
+@pytest.mark.parametrize("kept", [0.95, 0.5, 0.02, 0.0])
+def test_a_truncated_file_is_an_error_not_a_crash(tmp_path: Path, kept: float) -> None:
+    path = tmp_path / "s"
+    with FeatureStore.create(path, SCHEMA) as store:
+        store.write([record(str(number), number, 50) for number in range(40)])
+        size = store.bytes_used
+    os.truncate(path / "data.mdb", int(size * kept))
+    for readonly in (True, False):
+        with pytest.raises(StoreError, match="truncated"):
+            FeatureStore.open(path, readonly=readonly)
+
+
+@given(
+    st.lists(
+        st.tuples(st.booleans(), st.lists(st.integers(0, 12), max_size=6), st.integers(1, 100)), max_size=12
+    )
+)
+@settings(max_examples=15, deadline=None)
+def test_a_sound_store_never_looks_truncated(steps: list[tuple[bool, list[int], int]]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path, held = Path(folder) / "s", set()
+        FeatureStore.create(path, StoreSchema("test", 64)).close()
+        for adds, numbers, regions in steps:
+            with FeatureStore.open(path, readonly=False) as store:
+                if adds:
+                    store.write([record(str(number), number, regions, 64) for number in numbers])
+                    held.update(map(str, numbers))
+                else:
+                    gone = held & set(map(str, numbers))
+                    store.delete(gone)
+                    held -= gone
+        with FeatureStore.open(path) as store:
+            assert set(store.ids()) == held
+            assert all(problem is None for _, problem in store.verify())
+
+
+WRITER = """
+import sys
+from pathlib import Path
+import numpy as np
+from shan_engine.records import RegionRecord
+from shan_engine.store import FeatureStore, StoreSchema
+path, name, batches = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+with FeatureStore.create(path, StoreSchema("test", 16)) as store:
+    for batch in range(batches):
+        features = np.full((30, 16), batch, np.float32)
+        store.write([RegionRecord(f"{name}-{batch}-{i}", features) for i in range(5)])
+        print(batch, flush=True)
+"""
+
+
+def _writer(path: Path, name: str, batches: int) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", WRITER, str(path), name, str(batches)], stdout=subprocess.PIPE, text=True
+    )
+
+
+def test_two_writers_at_once(tmp_path: Path) -> None:
+    with _writer(tmp_path / "s", "a", 15) as one, _writer(tmp_path / "s", "b", 15) as other:
+        assert one.wait() == 0
+        assert other.wait() == 0
+    with FeatureStore.open(tmp_path / "s") as store:
+        wanted = {f"{name}-{batch}-{i}" for name in "ab" for batch in range(15) for i in range(5)}
+        assert set(store.ids()) == wanted
+        assert all(problem is None for _, problem in store.verify())
+
+
+def test_a_killed_writer_loses_no_committed_batch(tmp_path: Path) -> None:
+    with _writer(tmp_path / "s", "a", 100_000) as writer:
+        assert writer.stdout is not None
+        for _ in range(8):
+            last = int(writer.stdout.readline())
+        writer.send_signal(signal.SIGKILL)
+        last = max([last, *(int(line) for line in writer.stdout if line.endswith("\n"))])
+        assert writer.wait() == -signal.SIGKILL
+    with FeatureStore.open(tmp_path / "s", readonly=False) as store:
+        committed = [f"a-{batch}-{i}" for batch in range(last + 1) for i in range(5)]
+        for id, found in zip(committed, store.read(committed), strict=True):
+            assert (found.features == int(id.split("-")[1])).all()
+        assert all(problem is None for _, problem in store.verify())
+        assert len(store) % 5 == 0
+        store.write([record("after")])
+        assert "after" in store
+
+
+def test_compact_shrinks_and_keeps(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    records = [record(str(number), number, 60) for number in range(40)]
+    store = FeatureStore.create(path, SCHEMA)
+    store.write(records)
+    store.delete(str(number) for number in range(30))
+    before, after = store.compact()
+    assert after < before / 2
+    assert sorted(item.name for item in path.iterdir()) == ["data.mdb", "lock.mdb"]
+    with FeatureStore.open(path, readonly=False) as store:
+        assert store.bytes_used == after
+        for found, wanted in zip(store.read(store.ids()), records[30:], strict=True):
+            assert_same(found, wanted)
+        store.write(records[:1])
+        assert len(store) == 11
+
+
+def test_a_writer_from_before_a_compaction_is_told(tmp_path: Path) -> None:
+    FeatureStore.create(tmp_path / "s", SCHEMA).close()
+    script = f"""
+from pathlib import Path
+from shan_engine.store import FeatureStore
+FeatureStore.open(Path({str(tmp_path / "s")!r}), readonly=False).compact()
+"""
+    with FeatureStore.open(tmp_path / "s", readonly=False) as store:
+        subprocess.run([sys.executable, "-c", script], check=True)
+        with pytest.raises(StoreError, match="compacted meanwhile"):
+            store.write([record("a")])
+
+
+def test_a_full_disk_keeps_what_was_written(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "shan-test", str(disk)]
+    try:
+        mounted = subprocess.run(mount, capture_output=True, check=False).returncode == 0
+    except FileNotFoundError:
+        mounted = False
+    if not mounted:
+        pytest.skip("mounting a small tmpfs is not permitted here")
+    try:
+        with FeatureStore.create(disk / "s", SCHEMA) as store:
+            written: list[str] = []
+
+            def fill() -> None:
+                for batch in range(100):
+                    ids = [f"{batch}-{i}" for i in range(20)]
+                    store.write([record(id, batch, 100) for id in ids])
+                    written.extend(ids)
+
+            with pytest.raises(StoreError, match="the disk is full"):
+                fill()
+            assert written
+            assert store.ids() == written
+        with FeatureStore.open(disk / "s", readonly=False) as store:
+            assert store.ids() == written
+            assert all(problem is None for _, problem in store.verify())
+            with pytest.raises(StoreError, match="the disk is full"):
+                store.compact()
+        with FeatureStore.open(disk / "s") as store:
+            assert store.ids() == written
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_header_layout_is_the_documented_one(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    one = record("a", 5, 40)
+    with FeatureStore.create(path, SCHEMA) as store:
+        store.write([one])
+    data = (path / "data.mdb").read_bytes()
+    start = data.index(one.features.tobytes()[:64]) - 16
+    _, regions, flags, text_bytes, unused = struct.unpack_from("<IHHII", data, start)
+    text = data[start + 16 + one.features.nbytes :][:text_bytes]
+    assert (regions, flags, unused) == (40, 0, 0)
+    assert json.loads(text) == {"id": "a", "path": "", "size": [0, 0], "stamp": ""}
