@@ -48,8 +48,8 @@ def train(
     Example: shan-engine train --store S --captions captions.tsv --word-vectors glove.txt.gz --output checkpoint
     """
     _need("torch", "safetensors")
+    from shan_engine.captions import CaptionTable
     from shan_engine.store import FeatureStore
-    from shan_model.data import CaptionSet
     from shan_model.training import TrainConfig, TrainProgress
     from shan_model.training import train as run
 
@@ -71,7 +71,7 @@ def train(
             if state.message:
                 messages.print(state.message, markup=False, soft_wrap=True)
 
-        run(source, CaptionSet.read(captions), word_vectors, output, config, resume=resume, on_progress=show)
+        run(source, CaptionTable.read(captions), word_vectors, output, config, resume=resume, on_progress=show)
     messages.print(f"best checkpoint: {output}", markup=False, soft_wrap=True)
 
 

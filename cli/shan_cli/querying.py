@@ -156,9 +156,10 @@ def evaluate(
 
     Example: shan-engine evaluate --gallery flickr8k.gallery --captions captions.tsv --split test
     """
-    from shan_engine.evaluation import evaluate_split, read_caption_table
+    from shan_engine.captions import CaptionTable
+    from shan_engine.evaluation import evaluate_split
 
-    table = read_caption_table(captions)
+    table = CaptionTable.read(captions)
     scorer, opened = _open(gallery, model, device)
     with progress("scoring", "pairs") as (on_start, on_pairs):
         outcome = evaluate_split(scorer, opened, table, split, on_start=on_start, on_pairs=on_pairs)

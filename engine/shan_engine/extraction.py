@@ -13,9 +13,9 @@ one, or a feature map B x F x H x W, whose cells become the regions.
 from __future__ import annotations
 
 import json
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from collections import deque
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -58,17 +58,23 @@ class FeatureExtractor:
         self.recipe = read_recipe(model)
         self._graph = load_graph(model, device, threads=threads)
         if len(self._graph.inputs) != 1:
-            raise InputError(f"{model} takes {len(self._graph.inputs)} inputs: an extractor takes one, the image")
+            raise InputError(
+                f"{model} takes {len(self._graph.inputs)} inputs: an extractor takes one, the image"
+            )
         self._input, (dtype, shape) = next(iter(self._graph.inputs.items()))
         self._raw = dtype == np.uint8
         if len(shape) != 4:
-            raise InputError(f"{model} takes an input of {len(shape)} axes: an extractor takes a batch of images")
+            raise InputError(
+                f"{model} takes an input of {len(shape)} axes: an extractor takes a batch of images"
+            )
 
     def __call__(self, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
         """Features B x K x F and relative boxes B x K x 4 (None where unknown) of pixels B x H x W x 3."""
         batch: NDArray[np.uint8] | NDArray[np.float32] = pixels
         if not self._raw:
-            scaled = (pixels / np.float32(255) - np.float32(self.recipe.mean)) / np.float32(self.recipe.std)
+            scaled = (pixels / np.float32(255) - np.array(self.recipe.mean, np.float32)) / np.array(
+                self.recipe.std, np.float32
+            )
             batch = np.ascontiguousarray(scaled.transpose(0, 3, 1, 2), np.float32)
         outputs = self._graph.run({self._input: batch})
         features = outputs[self._graph.outputs[0]].astype(np.float32, copy=False)
@@ -77,7 +83,9 @@ class FeatureExtractor:
             boxes = np.broadcast_to(grid_boxes(height, width), (len(features), height * width, 4))
             return features.reshape(*features.shape[:2], -1).transpose(0, 2, 1), boxes
         if features.ndim != 3:
-            raise InputError(f"the extractor '{self.recipe.name}' gives an output of {features.ndim} axes: expected 3 or 4")
+            raise InputError(
+                f"the extractor '{self.recipe.name}' gives an output of {features.ndim} axes: expected 3 or 4"
+            )
         return features, outputs[self._graph.outputs[1]] if len(self._graph.outputs) > 1 else None
 
 
@@ -104,8 +112,16 @@ def read_recipe(model: Path) -> Recipe:
     sizes_fit = all(isinstance(size, int) and size > 0 for size in (recipe.width, recipe.height))
     scales = (*recipe.mean, *recipe.std)
     scales_fit = len(recipe.mean) == len(recipe.std) == 3 and all(isinstance(x, int | float) for x in scales)
-    if not recipe.name or not isinstance(recipe.name, str) or not sizes_fit or not scales_fit or 0 in recipe.std:
-        raise InputError(f"the recipe {path} needs a name, a width and height above 0, and 3 numbers of mean and std")
+    if (
+        not recipe.name
+        or not isinstance(recipe.name, str)
+        or not sizes_fit
+        or not scales_fit
+        or 0 in recipe.std
+    ):
+        raise InputError(
+            f"the recipe {path} needs a name, a width and height above 0, and 3 numbers of mean and std"
+        )
     return recipe
 
 
@@ -152,7 +168,9 @@ def extract_photos(
                     RegionRecord(
                         photo.id,
                         features[row],
-                        None if boxes is None else (boxes[row] * np.float32([*size, *size])).astype(np.float32),
+                        None
+                        if boxes is None
+                        else (boxes[row] * np.array([*size, *size], np.float32)).astype(np.float32),
                         str(photo.path),
                         *size,
                         photo.stamp,

@@ -11,8 +11,8 @@ A block never changes once it is named in the manifest, and the manifest is repl
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .bundle import Bundle
-from .errors import GalleryError
+from .errors import GalleryError, InputError
 from .files import replacing
 
 SCHEMA_VERSION = 1
@@ -172,6 +172,18 @@ class Gallery:
     def bytes_used(self) -> int:
         """Bytes of all its files."""
         return sum(file.stat().st_size for file in self.path.rglob("*") if file.is_file())
+
+    def restricted_to(self, ids: Iterable[str]) -> Gallery:
+        """The same gallery with only the images `ids`. Raises InputError, naming one, where it lacks some."""
+        wanted = set(ids)
+        missing = wanted - {image.id for image in self.images()}
+        if missing:
+            raise InputError(f"the gallery {self.path} has no image '{min(missing)}' ({len(missing)} are missing)")
+        entries = []
+        for entry, block in zip(self.manifest.blocks, self.blocks, strict=True):
+            left_out = {int(row) for row, image in zip(block.rows, block.images, strict=True) if image.id not in wanted}
+            entries.append(replace(entry, deleted=tuple(sorted(left_out | set(entry.deleted)))))
+        return Gallery(self.path, replace(self.manifest, blocks=tuple(entries)))
 
     def images(self) -> list[GalleryImage]:
         """All images, in the order of the columns of a score matrix."""

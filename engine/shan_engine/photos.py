@@ -18,7 +18,7 @@ SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
 
 @dataclass(frozen=True)
 class Photo:
-    """A photo file: `id` is its path below the folder, with forward slashes; `stamp` changes with the file."""
+    """A photo file: `id` is its path below the folder, with forward slashes; `stamp` changes with it."""
 
     id: str
     path: Path
@@ -41,7 +41,11 @@ def find_photos(folder: Path) -> list[Photo]:
 def _walk(folder: Path) -> Iterator[Photo]:
     for path in folder.rglob("*"):
         relative = path.relative_to(folder)
-        if path.suffix.lower() in SUFFIXES and not any(part.startswith(".") for part in relative.parts) and path.is_file():
+        if (
+            path.suffix.lower() in SUFFIXES
+            and not any(part.startswith(".") for part in relative.parts)
+            and path.is_file()
+        ):
             status = path.stat()
             yield Photo(relative.as_posix(), path.resolve(), f"{status.st_size}:{status.st_mtime_ns}")
 

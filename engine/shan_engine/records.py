@@ -27,7 +27,8 @@ class RegionRecord:
     """What a detector or backbone saw in one image.
 
     `features` K x F, float; `boxes` K x 4 in pixels (x0, y0, x1, y1) or None; `width` and `height` in
-    pixels, 0 where unknown; `path` the photo's file, empty where unknown; `stamp` changes when the photo's file does.
+    pixels, 0 where unknown; `path` the photo's file, empty where unknown; `stamp` changes when the
+    photo's file does.
     """
 
     id: str
@@ -51,7 +52,10 @@ class RecordInfo:
 
 
 def encode_id(id: str) -> bytes:
-    """An id as the store's key; a file name's undecodable bytes stay as they are. Raises InputError for no Unicode."""
+    """An id as the store's key, a file name's undecodable bytes as they are.
+
+    Raises InputError where it is no Unicode text.
+    """
     try:
         return id.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError as error:
@@ -74,13 +78,17 @@ def check_record(record: RegionRecord, *, feature_dim: int, max_regions: int) ->
             "use the extractor this store was made with, or a new store"
         )
     if shape[0] > max_regions:
-        raise InputError(f"{name} has {shape[0]} regions, the store's maximum is {max_regions}: keep its best ones")
+        raise InputError(
+            f"{name} has {shape[0]} regions, the store's maximum is {max_regions}: keep its best ones"
+        )
     if not np.isfinite(record.features).all():
         raise InputError(f"{name} has NaN or infinite features: extract it again")
     if record.boxes is not None and (
         record.boxes.shape != (shape[0], 4) or not np.isfinite(record.boxes).all()
     ):
-        raise InputError(f"{name} has boxes of shape {record.boxes.shape} or not finite: expected {shape[0]} x 4")
+        raise InputError(
+            f"{name} has boxes of shape {record.boxes.shape} or not finite: expected {shape[0]} x 4"
+        )
 
 
 def encode_record(record: RegionRecord, dtype: np.dtype[np.floating]) -> bytes:
@@ -90,7 +98,12 @@ def encode_record(record: RegionRecord, dtype: np.dtype[np.floating]) -> bytes:
     if not np.isfinite(features).all():
         raise InputError(f"image '{record.id}' has features beyond {dtype.name}: use a float32 store")
     boxes = b"" if record.boxes is None else np.ascontiguousarray(record.boxes, np.float32).tobytes()
-    metadata = {"id": record.id, "path": record.path, "size": [record.width, record.height], "stamp": record.stamp}
+    metadata = {
+        "id": record.id,
+        "path": record.path,
+        "size": [record.width, record.height],
+        "stamp": record.stamp,
+    }
     text = json.dumps(metadata, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogateescape")
     flags = _HAS_BOXES if boxes else 0
     header = _HEADER.pack(0, len(features), flags, len(text), 0)
@@ -98,7 +111,9 @@ def encode_record(record: RegionRecord, dtype: np.dtype[np.floating]) -> bytes:
     return struct.pack("<I", zlib.crc32(body)) + body
 
 
-def decode_record(value: memoryview | bytes, *, dtype: np.dtype[np.floating], feature_dim: int) -> RegionRecord:
+def decode_record(
+    value: memoryview | bytes, *, dtype: np.dtype[np.floating], feature_dim: int
+) -> RegionRecord:
     """The record in `value`, arrays copied as float32. Raises StoreError where the bytes are damaged."""
     view = memoryview(value)
     _, regions, flags, text_bytes, _ = _checked_header(view)

@@ -102,7 +102,9 @@ class FeatureStore:
     def open(cls, path: Path, *, readonly: bool = True, readahead: bool = True) -> FeatureStore:
         """Open an existing store. Raises StoreError where it is missing, damaged or of a newer schema."""
         if not (path / "data.mdb").is_file():
-            raise StoreError(f"there is no feature store at {path}: make one with `shan-engine extract` or `import`")
+            raise StoreError(
+                f"there is no feature store at {path}: make one with `shan-engine extract` or `import`"
+            )
         with _clear_errors(path):
             environment = _environment(path, readonly=readonly, readahead=readahead)
             try:
@@ -169,7 +171,10 @@ class FeatureStore:
         return self._read(walk)
 
     def read(self, ids: Sequence[str]) -> list[RegionRecord]:
-        """Records of `ids`, in that order. Raises InputError for an unknown id, StoreError for a damaged record."""
+        """Records of `ids`, in that order.
+
+        Raises InputError for an unknown id, StoreError for a damaged record.
+        """
 
         def fetch(transaction: lmdb.Transaction) -> list[RegionRecord]:
             return [self._decode(transaction, id) for id in ids]
@@ -177,7 +182,7 @@ class FeatureStore:
         return self._read(fetch)
 
     def regions(self, ids: Sequence[str]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        """Features B x K x F (float32, zero-padded to the batch's largest K) and mask B x K, true where real."""
+        """Features B x K x F (float32, zero-padded to the largest K) and mask B x K, true where real."""
         return pad_regions(self.read(ids))
 
     def write(self, records: Sequence[RegionRecord]) -> None:
@@ -221,7 +226,9 @@ class FeatureStore:
             try:
                 record = self.read([id])[0]
                 if record.id != id:
-                    raise StoreError(f"image '{id}' in {self.path} holds the record of '{record.id}': extract it again")
+                    raise StoreError(
+                        f"image '{id}' in {self.path} holds the record of '{record.id}': extract it again"
+                    )
                 check_record(record, feature_dim=self.feature_dim, max_regions=self.schema.max_regions)
                 yield id, None
             except (StoreError, InputError) as error:
@@ -236,7 +243,7 @@ class FeatureStore:
         with _clear_errors(self.path):
             fresh.mkdir(exist_ok=True)
             try:
-                # The write lock keeps every other writer out until the new file stands in the old one's place.
+                # The write lock keeps other writers out until the new file stands in the old one's place.
                 with _clear_errors(self.path), self._environment.begin(write=True):
                     self._environment.copy(str(fresh), compact=True)
                     (fresh / "data.mdb").replace(self.path / "data.mdb")
@@ -294,7 +301,6 @@ class FeatureStore:
                 except lmdb.MapResizedError:
                     self._environment.set_mapsize(0)
 
-
     def _fill_last_pages(self) -> None:
         # LMDB leaves pages it freed again unwritten; at the file's end that would look like a truncated file.
         data = self.path / "data.mdb"
@@ -315,7 +321,9 @@ def pad_regions(records: Sequence[RegionRecord]) -> tuple[NDArray[np.float32], N
 
 def _environment(path: Path, *, readonly: bool, readahead: bool = True) -> lmdb.Environment:
     size = 0 if (path / "data.mdb").exists() else _FIRST_MAP_BYTES
-    return lmdb.open(str(path), map_size=size, max_dbs=3, readonly=readonly, create=not readonly, readahead=readahead)
+    return lmdb.open(
+        str(path), map_size=size, max_dbs=3, readonly=readonly, create=not readonly, readahead=readahead
+    )
 
 
 def _bytes_needed(environment: lmdb.Environment) -> int:
@@ -328,7 +336,7 @@ def _refuse_truncated(path: Path, environment: lmdb.Environment) -> None:
     size = (path / "data.mdb").stat().st_size
     if size < needed:
         raise StoreError(
-            f"the store {path} is truncated ({size} of {needed} bytes): restore it from a copy or extract again"
+            f"the store {path} is truncated ({size} of {needed} bytes): restore a copy or extract again"
         )
 
 
@@ -344,20 +352,31 @@ def _read_schema(path: Path, text: bytes) -> StoreSchema:
             return StoreSchema(**data)
     except (ValueError, KeyError, TypeError) as error:
         raise StoreError(f"the schema record of {path} is damaged: restore the store from a copy") from error
-    raise StoreError(f"the store {path} has schema {version}, newer than {SCHEMA_VERSION}: upgrade shan-engine")
+    raise StoreError(
+        f"the store {path} has schema {version}, newer than {SCHEMA_VERSION}: upgrade shan-engine"
+    )
 
 
 @contextmanager
 def _clear_errors(path: Path) -> Iterator[None]:
     try:
         yield
-    except (lmdb.DiskError, lmdb.CorruptedError, lmdb.InvalidError, lmdb.PageNotFoundError, lmdb.Error, OSError) as error:
+    except (
+        lmdb.DiskError,
+        lmdb.CorruptedError,
+        lmdb.InvalidError,
+        lmdb.PageNotFoundError,
+        lmdb.Error,
+        OSError,
+    ) as error:
         if "No space left" in str(error) or _is_short_write(path, error):
             message = f"the disk is full: {path} stays as it was before; free some space and run again"
         elif "ermission denied" in str(error):
             message = f"the store {path} cannot be opened: permission denied"
         else:
-            message = f"the store {path} is damaged or truncated ({error}): restore it from a copy or extract again"
+            message = (
+                f"the store {path} is damaged or truncated ({error}): restore it from a copy or extract again"
+            )
         raise StoreError(message) from error
 
 

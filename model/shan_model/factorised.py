@@ -56,8 +56,11 @@ def caption_terms(alignment: Alignment, words: Tensor, word_mask: Tensor) -> Ter
     return terms
 
 
-def score_grid(alignment: Alignment, image: Terms, caption: Terms) -> GridScores:
-    """Every image with every caption. Nothing of size B x C x K x D outlives the step that needs it."""
+def score_grid(
+    alignment: Alignment, image: Terms, caption: Terms, *, last_step: str | None = None
+) -> GridScores:
+    """Every image with every caption, by all of the model's steps or those up to `last_step`."""
+    names = alignment.steps if last_step is None else alignment.steps[: alignment.steps.index(last_step) + 1]
     a, b = alignment.region_weight, alignment.word_weight
     V, T = image["image_regions"], caption["caption_words"]
     B, K, n, C = V.shape[-3], V.shape[-2], T.shape[-2], T.shape[-3]
@@ -81,7 +84,7 @@ def score_grid(alignment: Alignment, image: Terms, caption: Terms) -> GridScores
     local_words = masked_mean(word_cosines, caption["word_mask"][..., None, :, :])
     steps = [a * local_regions + b * local_words]
 
-    if "g2l" in alignment.steps:  # Steps 2 and 3 on pooled vectors, B x C x D
+    if "g2l" in names:  # Steps 2 and 3 on pooled vectors, B x C x D
         v_c = _pool(
             V[..., None, :, :, :],
             (alpha_by_caption @ T).unflatten(-2, (B, K)),
@@ -103,7 +106,7 @@ def score_grid(alignment: Alignment, image: Terms, caption: Terms) -> GridScores
         ).transpose(-3, -2)
         v_c_star = _attend_globally(t_c, V, image["region_mask"], alignment.temperature)
         steps.append(a * cosine(v_c, t_c_star) + b * cosine(t_c, v_c_star))
-        if "g2g" in alignment.steps:
+        if "g2g" in names:
             steps.append(cosine(v_c + t_c_star, t_c + v_c_star))
 
     step_scores = torch.stack(steps, dim=-1)

@@ -53,7 +53,14 @@ def detector(folder: Path) -> Path:
 
 def backbone(folder: Path, **recipe: object) -> Path:
     """Float planes B x 3 x 8 x 8 in; their feature map of 2 x 2 cells out."""
-    data = {"name": "map", "width": 8, "height": 8, "mean": [0.5, 0.5, 0.5], "std": [0.5, 0.25, 0.5], **recipe}
+    data = {
+        "name": "map",
+        "width": 8,
+        "height": 8,
+        "mean": [0.5, 0.5, 0.5],
+        "std": [0.5, 0.25, 0.5],
+        **recipe,
+    }
     (folder / "backbone.json").write_text(json.dumps(data))
     return save(
         folder / "backbone.onnx",
@@ -161,12 +168,14 @@ def test_broken_photos_are_reported_and_skipped(tmp_path: Path, photos: Path) ->
     assert "z.png cannot be decoded" in result.broken[1]
 
 
-def test_a_photo_that_became_broken_keeps_no_old_features(tmp_path: Path, photos: Path) -> None:
+def test_a_photo_that_became_broken_keeps_its_last_features(tmp_path: Path, photos: Path) -> None:
     extractor = FeatureExtractor(detector(tmp_path), "cpu", threads=1)
     extract_photos(photos, tmp_path / "s", extractor)
     (photos / "a.png").write_bytes(b"broken")
     result = extract_photos(photos, tmp_path / "s", extractor)
     assert (result.added, result.unchanged, len(result.broken)) == (0, 2, 1)
+    with FeatureStore.open(tmp_path / "s") as store:
+        np.testing.assert_allclose(store.read(["a.png"])[0].features, [COLOURS["a.png"]] * 2)
 
 
 def test_nothing_but_broken_photos(tmp_path: Path) -> None:

@@ -223,10 +223,10 @@ def test_a_damaged_record_is_found_by_id(tmp_path: Path, part: str) -> None:
         assert found["image-2"] is None
         assert "image-1" in str(found["image-1"])
         assert "damaged" in str(found["image-1"])
-        with pytest.raises(StoreError, match="'image-1' in .* is damaged"):
+        with pytest.raises(StoreError, match=r"'image-1' in .* is damaged"):
             store.read(["image-0", "image-1"])
         if part != "features":
-            with pytest.raises(StoreError, match="'image-1' in .* is damaged"):
+            with pytest.raises(StoreError, match=r"'image-1' in .* is damaged"):
                 store.infos()
     with FeatureStore.open(path, readonly=False) as store:
         store.write([records[1]])

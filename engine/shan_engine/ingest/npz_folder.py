@@ -41,7 +41,8 @@ def _records(files: list[Path]) -> Iterator[RegionRecord]:
 
 def _record(path: Path) -> RegionRecord:
     try:
-        with np.load(path, allow_pickle=False) as held:
+        # Opened here: numpy leaves a path it opened itself open where the file is damaged.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as held:
             arrays = {name: held[name] for name in (*_FEATURES, *_BOXES, *_SIZE) if name in held}
             names = list(held)
     except (

@@ -1,0 +1,205 @@
+"""What is wrong with this installation, found by trying it.
+
+Only the standard library is imported here: a broken package is then a finding, not a traceback.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import platform
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import metadata
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Literal
+
+from .errors import ShanError
+
+Status = Literal["ok", "warning", "error"]
+REQUIRED = ("numpy", "lmdb", "pillow", "nltk", "filelock", "jinja2", "typer", "rich")
+OPTIONAL = {
+    "torch": "training and exporting; pip install 'shan-engine[export]'",
+    "tensorrt": "compiling for NVIDIA GPUs; pip install tensorrt",
+    "pyarrow": "writing .parquet; pip install 'shan-engine[parquet]'",
+}
+RUNTIMES = ("onnxruntime", "onnxruntime-gpu")
+# y = Identity(x), float [1]. Made once, as the engine runs without the onnx package:
+#   x, y = (onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1]) for name in "xy")
+#   graph = onnx.helper.make_graph([onnx.helper.make_node("Identity", ["x"], ["y"])], "g", [x], [y])
+#   opset = onnx.helper.make_opsetid("", 13)
+#   onnx.helper.make_model(graph, opset_imports=[opset], ir_version=8).SerializeToString()
+IDENTITY = base64.b64decode(
+    "CAg6NwoQCgF4EgF5IghJZGVudGl0eRIBZ1oPCgF4EgoKCAgBEgQKAggBYg8KAXkSCgoICAESBAoCCAFCBAoAEA0="
+)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing looked at; `mend` is the command or step that puts it right, None where nothing is wrong."""
+
+    name: str
+    status: Status
+    detail: str
+    mend: str | None = None
+
+
+def examine(demo: Path | None) -> list[Finding]:
+    """Look at everything; `demo` is the folder with the demo's `bundle` and `gallery`, None where there is none.
+
+    Never raises for a fault of the installation: each fault is a finding.
+    """
+    return [
+        Finding("python", "ok", f"{platform.python_version()} on {platform.system()} {platform.machine()}, {sys.executable}"),
+        *_packages(),
+        _runtime_packages(),
+        *_providers(),
+        _cores(),
+        *_optional(),
+        _lmdb(),
+        *_demo(demo),
+    ]
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _packages() -> Iterator[Finding]:
+    for package in ("shan-engine", *REQUIRED):
+        version = _version(package)
+        if version is None:
+            yield Finding(package, "error", "not installed", "pip install 'shan-engine[cpu]' (or [gpu])")
+        else:
+            yield Finding(package, "ok", version)
+
+
+def _runtime_packages() -> Finding:
+    found = {package: version for package in RUNTIMES if (version := _version(package)) is not None}
+    listed = ", ".join(f"{package} {version}" for package, version in found.items())
+    if len(found) > 1:
+        return Finding(
+            "onnxruntime packages",
+            "error",
+            f"{listed} overwrite each other's files",
+            "pip uninstall onnxruntime onnxruntime-gpu, then pip install 'shan-engine[gpu]' or 'shan-engine[cpu]'",
+        )
+    if not found:
+        return Finding("onnxruntime packages", "error", "none installed", "pip install 'shan-engine[cpu]' (or [gpu])")
+    return Finding("onnxruntime packages", "ok", listed)
+
+
+def _providers() -> Iterator[Finding]:
+    """One finding for each provider that ONNX Runtime lists, after a session with it has run."""
+    try:
+        from .backends.onnx_runtime import import_onnx_runtime
+
+        runtime = import_onnx_runtime()
+        providers = runtime.get_available_providers()
+    except (ShanError, ImportError, AttributeError) as error:
+        yield Finding("onnxruntime", "error", str(error), "pip install --force-reinstall 'shan-engine[cpu]' (or [gpu])")
+        return
+    for provider in providers:
+        if provider != "AzureExecutionProvider":  # a remote service, no device of this machine
+            yield _provider(runtime, provider)
+
+
+def _provider(runtime: Any, provider: str) -> Finding:
+    cpu = "CPUExecutionProvider"
+    try:
+        import numpy as np
+
+        options = runtime.SessionOptions()
+        options.log_severity_level = 4
+        session = runtime.InferenceSession(IDENTITY, options, providers=list(dict.fromkeys((provider, cpu))))
+        loaded = session.get_providers()[0]
+        value = float(session.run(None, {"x": np.full(1, 0.5, np.float32)})[0][0])
+        detail = f"listed, but {loaded} was loaded in its place" if loaded != provider else ""
+        if value != 0.5:
+            detail = f"gives {value} where 0.5 is right"
+    except Exception as error:  # ONNX Runtime raises many types of its own
+        detail = f"does not load: {(str(error).splitlines() or [type(error).__name__])[0]}"
+    if not detail:
+        return Finding(provider, "ok", "loads and runs")
+    if provider == cpu:
+        return Finding(provider, "error", detail, "pip install --force-reinstall 'shan-engine[cpu]'")
+    return Finding(
+        provider, "warning", detail, "install the NVIDIA driver and libraries of the version it wants, or use --device cpu"
+    )
+
+
+def _cores() -> Finding:
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return Finding("processor", "ok", f"{usable} of {os.cpu_count() or usable} cores usable")
+
+
+def _optional() -> Iterator[Finding]:
+    for package, purpose in OPTIONAL.items():
+        if find_spec(package) is None:
+            yield Finding(package, "ok", f"not installed; only needed for {purpose}")
+        else:
+            yield Finding(package, "ok", _version(package) or "installed")
+
+
+def _lmdb() -> Finding:
+    """Write to a fresh database, close it, open it again and read."""
+    try:
+        import lmdb
+
+        with tempfile.TemporaryDirectory(prefix="shan-doctor-") as folder:
+            with lmdb.open(folder, map_size=2**20) as environment, environment.begin(write=True) as transaction:
+                transaction.put(b"key", b"value")
+            with lmdb.open(folder, map_size=2**20) as environment, environment.begin() as transaction:
+                read = transaction.get(b"key")
+    except Exception as error:  # lmdb.Error is not importable where lmdb is the fault
+        detail = f"a test store cannot be written in {_temporary()}: {error}"
+        return Finding("feature store", "error", detail, "free some space there, or set TMPDIR to a local disk")
+    if read != b"value":
+        return Finding("feature store", "error", "LMDB did not read back what it wrote", "pip install --force-reinstall lmdb")
+    return Finding("feature store", "ok", "written and read back")
+
+
+def _temporary() -> str:
+    try:
+        return tempfile.gettempdir()
+    except OSError:
+        return "a temporary folder"
+
+
+def _demo(folder: Path | None) -> Iterator[Finding]:
+    mend = "pip install --force-reinstall shan-engine, or `git checkout artifacts/demo` in a checkout"
+    if folder is None:
+        yield Finding("demo", "warning", "this installation has none", f"{mend}; or name a bundle with --model")
+        return
+    name = "demo bundle"
+    try:
+        from .bundle import Bundle
+        from .gallery import Gallery
+
+        bundle = Bundle.open(folder / "bundle")
+        yield Finding(name, "ok", f"{bundle.path}, fingerprint {bundle.manifest.fingerprint[:12]}")
+        name = "demo gallery"
+        gallery = Gallery.open(folder / "gallery", bundle)
+        images = gallery.images()
+        for block in gallery.blocks:
+            for array in (*gallery.manifest.arrays, "boxes"):
+                block.array(array)
+        if not images:
+            yield Finding(name, "error", "it has no images", mend)
+            return
+        yield Finding(name, "ok", f"{len(images)} images in {gallery.path}")
+    except (ShanError, ImportError, OSError) as error:
+        yield Finding(name, "error", str(error), mend)
+        return
+    missing = [image.path for image in images if not (folder / image.path).is_file()]
+    if missing:
+        detail = f"{len(missing)} of {len(images)} are missing, such as {folder / missing[0]}"
+        yield Finding("demo photos", "warning", detail, mend)
+    else:
+        yield Finding("demo photos", "ok", f"all {len(images)} there")

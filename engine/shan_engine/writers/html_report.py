@@ -1,0 +1,127 @@
+"""Search results as one HTML file that needs no other: thumbnails, scores, and the region behind each word."""
+
+from __future__ import annotations
+
+import base64
+import io
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from jinja2 import Environment, StrictUndefined
+from PIL import Image
+
+from ..errors import InputError
+from ..files import replacing
+from ..photos import decode_photo
+
+if TYPE_CHECKING:
+    from ..search import Hit, QueryHits, WordRegion
+
+THUMBNAIL_PIXELS = 320
+DRAWN_WORDS = 3
+STOP_WORDS = frozenset(
+    "a an the this that these those and or but of in on at by to from with for as into onto over under near up down "
+    "is are was were be been being has have had do does did it its he she they them his her their there while who "
+    "which some".split()
+)
+
+
+@dataclass(frozen=True)
+class _Word:
+    """A chip; `x, y, width, height` in pixels of the original photo, `colour` a number where drawn from the start."""
+
+    key: str
+    text: str
+    title: str
+    rectangle: tuple[float, float, float, float] | None
+    colour: int | None
+
+
+@dataclass(frozen=True)
+class _Card:
+    """A hit as the template shows it; `thumbnail` is base64 JPEG, or None and `problem` says why."""
+
+    hit: Hit
+    thumbnail: str | None
+    problem: str
+    width: int
+    height: int
+    words: tuple[_Word, ...]
+
+
+def write_report(path: Path, results: Sequence[QueryHits], *, photo_root: Path | None = None) -> None:
+    """Write the report; relative photo paths are below `photo_root` (the working folder where None).
+
+    Photos that are gone or cannot be decoded leave a placeholder. Raises InputError where the disk is
+    full or the folder cannot be written.
+    """
+
+    @lru_cache(maxsize=256)  # several queries often find the same photo
+    def thumbnail(photo: str) -> tuple[str | None, str]:
+        return _thumbnail(photo, photo_root)
+
+    def sections() -> Iterator[tuple[str, Iterator[_Card]]]:
+        keys = (f"w{number}" for number in itertools.count())
+        for result in results:
+            yield result.query, (_card(hit, keys, *thumbnail(hit.image.path)) for hit in result.hits)
+
+    source = resources.files(__package__).joinpath("report.html").read_text("utf-8")
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    pieces = environment.from_string(source).generate(sections=sections())
+    # A file name that is no valid UTF-8 reaches us with lone surrogates, which cannot be written.
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", errors="replace") as file:
+        file.writelines(pieces)
+
+
+def _thumbnail(photo: str, root: Path | None) -> tuple[str | None, str]:
+    if not photo:
+        return None, "no photo: the features were imported without one"
+    path = Path(photo) if root is None else root / photo
+    try:
+        if not path.is_file():
+            return None, f"photo not found: {path}"
+        image = decode_photo(path)
+    except (InputError, OSError, ValueError) as error:
+        return None, f"photo not readable: {error}"
+    image.thumbnail((THUMBNAIL_PIXELS, THUMBNAIL_PIXELS), Image.Resampling.LANCZOS)
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=80)
+    return base64.b64encode(buffer.getvalue()).decode("ascii"), ""
+
+
+def _card(hit: Hit, keys: Iterator[str], thumbnail: str | None, problem: str) -> _Card:
+    known = hit.image.width > 0 and hit.image.height > 0
+    colours = {place: colour for colour, place in enumerate(_drawn(hit.words))} if known else {}
+    words = tuple(
+        _Word(
+            key,
+            word.word,
+            f"region {word.region}, weight {word.weight:.2f}",
+            _rectangle(word) if known and thumbnail else None,
+            colours.get(place),
+        )
+        for place, (word, key) in enumerate(zip(hit.words, keys, strict=False))
+    )
+    return _Card(hit, thumbnail, problem, hit.image.width, hit.image.height, words)
+
+
+def _drawn(words: Sequence[WordRegion]) -> list[int]:
+    """Places of the words drawn from the start: the heaviest that say something and have a box."""
+    telling = [
+        place
+        for place, word in enumerate(words)
+        if word.box is not None and any(map(str.isalnum, word.word)) and word.word.lower() not in STOP_WORDS
+    ]
+    return sorted(telling, key=lambda place: -words[place].weight)[:DRAWN_WORDS]
+
+
+def _rectangle(word: WordRegion) -> tuple[float, float, float, float] | None:
+    if word.box is None:
+        return None
+    left, top, right, bottom = (round(value, 1) for value in word.box)
+    return left, top, round(max(0.0, right - left), 1), round(max(0.0, bottom - top), 1)

@@ -1,0 +1,71 @@
+"""What training reads: captions, word vectors and, through `RegionSource`, region features."""
+
+from __future__ import annotations
+
+import gzip
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from shan_engine.errors import InputError
+from shan_engine.text import Vocabulary, tokenise
+
+
+class RegionSource(Protocol):
+    """Region features by image id, such as a feature store."""
+
+    @property
+    def feature_dim(self) -> int:
+        """Size F."""
+        ...
+
+    def regions(self, ids: Sequence[str]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """Features B x K x F and mask B x K."""
+        ...
+
+
+def read_word_vectors(path: Path) -> tuple[dict[str, int], NDArray[np.float32]]:
+    """Row of every word, and the vectors, from GloVe's text format, plain or .gz; InputError names a bad line."""
+    rows: dict[str, int] = {}
+    vectors: list[NDArray[np.float32]] = []
+    try:
+        opened = gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8")
+        with opened as file:
+            for number, line in enumerate(file, 1):
+                word, *values = line.rstrip().split(" ")
+                vector = np.array(values, np.float32)
+                if not len(vector) or len(vector) != len(vectors[0] if vectors else vector):
+                    raise InputError(f"{path}, line {number}: {len(vector)} numbers, unlike the lines before")
+                if not np.isfinite(vector).all():
+                    raise InputError(f"{path}, line {number}: a number is NaN or infinite")
+                if word not in rows:
+                    rows[word] = len(vectors)
+                    vectors.append(vector)
+    except (OSError, ValueError, EOFError) as error:
+        raise InputError(f"the word vectors {path} cannot be read: {error}") from error
+    if not vectors:
+        raise InputError(f"the word vectors {path} are empty")
+    return rows, np.stack(vectors)
+
+
+def build_vocabulary(
+    captions: Sequence[str], vectors: dict[str, int], *, min_count: int, open_vocabulary: bool
+) -> Vocabulary:
+    """Words seen at least `min_count` times, then, if `open_vocabulary`, every word that has a vector."""
+    counts = Counter(word for caption in captions for word in tokenise(caption))
+    words = [word for word, count in sorted(counts.items(), key=lambda item: (-item[1], item[0])) if count >= min_count]
+    return Vocabulary.build([*words, *(vectors if open_vocabulary else ())])
+
+
+def vector_table(
+    vocabulary: Vocabulary, rows: dict[str, int], vectors: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """The vector of every vocabulary word, vocabulary x size, 0 where it has none."""
+    table = np.zeros((len(vocabulary), vectors.shape[1]), np.float32)
+    for number, word in enumerate(vocabulary.words):
+        if word in rows:
+            table[number] = vectors[rows[word]]
+    return table

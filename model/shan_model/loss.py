@@ -1,0 +1,31 @@
+"""Bidirectional triplet loss with the hardest negatives, on pairs alone (SHAN.md; VSE++)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def hardest_pairs(scores: Tensor, negatives: int) -> tuple[Tensor, Tensor]:
+    """Image and caption numbers of the pairs that the loss needs, from scores B x B (own pairs diagonal).
+
+    First the B own pairs, then for every image its `negatives` hardest captions, then for every caption
+    its hardest images.
+    """
+    count = len(scores)
+    own = torch.arange(count, device=scores.device)
+    masked = scores.masked_fill(torch.eye(count, dtype=torch.bool, device=scores.device), -torch.inf)
+    captions = masked.topk(negatives, dim=1).indices.flatten()
+    images = masked.topk(negatives, dim=0).indices.T.flatten()
+    repeated = own.repeat_interleave(negatives)
+    return torch.cat([own, repeated, images]), torch.cat([own, captions, repeated])
+
+
+def pair_hinge(pairs: Tensor, count: int, margin: float, *, hardest: bool) -> Tensor:
+    """Mean over the batch of max(0, margin - own + negative), both ways; `pairs` as `hardest_pairs` orders them.
+
+    With `hardest` only the worst of each row's and column's negatives counts, else their mean.
+    """
+    own, negatives = pairs[:count], pairs[count:].reshape(2, count, -1)
+    hinge = (margin - own[None, :, None] + negatives).clamp_min(0)
+    return (hinge.amax(-1) if hardest else hinge.mean(-1)).sum() / count

@@ -1,0 +1,378 @@
+"""The training loop: hardest negatives from the exact factorised score, resumable at any moment."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import math
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from shan_engine.captions import CaptionSplit, CaptionTable
+from shan_engine.errors import InputError, ShanError
+from shan_engine.evaluation import Recall, recall
+from shan_engine.files import replacing
+from shan_engine.text import Vocabulary, pad
+from torch import Tensor
+
+from .checkpoint import save_checkpoint
+from .config import ShanConfig
+from .data import RegionSource, build_vocabulary, read_word_vectors, vector_table
+from .factorised import Terms, caption_terms, image_terms, score_grid
+from .loss import hardest_pairs, pair_hinge
+from .shan import Shan
+
+STATE = "last.pt"
+SAVE_EVERY = 100
+CANDIDATES = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """How to train; dropout values are probabilities, `average` the decay of the averaged weights.
+
+    `dev_images` is how many images of split `dev` choose the best epoch.
+    """
+
+    epochs: int = 12
+    batch_size: int = 128
+    learning_rate: float = 8e-4
+    warmup_steps: int = 200
+    warmup_epochs: int = 1
+    margin: float = 0.2
+    embed_dim: int = 256
+    embedding_dim: int = 64
+    temperature: float = 9.0
+    direction: str = "full"
+    steps: tuple[str, ...] = ("l2l", "g2l", "g2g")
+    region_dropout: float = 0.2
+    feature_dropout: float = 0.2
+    embedding_dropout: float = 0.3
+    average: float = 0.998
+    gradient_clip: float = 2.0
+    dev_images: int = 200
+    min_count: int = 4
+    open_vocabulary: bool = True
+    seed: int = 0
+    device: str = "auto"
+
+
+@dataclass(frozen=True)
+class TrainProgress:
+    """Where training is; `message` is a line to show, or empty."""
+
+    done_steps: int
+    total_steps: int
+    loss: float
+    pairs_per_second: float
+    message: str = ""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Images B x K x F and one caption each, as tensors on the device."""
+
+    features: Tensor
+    region_mask: Tensor
+    tokens: Tensor
+    lengths: Tensor
+
+
+def train(
+    source: RegionSource,
+    captions: CaptionTable,
+    word_vectors: Path,
+    output: Path,
+    config: TrainConfig,
+    *,
+    resume: bool = True,
+    on_progress: Callable[[TrainProgress], None] = lambda state: None,
+) -> Recall:
+    """Train on split `train`, choose by the recall of split `dev`; the best checkpoint is in `output`.
+
+    Interrupted and started again with `resume`, it goes on from its last state to the same weights.
+    Raises ShanError where the loss is not finite, InputError where a state was made with other settings.
+    """
+    device = _device(config.device)
+    _keep_freed_memory()
+    training, dev = captions.split("train"), captions.split("dev").first_images(config.dev_images)
+    rows, vectors = read_word_vectors(word_vectors)
+    vocabulary = build_vocabulary(
+        training.captions, rows, min_count=config.min_count, open_vocabulary=config.open_vocabulary
+    )
+    torch.manual_seed(config.seed)
+    model = Shan(
+        ShanConfig(
+            feature_dim=source.feature_dim,
+            vocab_size=len(vocabulary),
+            embed_dim=config.embed_dim,
+            word_vector_dim=vectors.shape[1],
+            embedding_dim=config.embedding_dim,
+            temperature=config.temperature,
+            direction=config.direction,
+            steps=config.steps,
+        )
+    )
+    model.text_encoder.word_vectors.weight.copy_(torch.from_numpy(vector_table(vocabulary, rows, vectors)))
+    with torch.no_grad():
+        model.text_encoder.embedding.weight.zero_()  # the learnt part of a word never seen stays neutral
+    run = _Run(source, vocabulary, training, dev, model.to(device), output, config, device)
+    if resume:
+        run.load()
+    return run.train(on_progress)
+
+
+class _Run:
+    """The state of one training run."""
+
+    def __init__(
+        self,
+        source: RegionSource,
+        vocabulary: Vocabulary,
+        training: CaptionSplit,
+        dev: CaptionSplit,
+        model: Shan,
+        output: Path,
+        config: TrainConfig,
+        device: torch.device,
+    ) -> None:
+        self.source, self.vocabulary, self.training, self.dev = source, vocabulary, training, dev
+        self.model, self.output, self.config, self.device = model, output, config, device
+        self.tokens = [vocabulary.encode(caption) for caption in training.captions]
+        self.parameters = [p for p in model.parameters() if p.requires_grad]
+        self.optimiser = torch.optim.Adam(self.parameters, lr=config.learning_rate)
+        self.averaged = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+        self.per_epoch = len(epoch_batches(training, config, 0))
+        if not self.per_epoch:
+            raise InputError(f"the captions have fewer than {config.batch_size} images: use a smaller batch size")
+        self.step, self.best = 0, -1.0
+
+    def train(self, on_progress: Callable[[TrainProgress], None]) -> Recall:
+        config, total = self.config, self.config.epochs * self.per_epoch
+        best = None
+        while self.step < total:
+            epoch = self.step // self.per_epoch
+            losses: list[float] = []
+            began, first = time.perf_counter(), self.step
+            try:
+                for batch in self.batches(epoch, self.step % self.per_epoch):
+                    losses.append(self.update(batch, epoch, total))
+                    self.step += 1
+                    speed = (self.step - first) * config.batch_size**2 / (time.perf_counter() - began)
+                    on_progress(TrainProgress(self.step, total, losses[-1], speed))
+                    if self.step % SAVE_EVERY == 0 and self.step % self.per_epoch:
+                        self.save()
+            except KeyboardInterrupt:
+                self.save()
+                raise
+            outcome = self.evaluate()
+            line = {"epoch": epoch + 1, "loss": float(np.mean(losses)), **outcome.as_dict(), "pairs_per_second": round(speed)}
+            with (self.output / "metrics.jsonl").open("a") as file:
+                file.write(json.dumps(line) + "\n")
+            if outcome.rsum > self.best:
+                self.best, best = outcome.rsum, outcome
+                self.save_best()
+            self.save()
+            message = f"epoch {epoch + 1}: loss {line['loss']:.4f}, dev rSum {outcome.rsum:.1f} (best {self.best:.1f})"
+            on_progress(TrainProgress(self.step, total, losses[-1], speed, message))
+        return best or self.evaluate()
+
+    def batches(self, epoch: int, skip: int) -> Iterator[Batch]:
+        """The epoch's batches after the first `skip`, one read ahead."""
+        plan = iter(epoch_batches(self.training, self.config, epoch)[skip:])
+        with ThreadPoolExecutor(1) as pool:
+            ahead = [pool.submit(self.read, captions) for captions in islice(plan, 2)]
+            while ahead:
+                batch = ahead.pop(0).result()
+                ahead.extend(pool.submit(self.read, captions) for captions in islice(plan, 1))
+                yield batch
+
+    def read(self, captions: Sequence[int]) -> Batch:
+        """Features and tokens of some captions, by number."""
+        ids = [self.training.images[self.training.caption_images[i]] for i in captions]
+        features, mask = self.source.regions(ids)
+        tokens, lengths = pad([self.tokens[i] for i in captions])
+        return Batch(*(torch.from_numpy(array).to(self.device) for array in (features, mask, tokens, lengths)))
+
+    def update(self, batch: Batch, epoch: int, total: int) -> float:
+        """One optimiser step; the loss before it."""
+        torch.manual_seed(hash((self.config.seed, self.step)) & 0x7FFFFFFF)
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.config.learning_rate * schedule(self.step, total, self.config.warmup_steps)
+        image, caption = self.terms(batch)
+        loss = mined_loss(self.model, image, caption, self.config.margin, hardest=epoch >= self.config.warmup_epochs)
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            raise ShanError(f"the loss is {value} at step {self.step}: lower --learning-rate and run again")
+        self.optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(self.parameters, self.config.gradient_clip)
+        self.optimiser.step()
+        decay = min(self.config.average, (1 + self.step) / (10 + self.step))
+        with torch.no_grad():
+            for name, tensor in self.model.state_dict().items():
+                self.averaged[name].lerp_(tensor, 1 - decay)
+        return value
+
+    def terms(self, batch: Batch) -> tuple[Terms, Terms]:
+        """Both sides' terms, with dropout of regions, feature values and learnt word embeddings."""
+        config, model = self.config, self.model
+        keep_regions = batch.region_mask & (torch.rand_like(batch.region_mask, dtype=torch.float32) >= config.region_dropout)
+        keep_regions[:, 0] |= ~keep_regions.any(dim=1)
+        features = torch.nn.functional.dropout(batch.features, config.feature_dropout)
+        keep_words = (torch.rand_like(batch.tokens, dtype=torch.float32) >= config.embedding_dropout).float()
+        words, word_mask = model.text_encoder(batch.tokens, batch.lengths, keep_words)
+        return (
+            image_terms(model.alignment, model.image_encoder(features), keep_regions),
+            caption_terms(model.alignment, words, word_mask),
+        )
+
+    def evaluate(self) -> Recall:
+        """Recall of the averaged weights on all dev pairs."""
+        held = {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
+        self.model.load_state_dict(self.averaged)
+        try:
+            scores = score_split(self.model, self.source, self.vocabulary, self.dev, self.device)
+        finally:
+            self.model.load_state_dict(held)
+        return recall(scores, self.dev.caption_images)
+
+    def save_best(self) -> None:
+        """Write the averaged weights as the checkpoint."""
+        best = Shan(self.model.config)
+        best.load_state_dict(self.averaged)
+        save_checkpoint(best, self.vocabulary, self.output)
+
+    def save(self) -> None:
+        """Write all that resuming needs."""
+        state = {
+            "config": asdict(self.config),
+            "step": self.step,
+            "best": self.best,
+            "model": self.model.state_dict(),
+            "averaged": self.averaged,
+            "optimiser": self.optimiser.state_dict(),
+        }
+        with replacing(self.output / STATE) as path:
+            torch.save(state, path)
+
+    def load(self) -> None:
+        """Go on from the output's last state, where it has one."""
+        path = self.output / STATE
+        if not path.exists():
+            return
+        state: dict[str, Any] = torch.load(path, map_location=self.device, weights_only=True)
+        settings = {"epochs", "device"}
+        for name, value in asdict(self.config).items():
+            if name not in settings and state["config"][name] != value:
+                raise InputError(
+                    f"{path} was made with {name} {state['config'][name]}, not {value}: "
+                    "use the same settings, another --output, or --restart"
+                )
+        self.model.load_state_dict(state["model"])
+        self.averaged = state["averaged"]
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.step, self.best = state["step"], state["best"]
+
+
+def epoch_batches(training: CaptionSplit, config: TrainConfig, epoch: int) -> list[list[int]]:
+    """Caption numbers of every batch of an epoch, a function of the seed and the epoch alone.
+
+    All images of a batch differ, so captions of one image are never each other's negatives.
+    """
+    random = np.random.default_rng((config.seed, epoch))
+    order = random.permutation(len(training.captions))
+    by_image: dict[int, list[int]] = {}
+    for caption in order:
+        by_image.setdefault(int(training.caption_images[caption]), []).append(int(caption))
+    batches = []
+    for turn in range(max(len(captions) for captions in by_image.values())):
+        row = [captions[turn] for captions in by_image.values() if len(captions) > turn]
+        random.shuffle(row)
+        batches += [row[i : i + config.batch_size] for i in range(0, len(row), config.batch_size)]
+    return [batch for batch in batches if len(batch) == config.batch_size]
+
+
+def schedule(step: int, total: int, warmup: int) -> float:
+    """Learning-rate factor: linear warm-up, then a cosine down to 1 %."""
+    if step < warmup:
+        return (step + 1) / warmup
+    return 0.01 + 0.99 * (1 + math.cos(math.pi * (step - warmup) / max(1, total - warmup))) / 2
+
+
+def mined_loss(model: Shan, image: Terms, caption: Terms, margin: float, *, hardest: bool) -> Tensor:
+    """Triplet loss over B images with their B captions, without ever holding B x B x K x D numbers.
+
+    Step 1 alone, several times cheaper than the rest, ranks all B x B pairs without gradients; each row's
+    and column's hardest are then scored in full, with gradients. The hardest of them counts, or, in the
+    warm-up, all of them.
+    """
+    with torch.no_grad():
+        ranking = grid_in_chunks(model, image, caption, last_step="l2l")
+    images, captions = hardest_pairs(ranking, CANDIDATES)
+    pair_image = {name: term[images][:, None] for name, term in image.items()}
+    pair_caption = {name: term[captions][:, None] for name, term in caption.items()}
+    pairs = score_grid(model.alignment, pair_image, pair_caption).scores[:, 0, 0]
+    return pair_hinge(pairs, len(ranking), margin, hardest=hardest)
+
+
+def grid_in_chunks(
+    model: Shan, image: Terms, caption: Terms, *, last_step: str | None = None, images: int = 2
+) -> Tensor:
+    """Scores B x C, a few images at a time, so that intermediate results stay in cache."""
+    count = len(image["image_regions"])
+    return torch.cat(
+        [
+            score_grid(
+                model.alignment, {k: v[i : i + images] for k, v in image.items()}, caption, last_step=last_step
+            ).scores
+            for i in range(0, count, images)
+        ]
+    )
+
+
+def score_split(
+    model: Shan, source: RegionSource, vocabulary: Vocabulary, split: CaptionSplit, device: torch.device
+) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """Scores images x captions of a split, by the factorised form."""
+    tokens = [vocabulary.encode(caption) for caption in split.captions]
+    order = np.argsort([len(t) for t in tokens], kind="stable")
+    scores = np.empty((len(split.images), len(tokens)), np.float32)
+    with torch.no_grad():
+        captions = []
+        for start in range(0, len(order), 128):
+            part = order[start : start + 128]
+            padded, lengths = (torch.from_numpy(array).to(device) for array in pad([tokens[i] for i in part]))
+            captions.append((part, caption_terms(model.alignment, *model.text_encoder(padded, lengths))))
+        for first in range(0, len(split.images), 64):
+            features, mask = (
+                torch.from_numpy(array).to(device) for array in source.regions(split.images[first : first + 64])
+            )
+            image = image_terms(model.alignment, model.image_encoder(features), mask)
+            for part, caption in captions:
+                scores[first : first + 64, part] = grid_in_chunks(model, image, caption).cpu().numpy()
+    return scores
+
+
+def _device(name: str) -> torch.device:
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ShanError("PyTorch finds no CUDA device here: use --device cpu")
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def _keep_freed_memory() -> None:
+    """Let glibc keep freed memory: returning it for every large tensor halves the speed on CPU (measured)."""
+    if sys.platform == "linux":
+        libc = ctypes.CDLL(None)
+        if hasattr(libc, "mallopt"):
+            trim_threshold, mmap_threshold = -1, -3
+            libc.mallopt(trim_threshold, 2**31 - 1)
+            libc.mallopt(mmap_threshold, 2**25)
