@@ -5,7 +5,7 @@ optionally `feature_extractor.onnx` with its recipe. The engine knows a model on
 
 - image encoder: `features` B x K x F, `region_mask` B x K (bool) -> the arrays a gallery stores;
 - text encoder: `tokens` C x n (int64), `lengths` C (int64) -> the arrays of a caption;
-- pair scorer: those arrays by name -> `scores` B x C, `step_scores` B x C x steps, and, where the model
+- pair scorer: those arrays and `region_mask` by name -> `scores` B x C, `step_scores` B x C x steps, and, where the model
   has it, `word_attention` B x C x n x K: the weight each word gives to each region.
 """
 

@@ -30,7 +30,11 @@ MANIFEST = "manifest.json"
 
 @dataclass(frozen=True)
 class GalleryImage:
-    """One image of a gallery: `checksum` is that of its record in the feature store."""
+    """One image of a gallery: `checksum` is that of its record in the feature store.
+
+    On disk, `path` is relative to the gallery's own folder's parent where the photo lies below that, so
+    that a gallery may move together with its photos; opened, it is whole.
+    """
 
     id: str
     path: str
@@ -109,7 +113,9 @@ class Block:
         path = self._folder / "images.jsonl"
         try:
             lines = path.read_text("utf-8").splitlines()
-            return [GalleryImage(**json.loads(lines[row])) for row in self.rows]
+            images = (GalleryImage(**json.loads(lines[row])) for row in self.rows)
+            beside = self._folder.parents[2]
+            return [replace(image, path=str(beside / image.path) if image.path else "") for image in images]
         except (OSError, ValueError, IndexError, TypeError) as error:
             raise GalleryError(f"{path} is missing or damaged: delete the gallery and index the store again") from error
 

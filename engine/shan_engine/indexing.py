@@ -165,13 +165,18 @@ def _write_block(
                     files[array].append(values)
                 boxes.append(_boxes(records, regions))
                 for record in records:
-                    image = GalleryImage(record.id, record.path, record.width, record.height, checksums[record.id])
+                    path = _relative(record.path, output.resolve().parent)
+                    image = GalleryImage(record.id, path, record.width, record.height, checksums[record.id])
                     lines.write(json.dumps(asdict(image), ensure_ascii=False) + "\n")
                 on_images(start + len(records))
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
     return BlockEntry(name, len(ids))
+
+
+def _relative(path: str, beside: Path) -> str:
+    return str(Path(path).relative_to(beside)) if path and Path(path).is_relative_to(beside) else path
 
 
 def _boxes(records: Sequence[RegionRecord], regions: int) -> NDArray[np.float32]:

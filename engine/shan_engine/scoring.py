@@ -59,8 +59,9 @@ class Scorer:
         return self.pair_scorer.device
 
     def encode_images(self, features: NDArray[np.float32], region_mask: NDArray[np.bool_]) -> Arrays:
-        """Image arrays of features B x K x F and mask B x K, by name, each B x its shape."""
-        return self.image_encoder.run({"features": features, "region_mask": region_mask})
+        """Image arrays of features B x K x F and mask B x K, the mask among them, each B x its shape."""
+        encoded = self.image_encoder.run({"features": features, "region_mask": region_mask})
+        return {**encoded, "region_mask": region_mask}
 
     def image_array_shapes(self, regions: int) -> dict[str, tuple[int, ...]]:
         """Shape per image of every image array, for images padded to `regions`."""

@@ -93,14 +93,15 @@ def write_graphs(model: Shan, folder: Path, on_stage: Callable[[str], None] = la
     tokens, lengths = torch.full((2, 4), 3), torch.tensor([4, 3])
     with torch.no_grad():
         image_graph, text_graph = ImageEncoderGraph(model), TextEncoderGraph(model)
-        image = image_graph(features, mask)
+        encoded = image_graph(features, mask)
+        image = {**encoded, "region_mask": mask}
         words, word_mask = model.text_encoder(tokens, lengths)
         caption = text_graph.terms(words, word_mask)
     on_stage("image encoder")
     export_graph(
         image_graph,
         inputs={"features": features, "region_mask": mask},
-        outputs=list(image),
+        outputs=list(encoded),
         dynamic={"features": {0: "images", 1: "regions"}, "region_mask": {0: "images", 1: "regions"}},
         path=folder / GRAPHS[0],
     )

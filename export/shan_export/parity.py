@@ -23,7 +23,7 @@ def largest_difference(model: Shan, folder: Path, *, max_words: int, seed: int =
     for features, mask, tokens, lengths in cases(model, max_words=max_words, seed=seed):
         image = image_encoder.run({"features": features.numpy(), "region_mask": mask.numpy()})
         caption = text_encoder.run({"tokens": tokens.numpy(), "lengths": lengths.numpy()})
-        outputs = pair_scorer.run({**image, **caption})
+        outputs = pair_scorer.run({**image, "region_mask": mask.numpy(), **caption})
         expected = plain_scores(model, features, mask, tokens, lengths).numpy()
         difference = float(np.abs(outputs["scores"] - expected.sum(-1)).max())
         difference = max(difference, float(np.abs(outputs["step_scores"] - expected).max()))

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 
 class ImageEncoderGraph(nn.Module):
-    """features B x K x F, region_mask B x K -> the image terms (`shan_model.factorised.image_terms`)."""
+    """features B x K x F, region_mask B x K -> the image terms (`shan_model.factorised.image_terms`) but the mask."""
 
     def __init__(self, model: Shan) -> None:
         super().__init__()
@@ -18,7 +18,8 @@ class ImageEncoderGraph(nn.Module):
 
     def forward(self, features: Tensor, region_mask: Tensor) -> dict[str, Tensor]:
         """Encode, then everything of an image that no caption changes."""
-        return image_terms(self.alignment, self.encoder(features), region_mask)
+        terms = image_terms(self.alignment, self.encoder(features), region_mask)
+        return {name: term for name, term in terms.items() if name != "region_mask"}
 
 
 class TextEncoderGraph(nn.Module):

@@ -1,0 +1,39 @@
+# `make demo` and `make test` set up everything they need, each in its own environment.
+PYTHON ?= python3
+
+.PHONY: demo test format gallery clean
+
+demo: .venv-demo/installed
+	.venv-demo/bin/shan-engine search "a dog on grass" --top-k 5
+
+test: .venv/installed
+	.venv/bin/ruff format --check .
+	.venv/bin/ruff check .
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+	.venv/bin/python -m pytest
+
+format: .venv/installed
+	.venv/bin/ruff format .
+	.venv/bin/ruff check --fix .
+
+# The demo as an installed user has it: no PyTorch.
+.venv-demo/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv-demo
+	.venv-demo/bin/pip install --quiet --constraint constraints.txt ".[cpu]"
+	touch $@
+
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	.venv/bin/pip install --quiet --constraint constraints.txt --editable ".[cpu,parquet,train,export,dev]"
+	touch $@
+
+# Rebuild the demo's gallery from its photos with its bundle.
+gallery: .venv/installed
+	rm -rf artifacts/demo/gallery build/demo.store
+	.venv/bin/shan-engine extract artifacts/demo/photos --store build/demo.store
+	.venv/bin/shan-engine index build/demo.store --output artifacts/demo/gallery --storage float16
+	rm -f artifacts/demo/gallery/writer.lock
+
+clean:
+	rm -rf .venv .venv-demo build dist

@@ -1,0 +1,40 @@
+"""How many of the demo's thirty plain queries have a right photo among the first three.
+
+    python benchmarks/demo_queries.py
+
+The queries and their right photos (file patterns) stand in artifacts/demo/queries.tsv and were written
+before any result was seen.
+"""
+
+from __future__ import annotations
+
+from fnmatch import fnmatch
+from pathlib import Path
+
+from shan_engine.bundle import Bundle
+from shan_engine.gallery import Gallery
+from shan_engine.locate import locate_gallery
+from shan_engine.scoring import Scorer
+from shan_engine.search import search
+
+QUERIES = Path(__file__).parents[1] / "artifacts" / "demo" / "queries.tsv"
+
+
+def main() -> None:
+    rows = [line.split("\t") for line in QUERIES.read_text("utf-8").splitlines()[1:]]
+    place = locate_gallery(None, None)
+    bundle = Bundle.open(place.bundle)
+    gallery = Gallery.open(place.gallery, bundle)
+    results = search(Scorer(bundle, "cpu"), gallery, [query for query, _ in rows], top_k=3, explain=False)
+    found = 0
+    print("| query | first three | right |\n|---|---|---|")
+    for result, (query, patterns) in zip(results, rows, strict=True):
+        ids = [hit.image.id for hit in result.hits]
+        right = any(fnmatch(id, pattern) for id in ids for pattern in patterns.split())
+        found += right
+        print(f"| {query} | {', '.join(id.removesuffix('.jpg') for id in ids)} | {'yes' if right else 'no'} |")
+    print(f"\n{found} of {len(rows)} queries have a right photo among the first three.")
+
+
+if __name__ == "__main__":
+    main()
