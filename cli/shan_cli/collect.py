@@ -59,14 +59,18 @@ def extract(
     messages.print(
         f"{store}: {result.added} photos added or renewed, {result.unchanged} unchanged, "
         f"{result.removed} removed, {len(result.broken)} broken and skipped",
-        markup=False, soft_wrap=True,
+        markup=False,
+        soft_wrap=True,
     )
 
 
 def import_(
     features: Annotated[Path, typer.Argument(help="SCAN .npy, bottom-up .tsv, or a folder of .npz files.")],
     store: Annotated[Path, typer.Option(help="Feature store to make or add to.")],
-    ids: Annotated[Path | None, typer.Option(help="Ids of the rows of an .npy, one a line; else row numbers.", show_default=False)] = None,
+    ids: Annotated[
+        Path | None,
+        typer.Option(help="Ids of the rows of an .npy, one a line; else row numbers.", show_default=False),
+    ] = None,
     extractor: Annotated[
         str | None, typer.Option(help="Name of the extractor that made the features.", show_default=False)
     ] = None,
@@ -80,7 +84,13 @@ def import_(
 
     with progress("importing", "images") as (on_start, on_records):
         count = import_features(
-            features, store, ids=ids, dtype=storage.value, extractor=extractor, on_start=on_start, on_records=on_records
+            features,
+            store,
+            ids=ids,
+            dtype=storage.value,
+            extractor=extractor,
+            on_start=on_start,
+            on_records=on_records,
         )
     messages.print(f"{store}: {count} images imported", markup=False, soft_wrap=True)
 
@@ -111,5 +121,6 @@ def index(
         return
     messages.print(
         f"{output}: {result.added} images added, {result.removed} removed or replaced, {result.unchanged} unchanged",
-        markup=False, soft_wrap=True,
+        markup=False,
+        soft_wrap=True,
     )

@@ -40,14 +40,23 @@ Gallery = Annotated[
 ]
 Model = Annotated[
     Path | None,
-    typer.Option(help="Bundle that made the gallery; else the one in SHAN_MODEL, else the bundled demo.", show_default=False),
+    typer.Option(
+        help="Bundle that made the gallery; else the one in SHAN_MODEL, else the bundled demo.",
+        show_default=False,
+    ),
 ]
 
 
 @contextmanager
 def progress(label: str, unit: str) -> Iterator[tuple[Callable[[int], None], Callable[[int], None]]]:
     """A bar on standard error: gives (set the total, set how many are done)."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn(unit), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn(unit),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=messages, transient=False, disable=not messages.is_terminal) as bar:
         task = bar.add_task(label, total=None)
         yield (lambda total: bar.update(task, total=total)), (lambda done: bar.update(task, completed=done))

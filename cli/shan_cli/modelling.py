@@ -33,14 +33,18 @@ def train(
     store: Annotated[Path, typer.Option(help="Feature store with the images of the captions.")],
     captions: Annotated[Path, typer.Option(help="Tab-separated file with the columns split, image, caption.")],
     word_vectors: Annotated[Path, typer.Option(help="Word vectors in GloVe's text format, plain or .gz.")],
-    output: Annotated[Path, typer.Option(help="Checkpoint folder: the best epoch by dev rSum, and the state to resume.")],
+    output: Annotated[
+        Path, typer.Option(help="Checkpoint folder: the best epoch by dev rSum, and the state to resume.")
+    ],
     epochs: Annotated[int, typer.Option(min=1)] = 12,
     batch_size: Annotated[int, typer.Option(min=2, help="Images per step, each with one caption.")] = 128,
     learning_rate: Annotated[float, typer.Option(min=1e-7)] = 5e-4,
     embed_dim: Annotated[int, typer.Option(min=8, help="Embedding size D.")] = 256,
     direction: Annotated[Direction, typer.Option(help="full, or one direction of attention alone.")] = Direction.FULL,
     seed: Annotated[int, typer.Option()] = 0,
-    resume: Annotated[bool, typer.Option("--resume/--restart", help="Go on from the output's last state if it has one.")] = True,
+    resume: Annotated[
+        bool, typer.Option("--resume/--restart", help="Go on from the output's last state if it has one.")
+    ] = True,
     device: Device = DeviceOption.AUTO,
 ) -> None:
     """Train SHAN on captioned images, on CPU or one GPU; prints the dev recall after each epoch.
@@ -83,7 +87,8 @@ def export(
         typer.Option(help="ONNX extractor the model was trained on, copied into the bundle.", show_default=False),
     ] = None,
     feature_extractor_name: Annotated[
-        str | None, typer.Option(help="Name of an extractor that stays outside the bundle.", show_default=False)
+        str | None,
+        typer.Option(help="Name of an extractor that stays outside the bundle.", show_default=False),
     ] = None,
     max_words: Annotated[int, typer.Option(min=3, help="Longest caption, start and end markers included.")] = 128,
     overwrite: Annotated[bool, typer.Option(help="Replace a bundle that is there.")] = False,
@@ -106,5 +111,6 @@ def export(
     )
     messages.print(
         f"{output}: largest difference from PyTorch {manifest.parity:.1e}, fingerprint {manifest.fingerprint[:12]}",
-        markup=False, soft_wrap=True,
+        markup=False,
+        soft_wrap=True,
     )

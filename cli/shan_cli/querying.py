@@ -30,12 +30,16 @@ def _open(gallery: Path | None, model: Path | None, device: DeviceOption) -> tup
 
 
 def search(
-    query: Annotated[list[str] | None, typer.Argument(help="What to look for, in quotes; several are scored together.")] = None,
+    query: Annotated[
+        list[str] | None, typer.Argument(help="What to look for, in quotes; several are scored together.")
+    ] = None,
     queries: Annotated[Path | None, typer.Option(help="File of queries, one a line.", show_default=False)] = None,
     gallery: Gallery = None,
     model: Model = None,
     top_k: Annotated[int, typer.Option("--top-k", "-k", min=1, help="Hits for each query.")] = 10,
-    html: Annotated[Path | None, typer.Option(help="Also write a report with thumbnails and regions.", show_default=False)] = None,
+    html: Annotated[
+        Path | None, typer.Option(help="Also write a report with thumbnails and regions.", show_default=False)
+    ] = None,
     device: Device = DeviceOption.AUTO,
     json: Json = False,
 ) -> None:
@@ -114,7 +118,9 @@ def _print_table(result: QueryHits) -> None:
 
 def score(
     queries: Annotated[Path, typer.Option(help="File of captions, one a line.")],
-    output: Annotated[Path, typer.Option(help="scores.npy: the matrix, captions x images; scores.parquet: the best rows.")],
+    output: Annotated[
+        Path, typer.Option(help="scores.npy: the matrix, captions x images; scores.parquet: the best rows.")
+    ],
     gallery: Gallery = None,
     model: Model = None,
     top_k: Annotated[int, typer.Option("--top-k", "-k", min=1, help="Rows for each caption in a .parquet.")] = 10,

@@ -23,7 +23,12 @@ def info(store: Store, json: Json = False) -> None:
     from shan_engine.store import FeatureStore
 
     with FeatureStore.open(store) as opened:
-        facts = {"store": str(store), "images": len(opened), "bytes": opened.bytes_used, **asdict(opened.schema)}
+        facts = {
+            "store": str(store),
+            "images": len(opened),
+            "bytes": opened.bytes_used,
+            **asdict(opened.schema),
+        }
     if json:
         print_json(facts)
         return

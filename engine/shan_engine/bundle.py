@@ -5,8 +5,8 @@ optionally `feature_extractor.onnx` with its recipe. The engine knows a model on
 
 - image encoder: `features` B x K x F, `region_mask` B x K (bool) -> the arrays a gallery stores;
 - text encoder: `tokens` C x n (int64), `lengths` C (int64) -> the arrays of a caption;
-- pair scorer: those arrays and `region_mask` by name -> `scores` B x C, `step_scores` B x C x steps, and, where the model
-  has it, `word_attention` B x C x n x K: the weight each word gives to each region.
+- pair scorer: those arrays and `region_mask` by name -> `scores` B x C, `step_scores` B x C x steps,
+  and, where the model has it, `word_attention` B x C x n x K: the weight each word gives to each region.
 """
 
 from __future__ import annotations
@@ -96,4 +96,6 @@ def _read_manifest(path: Path) -> Manifest:
         raise BundleError(f"there is no bundle at {path.parent}: make one with `shan-engine export`") from error
     except (ValueError, KeyError, TypeError) as error:
         raise BundleError(f"{path} is damaged ({error}): export the bundle again") from error
-    raise BundleError(f"the bundle {path.parent} has schema {version}, newer than {SCHEMA_VERSION}: upgrade shan-engine")
+    raise BundleError(
+        f"the bundle {path.parent} has schema {version}, newer than {SCHEMA_VERSION}: upgrade shan-engine"
+    )

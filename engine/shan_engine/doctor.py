@@ -32,9 +32,7 @@ RUNTIMES = ("onnxruntime", "onnxruntime-gpu")
 #   graph = onnx.helper.make_graph([onnx.helper.make_node("Identity", ["x"], ["y"])], "g", [x], [y])
 #   opset = onnx.helper.make_opsetid("", 13)
 #   onnx.helper.make_model(graph, opset_imports=[opset], ir_version=8).SerializeToString()
-IDENTITY = base64.b64decode(
-    "CAg6NwoQCgF4EgF5IghJZGVudGl0eRIBZ1oPCgF4EgoKCAgBEgQKAggBYg8KAXkSCgoICAESBAoCCAFCBAoAEA0="
-)
+IDENTITY = base64.b64decode("CAg6NwoQCgF4EgF5IghJZGVudGl0eRIBZ1oPCgF4EgoKCAgBEgQKAggBYg8KAXkSCgoICAESBAoCCAFCBAoAEA0=")
 
 
 @dataclass(frozen=True)
@@ -53,7 +51,11 @@ def examine(demo: Path | None) -> list[Finding]:
     Never raises for a fault of the installation: each fault is a finding.
     """
     return [
-        Finding("python", "ok", f"{platform.python_version()} on {platform.system()} {platform.machine()}, {sys.executable}"),
+        Finding(
+            "python",
+            "ok",
+            f"{platform.python_version()} on {platform.system()} {platform.machine()}, {sys.executable}",
+        ),
         *_packages(),
         _runtime_packages(),
         *_providers(),
@@ -130,7 +132,10 @@ def _provider(runtime: Any, provider: str) -> Finding:
     if provider == cpu:
         return Finding(provider, "error", detail, "pip install --force-reinstall 'shan-engine[cpu]'")
     return Finding(
-        provider, "warning", detail, "install the NVIDIA driver and libraries of the version it wants, or use --device cpu"
+        provider,
+        "warning",
+        detail,
+        "install the NVIDIA driver and libraries of the version it wants, or use --device cpu",
     )
 
 
@@ -153,7 +158,10 @@ def _lmdb() -> Finding:
         import lmdb
 
         with tempfile.TemporaryDirectory(prefix="shan-doctor-") as folder:
-            with lmdb.open(folder, map_size=2**20) as environment, environment.begin(write=True) as transaction:
+            with (
+                lmdb.open(folder, map_size=2**20) as environment,
+                environment.begin(write=True) as transaction,
+            ):
                 transaction.put(b"key", b"value")
             with lmdb.open(folder, map_size=2**20) as environment, environment.begin() as transaction:
                 read = transaction.get(b"key")
@@ -161,7 +169,12 @@ def _lmdb() -> Finding:
         detail = f"a test store cannot be written in {_temporary()}: {error}"
         return Finding("feature store", "error", detail, "free some space there, or set TMPDIR to a local disk")
     if read != b"value":
-        return Finding("feature store", "error", "LMDB did not read back what it wrote", "pip install --force-reinstall lmdb")
+        return Finding(
+            "feature store",
+            "error",
+            "LMDB did not read back what it wrote",
+            "pip install --force-reinstall lmdb",
+        )
     return Finding("feature store", "ok", "written and read back")
 
 

@@ -1,11 +1,11 @@
 """The errors a user can meet. Each message says what is wrong, where, and what to do.
 
-    ShanError
-    ├── InputError       a file, folder, caption or option that cannot be used as given
-    ├── StoreError       a feature store that is missing, damaged, busy or of another schema
-    ├── BundleError      a bundle that is missing, damaged or of another schema
-    ├── GalleryError     a gallery that is missing, damaged or made by another bundle
-    └── BackendError     a device or run-time library that is not there or does not load
+ShanError
+├── InputError       a file, folder, caption or option that cannot be used as given
+├── StoreError       a feature store that is missing, damaged, busy or of another schema
+├── BundleError      a bundle that is missing, damaged or of another schema
+├── GalleryError     a gallery that is missing, damaged or made by another bundle
+└── BackendError     a device or run-time library that is not there or does not load
 """
 
 from __future__ import annotations

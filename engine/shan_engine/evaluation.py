@@ -63,10 +63,15 @@ def recall(scores: NDArray[np.float32], caption_images: NDArray[np.int64]) -> Re
     text_ranks = ((scores >= best_own[:, None]) & ~own).sum(axis=1) + 1
     of_caption = scores[caption_images, np.arange(captions)]
     image_ranks = ((scores >= of_caption) & ~own).sum(axis=0) + 1
-    return Recall(
-        *(tuple(float((ranks <= cut).mean() * 100) for cut in CUTS) for ranks in (text_ranks, image_ranks)),
-        *((float(np.median(ranks)), float(ranks.mean())) for ranks in (text_ranks, image_ranks)),
-    )
+    return Recall(_at_cuts(text_ranks), _at_cuts(image_ranks), _middle(text_ranks), _middle(image_ranks))
+
+
+def _at_cuts(ranks: NDArray[np.int64]) -> tuple[float, ...]:
+    return tuple(float((ranks <= cut).mean() * 100) for cut in CUTS)
+
+
+def _middle(ranks: NDArray[np.int64]) -> tuple[float, float]:
+    return float(np.median(ranks)), float(ranks.mean())
 
 
 @dataclass(frozen=True)

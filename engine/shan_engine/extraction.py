@@ -58,15 +58,11 @@ class FeatureExtractor:
         self.recipe = read_recipe(model)
         self._graph = load_graph(model, device, threads=threads)
         if len(self._graph.inputs) != 1:
-            raise InputError(
-                f"{model} takes {len(self._graph.inputs)} inputs: an extractor takes one, the image"
-            )
+            raise InputError(f"{model} takes {len(self._graph.inputs)} inputs: an extractor takes one, the image")
         self._input, (dtype, shape) = next(iter(self._graph.inputs.items()))
         self._raw = dtype == np.uint8
         if len(shape) != 4:
-            raise InputError(
-                f"{model} takes an input of {len(shape)} axes: an extractor takes a batch of images"
-            )
+            raise InputError(f"{model} takes an input of {len(shape)} axes: an extractor takes a batch of images")
 
     def __call__(self, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
         """Features B x K x F and relative boxes B x K x 4 (None where unknown) of pixels B x H x W x 3."""
@@ -112,16 +108,8 @@ def read_recipe(model: Path) -> Recipe:
     sizes_fit = all(isinstance(size, int) and size > 0 for size in (recipe.width, recipe.height))
     scales = (*recipe.mean, *recipe.std)
     scales_fit = len(recipe.mean) == len(recipe.std) == 3 and all(isinstance(x, int | float) for x in scales)
-    if (
-        not recipe.name
-        or not isinstance(recipe.name, str)
-        or not sizes_fit
-        or not scales_fit
-        or 0 in recipe.std
-    ):
-        raise InputError(
-            f"the recipe {path} needs a name, a width and height above 0, and 3 numbers of mean and std"
-        )
+    if not recipe.name or not isinstance(recipe.name, str) or not sizes_fit or not scales_fit or 0 in recipe.std:
+        raise InputError(f"the recipe {path} needs a name, a width and height above 0, and 3 numbers of mean and std")
     return recipe
 
 
@@ -159,9 +147,7 @@ def extract_photos(
         for batch in _batches(_decode(wanted, extractor.recipe, workers, broken), batch_size):
             features, boxes = extractor(np.stack([pixels for _, _, pixels in batch]))
             if store_or_none is None:
-                schema = StoreSchema(
-                    extractor.recipe.name, features.shape[2], max(100, features.shape[1]), dtype
-                )
+                schema = StoreSchema(extractor.recipe.name, features.shape[2], max(100, features.shape[1]), dtype)
                 store_or_none = FeatureStore.create(store_path, schema)
             store_or_none.write(
                 [

@@ -90,7 +90,9 @@ class GalleryManifest:
             raise GalleryError(f"there is no gallery at {gallery}: make one with `shan-engine index`") from error
         except (ValueError, KeyError, TypeError) as error:
             raise GalleryError(f"{path} is damaged ({error}): index the store again") from error
-        raise GalleryError(f"the gallery {gallery} has schema {version}, newer than {SCHEMA_VERSION}: upgrade shan-engine")
+        raise GalleryError(
+            f"the gallery {gallery} has schema {version}, newer than {SCHEMA_VERSION}: upgrade shan-engine"
+        )
 
 
 class Block:
@@ -125,7 +127,9 @@ class Block:
         try:
             array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
         except (OSError, ValueError, EOFError) as error:
-            raise GalleryError(f"{path} is missing or truncated: delete the gallery and index the store again") from error
+            raise GalleryError(
+                f"{path} is missing or truncated: delete the gallery and index the store again"
+            ) from error
         if len(array) != self._entry.images:
             raise GalleryError(f"{path} holds {len(array)} images, not {self._entry.images}: index the store again")
         return array

@@ -94,7 +94,9 @@ def _update(
     entries: list[BlockEntry] = []
     removed = 0
     for entry, block in zip(manifest.blocks, gallery.blocks, strict=True):
-        stale = [row for row, image in zip(block.rows, block.images, strict=True) if wanted.get(image.id) != image.checksum]
+        stale = [
+            row for row, image in zip(block.rows, block.images, strict=True) if wanted.get(image.id) != image.checksum
+        ]
         held.update(image.id for image in block.images if wanted.get(image.id) == image.checksum)
         removed += len(stale)
         entries.append(replace(entry, deleted=tuple(sorted({*entry.deleted, *(int(row) for row in stale)}))))
@@ -112,8 +114,11 @@ def _update(
     on_start(len(todo))
     replaced = [entry for entry in entries if entry not in keep]
     for start in range(0, len(todo), BLOCK_IMAGES):
-        ids = todo[start : start + BLOCK_IMAGES]
-        keep.append(_write_block(store, scorer, output, manifest, ids, lambda done, s=start: on_images(s + done)))  # type: ignore[misc]
+
+        def report(done: int, start: int = start) -> None:
+            on_images(start + done)
+
+        keep.append(_write_block(store, scorer, output, manifest, todo[start : start + BLOCK_IMAGES], report))
         if not replaced:
             replace(manifest, blocks=tuple(keep)).save(output)
     replace(manifest, blocks=tuple(keep)).save(output)

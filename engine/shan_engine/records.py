@@ -78,17 +78,11 @@ def check_record(record: RegionRecord, *, feature_dim: int, max_regions: int) ->
             "use the extractor this store was made with, or a new store"
         )
     if shape[0] > max_regions:
-        raise InputError(
-            f"{name} has {shape[0]} regions, the store's maximum is {max_regions}: keep its best ones"
-        )
+        raise InputError(f"{name} has {shape[0]} regions, the store's maximum is {max_regions}: keep its best ones")
     if not np.isfinite(record.features).all():
         raise InputError(f"{name} has NaN or infinite features: extract it again")
-    if record.boxes is not None and (
-        record.boxes.shape != (shape[0], 4) or not np.isfinite(record.boxes).all()
-    ):
-        raise InputError(
-            f"{name} has boxes of shape {record.boxes.shape} or not finite: expected {shape[0]} x 4"
-        )
+    if record.boxes is not None and (record.boxes.shape != (shape[0], 4) or not np.isfinite(record.boxes).all()):
+        raise InputError(f"{name} has boxes of shape {record.boxes.shape} or not finite: expected {shape[0]} x 4")
 
 
 def encode_record(record: RegionRecord, dtype: np.dtype[np.floating]) -> bytes:
@@ -111,9 +105,7 @@ def encode_record(record: RegionRecord, dtype: np.dtype[np.floating]) -> bytes:
     return struct.pack("<I", zlib.crc32(body)) + body
 
 
-def decode_record(
-    value: memoryview | bytes, *, dtype: np.dtype[np.floating], feature_dim: int
-) -> RegionRecord:
+def decode_record(value: memoryview | bytes, *, dtype: np.dtype[np.floating], feature_dim: int) -> RegionRecord:
     """The record in `value`, arrays copied as float32. Raises StoreError where the bytes are damaged."""
     view = memoryview(value)
     _, regions, flags, text_bytes, _ = _checked_header(view)

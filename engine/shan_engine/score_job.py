@@ -28,7 +28,9 @@ def read_captions(path: Path) -> list[str]:
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is not UTF-8 text (byte {error.start}): save it as UTF-8") from error
     except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}; give a text file, one caption a line") from error
+        raise InputError(
+            f"cannot read {path}: {error.strerror or error}; give a text file, one caption a line"
+        ) from error
     # Not splitlines: it also splits at characters such as U+2028 that may stand inside a caption.
     lines = [line.strip() for line in text.rstrip().split("\n")]
     if lines == [""]:

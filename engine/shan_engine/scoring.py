@@ -84,7 +84,9 @@ class Scorer:
         tokens, lengths = pad(token_lists)
         return self.text_encoder.run({"tokens": tokens, "lengths": lengths})
 
-    def score_pairs(self, images: Mapping[str, NDArray[Any]], captions: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
+    def score_pairs(
+        self, images: Mapping[str, NDArray[Any]], captions: Mapping[str, NDArray[Any]]
+    ) -> NDArray[np.float32]:
         """Scores B x C of every image with every caption."""
         return self.pair_scorer.run({**images, **captions}, ["scores"])["scores"]
 
@@ -107,7 +109,9 @@ def caption_batches(token_lists: Sequence[Sequence[int]]) -> Iterator[NDArray[np
         yield order[start : start + MAX_CAPTIONS]
 
 
-def score_block(scorer: Scorer, gallery: Gallery, block: Block, captions: Sequence[Arrays]) -> Iterator[tuple[int, slice, NDArray[np.float32]]]:
+def score_block(
+    scorer: Scorer, gallery: Gallery, block: Block, captions: Sequence[Arrays]
+) -> Iterator[tuple[int, slice, NDArray[np.float32]]]:
     """Scores of a block against encoded caption batches: batch number, images' place in the block, B x C.
 
     The images of a call are read once for all caption batches.

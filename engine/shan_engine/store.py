@@ -102,9 +102,7 @@ class FeatureStore:
     def open(cls, path: Path, *, readonly: bool = True, readahead: bool = True) -> FeatureStore:
         """Open an existing store. Raises StoreError where it is missing, damaged or of a newer schema."""
         if not (path / "data.mdb").is_file():
-            raise StoreError(
-                f"there is no feature store at {path}: make one with `shan-engine extract` or `import`"
-            )
+            raise StoreError(f"there is no feature store at {path}: make one with `shan-engine extract` or `import`")
         with _clear_errors(path):
             environment = _environment(path, readonly=readonly, readahead=readahead)
             try:
@@ -226,9 +224,7 @@ class FeatureStore:
             try:
                 record = self.read([id])[0]
                 if record.id != id:
-                    raise StoreError(
-                        f"image '{id}' in {self.path} holds the record of '{record.id}': extract it again"
-                    )
+                    raise StoreError(f"image '{id}' in {self.path} holds the record of '{record.id}': extract it again")
                 check_record(record, feature_dim=self.feature_dim, max_regions=self.schema.max_regions)
                 yield id, None
             except (StoreError, InputError) as error:
@@ -321,9 +317,7 @@ def pad_regions(records: Sequence[RegionRecord]) -> tuple[NDArray[np.float32], N
 
 def _environment(path: Path, *, readonly: bool, readahead: bool = True) -> lmdb.Environment:
     size = 0 if (path / "data.mdb").exists() else _FIRST_MAP_BYTES
-    return lmdb.open(
-        str(path), map_size=size, max_dbs=3, readonly=readonly, create=not readonly, readahead=readahead
-    )
+    return lmdb.open(str(path), map_size=size, max_dbs=3, readonly=readonly, create=not readonly, readahead=readahead)
 
 
 def _bytes_needed(environment: lmdb.Environment) -> int:
@@ -335,9 +329,7 @@ def _refuse_truncated(path: Path, environment: lmdb.Environment) -> None:
     needed = _bytes_needed(environment)
     size = (path / "data.mdb").stat().st_size
     if size < needed:
-        raise StoreError(
-            f"the store {path} is truncated ({size} of {needed} bytes): restore a copy or extract again"
-        )
+        raise StoreError(f"the store {path} is truncated ({size} of {needed} bytes): restore a copy or extract again")
 
 
 def _id(key: bytes) -> str:
@@ -352,9 +344,7 @@ def _read_schema(path: Path, text: bytes) -> StoreSchema:
             return StoreSchema(**data)
     except (ValueError, KeyError, TypeError) as error:
         raise StoreError(f"the schema record of {path} is damaged: restore the store from a copy") from error
-    raise StoreError(
-        f"the store {path} has schema {version}, newer than {SCHEMA_VERSION}: upgrade shan-engine"
-    )
+    raise StoreError(f"the store {path} has schema {version}, newer than {SCHEMA_VERSION}: upgrade shan-engine")
 
 
 @contextmanager
@@ -374,9 +364,7 @@ def _clear_errors(path: Path) -> Iterator[None]:
         elif "ermission denied" in str(error):
             message = f"the store {path} cannot be opened: permission denied"
         else:
-            message = (
-                f"the store {path} is damaged or truncated ({error}): restore it from a copy or extract again"
-            )
+            message = f"the store {path} is damaged or truncated ({error}): restore it from a copy or extract again"
         raise StoreError(message) from error
 
 

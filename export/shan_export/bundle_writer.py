@@ -126,9 +126,7 @@ def write_graphs(model: Shan, folder: Path, on_stage: Callable[[str], None] = la
 
 def _axes(terms: Mapping[str, Tensor], batch: str, inner: str) -> dict[str, dict[int, str]]:
     """The axes that change at run time: the batch, the rows, and a Gram matrix's columns."""
-    return {
-        name: {0: batch, 1: inner, 2: inner} if name.endswith("_gram") else {0: batch, 1: inner} for name in terms
-    }
+    return {name: {0: batch, 1: inner, 2: inner} if name.endswith("_gram") else {0: batch, 1: inner} for name in terms}
 
 
 def fingerprint(model: Shan, vocabulary: Vocabulary) -> str:

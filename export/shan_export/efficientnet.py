@@ -28,6 +28,8 @@ class GridExtractor(nn.Module):
     def __init__(self, backbone: nn.Module) -> None:
         super().__init__()
         self.backbone = backbone
+        self.pooling: Tensor
+        self.grid: Tensor
         self.register_buffer("pooling", adaptive_average(9, GRID))
         self.register_buffer("grid", grid_boxes(GRID))
 
@@ -35,8 +37,8 @@ class GridExtractor(nn.Module):
         """Scale to [-1, 1], run the backbone, average its 9 x 9 map to 6 x 6."""
         x = pixels.permute(0, 3, 1, 2).float() / 127.5 - 1.0
         feature_map = self.backbone.extract_features(x)  # type: ignore[operator]
-        features = self.pooling @ feature_map.flatten(2).transpose(1, 2)  # type: ignore[operator]
-        boxes = self.grid[None].expand(features.shape[0], -1, -1)  # type: ignore[index]
+        features = self.pooling @ feature_map.flatten(2).transpose(1, 2)
+        boxes = self.grid[None].expand(features.shape[0], -1, -1)
         return features, boxes
 
 

@@ -29,7 +29,7 @@ def export_graph(
     have a size above 1 on such an axis, since the exporter freezes ones.
     """
     names = {symbol for axes in dynamic.values() for symbol in axes.values()}
-    symbols = {name: torch.export.Dim.DYNAMIC for name in names}
+    symbols = dict.fromkeys(names, torch.export.Dim.DYNAMIC)
     shapes = tuple({axis: symbols[s] for axis, s in dynamic.get(name, {}).items()} for name in inputs)
     parameters = inspect.signature(module.forward).parameters.values()
     variadic = any(parameter.kind is inspect.Parameter.VAR_POSITIONAL for parameter in parameters)

@@ -39,9 +39,7 @@ def plain_scores(model: Shan, features: Tensor, mask: Tensor, tokens: Tensor, le
         regions = model.image_encoder(features)
         words, word_mask = model.text_encoder(tokens, lengths)
         rows = [
-            model.alignment(
-                regions[i].expand(len(words), -1, -1), mask[i].expand(len(words), -1), words, word_mask
-            )
+            model.alignment(regions[i].expand(len(words), -1, -1), mask[i].expand(len(words), -1), words, word_mask)
             for i in range(len(regions))
         ]
         return torch.stack(rows)

@@ -30,6 +30,9 @@ class TextEncoderGraph(nn.Module):
         self.encoder, self.alignment = model.text_encoder, model.alignment
         gru = self.encoder.gru
         self.hidden = gru.hidden_size
+        self.weight_ih: Tensor
+        self.weight_hh: Tensor
+        self.bias: Tensor
         sides = ("", "_reverse")
         stacked = {
             name: torch.stack([_update_first(getattr(gru, f"{name}_l0{side}").detach()) for side in sides])

@@ -54,9 +54,7 @@ class Alignment(nn.Module):
                 scores.append(cosine(v_c + t_c_star, t_c + v_c_star))
         return torch.stack(scores, dim=-1)
 
-    def attend(
-        self, regions: Tensor, region_mask: Tensor, words: Tensor, word_mask: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    def attend(self, regions: Tensor, region_mask: Tensor, words: Tensor, word_mask: Tensor) -> tuple[Tensor, Tensor]:
         """Attended words t*_i for every region (P x K x D) and attended regions v*_j for every word (P x n x D)."""
         affinity = self.temperature * (self.image_proj(regions) @ self.text_proj(words).transpose(1, 2))
         alpha = masked_softmax(affinity, word_mask[:, None, :], dim=2)

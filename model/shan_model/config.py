@@ -35,7 +35,9 @@ class ShanConfig:
         if self.direction not in DIRECTIONS:
             raise InputError(f"the model's direction is {self.direction!r}: it must be one of {', '.join(DIRECTIONS)}")
         if not self.steps or tuple(self.steps) != STEPS[: len(self.steps)]:
-            raise InputError(f"the model's steps are {list(self.steps)}: they must begin {list(STEPS)} and may end early")
+            raise InputError(
+                f"the model's steps are {list(self.steps)}: they must begin {list(STEPS)} and may end early"
+            )
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> ShanConfig:

@@ -32,8 +32,7 @@ def read_word_vectors(path: Path) -> tuple[dict[str, int], NDArray[np.float32]]:
     rows: dict[str, int] = {}
     vectors: list[NDArray[np.float32]] = []
     try:
-        opened = gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8")
-        with opened as file:
+        with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as file:
             for number, line in enumerate(file, 1):
                 word, *values = line.rstrip().split(" ")
                 vector = np.array(values, np.float32)
@@ -60,9 +59,7 @@ def build_vocabulary(
     return Vocabulary.build([*words, *(vectors if open_vocabulary else ())])
 
 
-def vector_table(
-    vocabulary: Vocabulary, rows: dict[str, int], vectors: NDArray[np.float32]
-) -> NDArray[np.float32]:
+def vector_table(vocabulary: Vocabulary, rows: dict[str, int], vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     """The vector of every vocabulary word, vocabulary x size, 0 where it has none."""
     table = np.zeros((len(vocabulary), vectors.shape[1]), np.float32)
     for number, word in enumerate(vocabulary.words):

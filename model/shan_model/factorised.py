@@ -27,7 +27,11 @@ class GridScores(NamedTuple):
 
 def image_terms(alignment: Alignment, regions: Tensor, region_mask: Tensor) -> Terms:
     """All of an image that no caption changes, from V (B x K x D) and its mask (B x K, bool)."""
-    terms = {"image_regions": regions, "region_mask": region_mask, "image_gram": regions @ regions.transpose(-1, -2)}
+    terms = {
+        "image_regions": regions,
+        "region_mask": region_mask,
+        "image_gram": regions @ regions.transpose(-1, -2),
+    }
     if "g2l" in alignment.steps:
         own, _ = alignment.image_gate.weight.chunk(2, dim=1)
         _, attended = alignment.text_gate.weight.chunk(2, dim=1)
@@ -56,9 +60,7 @@ def caption_terms(alignment: Alignment, words: Tensor, word_mask: Tensor) -> Ter
     return terms
 
 
-def score_grid(
-    alignment: Alignment, image: Terms, caption: Terms, *, last_step: str | None = None
-) -> GridScores:
+def score_grid(alignment: Alignment, image: Terms, caption: Terms, *, last_step: str | None = None) -> GridScores:
     """Every image with every caption, by all of the model's steps or those up to `last_step`."""
     names = alignment.steps if last_step is None else alignment.steps[: alignment.steps.index(last_step) + 1]
     a, b = alignment.region_weight, alignment.word_weight
@@ -75,10 +77,10 @@ def score_grid(
 
     # Step 1: cosines from Gram matrices, so that neither t* nor v* exists.
     alpha_by_caption = alpha.transpose(-4, -3).reshape(*_lead(alpha), C, B * K, n)  # C x BK x n
-    spread = (alpha_by_caption @ caption["caption_gram"]).unflatten(-2, (B, K)).transpose(-4, -3)
+    spread = _split_rows(alpha_by_caption @ caption["caption_gram"], B, K).transpose(-4, -3)
     region_cosines = (alpha * similarity).sum(-1) / safe_sqrt((alpha * spread).sum(-1))  # B x C x K
     beta_by_image = beta.transpose(-1, -2).flatten(-3, -2)  # B x Cn x K
-    spread = (beta_by_image @ image["image_gram"]).unflatten(-2, (C, n)).transpose(-1, -2)
+    spread = _split_rows(beta_by_image @ image["image_gram"], C, n).transpose(-1, -2)
     word_cosines = (beta * similarity).sum(-2) / safe_sqrt((beta * spread).sum(-2))  # B x C x n
     local_regions = masked_mean(region_cosines, image["region_mask"][..., :, None, :])
     local_words = masked_mean(word_cosines, caption["word_mask"][..., None, :, :])
@@ -87,23 +89,23 @@ def score_grid(
     if "g2l" in names:  # Steps 2 and 3 on pooled vectors, B x C x D
         v_c = _pool(
             V[..., None, :, :, :],
-            (alpha_by_caption @ T).unflatten(-2, (B, K)),
+            _split_rows(alpha_by_caption @ T, B, K),
             image["image_gate_term"][..., None, :, :, :],
-            (alpha_by_caption @ caption["caption_attended_gate_term"]).unflatten(-2, (B, K)),
+            _split_rows(alpha_by_caption @ caption["caption_attended_gate_term"], B, K),
             alignment.image_pool.weight,
             image["region_mask"][..., None, :, :],
         ).transpose(-3, -2)
         t_c = _pool(
             T[..., None, :, :, :],
-            (beta_by_image @ V).unflatten(-2, (C, n)),
+            _split_rows(beta_by_image @ V, C, n),
             caption["caption_gate_term"][..., None, :, :, :],
-            (beta_by_image @ image["image_attended_gate_term"]).unflatten(-2, (C, n)),
+            _split_rows(beta_by_image @ image["image_attended_gate_term"], C, n),
             alignment.text_pool.weight,
             caption["word_mask"][..., None, :, :],
         )
-        t_c_star = _attend_globally(
-            v_c.transpose(-3, -2), T, caption["word_mask"], alignment.temperature
-        ).transpose(-3, -2)
+        t_c_star = _attend_globally(v_c.transpose(-3, -2), T, caption["word_mask"], alignment.temperature).transpose(
+            -3, -2
+        )
         v_c_star = _attend_globally(t_c, V, image["region_mask"], alignment.temperature)
         steps.append(a * cosine(v_c, t_c_star) + b * cosine(t_c, v_c_star))
         if "g2g" in names:
@@ -116,6 +118,11 @@ def score_grid(
 def _as_grid(products: Tensor, B: int, K: int, C: int, n: int) -> Tensor:
     """BK x Cn to B x C x K x n."""
     return products.reshape(*products.shape[:-2], B, K, C, n).transpose(-3, -2)
+
+
+def _split_rows(rows: Tensor, first: int, second: int) -> Tensor:
+    """... x (first second) x D to ... x first x second x D."""
+    return rows.reshape(*rows.shape[:-2], first, second, rows.shape[-1])
 
 
 def _lead(grid: Tensor) -> torch.Size:

@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -174,7 +174,12 @@ class _Run:
                 self.save()
                 raise
             outcome = self.evaluate()
-            line = {"epoch": epoch + 1, "loss": float(np.mean(losses)), **outcome.as_dict(), "pairs_per_second": round(speed)}
+            line = {
+                "epoch": epoch + 1,
+                "loss": float(np.mean(losses)),
+                **outcome.as_dict(),
+                "pairs_per_second": round(speed),
+            }
             with (self.output / "metrics.jsonl").open("a") as file:
                 file.write(json.dumps(line) + "\n")
             if outcome.rsum > self.best:
@@ -225,7 +230,9 @@ class _Run:
     def terms(self, batch: Batch) -> tuple[Terms, Terms]:
         """Both sides' terms, with dropout of regions, feature values and learnt word embeddings."""
         config, model = self.config, self.model
-        keep_regions = batch.region_mask & (torch.rand_like(batch.region_mask, dtype=torch.float32) >= config.region_dropout)
+        keep_regions = batch.region_mask & (
+            torch.rand_like(batch.region_mask, dtype=torch.float32) >= config.region_dropout
+        )
         keep_regions[:, 0] |= ~keep_regions.any(dim=1)
         features = torch.nn.functional.dropout(batch.features, config.feature_dropout)
         keep_words = (torch.rand_like(batch.tokens, dtype=torch.float32) >= config.embedding_dropout).float()
@@ -332,7 +339,10 @@ def grid_in_chunks(
     return torch.cat(
         [
             score_grid(
-                model.alignment, {k: v[i : i + images] for k, v in image.items()}, caption, last_step=last_step
+                model.alignment,
+                {k: v[i : i + images] for k, v in image.items()},
+                caption,
+                last_step=last_step,
             ).scores
             for i in range(0, count, images)
         ]

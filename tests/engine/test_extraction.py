@@ -109,9 +109,7 @@ def test_a_feature_map_becomes_a_grid(tmp_path: Path, photos: Path) -> None:
     with FeatureStore.open(tmp_path / "s") as store:
         red = store.read(["a.png"])[0]
     np.testing.assert_allclose(red.features, [[1, -2, -1]] * 4, atol=1e-5)
-    np.testing.assert_array_equal(
-        red.boxes, [[0, 0, 20, 10], [20, 0, 40, 10], [0, 10, 20, 20], [20, 10, 40, 20]]
-    )
+    np.testing.assert_array_equal(red.boxes, [[0, 0, 20, 10], [20, 0, 40, 10], [0, 10, 20, 20], [20, 10, 40, 20]])
 
 
 def test_cells_are_in_reading_order_with_their_features(tmp_path: Path) -> None:

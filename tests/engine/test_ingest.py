@@ -258,9 +258,7 @@ def test_wrong_npz(tmp_path: Path, arrays: dict[str, np.ndarray], message: str) 
         import_features(tmp_path, tmp_path / "s")
 
 
-@pytest.mark.parametrize(
-    "cut", [lambda data: b"", lambda data: b"no zip", lambda data: data[: len(data) // 2]]
-)
+@pytest.mark.parametrize("cut", [lambda data: b"", lambda data: b"no zip", lambda data: data[: len(data) // 2]])
 def test_truncated_npz(tmp_path: Path, cut: Callable[[bytes], bytes]) -> None:
     path = tmp_path / "bad.npz"
     np.savez(path, x=features(5, 8))

@@ -21,9 +21,7 @@ def near(pixel: object, wanted: tuple[int, int, int], tolerance: int = 12) -> bo
     ("orientation", "size", "red_corner"),
     [(1, (64, 32), (4, 4)), (3, (64, 32), (60, 28)), (6, (32, 64), (28, 4)), (8, (32, 64), (4, 60))],
 )
-def test_exif_rotation(
-    tmp_path: Path, orientation: int, size: tuple[int, int], red_corner: tuple[int, int]
-) -> None:
+def test_exif_rotation(tmp_path: Path, orientation: int, size: tuple[int, int], red_corner: tuple[int, int]) -> None:
     image = Image.new("RGB", (64, 32), GREEN)
     image.paste(RED, (0, 0, 16, 16))
     exif = Image.Exif()

@@ -17,8 +17,16 @@ class Graph(Protocol):
     """A loaded graph. `run` takes arrays by input name and gives the asked outputs as numpy arrays."""
 
     device: str
-    inputs: Mapping[str, tuple[np.dtype[Any], tuple[int | str | None, ...]]]
-    outputs: Sequence[str]
+
+    @property
+    def inputs(self) -> Mapping[str, tuple[np.dtype[Any], tuple[int | str | None, ...]]]:
+        """Type and shape of every input, symbols where an axis may change."""
+        ...
+
+    @property
+    def outputs(self) -> Sequence[str]:
+        """Names of the outputs."""
+        ...
 
     def run(self, inputs: Mapping[str, Array], outputs: Sequence[str] | None = None) -> dict[str, Array]:
         """Outputs by name; all of them where `outputs` is None."""

@@ -41,7 +41,9 @@ class OnnxRuntimeGraph:
             )
         options = ort.SessionOptions()
         options.log_severity_level = 3
-        options.intra_op_num_threads = threads or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0
+        options.intra_op_num_threads = (
+            threads or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0
+        )
         providers = [_PROVIDERS[device]] + ([_PROVIDERS["cpu"]] if device != "cpu" else [])
         try:
             session = ort.InferenceSession(str(path), options, providers=providers)
@@ -55,10 +57,10 @@ class OnnxRuntimeGraph:
             )
         self.device = "cuda" if loaded == _PROVIDERS["cuda"] else "cpu"
         self._session = session
-        self.inputs = {
+        self.inputs: dict[str, tuple[np.dtype[Any], tuple[int | str | None, ...]]] = {
             value.name: (np.dtype(_DTYPES[value.type]), tuple(value.shape)) for value in session.get_inputs()
         }
-        self.outputs = [value.name for value in session.get_outputs()]
+        self.outputs: Sequence[str] = [value.name for value in session.get_outputs()]
 
     def run(self, inputs: Mapping[str, Array], outputs: Sequence[str] | None = None) -> dict[str, Array]:
         """Outputs by name; contiguous inputs of the graph's types are fed without a copy."""

@@ -67,9 +67,7 @@ def _open(features: Path, ids: Path | None) -> Source:
         return open_npz_folder(features)
     if suffix == ".tsv":
         return open_tsv(features)
-    raise InputError(
-        f"{features} is of no known format: give a .npy file, a .tsv file or a folder of .npz files"
-    )
+    raise InputError(f"{features} is of no known format: give a .npy file, a .tsv file or a folder of .npz files")
 
 
 def _unique(records: Iterator[RegionRecord], features: Path) -> Iterator[RegionRecord]:

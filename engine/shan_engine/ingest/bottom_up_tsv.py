@@ -46,23 +46,18 @@ def _records(path: Path) -> Iterator[RegionRecord]:
                 if row and tuple(row) != COLUMNS:
                     yield _record(f"{path}, line {line},", row)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(
-            f"{path} cannot be read after line {line} ({error}): copy or make it again"
-        ) from error
+        raise InputError(f"{path} cannot be read after line {line} ({error}): copy or make it again") from error
 
 
 def _record(where: str, row: list[str]) -> RegionRecord:
     if len(row) != len(COLUMNS):
         raise InputError(
-            f"{where} has {len(row)} columns, not {len(COLUMNS)} ({', '.join(COLUMNS)}): "
-            "copy or make the file again"
+            f"{where} has {len(row)} columns, not {len(COLUMNS)} ({', '.join(COLUMNS)}): copy or make the file again"
         )
     try:
         width, height, count = (int(float(value)) for value in row[1:4])
     except (ValueError, OverflowError) as error:
-        raise InputError(
-            f"{where} has a width, height or number of boxes that is no number: mend it"
-        ) from error
+        raise InputError(f"{where} has a width, height or number of boxes that is no number: mend it") from error
     if count < 1 or width < 0 or height < 0:
         raise InputError(f"{where} has {count} boxes in {width} x {height} pixels: leave that image out")
     boxes = _floats(where, "boxes", row[4])
@@ -83,9 +78,7 @@ def _floats(where: str, name: str, text: str) -> NDArray[np.float32]:
     try:
         values = np.frombuffer(base64.b64decode(text, validate=True), "<f4").astype(np.float32)
     except ValueError as error:
-        raise InputError(
-            f"{where} has {name} that are not base64 float32 ({error}): make the file again"
-        ) from error
+        raise InputError(f"{where} has {name} that are not base64 float32 ({error}): make the file again") from error
     if not np.isfinite(values).all():
         raise InputError(f"{where} has NaN or infinite {name}: extract that image again")
     return values

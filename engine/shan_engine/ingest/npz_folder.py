@@ -54,14 +54,10 @@ def _record(path: Path) -> RegionRecord:
         zipfile.BadZipFile,
         zlib.error,
     ) as error:
-        raise InputError(
-            f"{path} is not a whole .npz file of numbers ({error}): copy or make it again"
-        ) from error
+        raise InputError(f"{path} is not a whole .npz file of numbers ({error}): copy or make it again") from error
     features = _first(arrays, _FEATURES)
     if features is None:
-        raise InputError(
-            f"{path} holds {', '.join(names) or 'nothing'}: name its features 'features', 'feat' or 'x'"
-        )
+        raise InputError(f"{path} holds {', '.join(names) or 'nothing'}: name its features 'features', 'feat' or 'x'")
     features = _floats(path, "features", features)
     if features.ndim != 2 or not features.size:
         raise InputError(f"{path} has features of shape {features.shape}: expected regions x size")

@@ -35,9 +35,7 @@ def open_npy(path: Path, ids_path: Path | None = None) -> Source:
         ids = _read_ids(ids_path)
         if len(ids) not in (rows, images):
             wanted = f"{rows} rows" if fold == 1 else f"{rows} rows of {images} images"
-            raise InputError(
-                f"{ids_path} has {len(ids)} ids, {path} has {wanted}: give one id a line for each"
-            )
+            raise InputError(f"{ids_path} has {len(ids)} ids, {path} has {wanted}: give one id a line for each")
         if len(ids) != images:
             ids = ids[::fold]
         _refuse_twice(ids, ids_path)
@@ -48,16 +46,12 @@ def _load(path: Path) -> NDArray[Any]:
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError, SyntaxError, TypeError) as error:
-        raise InputError(
-            f"{path} is not a whole .npy file of numbers ({error}): copy or make it again"
-        ) from error
+        raise InputError(f"{path} is not a whole .npy file of numbers ({error}): copy or make it again") from error
     if not isinstance(array, np.ndarray) or array.dtype.kind != "f":
         held = getattr(array, "dtype", "no array")
         raise InputError(f"{path} holds {held}: save the features as float32 or float16")
     if array.ndim not in (2, 3):
-        raise InputError(
-            f"{path} has shape {array.shape}: expected images x regions x size, or images x size"
-        )
+        raise InputError(f"{path} has shape {array.shape}: expected images x regions x size, or images x size")
     if array.size == 0:
         raise InputError(f"{path} is empty (shape {array.shape}): make it again")
     return array
@@ -95,9 +89,7 @@ def _read_ids(path: Path) -> list[str]:
     try:
         lines = path.read_text("utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(
-            f"the ids file {path} cannot be read ({error}): give a UTF-8 file, one id a line"
-        ) from error
+        raise InputError(f"the ids file {path} cannot be read ({error}): give a UTF-8 file, one id a line") from error
     ids = [line.strip() for line in lines]
     while ids and not ids[-1]:
         ids.pop()

@@ -21,14 +21,18 @@ class TopKWriter:
         self._arrow, self._schema, self._writer = arrow, schema, writer
 
     def append(
-        self, captions: Sequence[str], image_ids: Sequence[str], scores: NDArray[np.float32], places: NDArray[np.int64]
+        self,
+        captions: Sequence[str],
+        image_ids: Sequence[str],
+        scores: NDArray[np.float32],
+        places: NDArray[np.int64],
     ) -> None:
         """Add the rows of C captions: `scores` and `places` (into `image_ids`) are each C x k, best first."""
         count, k = scores.shape
         columns = {
             "query": [caption for caption in captions for _ in range(k)],
             "rank": np.tile(np.arange(1, k + 1, dtype=np.int32), count),
-            "image_id": [image_ids[place] for place in places.ravel()],
+            "image_id": [image_ids[place] for place in places.ravel().tolist()],
             "score": np.ascontiguousarray(scores, np.float32).ravel(),
         }
         self._writer.write_table(self._arrow.table(columns, schema=self._schema))
@@ -54,7 +58,12 @@ def top_k_writer(path: Path) -> Iterator[TopKWriter]:
     """
     arrow = import_pyarrow()
     schema = arrow.schema(
-        [("query", arrow.string()), ("rank", arrow.int32()), ("image_id", arrow.string()), ("score", arrow.float32())]
+        [
+            ("query", arrow.string()),
+            ("rank", arrow.int32()),
+            ("image_id", arrow.string()),
+            ("score", arrow.float32()),
+        ]
     )
     with replacing(path) as temporary, arrow.parquet.ParquetWriter(str(temporary), schema) as table:
         yield TopKWriter(arrow, schema, table)
