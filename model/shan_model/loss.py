@@ -5,6 +5,28 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from .factorised import Terms, score_grid
+from .scoring import grid_in_chunks
+from .shan import Shan
+
+CANDIDATES = 2
+
+
+def mined_loss(model: Shan, image: Terms, caption: Terms, margin: float, *, hardest: bool) -> Tensor:
+    """Triplet loss over B images with their B captions, without ever holding B x B x K x D numbers.
+
+    Step 1 alone, several times cheaper than the rest, ranks all B x B pairs without gradients; each row's
+    and column's hardest are then scored in full, with gradients. The hardest of them counts, or, in the
+    warm-up, all of them.
+    """
+    with torch.no_grad():
+        ranking = grid_in_chunks(model, image, caption, last_step="l2l")
+    images, captions = hardest_pairs(ranking, CANDIDATES)
+    pair_image = {name: term[images][:, None] for name, term in image.items()}
+    pair_caption = {name: term[captions][:, None] for name, term in caption.items()}
+    pairs = score_grid(model.alignment, pair_image, pair_caption).scores[:, 0, 0]
+    return pair_hinge(pairs, len(ranking), margin, hardest=hardest)
+
 
 def hardest_pairs(scores: Tensor, negatives: int) -> tuple[Tensor, Tensor]:
     """Image and caption numbers of the pairs that the loss needs, from scores B x B (own pairs diagonal).

@@ -26,13 +26,13 @@ from torch import Tensor
 from .checkpoint import save_checkpoint
 from .config import ShanConfig
 from .data import RegionSource, build_vocabulary, read_word_vectors, vector_table
-from .factorised import Terms, caption_terms, image_terms, score_grid
-from .loss import hardest_pairs, pair_hinge
+from .factorised import Terms, caption_terms, image_terms
+from .loss import mined_loss
+from .scoring import score_split
 from .shan import Shan
 
 STATE = "last.pt"
 SAVE_EVERY = 100
-CANDIDATES = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -313,63 +313,6 @@ def schedule(step: int, total: int, warmup: int) -> float:
     if step < warmup:
         return (step + 1) / warmup
     return 0.01 + 0.99 * (1 + math.cos(math.pi * (step - warmup) / max(1, total - warmup))) / 2
-
-
-def mined_loss(model: Shan, image: Terms, caption: Terms, margin: float, *, hardest: bool) -> Tensor:
-    """Triplet loss over B images with their B captions, without ever holding B x B x K x D numbers.
-
-    Step 1 alone, several times cheaper than the rest, ranks all B x B pairs without gradients; each row's
-    and column's hardest are then scored in full, with gradients. The hardest of them counts, or, in the
-    warm-up, all of them.
-    """
-    with torch.no_grad():
-        ranking = grid_in_chunks(model, image, caption, last_step="l2l")
-    images, captions = hardest_pairs(ranking, CANDIDATES)
-    pair_image = {name: term[images][:, None] for name, term in image.items()}
-    pair_caption = {name: term[captions][:, None] for name, term in caption.items()}
-    pairs = score_grid(model.alignment, pair_image, pair_caption).scores[:, 0, 0]
-    return pair_hinge(pairs, len(ranking), margin, hardest=hardest)
-
-
-def grid_in_chunks(
-    model: Shan, image: Terms, caption: Terms, *, last_step: str | None = None, images: int = 2
-) -> Tensor:
-    """Scores B x C, a few images at a time, so that intermediate results stay in cache."""
-    count = len(image["image_regions"])
-    return torch.cat(
-        [
-            score_grid(
-                model.alignment,
-                {k: v[i : i + images] for k, v in image.items()},
-                caption,
-                last_step=last_step,
-            ).scores
-            for i in range(0, count, images)
-        ]
-    )
-
-
-def score_split(
-    model: Shan, source: RegionSource, vocabulary: Vocabulary, split: CaptionSplit, device: torch.device
-) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """Scores images x captions of a split, by the factorised form."""
-    tokens = [vocabulary.encode(caption) for caption in split.captions]
-    order = np.argsort([len(t) for t in tokens], kind="stable")
-    scores = np.empty((len(split.images), len(tokens)), np.float32)
-    with torch.no_grad():
-        captions = []
-        for start in range(0, len(order), 128):
-            part = order[start : start + 128]
-            padded, lengths = (torch.from_numpy(array).to(device) for array in pad([tokens[i] for i in part]))
-            captions.append((part, caption_terms(model.alignment, *model.text_encoder(padded, lengths))))
-        for first in range(0, len(split.images), 64):
-            features, mask = (
-                torch.from_numpy(array).to(device) for array in source.regions(split.images[first : first + 64])
-            )
-            image = image_terms(model.alignment, model.image_encoder(features), mask)
-            for part, caption in captions:
-                scores[first : first + 64, part] = grid_in_chunks(model, image, caption).cpu().numpy()
-    return scores
 
 
 def _device(name: str) -> torch.device:
