@@ -54,7 +54,8 @@ def train(
     _need("torch", "safetensors")
     from shan_engine.captions import CaptionTable
     from shan_engine.store import FeatureStore
-    from shan_model.training import TrainConfig, TrainProgress
+    from shan_model.schedule import TrainConfig
+    from shan_model.training import TrainProgress
     from shan_model.training import train as run
 
     config = TrainConfig(

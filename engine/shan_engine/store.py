@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
@@ -22,6 +20,7 @@ import lmdb
 import numpy as np
 from numpy.typing import NDArray
 
+from .environment import bytes_needed, clear_errors, open_environment, refuse_truncated
 from .errors import InputError, StoreError
 from .records import (
     MAX_ID_BYTES,
@@ -36,8 +35,6 @@ from .records import (
 
 SCHEMA_VERSION = 1
 _ROW = struct.Struct(">Q")
-_FIRST_MAP_BYTES = 1 << 26
-_FULL_DISK_BYTES = 1 << 20
 _T = TypeVar("_T")
 
 
@@ -79,8 +76,8 @@ class FeatureStore:
                 path.mkdir(parents=True, exist_ok=True)
             except OSError as error:
                 raise StoreError(f"cannot make a store at {path}: {error.strerror}") from error
-        with _clear_errors(path):
-            environment = _environment(path, readonly=False)
+        with clear_errors(path):
+            environment = open_environment(path, readonly=False)
             with environment.begin(write=True) as transaction:
                 meta = environment.open_db(b"meta", txn=transaction)
                 environment.open_db(b"ids", txn=transaction)
@@ -103,10 +100,10 @@ class FeatureStore:
         """Open an existing store. Raises StoreError where it is missing, damaged or of a newer schema."""
         if not (path / "data.mdb").is_file():
             raise StoreError(f"there is no feature store at {path}: make one with `shan-engine extract` or `import`")
-        with _clear_errors(path):
-            environment = _environment(path, readonly=readonly, readahead=readahead)
+        with clear_errors(path):
+            environment = open_environment(path, readonly=readonly, readahead=readahead)
             try:
-                _refuse_truncated(path, environment)
+                refuse_truncated(path, environment)
                 meta = environment.open_db(b"meta", create=False)
                 with environment.begin() as transaction:
                     text = transaction.get(b"schema", db=meta)
@@ -236,11 +233,11 @@ class FeatureStore:
         The store is closed after it. Raises StoreError on a full disk, with the old file kept.
         """
         before, fresh = self.bytes_used, self.path / "compact.tmp"
-        with _clear_errors(self.path):
+        with clear_errors(self.path):
             fresh.mkdir(exist_ok=True)
             try:
                 # The write lock keeps other writers out until the new file stands in the old one's place.
-                with _clear_errors(self.path), self._environment.begin(write=True):
+                with clear_errors(self.path), self._environment.begin(write=True):
                     self._environment.copy(str(fresh), compact=True)
                     (fresh / "data.mdb").replace(self.path / "data.mdb")
             finally:
@@ -273,7 +270,7 @@ class FeatureStore:
         return sorted((bytes(row), bytes(key)) for key, row in transaction.cursor(self._ids))
 
     def _read(self, action: Callable[[lmdb.Transaction], _T]) -> _T:
-        with _clear_errors(self.path):
+        with clear_errors(self.path):
             try:
                 with self._environment.begin(buffers=True) as transaction:
                     return action(transaction)
@@ -283,7 +280,7 @@ class FeatureStore:
                     return action(transaction)
 
     def _write(self, action: Callable[[lmdb.Transaction], None], room: int = 0) -> None:
-        with _clear_errors(self.path):
+        with clear_errors(self.path):
             while True:
                 try:
                     with self._environment.begin(write=True) as transaction:
@@ -300,9 +297,9 @@ class FeatureStore:
     def _fill_last_pages(self) -> None:
         # LMDB leaves pages it freed again unwritten; at the file's end that would look like a truncated file.
         data = self.path / "data.mdb"
-        if data.stat().st_size < _bytes_needed(self._environment):
+        if data.stat().st_size < bytes_needed(self._environment):
             with self._environment.begin(write=True):
-                if data.stat().st_size < (needed := _bytes_needed(self._environment)):
+                if data.stat().st_size < (needed := bytes_needed(self._environment)):
                     os.truncate(data, needed)
 
 
@@ -313,23 +310,6 @@ def pad_regions(records: Sequence[RegionRecord]) -> tuple[NDArray[np.float32], N
     for row, record in enumerate(records):
         features[row, : counts[row]] = record.features
     return features, np.arange(max(counts)) < np.array(counts)[:, None]
-
-
-def _environment(path: Path, *, readonly: bool, readahead: bool = True) -> lmdb.Environment:
-    size = 0 if (path / "data.mdb").exists() else _FIRST_MAP_BYTES
-    return lmdb.open(str(path), map_size=size, max_dbs=3, readonly=readonly, create=not readonly, readahead=readahead)
-
-
-def _bytes_needed(environment: lmdb.Environment) -> int:
-    return int((environment.info()["last_pgno"] + 1) * environment.stat()["psize"])
-
-
-def _refuse_truncated(path: Path, environment: lmdb.Environment) -> None:
-    # LMDB maps the file: reading a page beyond its end would end the process (SIGBUS).
-    needed = _bytes_needed(environment)
-    size = (path / "data.mdb").stat().st_size
-    if size < needed:
-        raise StoreError(f"the store {path} is truncated ({size} of {needed} bytes): restore a copy or extract again")
 
 
 def _id(key: bytes) -> str:
@@ -345,32 +325,3 @@ def _read_schema(path: Path, text: bytes) -> StoreSchema:
     except (ValueError, KeyError, TypeError) as error:
         raise StoreError(f"the schema record of {path} is damaged: restore the store from a copy") from error
     raise StoreError(f"the store {path} has schema {version}, newer than {SCHEMA_VERSION}: upgrade shan-engine")
-
-
-@contextmanager
-def _clear_errors(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except (
-        lmdb.DiskError,
-        lmdb.CorruptedError,
-        lmdb.InvalidError,
-        lmdb.PageNotFoundError,
-        lmdb.Error,
-        OSError,
-    ) as error:
-        if "No space left" in str(error) or _is_short_write(path, error):
-            message = f"the disk is full: {path} stays as it was before; free some space and run again"
-        elif "ermission denied" in str(error):
-            message = f"the store {path} cannot be opened: permission denied"
-        else:
-            message = f"the store {path} is damaged or truncated ({error}): restore it from a copy or extract again"
-        raise StoreError(message) from error
-
-
-def _is_short_write(path: Path, error: Exception) -> bool:
-    # LMDB calls a write that ended half-way, as the first one on a full disk does, an input/output error.
-    try:
-        return "Input/output error" in str(error) and shutil.disk_usage(path).free < _FULL_DISK_BYTES
-    except OSError:
-        return False
