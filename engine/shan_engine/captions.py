@@ -42,12 +42,14 @@ class CaptionTable:
         Raises InputError naming the line that has other columns or an empty field.
         """
         try:
-            lines = path.read_text("utf-8").splitlines()
+            text = path.read_text("utf-8-sig")
         except OSError as error:
             raise InputError(f"there is no caption file {path}") from error
         except UnicodeDecodeError as error:
             raise InputError(f"the caption file {path} is not UTF-8: {error}") from error
-        if not lines or tuple(lines[0].split("\t")) != COLUMNS:
+        # Not splitlines: it also splits at characters such as U+2028 that may stand inside a caption.
+        lines = text.removesuffix("\n").split("\n")
+        if tuple(lines[0].split("\t")) != COLUMNS:
             raise InputError(f"{path}, line 1: expected the tab-separated header {', '.join(COLUMNS)}")
         rows = []
         for number, line in enumerate(lines[1:], 2):

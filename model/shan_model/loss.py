@@ -16,16 +16,27 @@ def mined_loss(model: Shan, image: Terms, caption: Terms, margin: float, *, hard
     """Triplet loss over B images with their B captions, without ever holding B x B x K x D numbers.
 
     Step 1 alone, several times cheaper than the rest, ranks all B x B pairs without gradients; each row's
-    and column's hardest are then scored in full, with gradients. The hardest of them counts, or, in the
-    warm-up, all of them.
+    and column's hardest are then scored in full, with gradients, and the hardest of them counts. In the
+    warm-up (`hardest` false) all of those count, and step 1's own loss over every negative is added:
+    hardest negatives alone leave a fresh model on the plateau where own and negative scores are equal.
     """
-    with torch.no_grad():
-        ranking = grid_in_chunks(model, image, caption, last_step="l2l")
-    images, captions = hardest_pairs(ranking, CANDIDATES)
+    with torch.set_grad_enabled(not hardest):
+        ranking = grid_in_chunks(model, image, caption, last_step="l2l", images=2 if hardest else 32)
+    images, captions = hardest_pairs(ranking.detach(), CANDIDATES)
     pair_image = {name: term[images][:, None] for name, term in image.items()}
     pair_caption = {name: term[captions][:, None] for name, term in caption.items()}
     pairs = score_grid(model.alignment, pair_image, pair_caption).scores[:, 0, 0]
-    return pair_hinge(pairs, len(ranking), margin, hardest=hardest)
+    loss = pair_hinge(pairs, len(ranking), margin, hardest=hardest)
+    return loss if hardest else loss + sum_hinge(ranking, margin)
+
+
+def sum_hinge(scores: Tensor, margin: float) -> Tensor:
+    """Mean over the batch of the sum over every negative of max(0, margin - own + negative), both ways."""
+    own = scores.diagonal()
+    negatives = ~torch.eye(len(scores), dtype=torch.bool, device=scores.device)
+    by_image = (margin - own[:, None] + scores).clamp_min(0) * negatives
+    by_caption = (margin - own[None, :] + scores).clamp_min(0) * negatives
+    return (by_image.sum() + by_caption.sum()) / len(scores)
 
 
 def hardest_pairs(scores: Tensor, negatives: int) -> tuple[Tensor, Tensor]:

@@ -151,6 +151,7 @@ class _Run:
                 **outcome.as_dict(),
                 "pairs_per_second": round(speed),
             }
+            self.output.mkdir(parents=True, exist_ok=True)
             with (self.output / "metrics.jsonl").open("a") as file:
                 file.write(json.dumps(line) + "\n")
             if outcome.rsum > self.best:

@@ -1,0 +1,73 @@
+"""Times and sizes of a whole collection: extract, index, search, with the installed command.
+
+    python benchmarks/pipeline.py PHOTOS [--work FOLDER] [--output benchmarks/results/pipeline.json]
+
+Every step is a process of its own, as a user runs it; a search is run five times and its median taken.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+COMMAND = Path(sys.executable).parent / "shan-engine"
+
+
+def run(*arguments: object) -> float:
+    began = time.perf_counter()
+    subprocess.run([COMMAND, *map(str, arguments)], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return time.perf_counter() - began
+
+
+def size(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("photos", type=Path)
+    parser.add_argument("--work", type=Path, default=None, help="folder for the store and gallery; else a temporary one")
+    parser.add_argument("--output", type=Path, default=None, help="JSON file for the figures")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        work = options.work or Path(temporary)
+        store, gallery = work / "store", work / "gallery"
+        extract = run("extract", options.photos, "--store", store)
+        again = run("extract", options.photos, "--store", store)
+        index = run("index", store, "--output", gallery)
+        queries = work / "queries.txt"
+        queries.write_text("".join(f"a dog on grass number {i}\n" for i in range(32)))
+        run("search", "a dog on grass", "--gallery", gallery)
+        one = statistics.median(run("search", "a dog on grass", "--gallery", gallery) for _ in range(5))
+        many = statistics.median(run("search", "--queries", queries, "--gallery", gallery) for _ in range(3))
+        images = json.loads(subprocess.check_output([COMMAND, "store", "info", store, "--json"]))["images"]
+        figures = {
+            "images": images,
+            "extract_photos_per_second": round(images / extract, 1),
+            "extract_again_seconds": round(again, 2),
+            "index_images_per_second": round(images / index, 1),
+            "store_bytes_per_image": round(size(store) / images),
+            "gallery_bytes_per_image": round(size(gallery) / images),
+            "search_one_query_seconds": round(one, 2),
+            "search_32_queries_seconds": round(many, 2),
+            "largest_process_mib": round(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024),
+            "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
+        }
+    text = json.dumps(figures, indent=2)
+    print(text)
+    if options.output:
+        options.output.parent.mkdir(parents=True, exist_ok=True)
+        options.output.write_text(text + "\n")
+
+
+if __name__ == "__main__":
+    main()

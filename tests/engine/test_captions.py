@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import pytest
+from shan_engine.captions import CaptionTable
+from shan_engine.errors import InputError
+from shan_engine.score_job import read_captions
+
+HEADER = "split\timage\tcaption\n"
+
+
+def table(tmp_path, text):
+    path = tmp_path / "captions.tsv"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return CaptionTable.read(path)
+
+
+def test_splits_keep_the_files_order(tmp_path):
+    read = table(tmp_path, HEADER + "dev\tb\tone\ntrain\tc\ttwo\ndev\ta\tthree\ndev\tb\tfour \"quoted\"\n")
+    dev = read.split("dev")
+    assert dev.images == ("b", "a")
+    assert dev.captions == ("one", "three", 'four "quoted"')
+    assert dev.caption_images.tolist() == [0, 1, 0]
+    assert read.split("train").images == ("c",)
+    first = dev.first_images(1)
+    assert first.images == ("b",)
+    assert first.captions == ("one", 'four "quoted"')
+    assert first.caption_images.tolist() == [0, 0]
+    assert dev.first_images(99).captions == dev.captions
+
+
+def test_a_missing_split_lists_those_there(tmp_path):
+    with pytest.raises(InputError, match="no split 'test': it has dev, train"):
+        table(tmp_path, HEADER + "train\ta\tx\ndev\tb\ty\n").split("test")
+    with pytest.raises(InputError, match="it has none"):
+        table(tmp_path, HEADER).split("test")
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ("", "line 1"),
+        ("image\tcaption\n", "line 1"),
+        (HEADER + "dev\ta\n", "line 2"),
+        (HEADER + "dev\ta\tx\ty\n", "line 2"),
+        (HEADER + "dev\ta\tx\n\n", "line 3"),
+        (HEADER + "dev\t \tx\n", "line 2"),
+        (b"split\timage\tcaption\ndev\ta\t\xff\n", "not UTF-8"),
+    ],
+)
+def test_a_wrong_table_names_the_line(tmp_path, text, part):
+    with pytest.raises(InputError, match=part):
+        table(tmp_path, text)
+
+
+def test_a_missing_table(tmp_path):
+    with pytest.raises(InputError, match=r"gone\.tsv"):
+        CaptionTable.read(tmp_path / "gone.tsv")
+
+
+def test_lines_are_split_at_line_feeds_alone(tmp_path):
+    read = table(tmp_path, HEADER + "dev\ta\tone\u2028two\x0cthree\r\ndev\tb\tfour\n")
+    assert read.split("dev").captions == ("one\u2028two\x0cthree", "four")
+
+
+def test_a_byte_order_mark_is_no_part_of_the_header(tmp_path):
+    assert table(tmp_path, "\ufeff" + HEADER + "dev\ta\tx\n").split("dev").images == ("a",)
+
+
+def test_caption_file(tmp_path):
+    path = tmp_path / "captions.txt"
+    path.write_bytes("\ufeffa dog\r\n  a cat \u2028 \n\n".encode())
+    assert read_captions(path) == ["a dog", "a cat"]
+    for content, part in ((b"", "no captions"), (b"a\n\nb\n", "line 2"), (b"\xff", "UTF-8")):
+        path.write_bytes(content)
+        with pytest.raises(InputError, match=part):
+            read_captions(path)
+    with pytest.raises(InputError, match="gone"):
+        read_captions(tmp_path / "gone")

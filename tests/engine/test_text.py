@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from shan_engine.errors import InputError
+from shan_engine.text import SPECIAL, Vocabulary, pad, tokenise
+
+PUBLIC = Path(__file__).parents[2].parent / "shared" / "vocab"
+
+
+def test_tokenise_lowers_and_splits_punctuation():
+    assert tokenise("Two Dogs, running; they can't stop.") == [
+        "two", "dogs", ",", "running", ";", "they", "ca", "n't", "stop", ".",
+    ]  # fmt: skip
+    assert tokenise("   ") == []
+
+
+def test_the_layout_on_disk_and_back(tmp_path):
+    vocabulary = Vocabulary.build(["dog", "naïve", "dog", "<unk>", "犬"])
+    assert vocabulary.words == (*SPECIAL, "dog", "naïve", "犬")
+    assert len(vocabulary) == 7
+    vocabulary.save(tmp_path / "new" / "vocab.json")
+    data = json.loads((tmp_path / "new" / "vocab.json").read_text("utf-8"))
+    assert data["idx"] == 7
+    assert data["word2idx"]["犬"] == 6
+    assert data["idx2word"]["6"] == "犬"
+    assert Vocabulary.load(tmp_path / "new" / "vocab.json") == vocabulary
+
+
+@pytest.mark.parametrize(("name", "size"), [("f30k_precomp_vocab.json", 8481), ("coco_precomp_vocab.json", 11353)])
+def test_scans_public_vocabularies(name, size):
+    if not (PUBLIC / name).is_file():
+        pytest.skip("the public vocabularies are not here")
+    vocabulary = Vocabulary.load(PUBLIC / name)
+    assert len(vocabulary) == size
+    data = json.loads((PUBLIC / name).read_text("utf-8"))
+    assert vocabulary.word2idx == data["word2idx"]
+    assert vocabulary.encode("A dog xyzzyx.") == [
+        1, data["word2idx"]["a"], data["word2idx"]["dog"], 3, data["word2idx"]["."], 2,
+    ]  # fmt: skip
+
+
+def test_encode():
+    vocabulary = Vocabulary.build(["a", "dog"])
+    assert vocabulary.encode("A dog barks") == [1, 4, 5, 3, 2]
+    for empty in ("", "  ", "\t"):
+        with pytest.raises(InputError, match="empty"):
+            vocabulary.encode(empty)
+
+
+@given(st.text(min_size=1))
+def test_any_text_becomes_known_numbers_or_an_input_error(text):
+    vocabulary = Vocabulary.build(["a", "dog"])
+    try:
+        tokens = vocabulary.encode(text)
+    except InputError:
+        assert not tokenise(text)
+        return
+    assert tokens[0] == 1
+    assert tokens[-1] == 2
+    assert all(0 <= token < len(vocabulary) for token in tokens)
+
+
+def test_pad():
+    tokens, lengths = pad([[1, 5, 2], [1, 2], [1, 4, 5, 2]])
+    np.testing.assert_array_equal(tokens, [[1, 5, 2, 0], [1, 2, 0, 0], [1, 4, 5, 2]])
+    np.testing.assert_array_equal(lengths, [3, 2, 4])
+    assert tokens.dtype == lengths.dtype == np.int64
+
+
+@pytest.mark.parametrize(
+    ("content", "part"),
+    [
+        ("{", "damaged"),
+        ("[]", "damaged"),
+        ("{}", "damaged"),
+        ('{"word2idx": []}', "damaged"),
+        ('{"word2idx": {"a": "x"}}', "damaged"),
+        ('{"word2idx": {"<pad>": 0, "<start>": 1, "<end>": 2, "<unk>": 3, "a": 5}}', "0 to 4"),
+        ('{"word2idx": {"<pad>": 0, "<start>": 1, "<end>": 2, "<unk>": 3, "a": 3}}', "0 to 4"),
+        ('{"word2idx": {"<pad>": 1, "<start>": 0, "<end>": 2, "<unk>": 3}}', "does not begin"),
+        ('{"word2idx": {}}', "does not begin"),
+    ],
+)
+def test_a_wrong_vocabulary_is_refused(tmp_path, content, part):
+    (tmp_path / "vocab.json").write_text(content)
+    with pytest.raises(InputError, match=part) as caught:
+        Vocabulary.load(tmp_path / "vocab.json")
+    assert "vocab.json" in str(caught.value)
+
+
+def test_a_vocabulary_that_is_not_there_or_not_text(tmp_path):
+    with pytest.raises(InputError, match=r"there is no vocabulary .*vocab\.json"):
+        Vocabulary.load(tmp_path / "vocab.json")
+    (tmp_path / "vocab.json").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(InputError, match="damaged"):
+        Vocabulary.load(tmp_path / "vocab.json")

@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from oracle import shan_score
+from shan_engine.bundle import Bundle
+from shan_engine.errors import BundleError, InputError
+from shan_engine.scoring import Scorer
+from shan_export import bundle_writer
+from shan_export.bundle_writer import export_bundle
+from shan_model.checkpoint import load_checkpoint
+
+VARIANTS = [
+    {"direction": "full"},
+    {"direction": "i2t", "embed_dim": 19, "feature_dim": 27},
+    {"direction": "t2i", "embed_dim": 34, "feature_dim": 13, "temperature": 4.5},
+    {"direction": "full", "steps": ["l2l", "g2l"], "embed_dim": 21, "feature_dim": 33},
+    {"direction": "full", "steps": ["l2l"], "embed_dim": 23, "feature_dim": 11},
+]
+
+
+@pytest.mark.parametrize("variant", VARIANTS, ids=lambda v: f"{v['direction']}-{len(v.get('steps', 'abc'))}-steps")
+def test_exported_scores_are_the_papers(make_checkpoint, tmp_path, variant):
+    checkpoint = make_checkpoint(seed=5, **variant)
+    stages = []
+    manifest = export_bundle(checkpoint.folder, tmp_path / "bundle", on_stage=stages.append)
+    assert len(stages) == 4
+    assert 0 < manifest.parity < 1e-4
+    assert manifest.model == checkpoint.config
+    assert manifest.feature_dim == checkpoint.config["feature_dim"]
+    assert json.loads((tmp_path / "bundle" / "manifest.json").read_text())["parity"] == manifest.parity
+    bundle = Bundle.open(tmp_path / "bundle")
+    assert bundle.manifest == manifest
+    scorer = Scorer(bundle, "cpu", threads=1)
+    random = np.random.default_rng(2)
+    regions, size = [7, 1, 36], checkpoint.config["vocab_size"]
+    captions = [[1, 9, 2], [1, *random.integers(3, size, 15).tolist(), 2], [5]]
+    photos = [random.normal(size=(count, manifest.feature_dim)).astype(np.float32) for count in regions]
+    features = np.zeros((3, 36, manifest.feature_dim), np.float32)
+    mask = np.arange(36) < np.array(regions)[:, None]
+    features[mask] = np.concatenate(photos)
+    found = scorer.explain(scorer.encode_images(features, mask), scorer.encode_captions(captions))
+    expected = np.array(
+        [[shan_score(checkpoint.tensors, checkpoint.config, photo, caption) for caption in captions] for photo in photos]
+    )
+    np.testing.assert_allclose(found["step_scores"], expected, rtol=0, atol=1e-4)
+    np.testing.assert_allclose(found["scores"], expected.sum(-1), rtol=0, atol=1e-4)
+    assert found["word_attention"].shape == (3, 3, 17, 36)
+
+
+def test_a_graph_with_a_wrong_weight_is_never_a_bundle(checkpoint, tmp_path, monkeypatch):
+    write = bundle_writer.write_graphs
+
+    def wrong(model, folder, on_stage):
+        other, _ = load_checkpoint(checkpoint.folder)
+        with torch.no_grad():
+            other.alignment.text_gate.bias[3] += 0.5
+        write(other, folder, on_stage)
+
+    monkeypatch.setattr(bundle_writer, "write_graphs", wrong)
+    with pytest.raises(BundleError, match="differ from PyTorch by"):
+        export_bundle(checkpoint.folder, tmp_path / "bundle")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_scores_that_are_not_finite_are_never_a_bundle(checkpoint, tmp_path, monkeypatch):
+    monkeypatch.setattr(bundle_writer, "write_graphs", lambda model, folder, on_stage: None)
+    monkeypatch.setattr(bundle_writer, "largest_difference", lambda *args, **options: math.nan)
+    with pytest.raises(BundleError, match="nan"):
+        export_bundle(checkpoint.folder, tmp_path / "bundle")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_there_already_is_kept(checkpoint, bundle_copy, tmp_path):
+    before = (bundle_copy / "manifest.json").read_bytes()
+    with pytest.raises(BundleError, match="--overwrite"):
+        export_bundle(checkpoint.folder, bundle_copy)
+    assert (bundle_copy / "manifest.json").read_bytes() == before
+    other = tmp_path / "photos"
+    other.mkdir()
+    (other / "holiday.jpg").write_bytes(b"precious")
+    with pytest.raises(BundleError, match="not a bundle"):
+        export_bundle(checkpoint.folder, other, overwrite=True)
+    assert (other / "holiday.jpg").read_bytes() == b"precious"
+
+
+def test_an_overwritten_bundle_is_replaced_whole(make_checkpoint, bundle_copy):
+    before = Bundle.open(bundle_copy).manifest
+    (bundle_copy / "old.txt").write_text("left over")
+    manifest = export_bundle(make_checkpoint(seed=9, steps=["l2l"]).folder, bundle_copy, overwrite=True)
+    assert Bundle.open(bundle_copy).manifest == manifest
+    assert manifest.fingerprint != before.fingerprint
+    assert not (bundle_copy / "old.txt").exists()
+    assert sorted(p.name for p in bundle_copy.parent.iterdir()) == ["bundle"]
+
+
+def test_a_bad_checkpoint_writes_nothing(tmp_path):
+    with pytest.raises(InputError, match=r"config\.json"):
+        export_bundle(tmp_path / "nothing", tmp_path / "new" / "bundle")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_fingerprint_is_of_weights_words_and_configuration(checkpoint, bundle_path):
+    model, vocabulary = load_checkpoint(checkpoint.folder)
+    held = bundle_writer.fingerprint(model, vocabulary)
+    assert held == Bundle.open(bundle_path).manifest.fingerprint
+    with torch.no_grad():
+        model.image_encoder.fc.bias[0] += 1e-3
+    assert bundle_writer.fingerprint(model, vocabulary) != held
