@@ -18,7 +18,7 @@ class TrainConfig:
 
     epochs: int = 12
     batch_size: int = 128
-    learning_rate: float = 8e-4
+    learning_rate: float = 5e-4
     warmup_steps: int = 200
     warmup_epochs: int = 1
     margin: float = 0.2

@@ -133,17 +133,13 @@ class _Run:
             epoch = self.step // self.per_epoch
             losses: list[float] = []
             began, first = time.perf_counter(), self.step
-            try:
-                for batch in self.batches(epoch, self.step % self.per_epoch):
-                    losses.append(self.update(batch, epoch, total))
-                    self.step += 1
-                    speed = (self.step - first) * config.batch_size**2 / (time.perf_counter() - began)
-                    on_progress(TrainProgress(self.step, total, losses[-1], speed))
-                    if self.step % SAVE_EVERY == 0 and self.step % self.per_epoch:
-                        self.save()
-            except KeyboardInterrupt:
-                self.save()
-                raise
+            for batch in self.batches(epoch, self.step % self.per_epoch):
+                losses.append(self.update(batch, epoch, total))
+                self.step += 1
+                speed = (self.step - first) * config.batch_size**2 / (time.perf_counter() - began)
+                on_progress(TrainProgress(self.step, total, losses[-1], speed))
+                if self.step % SAVE_EVERY == 0 and self.step % self.per_epoch:
+                    self.save()
             outcome = self.evaluate()
             line = {
                 "epoch": epoch + 1,

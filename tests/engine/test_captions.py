@@ -15,7 +15,7 @@ def table(tmp_path, text):
 
 
 def test_splits_keep_the_files_order(tmp_path):
-    read = table(tmp_path, HEADER + "dev\tb\tone\ntrain\tc\ttwo\ndev\ta\tthree\ndev\tb\tfour \"quoted\"\n")
+    read = table(tmp_path, HEADER + 'dev\tb\tone\ntrain\tc\ttwo\ndev\ta\tthree\ndev\tb\tfour "quoted"\n')
     dev = read.split("dev")
     assert dev.images == ("b", "a")
     assert dev.captions == ("one", "three", 'four "quoted"')

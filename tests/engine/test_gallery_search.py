@@ -133,9 +133,7 @@ def test_evaluation_is_recall_of_the_matrix(scorer, gallery_path, tmp_path):
     gallery = Gallery.open(gallery_path)
     images = ["photo9", "photo2", "photo30"]
     rows = [("test", images[m % 3], caption) for m, caption in enumerate(CAPTIONS)]
-    (tmp_path / "c.tsv").write_text(
-        "split\timage\tcaption\n" + "".join("\t".join(row) + "\n" for row in rows), "utf-8"
-    )
+    (tmp_path / "c.tsv").write_text("split\timage\tcaption\n" + "".join("\t".join(row) + "\n" for row in rows), "utf-8")
     table = CaptionTable.read(tmp_path / "c.tsv")
     found = by_id(scorer, gallery, tmp_path)
     expected = recall(np.stack([found[id] for id in images]), table.split("test").caption_images)
@@ -186,7 +184,9 @@ def test_incremental_is_fresh(scorer, tmp_path, small_blocks):
             again = search(scorer, Gallery.open(fresh), CAPTIONS[:1], top_k=5)[0].hits
             assert [hit.image.id for hit in top] == [hit.image.id for hit in again]
             for one, other in zip(top, again, strict=True):
-                assert [(w.word, w.region, w.box) for w in one.words] == [(w.word, w.region, w.box) for w in other.words]
+                assert [(w.word, w.region, w.box) for w in one.words] == [
+                    (w.word, w.region, w.box) for w in other.words
+                ]
             kept = {entry.name for entry in gallery.manifest.blocks}
             assert {folder.name for folder in (path / "blocks").iterdir()} == kept
             shutil.rmtree(fresh)

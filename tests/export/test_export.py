@@ -45,7 +45,10 @@ def test_exported_scores_are_the_papers(make_checkpoint, tmp_path, variant):
     features[mask] = np.concatenate(photos)
     found = scorer.explain(scorer.encode_images(features, mask), scorer.encode_captions(captions))
     expected = np.array(
-        [[shan_score(checkpoint.tensors, checkpoint.config, photo, caption) for caption in captions] for photo in photos]
+        [
+            [shan_score(checkpoint.tensors, checkpoint.config, photo, caption) for caption in captions]
+            for photo in photos
+        ]
     )
     np.testing.assert_allclose(found["step_scores"], expected, rtol=0, atol=1e-4)
     np.testing.assert_allclose(found["scores"], expected.sum(-1), rtol=0, atol=1e-4)

@@ -37,6 +37,15 @@ class Photos:
         return pad_regions(records)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread():
+    """Tiny tensors: several threads only wait for each other."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
     folder = tmp_path_factory.mktemp("training")
@@ -46,7 +55,10 @@ def files(tmp_path_factory):
             for copy in range(2):
                 split = "dev" if copy else "train"
                 image = f"x-{noun}-{place}-{copy}"
-                lines += [f"{split}\t{image}\ta {noun} on the {place}", f"{split}\t{image}\tthe {place} with a {noun} ."]
+                lines += [
+                    f"{split}\t{image}\ta {noun} on the {place}",
+                    f"{split}\t{image}\tthe {place} with a {noun} .",
+                ]
     (folder / "captions.tsv").write_text("\n".join(lines) + "\n")
     random = np.random.default_rng(0)
     words = ["a", "on", "the", "with", ".", *NOUNS, *PLACES]
@@ -197,7 +209,11 @@ def test_recall_against_brute_force():
     scores[owner, np.arange(captions)] += 1
     found = recall(scores, owner)
     text = [
-        1 + min(sum(scores[i, m] > scores[i, own] for m in range(captions) if owner[m] != i) for own in np.flatnonzero(owner == i))
+        1
+        + min(
+            sum(scores[i, m] > scores[i, own] for m in range(captions) if owner[m] != i)
+            for own in np.flatnonzero(owner == i)
+        )
         for i in range(images)
     ]
     image = [1 + sum(scores[i, m] > scores[owner[m], m] for i in range(images)) for m in range(captions)]

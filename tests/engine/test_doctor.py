@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+import hashlib
+import json
+from importlib import metadata
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from shan_engine import doctor
+from shan_engine.backends import onnx_runtime
+from shan_engine.bundle import GRAPHS, Manifest
+from shan_engine.doctor import Finding, examine
+from shan_engine.gallery import BlockEntry, GalleryManifest
+
+
+@pytest.fixture
+def demo(tmp_path: Path) -> Path:
+    """A demo of two images whose graphs are never loaded."""
+    folder = tmp_path / "demo"
+    (folder / "bundle").mkdir(parents=True)
+    for name in (*GRAPHS, "vocab.json"):
+        (folder / "bundle" / name).write_text(name)
+    files = {name: hashlib.sha256(name.encode()).hexdigest() for name in (*GRAPHS, "vocab.json")}
+    Manifest("f" * 64, {}, 4, None, 32, 0.0, files).save(folder / "bundle" / "manifest.json")
+    block = folder / "gallery" / "blocks" / "b0"
+    block.mkdir(parents=True)
+    np.save(block / "v.npy", np.zeros((2, 3), np.float32))
+    np.save(block / "boxes.npy", np.zeros((2, 3, 4), np.float32))
+    images = [{"id": n, "path": f"photos/{n}.jpg", "width": 8, "height": 8, "checksum": 0} for n in "ab"]
+    (block / "images.jsonl").write_text("".join(json.dumps(image) + "\n" for image in images))
+    GalleryManifest("f" * 64, "none", "float32", {"v": (3,)}, (BlockEntry("b0", 2),)).save(folder / "gallery")
+    (folder / "photos").mkdir()
+    for n in "ab":
+        (folder / "photos" / f"{n}.jpg").write_bytes(b"")
+    return folder
+
+
+def named(findings: list[Finding], name: str) -> Finding:
+    (finding,) = (finding for finding in findings if finding.name == name)
+    return finding
+
+
+def test_a_sound_installation_has_no_errors(demo: Path) -> None:
+    findings = examine(demo)
+    assert [finding for finding in findings if finding.status == "error"] == []
+    assert named(findings, "numpy").detail == np.__version__
+    assert named(findings, "CPUExecutionProvider") == Finding("CPUExecutionProvider", "ok", "loads and runs")
+    assert named(findings, "feature store").status == "ok"
+    assert named(findings, "demo gallery").detail.startswith("2 images")
+    assert named(findings, "demo photos") == Finding("demo photos", "ok", "all 2 there")
+    assert "cores usable" in named(findings, "processor").detail
+
+
+def test_every_fault_says_how_to_mend_it_and_nothing_else_does(tmp_path: Path) -> None:
+    for finding in [*examine(None), *examine(tmp_path)]:
+        assert bool(finding.mend) == (finding.status != "ok"), finding
+
+
+def test_no_demo_is_a_warning() -> None:
+    assert named(examine(None), "demo").status == "warning"
+
+
+def test_faults_of_the_demo_are_found(demo: Path) -> None:
+    (demo / "photos" / "b.jpg").unlink()
+    photos = named(examine(demo), "demo photos")
+    assert photos.status == "warning"
+    assert photos.detail.startswith("1 of 2 are missing")
+    (demo / "gallery" / "blocks" / "b0" / "v.npy").write_bytes(b"")
+    assert named(examine(demo), "demo gallery").status == "error"
+    (demo / "bundle" / "vocab.json").write_text("changed")
+    bundle = named(examine(demo), "demo bundle")
+    assert bundle.status == "error"
+    assert "vocab.json" in bundle.detail
+
+
+def test_both_runtime_packages_at_once_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    version = metadata.version
+    monkeypatch.setattr(metadata, "version", lambda name: "1.20" if name in doctor.RUNTIMES else version(name))
+    finding = named(examine(None), "onnxruntime packages")
+    assert finding.status == "error"
+    assert str(finding.mend).startswith("pip uninstall onnxruntime onnxruntime-gpu")
+
+
+def test_missing_packages_are_errors(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nothing(name: str) -> str:
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "version", nothing)
+    findings = examine(None)
+    assert {name for name in doctor.REQUIRED if named(findings, name).status == "error"} == set(doctor.REQUIRED)
+    assert named(findings, "onnxruntime packages").status == "error"
+
+
+def test_a_provider_that_is_listed_but_replaced_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Session:
+        def __init__(self, model: bytes, options: Any, providers: list[str]) -> None:
+            if providers[0] == "BrokenExecutionProvider":
+                raise RuntimeError("no such library\nsecond line")
+
+        def get_providers(self) -> list[str]:
+            return ["CPUExecutionProvider"]
+
+        def run(self, names: None, feed: dict[str, Any]) -> list[Any]:
+            return [feed["x"]]
+
+    listed = ["CUDAExecutionProvider", "BrokenExecutionProvider", "AzureExecutionProvider", "CPUExecutionProvider"]
+    fake = SimpleNamespace(
+        get_available_providers=lambda: listed, SessionOptions=SimpleNamespace, InferenceSession=Session
+    )
+    monkeypatch.setattr(onnx_runtime, "import_onnx_runtime", lambda: fake)
+    findings = examine(None)
+    cuda = named(findings, "CUDAExecutionProvider")
+    assert (cuda.status, cuda.detail) == ("warning", "listed, but CPUExecutionProvider was loaded in its place")
+    broken = named(findings, "BrokenExecutionProvider")
+    assert (broken.status, broken.detail) == ("warning", "does not load: no such library")
+    assert named(findings, "CPUExecutionProvider").status == "ok"
+    assert "AzureExecutionProvider" not in [finding.name for finding in findings]
+
+
+def test_a_temporary_folder_that_cannot_be_written_is_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(doctor.tempfile, "tempdir", str(tmp_path / "none"))
+    assert named(examine(None), "feature store").status == "error"
+
+
+def test_the_embedded_graph_is_what_its_comment_says() -> None:
+    x, y = (onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1]) for name in "xy")
+    graph = onnx.helper.make_graph([onnx.helper.make_node("Identity", ["x"], ["y"])], "g", [x], [y])
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 13)], ir_version=8)
+    assert model.SerializeToString() == doctor.IDENTITY
