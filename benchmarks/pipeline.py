@@ -35,7 +35,9 @@ def size(folder: Path) -> int:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("photos", type=Path)
-    parser.add_argument("--work", type=Path, default=None, help="folder for the store and gallery; else a temporary one")
+    parser.add_argument(
+        "--work", type=Path, default=None, help="folder for the store and gallery; else a temporary one"
+    )
     parser.add_argument("--output", type=Path, default=None, help="JSON file for the figures")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:

@@ -67,7 +67,7 @@ def search(
     if html:
         from shan_engine.writers.html_report import write_report
 
-        write_report(html, results, photo_root=opened.path.parent)
+        write_report(html, results)
         messages.print(f"report: {html}", markup=False, soft_wrap=True)
     if json:
         print_json([_as_dict(result) for result in results])

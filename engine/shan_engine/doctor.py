@@ -210,9 +210,9 @@ def _demo(folder: Path | None) -> Iterator[Finding]:
     except (ShanError, ImportError, OSError) as error:
         yield Finding(name, "error", str(error), mend)
         return
-    missing = [image.path for image in images if not (folder / image.path).is_file()]
+    missing = [image.path for image in images if not Path(image.path).is_file()]
     if missing:
-        detail = f"{len(missing)} of {len(images)} are missing, such as {folder / missing[0]}"
+        detail = f"{len(missing)} of {len(images)} are missing, such as {missing[0]}"
         yield Finding("demo photos", "warning", detail, mend)
     else:
         yield Finding("demo photos", "ok", f"all {len(images)} there")

@@ -77,6 +77,11 @@ def test_faults_of_the_demo_are_found(demo: Path) -> None:
     assert "vocab.json" in bundle.detail
 
 
+def test_a_demo_named_from_the_working_folder_finds_its_photos(demo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(demo.parent)
+    assert named(examine(Path("demo")), "demo photos").status == "ok"
+
+
 def test_both_runtime_packages_at_once_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     version = metadata.version
     monkeypatch.setattr(metadata, "version", lambda name: "1.20" if name in doctor.RUNTIMES else version(name))

@@ -25,62 +25,11 @@ if TYPE_CHECKING:
 THUMBNAIL_PIXELS = 320
 DRAWN_WORDS = 3
 STOP_WORDS = frozenset(
-    [
-        "a",
-        "an",
-        "the",
-        "this",
-        "that",
-        "these",
-        "those",
-        "and",
-        "or",
-        "but",
-        "of",
-        "in",
-        "on",
-        "at",
-        "by",
-        "to",
-        "from",
-        "with",
-        "for",
-        "as",
-        "into",
-        "onto",
-        "over",
-        "under",
-        "near",
-        "up",
-        "down",
-        "is",
-        "are",
-        "was",
-        "were",
-        "be",
-        "been",
-        "being",
-        "has",
-        "have",
-        "had",
-        "do",
-        "does",
-        "did",
-        "it",
-        "its",
-        "he",
-        "she",
-        "they",
-        "them",
-        "his",
-        "her",
-        "their",
-        "there",
-        "while",
-        "who",
-        "which",
-        "some",
-    ]
+    """
+    a an the this that these those and or but of in on at by to from with for as into onto over under near up down
+    is are was were be been being has have had do does did it its he she they them his her their there while who
+    which some
+    """.split()  # noqa: SIM905
 )
 
 
