@@ -36,9 +36,9 @@ def train(
     output: Annotated[
         Path, typer.Option(help="Checkpoint folder: the best epoch by dev rSum, and the state to resume.")
     ],
-    epochs: Annotated[int, typer.Option(min=1)] = 12,
+    epochs: Annotated[int, typer.Option(min=1)] = 8,
     batch_size: Annotated[int, typer.Option(min=2, help="Images per step, each with one caption.")] = 128,
-    learning_rate: Annotated[float, typer.Option(min=1e-7)] = 5e-4,
+    learning_rate: Annotated[float, typer.Option(min=1e-7)] = 8e-4,
     embed_dim: Annotated[int, typer.Option(min=8, help="Embedding size D.")] = 256,
     direction: Annotated[Direction, typer.Option(help="full, or one direction of attention alone.")] = Direction.FULL,
     seed: Annotated[int, typer.Option()] = 0,

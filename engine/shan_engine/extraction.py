@@ -16,7 +16,8 @@ import json
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
@@ -24,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .backends import Device, load_graph
-from .errors import InputError
+from .errors import InputError, StoreError
 from .photos import Photo, decode_photo, find_photos, resize
 from .records import RegionRecord
 from .store import FeatureStore, StoreSchema
@@ -128,28 +129,25 @@ def extract_photos(
 
     Photos that were deleted from the folder are removed from the store. Every batch is committed on its
     own, so an interrupted run goes on where it stopped. A photo that cannot be decoded is skipped.
+    Raises InputError where no photo can be used, StoreError where the store is of another extractor.
     """
     photos = find_photos(folder)
-    stamps: dict[str, str] = {}
-    gone: list[str] = []
-    if (store_path / "data.mdb").exists():
-        with FeatureStore.open(store_path) as store:
-            held = store.infos()
-        stamps = {info.id: info.stamp for info in held}
-        root = folder.resolve()
-        gone = [info.id for info in held if info.path == str(root / info.id) and not Path(info.path).exists()]
-    wanted = [photo for photo in photos if stamps.get(photo.id) != photo.stamp]
-    on_start(len(wanted))
+    plan = _plan(folder, photos, store_path, extractor.recipe.name)
+    on_start(len(plan.extract))
     broken: list[str] = []
-    store_or_none: FeatureStore | None = None
     added = 0
-    try:
-        for batch in _batches(_decode(wanted, extractor.recipe, workers, broken), batch_size):
+    with ExitStack() as stack:
+        store = None
+        if plan.delete or plan.move:
+            store = stack.enter_context(FeatureStore.open(store_path, readonly=False))
+            store.delete(plan.delete)
+            _move(store, plan.move)
+        for batch in _batches(_decode(plan.extract, extractor.recipe, workers, broken), batch_size):
             features, boxes = extractor(np.stack([pixels for _, _, pixels in batch]))
-            if store_or_none is None:
+            if store is None:
                 schema = StoreSchema(extractor.recipe.name, features.shape[2], max(100, features.shape[1]), dtype)
-                store_or_none = FeatureStore.create(store_path, schema)
-            store_or_none.write(
+                store = stack.enter_context(FeatureStore.create(store_path, schema))
+            store.write(
                 [
                     RegionRecord(
                         photo.id,
@@ -166,17 +164,55 @@ def extract_photos(
             )
             added += len(batch)
             on_photo(added + len(broken))
-        if gone:
-            if store_or_none is None:
-                store_or_none = FeatureStore.open(store_path, readonly=False)
-            store_or_none.delete(gone)
-    finally:
-        if store_or_none is not None:
-            store_or_none.close()
-    on_photo(len(wanted))
+    on_photo(len(plan.extract))
     if not added and len(broken) == len(photos):
         raise InputError(f"none of the {len(photos)} photos in {folder} can be decoded")
-    return ExtractionResult(added, len(photos) - len(wanted), len(gone), tuple(broken))
+    return ExtractionResult(added, len(photos) - len(plan.extract), len(plan.delete), tuple(broken))
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """How a store differs from a folder: photos to extract, photos whose path alone is new, ids to delete."""
+
+    extract: list[Photo]
+    move: list[Photo]
+    delete: list[str]
+
+
+def _plan(folder: Path, photos: list[Photo], store_path: Path, extractor: str) -> _Plan:
+    if not (store_path / "data.mdb").exists():
+        return _Plan(photos, [], [])
+    with FeatureStore.open(store_path) as store:
+        if store.schema.feature_extractor != extractor:
+            raise StoreError(
+                f"the store {store_path} holds features of '{store.schema.feature_extractor}', "
+                f"not of '{extractor}': use a new store"
+            )
+        held = {info.id: info for info in store.infos()}
+    root = folder.resolve()
+    gone = [info.id for info in held.values() if info.path == str(root / info.id) and not Path(info.path).exists()]
+    plan = _Plan([], [], gone)
+    for photo in photos:
+        info = held.get(photo.id)
+        elsewhere = info is not None and info.path not in ("", str(photo.path))
+        if info is not None and elsewhere and Path(info.path).exists():
+            raise InputError(
+                f"the store {store_path} already has '{photo.id}' from {info.path}: use a new store, "
+                "or extract a folder that holds both"
+            )
+        if info is None or info.stamp != photo.stamp:
+            plan.extract.append(photo)
+        elif elsewhere:
+            plan.move.append(photo)
+    return plan
+
+
+def _move(store: FeatureStore, photos: list[Photo], batch_size: int = 256) -> None:
+    """Write the records of photos anew with their path."""
+    for start in range(0, len(photos), batch_size):
+        batch = photos[start : start + batch_size]
+        records = store.read([photo.id for photo in batch])
+        store.write([replace(record, path=str(photo.path)) for record, photo in zip(records, batch, strict=True)])
 
 
 def _decode(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -87,7 +87,7 @@ def _update(
     infos = store.infos()
     if not infos:
         raise InputError(f"the store {store.path} is empty: extract or import some images first")
-    manifest = _manifest(store, scorer, output, dtype)
+    manifest = _manifest(store, scorer, output, dtype, max(info.regions for info in infos))
     wanted = {info.id: info.checksum for info in infos}
     gallery = Gallery(output, manifest)
     held: set[str] = set()
@@ -118,7 +118,7 @@ def _update(
         def report(done: int, start: int = start) -> None:
             on_images(start + done)
 
-        keep.append(_write_block(store, scorer, output, manifest, todo[start : start + BLOCK_IMAGES], report))
+        keep.append(_write_block(store, scorer, output, manifest, todo[start : start + BLOCK_IMAGES], wanted, report))
         if not replaced:
             replace(manifest, blocks=tuple(keep)).save(output)
     replace(manifest, blocks=tuple(keep)).save(output)
@@ -126,15 +126,19 @@ def _update(
     return IndexResult(len(new), removed, len(held))
 
 
-def _manifest(store: FeatureStore, scorer: Scorer, output: Path, dtype: str) -> GalleryManifest:
+def _manifest(store: FeatureStore, scorer: Scorer, output: Path, dtype: str, regions: int) -> GalleryManifest:
     if (output / "manifest.json").exists():
         manifest = GalleryManifest.load(output)
         check_same_bundle(output, manifest, scorer.bundle)
         return manifest
     if dtype not in ("float32", "float16"):
         raise InputError(f"a gallery cannot hold {dtype}: choose float32 or float16")
-    shapes = scorer.image_array_shapes(min(store.schema.max_regions, max(info.regions for info in store.infos())))
-    return GalleryManifest(scorer.bundle.manifest.fingerprint, store.schema.feature_extractor, dtype, shapes)
+    return GalleryManifest(
+        scorer.bundle.manifest.fingerprint,
+        store.schema.feature_extractor,
+        dtype,
+        scorer.image_array_shapes(regions),
+    )
 
 
 def _write_block(
@@ -143,12 +147,12 @@ def _write_block(
     output: Path,
     manifest: GalleryManifest,
     ids: Sequence[str],
+    checksums: Mapping[str, int],
     on_images: Callable[[int], None],
 ) -> BlockEntry:
     name = uuid.uuid4().hex[:12]
     folder = output / "blocks" / name
     regions = manifest.arrays["region_mask"][0]
-    checksums = {info.id: info.checksum for info in store.infos()}
     try:
         folder.mkdir(parents=True)
         with ExitStack() as stack:

@@ -60,6 +60,12 @@ def caption_terms(alignment: Alignment, words: Tensor, word_mask: Tensor) -> Ter
     return terms
 
 
+def select_captions(caption: Terms, rows: Tensor, words: int) -> Terms:
+    """Some captions' terms, cut to their first `words` words."""
+    selected = {name: term[rows, :words] for name, term in caption.items()}
+    return {**selected, "caption_gram": selected["caption_gram"][..., :words]}
+
+
 def score_grid(alignment: Alignment, image: Terms, caption: Terms, *, last_step: str | None = None) -> GridScores:
     """Every image with every caption, by all of the model's steps or those up to `last_step`."""
     names = alignment.steps if last_step is None else alignment.steps[: alignment.steps.index(last_step) + 1]

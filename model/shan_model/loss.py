@@ -13,29 +13,35 @@ CANDIDATES = 2
 
 
 def mined_loss(model: Shan, image: Terms, caption: Terms, margin: float, *, hardest: bool) -> Tensor:
-    """Triplet loss over B images with their B captions, without ever holding B x B x K x D numbers.
+    """Triplet losses over B images with their B captions, without ever holding B x B x K x D numbers.
 
-    Step 1 alone, several times cheaper than the rest, ranks all B x B pairs without gradients; each row's
-    and column's hardest are then scored in full, with gradients, and the hardest of them counts. In the
-    warm-up (`hardest` false) all of those count, and step 1's own loss over every negative is added:
+    Step 1, several times cheaper than the rest, scores all B x B pairs and has a loss of its own: with it alone
+    the later steps start from a ranking that means something, and their loss needs the pairs that it finds
+    hardest only. With `hardest` each row's and column's hardest negative counts (VSE++). Without, all count:
     hardest negatives alone leave a fresh model on the plateau where own and negative scores are equal.
     """
-    with torch.set_grad_enabled(not hardest):
-        ranking = grid_in_chunks(model, image, caption, last_step="l2l", images=2 if hardest else 32)
-    images, captions = hardest_pairs(ranking.detach(), CANDIDATES)
+    first = grid_in_chunks(model, image, caption, last_step="l2l", images=32)
+    loss = grid_hinge(first, margin, hardest=hardest)
+    if len(model.config.steps) == 1:
+        return loss
+    images, captions = hardest_pairs(first.detach(), CANDIDATES)
     pair_image = {name: term[images][:, None] for name, term in image.items()}
     pair_caption = {name: term[captions][:, None] for name, term in caption.items()}
     pairs = score_grid(model.alignment, pair_image, pair_caption).scores[:, 0, 0]
-    loss = pair_hinge(pairs, len(ranking), margin, hardest=hardest)
-    return loss if hardest else loss + sum_hinge(ranking, margin)
+    return loss + pair_hinge(pairs, len(first), margin, hardest=hardest)
 
 
-def sum_hinge(scores: Tensor, margin: float) -> Tensor:
-    """Mean over the batch of the sum over every negative of max(0, margin - own + negative), both ways."""
+def grid_hinge(scores: Tensor, margin: float, *, hardest: bool) -> Tensor:
+    """Mean over the batch of max(0, margin - own + negative), both ways, from scores B x B (own pairs diagonal).
+
+    With `hardest` only the worst negative of each row and column counts, else the sum over all.
+    """
     own = scores.diagonal()
     negatives = ~torch.eye(len(scores), dtype=torch.bool, device=scores.device)
     by_image = (margin - own[:, None] + scores).clamp_min(0) * negatives
     by_caption = (margin - own[None, :] + scores).clamp_min(0) * negatives
+    if hardest:
+        return (by_image.amax(1).sum() + by_caption.amax(0).sum()) / len(scores)
     return (by_image.sum() + by_caption.sum()) / len(scores)
 
 

@@ -16,9 +16,9 @@ class TrainConfig:
     `dev_images` is how many images of split `dev` choose the best epoch.
     """
 
-    epochs: int = 12
+    epochs: int = 8
     batch_size: int = 128
-    learning_rate: float = 5e-4
+    learning_rate: float = 8e-4
     warmup_steps: int = 200
     warmup_epochs: int = 1
     margin: float = 0.2

@@ -2,73 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from extractors import backbone, detector
 from PIL import Image
-from shan_engine.errors import BackendError, InputError
+from shan_engine.errors import BackendError, InputError, StoreError
 from shan_engine.extraction import FeatureExtractor, extract_photos, grid_boxes, read_recipe
 from shan_engine.store import FeatureStore
 
 COLOURS = {"a.png": (255, 0, 0), "b.png": (0, 255, 0), "sub/c.png": (0, 0, 255)}
-BOXES = np.array([[[0, 0, 0.5, 1], [0.5, 0, 1, 1]]], np.float32)
-
-
-def save(path: Path, nodes: list, inputs: list, outputs: list, constants: dict[str, np.ndarray]) -> Path:
-    initializers = [numpy_helper.from_array(array, name) for name, array in constants.items()]
-    graph = helper.make_graph(nodes, "extractor", inputs, outputs, initializers)
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10), path)
-    return path
-
-
-def detector(folder: Path) -> Path:
-    """Raw pixels B x 8 x 16 x 3 in; mean colours of the left and right half, and their boxes, out."""
-    nodes = [
-        helper.make_node("Cast", ["image"], ["float"], to=TensorProto.FLOAT),
-        helper.make_node("Transpose", ["float"], ["planes"], perm=[0, 3, 1, 2]),
-        helper.make_node("AveragePool", ["planes"], ["pooled"], kernel_shape=[8, 8], strides=[8, 8]),
-        helper.make_node("Squeeze", ["pooled", "axis"], ["columns"]),
-        helper.make_node("Transpose", ["columns"], ["regions"], perm=[0, 2, 1]),
-        helper.make_node("Shape", ["image"], ["batch"], start=0, end=1),
-        helper.make_node("Concat", ["batch", "ones"], ["repeats"], axis=0),
-        helper.make_node("Tile", ["box", "repeats"], ["boxes"]),
-    ]
-    (folder / "detector.json").write_text(json.dumps({"name": "halves", "width": 16, "height": 8}))
-    return save(
-        folder / "detector.onnx",
-        nodes,
-        [helper.make_tensor_value_info("image", TensorProto.UINT8, ["b", 8, 16, 3])],
-        [
-            helper.make_tensor_value_info("regions", TensorProto.FLOAT, ["b", 2, 3]),
-            helper.make_tensor_value_info("boxes", TensorProto.FLOAT, ["b", 2, 4]),
-        ],
-        {"axis": np.array([2]), "ones": np.array([1, 1]), "box": BOXES},
-    )
-
-
-def backbone(folder: Path, **recipe: object) -> Path:
-    """Float planes B x 3 x 8 x 8 in; their feature map of 2 x 2 cells out."""
-    data = {
-        "name": "map",
-        "width": 8,
-        "height": 8,
-        "mean": [0.5, 0.5, 0.5],
-        "std": [0.5, 0.25, 0.5],
-        **recipe,
-    }
-    (folder / "backbone.json").write_text(json.dumps(data))
-    return save(
-        folder / "backbone.onnx",
-        [helper.make_node("AveragePool", ["image"], ["map"], kernel_shape=[4, 4], strides=[4, 4])],
-        [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["b", 3, 8, 8])],
-        [helper.make_tensor_value_info("map", TensorProto.FLOAT, ["b", 3, 2, 2])],
-        {},
-    )
 
 
 @pytest.fixture
@@ -141,6 +86,28 @@ def test_only_new_and_changed_photos_are_extracted(tmp_path: Path, photos: Path)
         changed = store.read(["b.png"])[0]
     assert changed.width == 10
     np.testing.assert_allclose(changed.features, 9)
+
+
+def test_a_namesake_from_another_folder_replaces_nothing(tmp_path: Path, photos: Path) -> None:
+    extractor = FeatureExtractor(detector(tmp_path), "cpu", threads=1)
+    extract_photos(photos, tmp_path / "s", extractor)
+    other = tmp_path / "other"
+    other.mkdir()
+    Image.new("RGB", (10, 10), (9, 9, 9)).save(other / "b.png")
+    with pytest.raises(InputError, match=r"already has 'b\.png' from"):
+        extract_photos(other, tmp_path / "s", extractor)
+    photos.rename(tmp_path / "moved")  # the same photos elsewhere are no namesakes
+    assert extract_photos(tmp_path / "moved", tmp_path / "s", extractor).unchanged == 3
+    with FeatureStore.open(tmp_path / "s") as store:
+        for record in store.read(list(COLOURS)):
+            assert record.path == str(tmp_path / "moved" / record.id)
+            np.testing.assert_allclose(record.features, [COLOURS[record.id]] * 2)
+
+
+def test_a_store_of_another_extractor_is_refused_even_with_nothing_to_do(tmp_path: Path, photos: Path) -> None:
+    extract_photos(photos, tmp_path / "s", FeatureExtractor(detector(tmp_path), "cpu", threads=1))
+    with pytest.raises(StoreError, match="holds features of 'halves', not of 'map'"):
+        extract_photos(photos, tmp_path / "s", FeatureExtractor(backbone(tmp_path), "cpu", threads=1))
 
 
 def test_an_interrupted_run_goes_on(tmp_path: Path, photos: Path) -> None:
