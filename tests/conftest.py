@@ -191,7 +191,8 @@ def make_record(number: int, *, seed: int = 0, regions: int | None = None, dim: 
 
 def make_store(path: Path, numbers: range, *, dim: int = FEATURES, extractor: str = EXTRACTOR) -> Any:
     """A store of images `photo<number>`, open for writing; the caller closes it."""
-    from shan_engine.store import FeatureStore, StoreSchema
+    from shan_engine.store import FeatureStore
+    from shan_engine.store_schema import StoreSchema
 
     store = FeatureStore.create(path, StoreSchema(extractor, dim, max_regions=9))
     store.write([make_record(number, dim=dim) for number in numbers])

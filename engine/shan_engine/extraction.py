@@ -28,7 +28,8 @@ from .backends import Device, load_graph
 from .errors import InputError, StoreError
 from .photos import Photo, decode_photo, find_photos, resize
 from .records import RegionRecord
-from .store import FeatureStore, StoreSchema
+from .store import FeatureStore
+from .store_schema import StoreSchema
 
 
 @dataclass(frozen=True)

@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from .errors import GalleryError, InputError
 from .files import NpyWriter, write_failure
 from .gallery import BlockEntry, Gallery, GalleryImage, GalleryManifest, check_same_bundle
-from .records import RegionRecord
+from .records import RegionRecord, pad_regions
 from .scoring import Scorer
-from .store import FeatureStore, pad_regions
+from .store import FeatureStore
 
 BLOCK_IMAGES = 2048
 ENCODE_BATCH = 32

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import struct
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -148,3 +149,12 @@ def _checked_header(view: memoryview) -> tuple[int, int, int, int, int]:
     if zlib.crc32(view[4:]) != header[0]:
         raise StoreError("a record's checksum does not match its bytes")
     return header
+
+
+def pad_regions(records: Sequence[RegionRecord]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Features B x K x F, zero-padded to the largest K, and mask B x K, true where a region is real."""
+    counts = [len(record.features) for record in records]
+    features = np.zeros((len(records), max(counts), records[0].features.shape[1]), np.float32)
+    for row, record in enumerate(records):
+        features[row, : counts[row]] = record.features
+    return features, np.arange(max(counts)) < np.array(counts)[:, None]

@@ -11,7 +11,7 @@ import json
 import os
 import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
@@ -30,23 +30,13 @@ from .records import (
     decode_record,
     encode_id,
     encode_record,
+    pad_regions,
     peek_record,
 )
+from .store_schema import StoreSchema, read_schema
 
-SCHEMA_VERSION = 1
 _ROW = struct.Struct(">Q")
 _T = TypeVar("_T")
-
-
-@dataclass(frozen=True)
-class StoreSchema:
-    """What every record of a store has in common; `dtype` is 'float32' or 'float16'."""
-
-    feature_extractor: str
-    feature_dim: int
-    max_regions: int = 100
-    dtype: str = "float32"
-    version: int = SCHEMA_VERSION
 
 
 class FeatureStore:
@@ -107,7 +97,7 @@ class FeatureStore:
                 meta = environment.open_db(b"meta", create=False)
                 with environment.begin() as transaction:
                     text = transaction.get(b"schema", db=meta)
-                schema = _read_schema(path, bytes(text) if text is not None else b"")
+                schema = read_schema(path, bytes(text) if text is not None else b"")
                 return cls(path, environment, schema)
             except lmdb.NotFoundError as error:
                 environment.close()
@@ -303,25 +293,5 @@ class FeatureStore:
                     os.truncate(data, needed)
 
 
-def pad_regions(records: Sequence[RegionRecord]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Features B x K x F, zero-padded to the largest K, and mask B x K, true where a region is real."""
-    counts = [len(record.features) for record in records]
-    features = np.zeros((len(records), max(counts), records[0].features.shape[1]), np.float32)
-    for row, record in enumerate(records):
-        features[row, : counts[row]] = record.features
-    return features, np.arange(max(counts)) < np.array(counts)[:, None]
-
-
 def _id(key: bytes) -> str:
     return key.decode("utf-8", "surrogateescape")
-
-
-def _read_schema(path: Path, text: bytes) -> StoreSchema:
-    try:
-        data = json.loads(text)
-        version = int(data["version"])
-        if version <= SCHEMA_VERSION:
-            return StoreSchema(**data)
-    except (ValueError, KeyError, TypeError) as error:
-        raise StoreError(f"the schema record of {path} is damaged: restore the store from a copy") from error
-    raise StoreError(f"the store {path} has schema {version}, newer than {SCHEMA_VERSION}: upgrade shan-engine")

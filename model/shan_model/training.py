@@ -1,4 +1,4 @@
-"""The training loop: hardest negatives from the exact factorised score, resumable at any moment."""
+"""The training loop: factorised scores, hard negatives, averaged weights, resumable at any moment."""
 
 from __future__ import annotations
 
@@ -66,8 +66,8 @@ def train(
     *,
     resume: bool = True,
     on_progress: Callable[[TrainProgress], None] = lambda state: None,
-) -> Recall:
-    """Train on split `train`, choose by the recall of split `dev`; the best checkpoint is in `output`.
+) -> float:
+    """Train on split `train`; `output` gets the checkpoint with the best dev rSum, which is returned.
 
     Interrupted and started again with `resume`, it goes on from its last state to the same weights.
     Raises ShanError where the loss is not finite, InputError where a state was made with other settings.
@@ -126,9 +126,8 @@ class _Run:
             raise InputError(f"the captions have fewer than {config.batch_size} images: use a smaller batch size")
         self.step, self.best = 0, -1.0
 
-    def train(self, on_progress: Callable[[TrainProgress], None]) -> Recall:
+    def train(self, on_progress: Callable[[TrainProgress], None]) -> float:
         config, total = self.config, self.config.epochs * self.per_epoch
-        best = None
         while self.step < total:
             epoch = self.step // self.per_epoch
             losses: list[float] = []
@@ -151,12 +150,12 @@ class _Run:
             with (self.output / "metrics.jsonl").open("a") as file:
                 file.write(json.dumps(line) + "\n")
             if outcome.rsum > self.best:
-                self.best, best = outcome.rsum, outcome
+                self.best = outcome.rsum
                 self.save_best()
             self.save()
             message = f"epoch {epoch + 1}: loss {line['loss']:.4f}, dev rSum {outcome.rsum:.1f} (best {self.best:.1f})"
             on_progress(TrainProgress(self.step, total, losses[-1], speed, message))
-        return best or self.evaluate()
+        return self.best
 
     def batches(self, epoch: int, skip: int) -> Iterator[Batch]:
         """The epoch's batches after the first `skip`, one read ahead."""

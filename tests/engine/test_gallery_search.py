@@ -15,10 +15,11 @@ from shan_engine.errors import BundleError, GalleryError, InputError
 from shan_engine.evaluation import evaluate_split, recall
 from shan_engine.gallery import Gallery
 from shan_engine.indexing import index_store
+from shan_engine.records import pad_regions
 from shan_engine.score_job import score_matrix, score_top_k
 from shan_engine.scoring import Scorer
 from shan_engine.search import search
-from shan_engine.store import FeatureStore, pad_regions
+from shan_engine.store import FeatureStore
 
 
 def matrix(scorer, gallery, tmp_path, captions=CAPTIONS):

@@ -12,7 +12,8 @@ import pytest
 from shan_engine.errors import InputError, StoreError
 from shan_engine.ingest import import_features
 from shan_engine.records import RegionRecord
-from shan_engine.store import FeatureStore, StoreSchema
+from shan_engine.store import FeatureStore
+from shan_engine.store_schema import StoreSchema
 
 RNG = np.random.default_rng(0)
 

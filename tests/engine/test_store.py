@@ -19,7 +19,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from shan_engine.errors import InputError, StoreError
 from shan_engine.records import RegionRecord
-from shan_engine.store import FeatureStore, StoreSchema
+from shan_engine.store import FeatureStore
+from shan_engine.store_schema import StoreSchema
 
 F = 16
 SCHEMA = StoreSchema("test", F)
@@ -271,7 +272,8 @@ import sys
 from pathlib import Path
 import numpy as np
 from shan_engine.records import RegionRecord
-from shan_engine.store import FeatureStore, StoreSchema
+from shan_engine.store import FeatureStore
+from shan_engine.store_schema import StoreSchema
 path, name, batches = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 with FeatureStore.create(path, StoreSchema("test", 16)) as store:
     for batch in range(batches):

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from shan_engine.errors import InputError
 from shan_engine.records import RegionRecord
-from shan_engine.store import FeatureStore, StoreSchema
+from shan_engine.store import FeatureStore
+from shan_engine.store_schema import StoreSchema
 
 from .bottom_up_tsv import open_tsv
 from .npz_folder import open_npz_folder

@@ -1,0 +1,56 @@
+"""How many floats one call of the pair scorer should take: pairs/s for several sizes, in one run.
+
+    python benchmarks/batching.py [--gallery G --model BUNDLE]
+
+Sizes take turns, so that a busy moment of the machine hits all of them; medians and ratios to the engine's
+own choice are printed. One query a call and 32 a call differ, so both are shown.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from pathlib import Path
+
+from shan_engine import scoring
+from shan_engine.bundle import Bundle
+from shan_engine.gallery import Gallery
+from shan_engine.locate import locate_gallery
+from shan_engine.search import top_rows
+
+SIZES = (500_000, 1_000_000, 2_000_000, 4_000_000, 8_000_000, 16_000_000)
+QUERY = "two children play with a red ball in the water while a dog looks on"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--gallery", type=Path, default=None, help="else the demo's")
+    parser.add_argument("--model", type=Path, default=None, help="else the demo's")
+    parser.add_argument("--turns", type=int, default=5)
+    options = parser.parse_args()
+    place = locate_gallery(options.gallery, options.model)
+    bundle = Bundle.open(place.bundle)
+    gallery, scorer = Gallery.open(place.gallery, bundle), scoring.Scorer(bundle)
+    chosen = scoring.CALL_FLOATS
+    for captions in (1, 32):
+        tokens = [scorer.tokens(QUERY)] * captions
+        speeds: dict[int, list[float]] = {size: [] for size in SIZES}
+        for turn in range(options.turns + 1):
+            for size in SIZES:
+                scoring.CALL_FLOATS = size
+                began = time.perf_counter()
+                top_rows(scorer, gallery, tokens, 10)
+                if turn:  # the first turn warms up
+                    speeds[size].append(captions * len(gallery) / (time.perf_counter() - began))
+        reference = statistics.median(speeds[chosen])
+        print(f"{captions} captions of {len(tokens[0])} words, {len(gallery)} images")
+        for size, values in speeds.items():
+            median = statistics.median(values)
+            print(
+                f"  {size:>11,} floats a call: {median:>9,.0f} pairs/s, {median / reference:.2f} of the engine's choice"
+            )
+
+
+if __name__ == "__main__":
+    main()

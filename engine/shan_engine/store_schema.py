@@ -1,0 +1,34 @@
+"""What every record of a feature store has in common: the store's one schema record."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from .errors import StoreError
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class StoreSchema:
+    """What every record of a store has in common; `dtype` is 'float32' or 'float16'."""
+
+    feature_extractor: str
+    feature_dim: int
+    max_regions: int = 100
+    dtype: str = "float32"
+    version: int = SCHEMA_VERSION
+
+
+def read_schema(path: Path, text: bytes) -> StoreSchema:
+    """A schema record's content; raises StoreError where it is damaged or newer, naming the store `path`."""
+    try:
+        data = json.loads(text)
+        version = int(data["version"])
+        if version <= SCHEMA_VERSION:
+            return StoreSchema(**data)
+    except (ValueError, KeyError, TypeError) as error:
+        raise StoreError(f"the schema record of {path} is damaged: restore the store from a copy") from error
+    raise StoreError(f"the store {path} has schema {version}, newer than {SCHEMA_VERSION}: upgrade shan-engine")
