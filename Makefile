@@ -17,8 +17,8 @@ format: .venv/installed
 	.venv/bin/ruff format .
 	.venv/bin/ruff check --fix .
 
-# The demo as an installed user has it: no PyTorch.
-.venv-demo/installed: pyproject.toml constraints.txt
+# The demo as an installed user has it: no PyTorch, and a copy of the code, made anew when the code changes.
+.venv-demo/installed: pyproject.toml constraints.txt $(shell find engine cli artifacts/demo -type f -not -name '*.pyc')
 	$(PYTHON) -m venv .venv-demo
 	.venv-demo/bin/pip install --quiet --constraint constraints.txt ".[cpu]"
 	touch $@

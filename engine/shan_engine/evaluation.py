@@ -16,6 +16,7 @@ from .gallery import Gallery
 from .scoring import Scorer, caption_batches, score_block
 
 CUTS = (1, 5, 10)
+BLOCK_ROWS = 256
 
 
 @dataclass(frozen=True)
@@ -52,17 +53,21 @@ def recall(scores: NDArray[np.float32], caption_images: NDArray[np.int64]) -> Re
 
     A tie counts against the right answer. Raises InputError for NaN scores or an image without captions.
     """
-    if np.isnan(scores).any():
-        raise InputError("the scores have NaN: check the features and the model")
     images, captions = scores.shape
-    own = np.zeros((images, captions), bool)
-    own[caption_images, np.arange(captions)] = True
-    if not own.any(axis=1).all():
-        raise InputError("an image has no caption: leave it out")
-    best_own = np.where(own, scores, -np.inf).max(axis=1)
-    text_ranks = ((scores >= best_own[:, None]) & ~own).sum(axis=1) + 1
     of_caption = scores[caption_images, np.arange(captions)]
-    image_ranks = ((scores >= of_caption) & ~own).sum(axis=0) + 1
+    text_ranks = np.empty(images, np.int64)
+    image_ranks = np.ones(captions, np.int64)
+    for start in range(0, images, BLOCK_ROWS):
+        rows = slice(start, start + BLOCK_ROWS)
+        block = scores[rows]
+        if np.isnan(block).any():
+            raise InputError("the scores have NaN: check the features and the model")
+        own = caption_images == np.arange(images)[rows, None]
+        if not own.any(axis=1).all():
+            raise InputError("an image has no caption: leave it out")
+        best_own = np.where(own, block, -np.inf).max(axis=1, keepdims=True)
+        text_ranks[rows] = ((block >= best_own) & ~own).sum(axis=1) + 1
+        image_ranks += ((block >= of_caption) & ~own).sum(axis=0)
     return Recall(_at_cuts(text_ranks), _at_cuts(image_ranks), _middle(text_ranks), _middle(image_ranks))
 
 

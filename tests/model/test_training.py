@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from shan_engine import evaluation
 from shan_engine.captions import CaptionTable
 from shan_engine.errors import InputError, ShanError
 from shan_engine.evaluation import recall
@@ -257,7 +258,8 @@ def test_too_few_images_for_a_batch(files, tmp_path):
         train(Photos(), *files, tmp_path / "m", settings(batch_size=100))
 
 
-def test_recall_against_brute_force():
+def test_recall_against_brute_force(monkeypatch):
+    monkeypatch.setattr(evaluation, "BLOCK_ROWS", 10)  # several blocks, the last one shorter
     random = np.random.default_rng(0)
     images, captions = 23, 60
     owner = np.concatenate([np.arange(images), random.integers(0, images, captions - images)])
