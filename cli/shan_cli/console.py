@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Protocol
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 messages = Console(stderr=True, highlight=False)
+LOG_SECONDS = 60
 
 
 class DeviceOption(StrEnum):
@@ -47,19 +50,42 @@ Model = Annotated[
 ]
 
 
+class OnDone(Protocol):
+    """What long work calls as it goes on."""
+
+    def __call__(self, done: int, note: str = "") -> None:
+        """So many are done; `note` is shown beside."""
+
+
 @contextmanager
-def progress(label: str, unit: str) -> Iterator[tuple[Callable[[int], None], Callable[[int], None]]]:
-    """A bar on standard error: gives (set the total, set how many are done)."""
+def progress(label: str, unit: str) -> Iterator[tuple[Callable[[int], None], OnDone]]:
+    """Progress on standard error, gives (set the total, set how many are done): a bar, or in a log a line a minute."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn(unit),
         TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
     )
-    with Progress(*columns, console=messages, transient=False, disable=not messages.is_terminal) as bar:
-        task = bar.add_task(label, total=None)
-        yield (lambda total: bar.update(task, total=total)), (lambda done: bar.update(task, completed=done))
+    terminal = messages.is_terminal
+    with Progress(*columns, console=messages, disable=not terminal) as bar:
+        task = bar.add_task(label, total=None, note="")
+        began = said = time.monotonic()
+        first: int | None = None
+
+        def on_done(done: int, note: str = "") -> None:
+            nonlocal said, first
+            bar.update(task, completed=done, note=note)
+            now, total = time.monotonic(), bar.tasks[0].total
+            first = done if first is None else first
+            if not terminal and now - said >= LOG_SECONDS and total and done > first:
+                left = timedelta(seconds=round((total - done) * (now - began) / (done - first)))
+                line = f"{label}: {done:,} of {total:,.0f} {unit}, {left} left{note and ', '}{note}"
+                messages.print(line, markup=False, soft_wrap=True)
+                said = now
+
+        yield (lambda total: bar.update(task, total=total)), on_done
 
 
 def print_json(value: Any) -> None:

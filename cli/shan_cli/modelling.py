@@ -74,12 +74,13 @@ def train(
 
         def show(state: TrainProgress) -> None:
             on_start(state.total_steps)
-            on_step(state.done_steps)
+            on_step(state.done_steps, f"loss {state.loss:.3f}, {state.pairs_per_second:,.0f} pairs/s")
             if state.message:
                 messages.print(state.message, markup=False, soft_wrap=True)
 
-        run(source, CaptionTable.read(captions), word_vectors, output, config, resume=resume, on_progress=show)
-    messages.print(f"best checkpoint: {output}", markup=False, soft_wrap=True)
+        table = CaptionTable.read(captions)
+        best = run(source, table, word_vectors, output, config, resume=resume, on_progress=show)
+    messages.print(f"{output}: the checkpoint with the best dev rSum, {best:.1f}", markup=False, soft_wrap=True)
 
 
 def export(
