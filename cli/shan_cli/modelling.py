@@ -36,9 +36,9 @@ def train(
     output: Annotated[
         Path, typer.Option(help="Checkpoint folder: the best epoch by dev rSum, and the state to resume.")
     ],
-    epochs: Annotated[int, typer.Option(min=1)] = 8,
+    epochs: Annotated[int, typer.Option(min=1)] = 5,
     batch_size: Annotated[int, typer.Option(min=2, help="Images per step, each with one caption.")] = 128,
-    learning_rate: Annotated[float, typer.Option(min=1e-7)] = 8e-4,
+    learning_rate: Annotated[float, typer.Option(min=1e-7)] = 6e-4,
     dev_images: Annotated[int, typer.Option(min=1, help="Images of split dev that choose the best epoch.")] = 200,
     embed_dim: Annotated[int, typer.Option(min=8, help="Embedding size D.")] = 256,
     direction: Annotated[Direction, typer.Option(help="full, or one direction of attention alone.")] = Direction.FULL,

@@ -31,17 +31,15 @@ class TextEncoder(nn.Module):
         self.embedding = nn.Embedding(vocab_size, embedding_dim)
         self.gru = nn.GRU(word_vector_dim + embedding_dim, embed_dim, batch_first=True, bidirectional=True)
 
-    def forward(self, tokens: Tensor, lengths: Tensor, keep: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Tokens C x n (int64) and lengths C to words T, C x n x D, and their mask C x n.
+    def forward(self, tokens: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Tokens C x n (int64) and lengths C to words T, C x n x D, and their mask C x n."""
+        return self.encode(torch.cat([self.word_vectors(tokens), self.embedding(tokens)], dim=-1), lengths)
 
-        `keep` C x n, where given, multiplies the learnt embeddings (dropout of whole words in training).
-        """
-        learnt = self.embedding(tokens)
-        if keep is not None:
-            learnt = learnt * keep[:, :, None]
-        embedded = torch.cat([self.word_vectors(tokens), learnt], dim=-1)
+    def encode(self, embedded: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """The same from the embedded words x, C x n x (vector + embedding size)."""
+        words = embedded.shape[1]
         packed = pack_padded_sequence(embedded, lengths.cpu(), batch_first=True, enforce_sorted=False)
-        states, _ = pad_packed_sequence(self.gru(packed)[0], batch_first=True, total_length=tokens.shape[1])
+        states, _ = pad_packed_sequence(self.gru(packed)[0], batch_first=True, total_length=words)
         forward, backward = states.chunk(2, dim=-1)
-        mask = torch.arange(tokens.shape[1], device=tokens.device)[None, :] < lengths[:, None].to(tokens.device)
+        mask = torch.arange(words, device=embedded.device)[None, :] < lengths[:, None].to(embedded.device)
         return l2_normalise((forward + backward) / 2) * mask[:, :, None], mask

@@ -11,14 +11,17 @@ from shan_engine.captions import CaptionSplit
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """How to train; dropout values are probabilities, `average` the decay of the averaged weights.
+    """How to train; `average` is the decay of the averaged weights.
+
+    Dropout is given as probabilities: of whole regions, of single values of a region's feature, of a word's
+    whole learnt embedding, and of single values of an embedded word.
 
     `dev_images` is how many images of split `dev` choose the best epoch.
     """
 
-    epochs: int = 8
+    epochs: int = 5
     batch_size: int = 128
-    learning_rate: float = 8e-4
+    learning_rate: float = 6e-4
     warmup_steps: int = 200
     warmup_epochs: int = 1
     margin: float = 0.2
@@ -27,9 +30,10 @@ class TrainConfig:
     temperature: float = 9.0
     direction: str = "full"
     steps: tuple[str, ...] = ("l2l", "g2l", "g2g")
-    region_dropout: float = 0.2
-    feature_dropout: float = 0.2
-    embedding_dropout: float = 0.3
+    region_dropout: float = 0.33
+    feature_dropout: float = 0.3
+    embedding_dropout: float = 0.5
+    word_dropout: float = 0.2
     average: float = 0.998
     gradient_clip: float = 2.0
     dev_images: int = 200

@@ -22,6 +22,7 @@ from shan_engine.evaluation import Recall, recall
 from shan_engine.files import replacing
 from shan_engine.text import Vocabulary, pad
 from torch import Tensor
+from torch.nn.functional import dropout
 
 from .checkpoint import save_checkpoint
 from .config import ShanConfig
@@ -195,19 +196,16 @@ class _Run:
         return value
 
     def terms(self, batch: Batch) -> tuple[Terms, Terms]:
-        """Both sides' terms, with dropout of regions, feature values and learnt word embeddings."""
+        """Both sides' terms, with dropout: without it 6,000 photos are learnt by heart in five epochs."""
         config, model = self.config, self.model
-        keep_regions = batch.region_mask & (
-            torch.rand_like(batch.region_mask, dtype=torch.float32) >= config.region_dropout
-        )
-        keep_regions[:, 0] |= ~keep_regions.any(dim=1)
-        features = torch.nn.functional.dropout(batch.features, config.feature_dropout)
-        keep_words = (torch.rand_like(batch.tokens, dtype=torch.float32) >= config.embedding_dropout).float()
-        words, word_mask = model.text_encoder(batch.tokens, batch.lengths, keep_words)
-        return (
-            image_terms(model.alignment, model.image_encoder(features), keep_regions),
-            caption_terms(model.alignment, words, word_mask),
-        )
+        features, mask = drop_regions(batch.features, batch.region_mask, config.region_dropout)
+        regions = model.image_encoder(dropout(features, config.feature_dropout))
+        text = model.text_encoder
+        # Whole learnt embeddings, so that a word never seen, which has none, still means something.
+        keep = torch.rand_like(batch.tokens, dtype=torch.float32) >= config.embedding_dropout
+        embedded = torch.cat([text.word_vectors(batch.tokens), text.embedding(batch.tokens) * keep[:, :, None]], dim=-1)
+        words, word_mask = text.encode(dropout(embedded, config.word_dropout), batch.lengths)
+        return image_terms(model.alignment, regions, mask), caption_terms(model.alignment, words, word_mask)
 
     def evaluate(self) -> Recall:
         """Recall of the averaged weights on all dev pairs."""
@@ -255,6 +253,13 @@ class _Run:
         self.averaged = state["averaged"]
         self.optimiser.load_state_dict(state["optimiser"])
         self.step, self.best = state["step"], state["best"]
+
+
+def drop_regions(features: Tensor, mask: Tensor, probability: float) -> tuple[Tensor, Tensor]:
+    """A random choice of every image's regions, the rest cut off: B x K' x F and mask B x K'; real ones first."""
+    kept = max(1, round(mask.shape[1] * (1 - probability)))
+    chosen = (torch.rand(mask.shape, device=mask.device) + ~mask).argsort(dim=1)[:, :kept]
+    return features.gather(1, chosen[:, :, None].expand(-1, -1, features.shape[2])), mask.gather(1, chosen)
 
 
 def _device(name: str) -> torch.device:
