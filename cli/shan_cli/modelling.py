@@ -38,7 +38,10 @@ def train(
     ],
     epochs: Annotated[int, typer.Option(min=1)] = 5,
     batch_size: Annotated[int, typer.Option(min=2, help="Images per step, each with one caption.")] = 128,
-    learning_rate: Annotated[float, typer.Option(min=1e-7)] = 6e-4,
+    learning_rate: Annotated[float, typer.Option(min=1e-7)] = 8e-4,
+    warmup_epochs: Annotated[
+        int, typer.Option(min=0, help="Epochs in which every negative counts; after them the hardest alone.")
+    ] = 5,
     dev_images: Annotated[int, typer.Option(min=1, help="Images of split dev that choose the best epoch.")] = 200,
     embed_dim: Annotated[int, typer.Option(min=8, help="Embedding size D.")] = 256,
     direction: Annotated[Direction, typer.Option(help="full, or one direction of attention alone.")] = Direction.FULL,
@@ -63,6 +66,7 @@ def train(
         epochs=epochs,
         batch_size=batch_size,
         learning_rate=learning_rate,
+        warmup_epochs=warmup_epochs,
         dev_images=dev_images,
         embed_dim=embed_dim,
         direction=direction.value,

@@ -21,9 +21,9 @@ class TrainConfig:
 
     epochs: int = 5
     batch_size: int = 128
-    learning_rate: float = 6e-4
+    learning_rate: float = 8e-4
     warmup_steps: int = 200
-    warmup_epochs: int = 1
+    warmup_epochs: int = 5
     margin: float = 0.2
     embed_dim: int = 256
     embedding_dim: int = 64
@@ -31,9 +31,9 @@ class TrainConfig:
     direction: str = "full"
     steps: tuple[str, ...] = ("l2l", "g2l", "g2g")
     region_dropout: float = 0.33
-    feature_dropout: float = 0.3
+    feature_dropout: float = 0.2
     embedding_dropout: float = 0.5
-    word_dropout: float = 0.2
+    word_dropout: float = 0.1
     average: float = 0.998
     gradient_clip: float = 2.0
     dev_images: int = 200

@@ -76,7 +76,7 @@ def files(tmp_path_factory):
 def settings(**changes):
     values = {
         "epochs": 2, "batch_size": 6, "embed_dim": 16, "embedding_dim": 4, "warmup_steps": 2, "device": "cpu",
-        "min_count": 1,
+        "min_count": 1, "warmup_epochs": 1,
     }  # fmt: skip
     return TrainConfig(**{**values, **changes})
 

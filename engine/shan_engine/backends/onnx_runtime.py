@@ -41,9 +41,8 @@ class OnnxRuntimeGraph:
             )
         options = ort.SessionOptions()
         options.log_severity_level = 3
-        options.intra_op_num_threads = (
-            threads or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0
-        )
+        usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0  # 0: ONNX Runtime's choice
+        options.intra_op_num_threads = threads or usable
         providers = [_PROVIDERS[device]] + ([_PROVIDERS["cpu"]] if device != "cpu" else [])
         try:
             session = ort.InferenceSession(str(path), options, providers=providers)

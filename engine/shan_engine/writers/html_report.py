@@ -35,7 +35,7 @@ STOP_WORDS = frozenset(
 
 @dataclass(frozen=True)
 class _Word:
-    """A chip; `x, y, width, height` in pixels of the original photo, `colour` a number where drawn from the start."""
+    """A chip; `rectangle` is x, y, width, height in pixels of the photo, `colour` a number where drawn at once."""
 
     key: str
     text: str
