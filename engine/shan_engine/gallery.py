@@ -43,6 +43,9 @@ class GalleryImage:
     checksum: int
 
 
+_IMAGE_FIELDS = {"id": str, "path": str, "width": int, "height": int, "checksum": int}
+
+
 @dataclass(frozen=True)
 class BlockEntry:
     """A block in the manifest: images in it, and the rows that no longer count."""
@@ -110,15 +113,31 @@ class Block:
         return np.setdiff1d(np.arange(self._entry.images), np.array(self._entry.deleted, np.int64))
 
     @cached_property
+    def ids(self) -> list[str]:
+        """Ids of the images that count."""
+        return [str(fields["id"]) for fields in self._listed()]
+
+    @cached_property
     def images(self) -> list[GalleryImage]:
         """The images that count."""
+        beside = self._folder.parents[2]
+        return [
+            GalleryImage(**{**fields, "path": str(beside / fields["path"]) if fields["path"] else ""})
+            for fields in self._listed()
+        ]
+
+    def _listed(self) -> Iterator[dict[str, Any]]:
+        """What the list of images says of each that counts."""
         path = self._folder / "images.jsonl"
         try:
-            lines = path.read_text("utf-8").splitlines()
-            images = (GalleryImage(**json.loads(lines[row])) for row in self.rows)
-            beside = self._folder.parents[2]
-            return [replace(image, path=str(beside / image.path) if image.path else "") for image in images]
-        except (OSError, ValueError, IndexError, TypeError) as error:
+            # Not splitlines: it also splits at characters such as U+2028 that may stand inside a name.
+            lines = path.read_text("utf-8").split("\n")
+            for row in self.rows:
+                fields = json.loads(lines[row])
+                if {name: type(value) for name, value in fields.items()} != _IMAGE_FIELDS:
+                    raise ValueError(f"line {row + 1} is not an image")
+                yield fields
+        except (OSError, ValueError, IndexError, AttributeError) as error:
             raise GalleryError(f"{path} is missing or damaged: delete the gallery and index the store again") from error
 
     def array(self, name: str) -> NDArray[Any]:
@@ -186,14 +205,18 @@ class Gallery:
     def restricted_to(self, ids: Iterable[str]) -> Gallery:
         """The same gallery with only the images `ids`. Raises InputError, naming one, where it lacks some."""
         wanted = set(ids)
-        missing = wanted - {image.id for image in self.images()}
+        missing = wanted - set(self.ids())
         if missing:
             raise InputError(f"the gallery {self.path} has no image '{min(missing)}' ({len(missing)} are missing)")
         entries = []
         for entry, block in zip(self.manifest.blocks, self.blocks, strict=True):
-            left_out = {int(row) for row, image in zip(block.rows, block.images, strict=True) if image.id not in wanted}
+            left_out = {int(row) for row, id in zip(block.rows, block.ids, strict=True) if id not in wanted}
             entries.append(replace(entry, deleted=tuple(sorted(left_out | set(entry.deleted)))))
         return Gallery(self.path, replace(self.manifest, blocks=tuple(entries)))
+
+    def ids(self) -> list[str]:
+        """Ids of all images, in the order of the columns of a score matrix; cheaper than `images`."""
+        return [id for block in self.blocks for id in block.ids]
 
     def images(self) -> list[GalleryImage]:
         """All images, in the order of the columns of a score matrix."""

@@ -247,8 +247,9 @@ def test_blocks_are_mapped_views_unless_rows_are_deleted(gallery_path):
                 assert isinstance(array, np.memmap) or isinstance(array.base, np.memmap)
                 assert not array.flags.owndata
                 assert len(array) == place.stop - place.start
+    assert gallery.ids() == [image.id for image in gallery.images()]
     part = gallery.restricted_to(["photo3", "photo8"])
-    assert [image.id for image in part.images()] == ["photo3", "photo8"]
+    assert part.ids() == [image.id for image in part.images()] == ["photo3", "photo8"]
     with pytest.raises(InputError, match="photo99"):
         gallery.restricted_to(["photo3", "photo99"])
 
