@@ -27,15 +27,23 @@ class TopKWriter:
         scores: NDArray[np.float32],
         places: NDArray[np.int64],
     ) -> None:
-        """Add the rows of C captions: `scores` and `places` (into `image_ids`) are each C x k, best first."""
+        """Add the rows of C captions: `scores` and `places` (into `image_ids`) are each C x k, best first.
+
+        A file name that is no valid UTF-8 is written with its odd bytes spelt out, as in `caf\\udce9.jpg`.
+        """
         count, k = scores.shape
         columns = {
-            "query": [caption for caption in captions for _ in range(k)],
+            "query": [text for text in map(_utf8, captions) for _ in range(k)],
             "rank": np.tile(np.arange(1, k + 1, dtype=np.int32), count),
-            "image_id": [image_ids[place] for place in places.ravel().tolist()],
+            "image_id": [_utf8(image_ids[place]) for place in places.ravel().tolist()],
             "score": np.ascontiguousarray(scores, np.float32).ravel(),
         }
         self._writer.write_table(self._arrow.table(columns, schema=self._schema))
+
+
+def _utf8(text: str) -> str:
+    # Lone surrogates cannot be written; spelt out rather than replaced, different ids stay different.
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def import_pyarrow() -> Any:
