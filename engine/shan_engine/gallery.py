@@ -5,14 +5,16 @@
     GALLERY/blocks/<name>/boxes.npy    images x K x 4, pixels, NaN where unknown
     GALLERY/blocks/<name>/images.jsonl one image a line: id, path, size, checksum of its features
 
-A block never changes once it is named in the manifest, and the manifest is replaced in one rename.
+A block never changes once it is named in the manifest, and the manifest is replaced in one rename. The
+folder of a block that a new manifest leaves out stays until the next `index` starts: whoever opened the
+gallery before can read on for one run.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -22,10 +24,9 @@ from numpy.typing import NDArray
 
 from .bundle import Bundle
 from .errors import GalleryError, InputError
-from .files import replacing
+from .gallery_manifest import BlockEntry, GalleryManifest
 
-SCHEMA_VERSION = 1
-MANIFEST = "manifest.json"
+_MEND = "delete the gallery and index the store again"
 
 
 @dataclass(frozen=True)
@@ -46,63 +47,12 @@ class GalleryImage:
 _IMAGE_FIELDS = {"id": str, "path": str, "width": int, "height": int, "checksum": int}
 
 
-@dataclass(frozen=True)
-class BlockEntry:
-    """A block in the manifest: images in it, and the rows that no longer count."""
-
-    name: str
-    images: int
-    deleted: tuple[int, ...] = ()
-
-    @property
-    def live(self) -> int:
-        """Images that count."""
-        return self.images - len(self.deleted)
-
-
-@dataclass(frozen=True)
-class GalleryManifest:
-    """What a gallery holds; `arrays` maps an array's name to its shape per image."""
-
-    fingerprint: str
-    feature_extractor: str
-    dtype: str
-    arrays: dict[str, tuple[int, ...]]
-    blocks: tuple[BlockEntry, ...] = field(default=())
-    version: int = SCHEMA_VERSION
-
-    def save(self, gallery: Path) -> None:
-        """Replace the gallery's manifest."""
-        with replacing(gallery / MANIFEST) as temporary:
-            temporary.write_text(json.dumps(asdict(self), indent=1) + "\n", "utf-8")
-
-    @classmethod
-    def load(cls, gallery: Path) -> GalleryManifest:
-        """Raises GalleryError where it is missing, damaged or of a newer schema."""
-        path = gallery / MANIFEST
-        try:
-            data = json.loads(path.read_text("utf-8"))
-            version = int(data["version"])
-            if version <= SCHEMA_VERSION:
-                data["arrays"] = {name: tuple(shape) for name, shape in data["arrays"].items()}
-                data["blocks"] = tuple(
-                    BlockEntry(block["name"], block["images"], tuple(block["deleted"])) for block in data["blocks"]
-                )
-                return cls(**data)
-        except OSError as error:
-            raise GalleryError(f"there is no gallery at {gallery}: make one with `shan-engine index`") from error
-        except (ValueError, KeyError, TypeError) as error:
-            raise GalleryError(f"{path} is damaged ({error}): index the store again") from error
-        raise GalleryError(
-            f"the gallery {gallery} has schema {version}, newer than {SCHEMA_VERSION}: upgrade shan-engine"
-        )
-
-
 class Block:
     """One block, its arrays mapped on first use. Rows are those that count, in order."""
 
-    def __init__(self, folder: Path, entry: BlockEntry, manifest: GalleryManifest) -> None:
-        self._folder, self._entry, self._manifest = folder, entry, manifest
+    def __init__(self, gallery: Path, entry: BlockEntry, manifest: GalleryManifest) -> None:
+        self._folder, self._beside = gallery / "blocks" / entry.name, gallery.parent
+        self._entry, self._manifest = entry, manifest
 
     def __len__(self) -> int:
         return self._entry.live
@@ -115,16 +65,19 @@ class Block:
     @cached_property
     def ids(self) -> list[str]:
         """Ids of the images that count."""
-        return [str(fields["id"]) for fields in self._listed()]
+        return [fields["id"] for fields in self._listed()]
 
     @cached_property
     def images(self) -> list[GalleryImage]:
         """The images that count."""
-        beside = self._folder.parents[2]
         return [
-            GalleryImage(**{**fields, "path": str(beside / fields["path"]) if fields["path"] else ""})
+            GalleryImage(**{**fields, "path": str(self._beside / fields["path"]) if fields["path"] else ""})
             for fields in self._listed()
         ]
+
+    def checksums(self) -> list[tuple[str, int]]:
+        """Id and checksum of the images that count."""
+        return [(fields["id"], fields["checksum"]) for fields in self._listed()]
 
     def _listed(self) -> Iterator[dict[str, Any]]:
         """What the list of images says of each that counts."""
@@ -138,7 +91,7 @@ class Block:
                     raise ValueError(f"line {row + 1} is not an image")
                 yield fields
         except (OSError, ValueError, IndexError, AttributeError) as error:
-            raise GalleryError(f"{path} is missing or damaged: delete the gallery and index the store again") from error
+            raise GalleryError(f"{path} is missing or damaged: {_MEND}") from error
 
     def array(self, name: str) -> NDArray[Any]:
         """The mapped array of all the block's files' rows, `name` or 'boxes'; not only those that count."""
@@ -146,12 +99,19 @@ class Block:
         try:
             array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
         except (OSError, ValueError, EOFError) as error:
-            raise GalleryError(
-                f"{path} is missing or truncated: delete the gallery and index the store again"
-            ) from error
-        if len(array) != self._entry.images:
-            raise GalleryError(f"{path} holds {len(array)} images, not {self._entry.images}: index the store again")
+            raise GalleryError(f"{path} is missing or truncated: {_MEND}") from error
+        held = (array.dtype, array.shape) if isinstance(array, np.ndarray) else (np.dtype(object), ())
+        expected = self._expected(name, held[1])
+        if held != expected:
+            said = " not ".join(f"{dtype} {shape}" for dtype, shape in (held, expected))
+            raise GalleryError(f"{path} does not fit the gallery's manifest, it holds {said}: {_MEND}")
         return array
+
+    def _expected(self, name: str, shape: tuple[int, ...]) -> tuple[np.dtype[Any], tuple[int, ...]]:
+        arrays, images = self._manifest.arrays, self._entry.images
+        if name == "boxes":
+            return np.dtype(np.float32), (images, *arrays.get("region_mask", shape[1:2]), 4)
+        return np.dtype(np.bool_ if name == "region_mask" else self._manifest.dtype), (images, *arrays[name])
 
     def rows_of(self, rows: list[int]) -> dict[str, NDArray[Any]]:
         """The arrays, by name, of some of the images that count."""
@@ -184,11 +144,12 @@ class Gallery:
     def __init__(self, path: Path, manifest: GalleryManifest) -> None:
         self.path = path
         self.manifest = manifest
-        self.blocks = [Block(path / "blocks" / entry.name, entry, manifest) for entry in manifest.blocks]
+        self.blocks = [Block(path, entry, manifest) for entry in manifest.blocks]
 
     @classmethod
     def open(cls, path: Path, bundle: Bundle | None = None) -> Gallery:
         """Raises GalleryError where it is missing or damaged, or was not made by `bundle`."""
+        path = path.resolve()  # photos are named from the real folder's parent
         manifest = GalleryManifest.load(path)
         if bundle is not None:
             check_same_bundle(path, manifest, bundle)
@@ -196,11 +157,6 @@ class Gallery:
 
     def __len__(self) -> int:
         return sum(len(block) for block in self.blocks)
-
-    @property
-    def bytes_used(self) -> int:
-        """Bytes of all its files."""
-        return sum(file.stat().st_size for file in self.path.rglob("*") if file.is_file())
 
     def restricted_to(self, ids: Iterable[str]) -> Gallery:
         """The same gallery with only the images `ids`. Raises InputError, naming one, where it lacks some."""

@@ -17,11 +17,13 @@ from numpy.typing import NDArray
 
 from .errors import GalleryError, InputError
 from .files import NpyWriter, write_failure
-from .gallery import BlockEntry, Gallery, GalleryImage, GalleryManifest, check_same_bundle
+from .gallery import Gallery, GalleryImage, check_same_bundle
+from .gallery_manifest import DTYPES, MANIFEST, BlockEntry, GalleryManifest, is_block_name
 from .records import RegionRecord, pad_regions
 from .scoring import Scorer
 from .store import FeatureStore
 
+LOCK = "writer.lock"
 BLOCK_IMAGES = 2048
 ENCODE_BATCH = 32
 
@@ -40,20 +42,40 @@ def index_store(
     scorer: Scorer,
     output: Path,
     *,
-    dtype: str = "float32",
+    dtype: str | None = None,
     on_start: Callable[[int], None] = lambda total: None,
     on_images: Callable[[int], None] = lambda done: None,
 ) -> IndexResult:
-    """Make the gallery `output`, or bring it up to date with `store`; `dtype` float32 or float16.
+    """Make the gallery `output`, or bring it up to date with `store`.
 
-    Interrupted, it keeps the blocks that were complete. Raises GalleryError where the gallery belongs to
-    another bundle or is being written, InputError where the store's features do not fit the bundle.
+    New and changed images are encoded, and with them the images of blocks that are less than half full, so
+    that blocks stay few and full. Each complete block is saved at once: interrupted, the run keeps those, and
+    the gallery holds every image once, an image whose turn had not come as it was before. `dtype` is float32
+    or float16; None is what the gallery has, float32 for a new one.
+
+    Raises InputError where `output` is a folder of other things, the gallery holds another `dtype`, or the
+    store is empty or does not fit the bundle; GalleryError where the gallery is damaged, belongs to another
+    bundle or is being written.
     """
     _check_features(store, scorer)
+    if dtype not in (None, *DTYPES):
+        raise InputError(f"a gallery cannot hold {dtype}: choose float32 or float16")
+    infos = store.infos()
+    if not infos:
+        raise InputError(f"the store {store.path} is empty: extract or import some images first")
+    output = output.resolve()
     try:
+        # Asked before the lock too: the lock is a file, and a folder of other things stays as it is.
+        _held_manifest(output, scorer, dtype)
         output.mkdir(parents=True, exist_ok=True)
-        with FileLock(output / "writer.lock", timeout=0):
-            return _update(store, scorer, output, dtype, on_start, on_images)
+        with FileLock(output / LOCK, timeout=0):
+            manifest = _held_manifest(output, scorer, dtype)
+            if manifest is None:
+                manifest = _new_manifest(store, scorer, dtype, max(info.regions for info in infos))
+                manifest.save(output)  # from now on the folder is a gallery's: an interrupted run can go on
+            _remove_orphans(output, manifest)
+            update = _Update(output, manifest, {info.id: info.checksum for info in infos})
+            return update.run(store, scorer, on_start, on_images)
     except Timeout as error:
         raise GalleryError(f"another process is writing the gallery {output}: wait for it and run again") from error
     except OSError as error:
@@ -76,69 +98,123 @@ def _check_features(store: FeatureStore, scorer: Scorer) -> None:
         )
 
 
-def _update(
-    store: FeatureStore,
-    scorer: Scorer,
-    output: Path,
-    dtype: str,
-    on_start: Callable[[int], None],
-    on_images: Callable[[int], None],
-) -> IndexResult:
-    infos = store.infos()
-    if not infos:
-        raise InputError(f"the store {store.path} is empty: extract or import some images first")
-    manifest = _manifest(store, scorer, output, dtype, max(info.regions for info in infos))
-    wanted = {info.id: info.checksum for info in infos}
-    gallery = Gallery(output, manifest)
-    held: set[str] = set()
-    entries: list[BlockEntry] = []
-    removed = 0
-    for entry, block in zip(manifest.blocks, gallery.blocks, strict=True):
-        stale = [
-            row for row, image in zip(block.rows, block.images, strict=True) if wanted.get(image.id) != image.checksum
-        ]
-        held.update(image.id for image in block.images if wanted.get(image.id) == image.checksum)
-        removed += len(stale)
-        entries.append(replace(entry, deleted=tuple(sorted({*entry.deleted, *(int(row) for row in stale)}))))
-    # Small and half-deleted blocks are encoded anew with what comes, so that blocks stay few and full.
-    new = [info.id for info in infos if info.id not in held]
-    refill: list[str] = []
-    keep = []
-    for entry, block in zip(entries, gallery.blocks, strict=True):
-        if entry.live == 0 or (entry.live < BLOCK_IMAGES // 2 and (new or entry.deleted)):
-            refill += [image.id for image in block.images if wanted.get(image.id) == image.checksum]
-        else:
-            keep.append(entry)
-    order = {info.id: place for place, info in enumerate(infos)}
-    todo = sorted([*refill, *new], key=order.__getitem__)
-    on_start(len(todo))
-    replaced = [entry for entry in entries if entry not in keep]
-    for start in range(0, len(todo), BLOCK_IMAGES):
-
-        def report(done: int, start: int = start) -> None:
-            on_images(start + done)
-
-        keep.append(_write_block(store, scorer, output, manifest, todo[start : start + BLOCK_IMAGES], wanted, report))
-        if not replaced:
-            replace(manifest, blocks=tuple(keep)).save(output)
-    replace(manifest, blocks=tuple(keep)).save(output)
-    _remove_orphans(output, keep)
-    return IndexResult(len(new), removed, len(held))
+def _held_manifest(output: Path, scorer: Scorer, dtype: str | None) -> GalleryManifest | None:
+    """The manifest of the gallery at `output`; None where there is nothing yet that could be kept."""
+    if not (output / MANIFEST).exists():
+        if output.exists() and not output.is_dir():
+            raise InputError(f"{output} is a file: choose a new folder for the gallery")
+        names = [file.name for file in output.iterdir()] if output.exists() else []
+        # A run killed at its very beginning leaves the lock and a half-written manifest.
+        foreign = [name for name in names if name != LOCK and not name.startswith(f".{MANIFEST}.")]
+        if foreign:
+            raise InputError(
+                f"{output} is no gallery and is not empty, it holds '{min(foreign)}': choose a new or an empty folder"
+            )
+        return None
+    manifest = GalleryManifest.load(output)
+    if not manifest.blocks:
+        return None
+    check_same_bundle(output, manifest, scorer.bundle)
+    if dtype not in (None, manifest.dtype):
+        raise InputError(
+            f"the gallery {output} holds {manifest.dtype}, not {dtype}: "
+            f"index with --storage {manifest.dtype}, or into a new gallery"
+        )
+    return manifest
 
 
-def _manifest(store: FeatureStore, scorer: Scorer, output: Path, dtype: str, regions: int) -> GalleryManifest:
-    if (output / "manifest.json").exists():
-        manifest = GalleryManifest.load(output)
-        check_same_bundle(output, manifest, scorer.bundle)
-        return manifest
-    if dtype not in ("float32", "float16"):
-        raise InputError(f"a gallery cannot hold {dtype}: choose float32 or float16")
+def _new_manifest(store: FeatureStore, scorer: Scorer, dtype: str | None, regions: int) -> GalleryManifest:
     return GalleryManifest(
         scorer.bundle.manifest.fingerprint,
         store.schema.feature_extractor,
-        dtype,
+        dtype or DTYPES[0],
         scorer.image_array_shapes(regions),
     )
+
+
+def _remove_orphans(output: Path, manifest: GalleryManifest) -> None:
+    """Delete the blocks that earlier runs left out of the manifest or did not finish."""
+    names = {entry.name for entry in manifest.blocks}
+    blocks = output / "blocks"
+    for folder in blocks.iterdir() if blocks.is_dir() else ():
+        if is_block_name(folder.name) and folder.name not in names:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+class _Update:
+    """A gallery on its way to the images `wanted`, id -> checksum, one saved manifest after another.
+
+    In every manifest that is saved an image counts in one row: in its old row until a block with its new
+    row is complete, and in that from then on.
+    """
+
+    def __init__(self, output: Path, manifest: GalleryManifest, wanted: Mapping[str, int]) -> None:
+        self._output, self._manifest, self._wanted = output, manifest, wanted
+        self._deleted = {entry.name: set(entry.deleted) for entry in manifest.blocks}
+        # Block and row that an image leaves when it is encoded anew.
+        self._leaves: dict[str, tuple[str, int]] = {}
+        self._written: list[BlockEntry] = []
+        self._removed = 0
+        unchanged: set[str] = set()
+        small: dict[str, tuple[str, int]] = {}
+        for entry, block in zip(manifest.blocks, Gallery(output, manifest).blocks, strict=True):
+            listed = block.checksums()
+            rows = {id: (entry.name, int(row)) for row, (id, _) in zip(block.rows, listed, strict=True)}
+            kept = {id for id, checksum in listed if wanted.get(id) == checksum}
+            unchanged |= kept
+            self._removed += len(rows) - len(kept)
+            self._deleted[entry.name].update(row for id, (_, row) in rows.items() if id not in wanted)
+            self._leaves.update({id: place for id, place in rows.items() if id in wanted and id not in kept})
+            if len(kept) < BLOCK_IMAGES // 2:
+                small.update({id: rows[id] for id in rows if id in kept})
+        self._unchanged = len(unchanged)
+        self._new = [id for id in wanted if id not in unchanged]
+        # A small block with nothing to join is left alone, unless some of its rows are dead weight.
+        self._refill = [id for id, (name, _) in small.items() if self._new or self._deleted[name]]
+        self._leaves.update({id: small[id] for id in self._refill})
+
+    def run(
+        self,
+        store: FeatureStore,
+        scorer: Scorer,
+        on_start: Callable[[int], None],
+        on_images: Callable[[int], None],
+    ) -> IndexResult:
+        """Encode what is new, then what fills blocks up, saving after each block."""
+        todo = [*self._new, *self._refill]
+        regions = self._regions(scorer) if todo else 0
+        on_start(len(todo))
+        for start in range(0, len(todo), BLOCK_IMAGES):
+            ids = todo[start : start + BLOCK_IMAGES]
+
+            def report(done: int, start: int = start) -> None:
+                on_images(start + done)
+
+            written = _write_block(store, scorer, self._output, self._manifest, ids, self._wanted, regions, report)
+            self._written.append(written)
+            for name, row in (self._leaves[id] for id in ids if id in self._leaves):
+                self._deleted[name].add(row)
+            self._save()
+        if not todo:
+            self._save()
+        return IndexResult(len(self._new), self._removed, self._unchanged)
+
+    def _regions(self, scorer: Scorer) -> int:
+        """Regions K of the gallery. Raises GalleryError where its arrays are not those of the bundle."""
+        arrays = self._manifest.arrays
+        regions = arrays.get("region_mask", (0,))[0]
+        if not regions or arrays != scorer.image_array_shapes(regions):
+            raise GalleryError(
+                f"{self._output / MANIFEST} is damaged (its arrays are not those of {scorer.bundle.path}): "
+                "index the store into a new gallery"
+            )
+        return regions
+
+    def _save(self) -> None:
+        held = (replace(entry, deleted=tuple(sorted(self._deleted[entry.name]))) for entry in self._manifest.blocks)
+        blocks = tuple(entry for entry in (*held, *self._written) if entry.live)
+        if blocks != self._manifest.blocks:
+            replace(self._manifest, blocks=blocks).save(self._output)
 
 
 def _write_block(
@@ -148,11 +224,11 @@ def _write_block(
     manifest: GalleryManifest,
     ids: Sequence[str],
     checksums: Mapping[str, int],
+    regions: int,
     on_images: Callable[[int], None],
 ) -> BlockEntry:
     name = uuid.uuid4().hex[:12]
     folder = output / "blocks" / name
-    regions = manifest.arrays["region_mask"][0]
     try:
         folder.mkdir(parents=True)
         with ExitStack() as stack:
@@ -174,9 +250,9 @@ def _write_block(
                     files[array].append(values)
                 boxes.append(_boxes(records, regions))
                 for record in records:
-                    path = _relative(record.path, output.resolve().parent)
+                    path = _relative(record.path, output.parent)
                     image = GalleryImage(record.id, path, record.width, record.height, checksums[record.id])
-                    lines.write(json.dumps(asdict(image), ensure_ascii=False) + "\n")
+                    lines.write(json.dumps(asdict(image), ensure_ascii=True) + "\n")
                 on_images(start + len(records))
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
@@ -206,10 +282,3 @@ def pad_to(records: Sequence[RegionRecord], regions: int) -> tuple[NDArray[np.fl
         )
     extra: list[Any] = [(0, 0), (0, regions - features.shape[1])]
     return np.pad(features, [*extra, (0, 0)]), np.pad(mask, extra)
-
-
-def _remove_orphans(output: Path, entries: Sequence[BlockEntry]) -> None:
-    names = {entry.name for entry in entries}
-    for folder in (output / "blocks").iterdir():
-        if folder.name not in names:
-            shutil.rmtree(folder, ignore_errors=True)

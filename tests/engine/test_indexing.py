@@ -1,0 +1,219 @@
+from __future__ import annotations
+
+import shutil
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from conftest import CAPTIONS, make_record, make_store
+from gallery_scores import assert_same, blocks_of, by_id, folders
+from installed import environment
+from shan_engine import indexing
+from shan_engine.errors import InputError
+from shan_engine.gallery import Gallery
+from shan_engine.indexing import index_store
+from shan_engine.search import search
+from shan_engine.store import FeatureStore
+
+
+@pytest.fixture
+def small_blocks(monkeypatch):
+    monkeypatch.setattr(indexing, "BLOCK_IMAGES", 8)
+    monkeypatch.setattr(indexing, "ENCODE_BATCH", 3)
+
+
+def test_incremental_is_fresh(scorer, tmp_path, small_blocks):
+    path = tmp_path / "gallery"
+    with make_store(tmp_path / "store", range(29)) as store:
+        assert index_store(store, scorer, path).added == 29
+        assert len(Gallery.open(path).blocks) == 4
+
+        def check(outcome, added, removed, unchanged):
+            assert (outcome.added, outcome.removed, outcome.unchanged) == (added, removed, unchanged)
+            fresh = tmp_path / "fresh"
+            index_store(store, scorer, fresh)
+            gallery = Gallery.open(path, scorer.bundle)
+            assert_same(by_id(scorer, gallery, tmp_path), by_id(scorer, Gallery.open(fresh), tmp_path))
+            assert {image.id: image for image in gallery.images()} == {i.id: i for i in Gallery.open(fresh).images()}
+            assert len(gallery.images()) == len(store)
+            top = search(scorer, gallery, CAPTIONS[:1], top_k=5)[0].hits
+            again = search(scorer, Gallery.open(fresh), CAPTIONS[:1], top_k=5)[0].hits
+            assert [hit.image.id for hit in top] == [hit.image.id for hit in again]
+            for one, other in zip(top, again, strict=True):
+                assert [(w.word, w.region, w.box) for w in one.words] == [
+                    (w.word, w.region, w.box) for w in other.words
+                ]
+            shutil.rmtree(fresh)
+
+        check(index_store(store, scorer, path), 0, 0, 29)
+        store.write([make_record(number) for number in range(29, 33)])  # added
+        check(index_store(store, scorer, path), 4, 0, 29)
+        store.write([make_record(4, seed=1), make_record(31, seed=1)])  # changed
+        check(index_store(store, scorer, path), 2, 2, 31)
+        store.delete(["photo0", "photo10", "photo12"])  # removed
+        check(index_store(store, scorer, path), 0, 3, 30)
+        store.delete([f"photo{number}" for number in range(16, 24)])
+        store.write([make_record(50), make_record(7, seed=2)])
+        check(index_store(store, scorer, path), 2, 9, 21)
+
+
+def test_an_interrupted_index_goes_on(scorer, tmp_path, small_blocks):
+    path = tmp_path / "gallery"
+
+    def stop(done):
+        if done >= 20:
+            raise KeyboardInterrupt
+
+    with make_store(tmp_path / "store", range(29)) as store:
+        with pytest.raises(KeyboardInterrupt):
+            index_store(store, scorer, path, on_images=stop)
+        assert len(Gallery.open(path)) == 16
+        outcome = index_store(store, scorer, path)
+        assert (outcome.added, outcome.unchanged) == (13, 16)
+        index_store(store, scorer, tmp_path / "fresh")
+    gallery = Gallery.open(path)
+    assert_same(by_id(scorer, gallery, tmp_path), by_id(scorer, Gallery.open(tmp_path / "fresh"), tmp_path))
+
+
+def test_an_interrupted_update_keeps_the_old_gallery(scorer, tmp_path, small_blocks):
+    path = tmp_path / "gallery"
+
+    def stop(done):
+        raise KeyboardInterrupt
+
+    with make_store(tmp_path / "store", range(12)) as store:
+        index_store(store, scorer, path)
+        before = by_id(scorer, Gallery.open(path), tmp_path)
+        store.delete(["photo9"])
+        store.write([make_record(20)])
+        with pytest.raises(KeyboardInterrupt):
+            index_store(store, scorer, path, on_images=stop)
+    assert_same(by_id(scorer, Gallery.open(path), tmp_path), before, 0)
+
+
+def bytes_of(folder):
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+
+
+def test_float16_is_close_to_float32_and_half_the_size(scorer, store_path, gallery_path, tmp_path):
+    with FeatureStore.open(store_path) as store:
+        index_store(store, scorer, tmp_path / "half", dtype="float16")
+        with pytest.raises(InputError, match="int8"):
+            index_store(store, scorer, tmp_path / "other", dtype="int8")
+    half, full = Gallery.open(tmp_path / "half"), Gallery.open(gallery_path)
+    assert half.manifest.dtype == "float16"
+    assert bytes_of(half.path) < 0.7 * bytes_of(full.path)
+    assert_same(by_id(scorer, half, tmp_path), by_id(scorer, full, tmp_path), 2e-2)
+
+
+# Updates, as a reader meets them
+
+
+def held_in(gallery):
+    """Checksums by id; every image once."""
+    pairs = [pair for block in gallery.blocks for pair in block.checksums()]
+    assert len(dict(pairs)) == len(pairs) == len(gallery)
+    return dict(pairs)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_every_manifest_on_disk_holds_every_image_once(scorer, tmp_path, small_blocks, seed):
+    """Random changes, runs stopped at random: no image is there twice or is lost in between."""
+    random, path = np.random.default_rng(seed), tmp_path / "gallery"
+    with make_store(tmp_path / "store", range(21)) as store:
+        index_store(store, scorer, path)
+        for step in range(1, 9):
+            ids = store.ids()
+            store.delete([str(id) for id in random.choice(ids, random.integers(0, len(ids) // 3), replace=False)])
+            numbers = random.choice(60, random.integers(1, 25), replace=False)  # some new, some there already
+            store.write([make_record(int(number), seed=step) for number in numbers])
+            before = held_in(Gallery.open(path))
+            wanted = {info.id: info.checksum for info in store.infos()}
+            last = random.integers(1, 60)
+
+            def look(done, before=before, wanted=wanted, last=last):
+                now = held_in(Gallery.open(path))
+                assert now.keys() >= before.keys() & wanted.keys()
+                assert all(checksum in (before.get(id), wanted.get(id)) for id, checksum in now.items())
+                if done >= last:
+                    raise KeyboardInterrupt
+
+            try:
+                index_store(store, scorer, path, on_images=look)
+            except KeyboardInterrupt:
+                look(0)
+                continue
+            assert held_in(Gallery.open(path)) == wanted
+        index_store(store, scorer, path)
+        index_store(store, scorer, tmp_path / "fresh")
+    fresh = Gallery.open(tmp_path / "fresh")
+    assert held_in(Gallery.open(path)) == held_in(fresh)
+    assert_same(by_id(scorer, Gallery.open(path), tmp_path), by_id(scorer, fresh, tmp_path))
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from shan_engine import indexing
+from shan_engine.bundle import Bundle
+from shan_engine.scoring import Scorer
+from shan_engine.store import FeatureStore
+store, bundle, gallery = map(Path, sys.argv[1:4])
+indexing.BLOCK_IMAGES, indexing.ENCODE_BATCH = 8, 3
+def kill(done):
+    if done >= int(sys.argv[4]):
+        os.kill(os.getpid(), int(sys.argv[5]))
+with FeatureStore.open(store) as opened:
+    indexing.index_store(opened, Scorer(Bundle.open(bundle), "cpu"), gallery, on_images=kill)
+"""
+
+
+def killed(store, bundle, gallery, done, how):
+    command = [sys.executable, "-c", KILLED, *map(str, (store, bundle, gallery, done, int(how)))]
+    return subprocess.run(command, env=environment(), check=False, capture_output=True).returncode
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_an_update_that_was_killed_keeps_its_complete_blocks(scorer, tmp_path, small_blocks, how):
+    """Three images in a small block, one of them changed, and 20 new: two blocks of 8 are there after 18."""
+    path = tmp_path / "gallery"
+    with make_store(tmp_path / "store", range(3)) as store:
+        index_store(store, scorer, path)
+        store.write([make_record(1, seed=1), *(make_record(number) for number in range(10, 30))])
+        wanted = {info.id: info.checksum for info in store.infos()}
+    assert killed(tmp_path / "store", scorer.bundle.path, path, 18, how) in (-how, 1)
+    held = held_in(Gallery.open(path))
+    assert len(held) == 18  # photo0, photo2; photo1 as it is now and 15 of the new
+    assert held.items() <= wanted.items()
+    with FeatureStore.open(tmp_path / "store") as store:
+        outcome = index_store(store, scorer, path)
+    assert (outcome.added, outcome.unchanged) == (5, 18)
+    assert held_in(Gallery.open(path)) == wanted
+
+
+@pytest.mark.parametrize("dtype", [None, "float16"])
+def test_a_first_run_that_was_killed_at_once_is_begun_again(scorer, store_path, tmp_path, dtype):
+    path = tmp_path / "gallery"
+    assert killed(store_path, scorer.bundle.path, path, 1, signal.SIGKILL) == -signal.SIGKILL
+    assert len(Gallery.open(path)) == 0
+    (path / ".manifest.json.abc.json").write_text("{")
+    with FeatureStore.open(store_path) as store:
+        assert index_store(store, scorer, path, dtype=dtype).added == 41
+    assert Gallery.open(path).manifest.dtype == (dtype or "float32")
+    assert folders(path) == blocks_of(path)
+
+
+def test_whoever_opened_the_gallery_before_reads_on_until_the_next_run(scorer, tmp_path, small_blocks):
+    path = tmp_path / "gallery"
+    with make_store(tmp_path / "store", range(12)) as store:
+        index_store(store, scorer, path)
+        before, opened = by_id(scorer, Gallery.open(path), tmp_path), Gallery.open(path)
+        old = blocks_of(path)
+        store.write([make_record(number, seed=1) for number in range(12)])
+        index_store(store, scorer, path)
+        assert not old & blocks_of(path)
+        assert_same(by_id(scorer, opened, tmp_path), before, 0)
+        index_store(store, scorer, path)
+    assert folders(path) == blocks_of(path)

@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from conftest import CAPTIONS, make_record
+from gallery_scores import by_id, matrix
+from oracle import shan_score
+from shan_engine import indexing
+from shan_engine.captions import CaptionTable
+from shan_engine.errors import InputError
+from shan_engine.evaluation import evaluate_split, recall
+from shan_engine.gallery import Gallery
+from shan_engine.records import pad_regions
+from shan_engine.score_job import score_matrix, score_top_k
+from shan_engine.search import search
+
+
+def test_a_gallerys_scores_are_the_papers(scorer, checkpoint, gallery_path, tmp_path):
+    """Photos with 1 to 9 regions, padded together; captions of 1 to 21 words, padded together."""
+    gallery = Gallery.open(gallery_path, scorer.bundle)
+    assert len(gallery) == 41
+    found = by_id(scorer, gallery, tmp_path)
+    for number in (0, 1, 3, 6, 12, 40):
+        record = make_record(number)
+        for row, caption in enumerate(CAPTIONS):
+            expected = shan_score(checkpoint.tensors, checkpoint.config, record.features, scorer.tokens(caption))
+            assert found[record.id][row] == pytest.approx(sum(expected), abs=1e-4)
+
+
+def test_padding_and_batching_never_change_a_score(scorer, tmp_path):
+    records = [make_record(number) for number in range(8)]
+    tokens = [scorer.tokens(caption) for caption in CAPTIONS]
+    together = scorer.score_pairs(scorer.encode_images(*pad_regions(records)), scorer.encode_captions(tokens))
+    for i, record in enumerate(records):
+        alone = scorer.encode_images(*pad_regions([record]))
+        wider = scorer.encode_images(*indexing.pad_to([record], 15))
+        for c, caption in enumerate(tokens):
+            words = scorer.encode_captions([caption])
+            for image in (alone, wider):
+                assert scorer.score_pairs(image, words)[0, 0] == pytest.approx(together[i, c], abs=1e-5)
+
+
+def test_small_calls_give_the_same_matrix(scorer, gallery_path, tmp_path, monkeypatch):
+    gallery = Gallery.open(gallery_path)
+    whole = matrix(scorer, gallery, tmp_path)
+    monkeypatch.setattr("shan_engine.scoring.CALL_FLOATS", 1)
+    monkeypatch.setattr("shan_engine.scoring.MAX_CAPTIONS", 2)
+    monkeypatch.setattr("shan_engine.score_job.GROUP_CAPTIONS", 3)
+    done = []
+    score_matrix(scorer, gallery, CAPTIONS, tmp_path / "cut.npy", on_pairs=done.append)
+    np.testing.assert_allclose(np.load(tmp_path / "cut.npy"), whole, rtol=0, atol=1e-5)
+    assert done == sorted(done)
+    assert done[-1] == whole.size
+
+
+def test_search_is_the_top_of_the_matrix(scorer, gallery_path, tmp_path):
+    gallery = Gallery.open(gallery_path)
+    scores = matrix(scorer, gallery, tmp_path)
+    images = gallery.images()
+    for top_k in (1, 7, 500):
+        results = search(scorer, gallery, CAPTIONS, top_k=top_k, explain=False)
+        assert [result.query for result in results] == list(CAPTIONS)
+        for row, result in zip(scores, results, strict=True):
+            order = np.argsort(-row, kind="stable")[:top_k]
+            assert [hit.image for hit in result.hits] == [images[place] for place in order]
+            assert [hit.rank for hit in result.hits] == list(range(1, len(order) + 1))
+            np.testing.assert_allclose([hit.score for hit in result.hits], row[order], rtol=0, atol=1e-6)
+
+
+def test_a_hit_explains_itself(scorer, gallery_path):
+    result = search(scorer, Gallery.open(gallery_path), ["a dog runs ."], top_k=41)[0]
+    for hit in result.hits:
+        assert sum(hit.step_scores) == pytest.approx(hit.score, abs=1e-5)
+        assert [word.word for word in hit.words] == ["a", "dog", "runs", "."]
+        number = int(hit.image.id.removeprefix("photo"))
+        record = make_record(number)
+        for word in hit.words:
+            assert 0 <= word.region < len(record.features)
+            assert 0 < word.weight <= 1 + 1e-6
+            if record.boxes is None:
+                assert word.box is None
+            else:
+                assert word.box == pytest.approx(tuple(record.boxes[word.region]))
+
+
+def test_parquet_is_the_top_of_the_matrix(scorer, gallery_path, tmp_path):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    gallery = Gallery.open(gallery_path)
+    scores, ids = matrix(scorer, gallery, tmp_path), [image.id for image in gallery.images()]
+    score_top_k(scorer, gallery, CAPTIONS, tmp_path / "top.parquet", top_k=4)
+    rows = parquet.read_table(tmp_path / "top.parquet").to_pylist()
+    expected = [
+        (caption, rank, ids[place], scores[row, place])
+        for row, caption in enumerate(CAPTIONS)
+        for rank, place in enumerate(np.argsort(-scores[row], kind="stable")[:4], 1)
+    ]
+    assert [(r["query"], r["rank"], r["image_id"]) for r in rows] == [e[:3] for e in expected]
+    np.testing.assert_allclose([r["score"] for r in rows], [e[3] for e in expected], rtol=0, atol=1e-6)
+
+
+def test_evaluation_is_recall_of_the_matrix(scorer, gallery_path, tmp_path):
+    gallery = Gallery.open(gallery_path)
+    images = ["photo9", "photo2", "photo30"]
+    rows = [("test", images[m % 3], caption) for m, caption in enumerate(CAPTIONS)]
+    (tmp_path / "c.tsv").write_text("split\timage\tcaption\n" + "".join("\t".join(row) + "\n" for row in rows), "utf-8")
+    table = CaptionTable.read(tmp_path / "c.tsv")
+    found = by_id(scorer, gallery, tmp_path)
+    expected = recall(np.stack([found[id] for id in images]), table.split("test").caption_images)
+    outcome = evaluate_split(scorer, gallery, table, "test")
+    assert outcome.recall == expected
+    assert (outcome.images, outcome.captions) == (3, 5)
+    (tmp_path / "c.tsv").write_text("split\timage\tcaption\ntest\tnobody\ta dog\n")
+    with pytest.raises(InputError, match="nobody"):
+        evaluate_split(scorer, gallery, CaptionTable.read(tmp_path / "c.tsv"), "test")
+
+
+def test_queries_that_cannot_be_answered(scorer, gallery_path, tmp_path):
+    gallery = Gallery.open(gallery_path)
+    with pytest.raises(InputError, match="empty"):
+        search(scorer, gallery, [" "])
+    with pytest.raises(InputError, match="top-k is 0"):
+        search(scorer, gallery, ["a dog"], top_k=0)
+    with pytest.raises(InputError, match="127 words, the model takes 126"):
+        search(scorer, gallery, ["dog " * 127])
+    assert len(search(scorer, gallery, ["dog " * 126], top_k=1)[0].hits) == 1
+    with pytest.raises(InputError, match=r"caption 2: .* empty"):
+        score_matrix(scorer, gallery, ["a dog", ""], tmp_path / "bad.npy")
+    with pytest.raises(InputError, match=r"\.npy"):
+        score_matrix(scorer, gallery, ["a dog"], tmp_path / "bad.txt")
+    with pytest.raises(InputError, match="no captions"):
+        score_matrix(scorer, gallery, [], tmp_path / "bad.npy")
+    assert not list(tmp_path.iterdir())
