@@ -100,10 +100,19 @@ def index(
     output: Annotated[Path, typer.Option(help="Gallery to make or bring up to date.")],
     model: Model = None,
     device: Device = DeviceOption.AUTO,
-    storage: Storage = StorageOption.FLOAT32,
+    storage: Annotated[
+        StorageOption | None,
+        typer.Option(
+            help="Numbers on disk: float16 takes half the space; else what the gallery has, float32 for a new one.",
+            show_default=False,
+        ),
+    ] = None,
     json: Json = False,
 ) -> None:
-    """Encode a store's images for search; run again, only new, changed and removed images are touched.
+    """Encode a store's images for search; run again, it encodes new and changed images and drops removed ones.
+
+    A small block of the gallery is encoded anew with what comes, so that blocks stay few and full. A run that
+    was stopped keeps its complete blocks, and the next one goes on from there.
 
     Example: shan-engine index pictures.store --output pictures.gallery
     """
@@ -115,7 +124,8 @@ def index(
 
     with FeatureStore.open(store) as opened, progress("indexing", "images") as (on_start, on_images):
         scorer = Scorer(Bundle.open(locate_bundle(model)), device.value)
-        result = index_store(opened, scorer, output, dtype=storage.value, on_start=on_start, on_images=on_images)
+        dtype = storage.value if storage else None
+        result = index_store(opened, scorer, output, dtype=dtype, on_start=on_start, on_images=on_images)
     if json:
         print_json({**vars(result), "gallery": str(output)})
         return
