@@ -111,8 +111,9 @@ def index(
 ) -> None:
     """Encode a store's images for search; run again, it encodes new and changed images and drops removed ones.
 
-    A small block of the gallery is encoded anew with what comes, so that blocks stay few and full. A run that
-    was stopped keeps its complete blocks, and the next one goes on from there.
+    A small block of the gallery is encoded anew with what comes, so that blocks stay few and full.
+
+    A run that was stopped keeps its complete blocks, and the next one goes on from there.
 
     Example: shan-engine index pictures.store --output pictures.gallery
     """
