@@ -26,13 +26,13 @@ def demo(tmp_path: Path) -> Path:
         (folder / "bundle" / name).write_text(name)
     files = {name: hashlib.sha256(name.encode()).hexdigest() for name in (*GRAPHS, "vocab.json")}
     Manifest("f" * 64, {}, 4, None, 32, 0.0, files).save(folder / "bundle" / "manifest.json")
-    block = folder / "gallery" / "blocks" / "b0"
+    block = folder / "gallery" / "blocks" / "0123456789ab"
     block.mkdir(parents=True)
     np.save(block / "v.npy", np.zeros((2, 3), np.float32))
     np.save(block / "boxes.npy", np.zeros((2, 3, 4), np.float32))
     images = [{"id": n, "path": f"photos/{n}.jpg", "width": 8, "height": 8, "checksum": 0} for n in "ab"]
     (block / "images.jsonl").write_text("".join(json.dumps(image) + "\n" for image in images))
-    GalleryManifest("f" * 64, "none", "float32", {"v": (3,)}, (BlockEntry("b0", 2),)).save(folder / "gallery")
+    GalleryManifest("f" * 64, "none", "float32", {"v": (3,)}, (BlockEntry("0123456789ab", 2),)).save(folder / "gallery")
     (folder / "photos").mkdir()
     for n in "ab":
         (folder / "photos" / f"{n}.jpg").write_bytes(b"")
@@ -69,7 +69,7 @@ def test_faults_of_the_demo_are_found(demo: Path) -> None:
     photos = named(examine(demo), "demo photos")
     assert photos.status == "warning"
     assert photos.detail.startswith("1 of 2 are missing")
-    (demo / "gallery" / "blocks" / "b0" / "v.npy").write_bytes(b"")
+    (demo / "gallery" / "blocks" / "0123456789ab" / "v.npy").write_bytes(b"")
     assert named(examine(demo), "demo gallery").status == "error"
     (demo / "bundle" / "vocab.json").write_text("changed")
     bundle = named(examine(demo), "demo bundle")
