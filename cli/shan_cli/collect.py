@@ -74,7 +74,13 @@ def import_(
     extractor: Annotated[
         str | None, typer.Option(help="Name of the extractor that made the features.", show_default=False)
     ] = None,
-    storage: Storage = StorageOption.FLOAT32,
+    storage: Annotated[
+        StorageOption | None,
+        typer.Option(
+            help="Numbers on disk: float16 takes half the space; else what the store has, float32 for a new one.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Read precomputed region features into a store.
 
@@ -87,7 +93,7 @@ def import_(
             features,
             store,
             ids=ids,
-            dtype=storage.value,
+            dtype=storage.value if storage else None,
             extractor=extractor,
             on_start=on_start,
             on_records=on_records,

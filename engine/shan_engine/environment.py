@@ -15,10 +15,10 @@ _FIRST_MAP_BYTES = 1 << 26
 _FULL_DISK_BYTES = 1 << 20
 
 
-def open_environment(path: Path, *, readonly: bool, readahead: bool = True) -> lmdb.Environment:
+def open_environment(path: Path, *, readonly: bool) -> lmdb.Environment:
     """The environment in folder `path`, made where it is missing and not `readonly`."""
     size = 0 if (path / "data.mdb").exists() else _FIRST_MAP_BYTES
-    return lmdb.open(str(path), map_size=size, max_dbs=3, readonly=readonly, create=not readonly, readahead=readahead)
+    return lmdb.open(str(path), map_size=size, max_dbs=3, readonly=readonly, create=not readonly)
 
 
 def bytes_needed(environment: lmdb.Environment) -> int:

@@ -33,7 +33,7 @@ from .records import (
     pad_regions,
     peek_record,
 )
-from .store_schema import StoreSchema, read_schema
+from .store_schema import DTYPES, StoreSchema, read_schema
 
 _ROW = struct.Struct(">Q")
 _T = TypeVar("_T")
@@ -57,7 +57,7 @@ class FeatureStore:
 
         Raises StoreError where a store of another extractor, size or dtype is already there.
         """
-        if schema.dtype not in ("float32", "float16"):
+        if schema.dtype not in DTYPES:
             raise InputError(f"a store cannot hold {schema.dtype}: choose float32 or float16")
         if not (path / "data.mdb").exists():
             if path.exists() and (not path.is_dir() or any(path.iterdir())):
@@ -86,12 +86,12 @@ class FeatureStore:
         return store
 
     @classmethod
-    def open(cls, path: Path, *, readonly: bool = True, readahead: bool = True) -> FeatureStore:
+    def open(cls, path: Path, *, readonly: bool = True) -> FeatureStore:
         """Open an existing store. Raises StoreError where it is missing, damaged or of a newer schema."""
         if not (path / "data.mdb").is_file():
             raise StoreError(f"there is no feature store at {path}: make one with `shan-engine extract` or `import`")
         with clear_errors(path):
-            environment = open_environment(path, readonly=readonly, readahead=readahead)
+            environment = open_environment(path, readonly=readonly)
             try:
                 refuse_truncated(path, environment)
                 meta = environment.open_db(b"meta", create=False)
@@ -291,6 +291,23 @@ class FeatureStore:
             with self._environment.begin(write=True):
                 if data.stat().st_size < (needed := bytes_needed(self._environment)):
                     os.truncate(data, needed)
+
+
+def stored_dtype(path: Path, wanted: str | None) -> str:
+    """The dtype to make or open the store at `path` with: `wanted`, else that of the store there, else float32.
+
+    Raises StoreError where the store there has another one than `wanted`.
+    """
+    if not (path / "data.mdb").exists():
+        return wanted or DTYPES[0]
+    try:
+        with FeatureStore.open(path) as store:
+            held = store.schema.dtype
+    except StoreError:  # `create` says what is wrong with it, or ends the making of it
+        return wanted or DTYPES[0]
+    if wanted not in (None, held):
+        raise StoreError(f"the store {path} holds {held}, not {wanted}: leave out --storage, or use a new store")
+    return held
 
 
 def _id(key: bytes) -> str:

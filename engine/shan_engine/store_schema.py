@@ -9,6 +9,7 @@ from pathlib import Path
 from .errors import StoreError
 
 SCHEMA_VERSION = 1
+DTYPES = ("float32", "float16")
 
 
 @dataclass(frozen=True)

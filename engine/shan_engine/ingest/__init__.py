@@ -8,7 +8,7 @@ from pathlib import Path
 
 from shan_engine.errors import InputError
 from shan_engine.records import RegionRecord
-from shan_engine.store import FeatureStore
+from shan_engine.store import FeatureStore, stored_dtype
 from shan_engine.store_schema import StoreSchema
 
 from .bottom_up_tsv import open_tsv
@@ -24,7 +24,7 @@ def import_features(
     store_path: Path,
     *,
     ids: Path | None = None,
-    dtype: str = "float32",
+    dtype: str | None = None,
     extractor: str | None = None,
     batch_size: int = 64,
     on_start: Callable[[int], None] = lambda total: None,
@@ -34,14 +34,15 @@ def import_features(
 
     `features` is a SCAN `.npy` (N x K x F or N x F; `ids` its ids, one a line), a bottom-up-attention
     `.tsv`, or a folder of one `.npz` an image. `extractor` is the name the store records, by default
-    `imported-<F>d`. `on_start` gets the number of images, 0 where only reading everything would tell.
-    Each batch is one transaction. Raises InputError where a file cannot be used, StoreError from the store.
+    `imported-<F>d`; `dtype` is float32 or float16, by default what the store has, float32 for a new one.
+    `on_start` gets the number of images, 0 where only reading everything would tell. Each batch is one
+    transaction. Raises InputError where a file cannot be used, StoreError from the store.
     """
     if batch_size < 1:
         raise InputError(f"a batch of {batch_size} images cannot be written: choose 1 or more")
     source = _open(features, ids)
     name = f"imported-{source.feature_dim}d" if extractor is None else extractor
-    schema = StoreSchema(name, source.feature_dim, max(100, source.regions), dtype)
+    schema = StoreSchema(name, source.feature_dim, max(100, source.regions), stored_dtype(store_path, dtype))
     on_start(source.total or 0)
     records = _unique(source.records, features)
     done = 0
