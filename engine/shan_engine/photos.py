@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,11 +11,33 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from .errors import InputError
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
+MAX_PIXELS = 300_000_000
+"""Photos with more are refused before they are decoded; one of this size takes 1.2 GB while it is."""
+_LEAST_SHRINK = 4
+
+# Pillow takes 89 megapixels for an attack, but archives hold such scans. Its own limit, which is the process's,
+# is raised here once: to change it around each photo would race, as photos are decoded in several threads.
+# So are its warnings left out: of large photos, and of broken EXIF, which does a photo no harm.
+if Image.MAX_IMAGE_PIXELS is not None:
+    Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS, MAX_PIXELS)
+warnings.filterwarnings("ignore", module=r"PIL\.")
+
+# EXIF's orientations, as turns that put a photo upright.
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_SIDEWAYS = frozenset(_TURNS[orientation] for orientation in (5, 6, 7, 8))
 
 
 @dataclass(frozen=True)
@@ -23,6 +47,14 @@ class Photo:
     id: str
     path: Path
     stamp: str
+
+
+@dataclass(frozen=True)
+class ScaledPhoto:
+    """A decoded photo: `pixels` height x width x 3 (uint8) as asked for, `size` (width, height) of the whole photo."""
+
+    pixels: NDArray[np.uint8]
+    size: tuple[int, int]
 
 
 def find_photos(folder: Path) -> list[Photo]:
@@ -39,33 +71,83 @@ def find_photos(folder: Path) -> list[Photo]:
 
 
 def _walk(folder: Path) -> Iterator[Photo]:
-    for path in folder.rglob("*"):
-        relative = path.relative_to(folder)
-        if (
-            path.suffix.lower() in SUFFIXES
-            and not any(part.startswith(".") for part in relative.parts)
-            and path.is_file()
-        ):
-            status = path.stat()
-            yield Photo(relative.as_posix(), path.resolve(), f"{status.st_size}:{status.st_mtime_ns}")
+    for parent, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in names:
+            path = Path(parent, name)
+            if name.startswith(".") or path.suffix.lower() not in SUFFIXES:
+                continue
+            try:
+                status = path.stat()
+            except OSError:  # deleted since its folder was listed, or a link to nothing
+                continue
+            if stat.S_ISREG(status.st_mode):
+                id = path.relative_to(folder).as_posix()
+                yield Photo(id, path.resolve(), f"{status.st_size}:{status.st_mtime_ns}")
 
 
 def decode_photo(path: Path) -> Image.Image:
-    """The photo as upright RGB, transparent parts on white. Raises InputError where it cannot be decoded."""
+    """The photo as upright RGB, transparent parts on white.
+
+    Raises InputError where it cannot be decoded, is gone or has more than MAX_PIXELS.
+    """
+    return _decode(path)[0]
+
+
+def read_scaled(path: Path, width: int, height: int) -> ScaledPhoto:
+    """The upright photo stretched to `width` x `height`.
+
+    A JPEG is decoded at 1/2, 1/4 or 1/8 of its size where both sides stay 4 times those asked for: several
+    times faster, and pixels differ by a level or two. Raises InputError as `decode_photo` does.
+    """
+    image, size = _decode(path, least_side=_LEAST_SHRINK * max(width, height))
+    return ScaledPhoto(resize(image, width, height), size)
+
+
+def _decode(path: Path, least_side: int | None = None) -> tuple[Image.Image, tuple[int, int]]:
+    """The upright photo, a JPEG maybe at a fraction of its size but no side below `least_side`; the whole's size."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as opened:
-                image = ImageOps.exif_transpose(opened)
-                if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-                    image = image.convert("RGBA")
-                    white = Image.new("RGBA", image.size, "white")
-                    image = Image.alpha_composite(white, image)
-                elif image.mode.startswith("I;16"):
-                    image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-                return image.convert("RGB")
-    except (OSError, ValueError, SyntaxError, EOFError, Warning, Image.DecompressionBombError) as error:
-        raise InputError(f"{path} cannot be decoded: {error}") from error
+        with Image.open(path) as opened:
+            width, height = opened.size
+            if width * height > MAX_PIXELS:
+                raise InputError(f"{path} has {width} x {height} pixels, {_TOO_LARGE}")
+            if least_side is not None:
+                opened.draft(None, (least_side, least_side))  # does nothing to other formats and smaller photos
+            opened.load()
+            turn = _turn(opened)
+            image = _as_rgb(opened if turn is None else opened.transpose(turn))
+            return image, (height, width) if turn in _SIDEWAYS else (width, height)
+    except InputError:
+        raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise InputError(f"{path} is {_TOO_LARGE}") from error
+    except FileNotFoundError as error:
+        raise InputError(f"{path} cannot be decoded: it was deleted or moved meanwhile") from error
+    except UnidentifiedImageError as error:
+        raise InputError(f"{path} cannot be decoded: it is damaged or no photo at all") from error
+    except Exception as error:  # by format and damage, Pillow raises a dozen types
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(f"{path} cannot be decoded: {reason}") from error
+
+
+_TOO_LARGE = f"more than {MAX_PIXELS // 10**6} megapixels: save a smaller copy in its place"
+
+
+def _turn(image: Image.Image) -> Image.Transpose | None:
+    """What puts a loaded photo upright; None too where its EXIF is broken, as some cameras and editors write it."""
+    try:
+        return _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:  # struct.error, AttributeError, TypeError, ZeroDivisionError, …
+        return None
+
+
+def _as_rgb(image: Image.Image) -> Image.Image:
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    elif image.mode.startswith("I;16"):
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def resize(image: Image.Image, width: int, height: int) -> NDArray[np.uint8]:
