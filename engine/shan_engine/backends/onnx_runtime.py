@@ -43,11 +43,13 @@ class OnnxRuntimeGraph:
         options.log_severity_level = 3
         usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0  # 0: ONNX Runtime's choice
         options.intra_op_num_threads = threads or usable
-        providers = [_PROVIDERS[device]] + ([_PROVIDERS["cpu"]] if device != "cpu" else [])
+        # TF32 keeps 10 bits of a product's factors: scores would be off by more than parity allows.
+        cuda = [(_PROVIDERS["cuda"], {"use_tf32": 0})] if device == "cuda" else []
+        providers = [*cuda, _PROVIDERS["cpu"]]
         try:
             session = ort.InferenceSession(str(path), options, providers=providers)
         except Exception as error:  # ONNX Runtime raises many types of its own
-            raise BackendError(f"ONNX Runtime cannot load {path}: {str(error).splitlines()[0]}") from error
+            raise BackendError(f"ONNX Runtime cannot load {path}: {_first_line(error)}") from error
         loaded = session.get_providers()[0]
         if loaded != _PROVIDERS[device] and not fallback:
             raise BackendError(
@@ -56,9 +58,14 @@ class OnnxRuntimeGraph:
             )
         self.device = "cuda" if loaded == _PROVIDERS["cuda"] else "cpu"
         self._session = session
-        self.inputs: dict[str, tuple[np.dtype[Any], tuple[int | str | None, ...]]] = {
-            value.name: (np.dtype(_DTYPES[value.type]), tuple(value.shape)) for value in session.get_inputs()
-        }
+        self.inputs: dict[str, tuple[np.dtype[Any], tuple[int | str | None, ...]]] = {}
+        for value in session.get_inputs():
+            if value.type not in _DTYPES:
+                raise BackendError(
+                    f"{path} has an input '{value.name}' of type {value.type}: export it with inputs of "
+                    f"{', '.join(np.dtype(dtype).name for dtype in _DTYPES.values())}"
+                )
+            self.inputs[value.name] = (np.dtype(_DTYPES[value.type]), tuple(value.shape))
         self.outputs: Sequence[str] = [value.name for value in session.get_outputs()]
 
     def run(self, inputs: Mapping[str, Array], outputs: Sequence[str] | None = None) -> dict[str, Array]:
@@ -68,7 +75,11 @@ class OnnxRuntimeGraph:
         try:
             return dict(zip(names, self._session.run(names, feed), strict=True))
         except Exception as error:  # ONNX Runtime raises many types of its own
-            raise BackendError(f"ONNX Runtime failed: {str(error).splitlines()[0]}") from error
+            raise BackendError(f"ONNX Runtime failed: {_first_line(error)}") from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def import_onnx_runtime() -> Any:
