@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TypeVar
 
 import lmdb
 
@@ -13,12 +16,65 @@ from .errors import StoreError
 
 _FIRST_MAP_BYTES = 1 << 26
 _FULL_DISK_BYTES = 1 << 20
+_T = TypeVar("_T")
+_FILES = ("data.mdb", "lock.mdb")
+# A transaction turns bad, and a tree deeper than a cursor can follow, only where a page holds wrong bytes.
+_DAMAGE = (
+    lmdb.CorruptedError,
+    lmdb.InvalidError,
+    lmdb.PageNotFoundError,
+    lmdb.PanicError,
+    lmdb.ProblemError,
+    lmdb.BadTxnError,
+    lmdb.BadValsizeError,
+    lmdb.CursorFullError,
+    lmdb.IncompatibleError,
+)
+# By system error number, what follows the store's name.
+_SYSTEM_ERRORS = {
+    errno.EACCES: "cannot be opened: permission denied, let its owner give you the right to its folder and files",
+    errno.EPERM: "cannot be opened: permission denied, let its owner give you the right to its folder and files",
+    errno.EROFS: "cannot be written: its disk is read-only, so copy it to another one",
+    errno.EFBIG: "stays as it was before: its file may not grow so large here, use another disk or raise `ulimit -f`",
+    errno.EIO: "cannot be read or written (input/output error): check its disk and `ulimit -f`, and run again",
+    errno.ENOMEM: "does not fit into memory's address space: end other programs or raise `ulimit -v`, and run again",
+    errno.EMFILE: "cannot be opened: too many files are open, raise `ulimit -n` and run again",
+}
 
 
 def open_environment(path: Path, *, readonly: bool) -> lmdb.Environment:
     """The environment in folder `path`, made where it is missing and not `readonly`."""
     size = 0 if (path / "data.mdb").exists() else _FIRST_MAP_BYTES
     return lmdb.open(str(path), map_size=size, max_dbs=3, readonly=readonly, create=not readonly)
+
+
+@contextmanager
+def making(path: Path) -> Iterator[None]:
+    """Make the folder `path` for an environment, where there is none; if that then fails, remove what is new.
+
+    Raises StoreError where the folder cannot be made or holds other things.
+    """
+    try:
+        if (path / "data.mdb").exists():
+            new_folder, new = False, False
+        else:
+            new_folder, new = not path.exists(), True
+            # Another writer may be making the same store at this moment.
+            if not new_folder and (not path.is_dir() or any(item.name not in _FILES for item in path.iterdir())):
+                raise StoreError(f"{path} is there already and is not a feature store: choose another place")
+            path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(f"cannot make a store at {path}: {error.strerror}; choose another place") from error
+    try:
+        yield
+    except Exception:
+        if new:
+            for name in _FILES:
+                (path / name).unlink(missing_ok=True)
+        if new_folder:
+            with suppress(OSError):  # another program has put something there
+                path.rmdir()
+        raise
 
 
 def bytes_needed(environment: lmdb.Environment) -> int:
@@ -37,29 +93,87 @@ def refuse_truncated(path: Path, environment: lmdb.Environment) -> None:
 
 @contextmanager
 def clear_errors(path: Path) -> Iterator[None]:
-    """Turn LMDB's errors into a StoreError that says what to do."""
+    """Turn LMDB's and the system's errors into a StoreError that says what to do."""
     try:
         yield
-    except (
-        lmdb.DiskError,
-        lmdb.CorruptedError,
-        lmdb.InvalidError,
-        lmdb.PageNotFoundError,
-        lmdb.Error,
-        OSError,
-    ) as error:
-        if "No space left" in str(error) or _is_short_write(path, error):
-            message = f"the disk is full: {path} stays as it was before; free some space and run again"
-        elif "ermission denied" in str(error):
-            message = f"the store {path} cannot be opened: permission denied"
-        else:
-            message = f"the store {path} is damaged or truncated ({error}): restore it from a copy or extract again"
-        raise StoreError(message) from error
+    except (lmdb.Error, OSError) as error:
+        raise StoreError(_sentence(path, error)) from error
 
 
-def _is_short_write(path: Path, error: Exception) -> bool:
+def _sentence(path: Path, error: lmdb.Error | OSError) -> str:
+    number = error.errno if isinstance(error, OSError) else getattr(error, "code", 0)
+    if number in (errno.ENOSPC, errno.EDQUOT) or (number == errno.EIO and _is_full(path)):
+        return f"the disk is full: {path} stays as it was before; free some space and run again"
+    if isinstance(error, _DAMAGE):
+        return f"the store {path} is damaged ({error}): restore it from a copy or extract again"
+    if isinstance(error, lmdb.VersionMismatchError):
+        return f"the store {path} was written by another LMDB ({error}): use the shan-engine that made it"
+    if isinstance(error, lmdb.ReadersFullError):
+        return f"too many programs read the store {path} at once ({error}): end some of them and run again"
+    if isinstance(error, lmdb.LockError) or number in (errno.EAGAIN, errno.EBUSY, errno.ENOLCK):
+        return (
+            f"the store {path} cannot be locked ({error}): end the other programs that use it, "
+            "or copy it to a local disk, and run again"
+        )
+    if number in _SYSTEM_ERRORS:
+        return f"the store {path} {_SYSTEM_ERRORS[number]}"
+    return f"the store {path} cannot be used ({error}): mend that and run again"
+
+
+def _is_full(path: Path) -> bool:
     # LMDB calls a write that ended half-way, as the first one on a full disk does, an input/output error.
     try:
-        return "Input/output error" in str(error) and shutil.disk_usage(path).free < _FULL_DISK_BYTES
+        return shutil.disk_usage(path).free < _FULL_DISK_BYTES
     except OSError:
         return False
+
+
+def read_transaction(environment: lmdb.Environment, action: Callable[[lmdb.Transaction], _T]) -> _T:
+    """What `action` answers, done in one read transaction."""
+    try:
+        with environment.begin(buffers=True) as transaction:
+            return action(transaction)
+    except lmdb.MapResizedError:  # another process has grown the store
+        environment.set_mapsize(0)
+        with environment.begin(buffers=True) as transaction:
+            return action(transaction)
+
+
+def write_transaction(environment: lmdb.Environment, action: Callable[[lmdb.Transaction], None], room: int = 0) -> None:
+    """Do `action` in one write transaction, again where the map grows; `room` is about how many bytes it adds."""
+    while True:
+        try:
+            with environment.begin(write=True) as transaction:
+                action(transaction)
+            return
+        except lmdb.MapFullError:
+            environment.set_mapsize(2 * environment.info()["map_size"] + 2 * room)
+        except lmdb.MapResizedError:
+            environment.set_mapsize(0)
+
+
+def fill_last_pages(path: Path, environment: lmdb.Environment) -> None:
+    """Make the data file in `path` as long as its pages."""
+    # LMDB leaves pages it freed again unwritten; at the file's end that would look like a truncated file.
+    data = path / "data.mdb"
+    if data.stat().st_size < bytes_needed(environment):
+        with environment.begin(write=True):
+            if data.stat().st_size < (needed := bytes_needed(environment)):
+                os.truncate(data, needed)
+
+
+def compact_environment(path: Path, environment: lmdb.Environment) -> None:
+    """Put a copy without freed pages in the place of the data file in `path`; the caller holds the write lock."""
+    fresh = path / "compact.tmp"
+    shutil.rmtree(fresh, ignore_errors=True)  # of a run that was killed
+    try:
+        # Here too, as a full disk must be seen before the copy that fills it is removed.
+        with clear_errors(path):
+            fresh.mkdir()
+            environment.copy(str(fresh), compact=True)
+            copy = fresh / "data.mdb"
+            with copy.open("rb+") as file:
+                os.fsync(file.fileno())
+            copy.replace(path / "data.mdb")
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)

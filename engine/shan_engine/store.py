@@ -7,11 +7,8 @@ and a second writer waits for the first one's transaction to end.
 
 from __future__ import annotations
 
-import json
-import os
 import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
@@ -20,7 +17,16 @@ import lmdb
 import numpy as np
 from numpy.typing import NDArray
 
-from .environment import bytes_needed, clear_errors, open_environment, refuse_truncated
+from .environment import (
+    clear_errors,
+    compact_environment,
+    fill_last_pages,
+    making,
+    open_environment,
+    read_transaction,
+    refuse_truncated,
+    write_transaction,
+)
 from .errors import InputError, StoreError
 from .records import (
     MAX_ID_BYTES,
@@ -33,7 +39,7 @@ from .records import (
     pad_regions,
     peek_record,
 )
-from .store_schema import DTYPES, StoreSchema, read_schema
+from .store_schema import DTYPES, StoreSchema, read_schema, write_schema
 
 _ROW = struct.Struct(">Q")
 _T = TypeVar("_T")
@@ -59,22 +65,14 @@ class FeatureStore:
         """
         if schema.dtype not in DTYPES:
             raise InputError(f"a store cannot hold {schema.dtype}: choose float32 or float16")
-        if not (path / "data.mdb").exists():
-            if path.exists() and (not path.is_dir() or any(path.iterdir())):
-                raise StoreError(f"{path} is there already and is not a feature store: choose another place")
-            try:
-                path.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise StoreError(f"cannot make a store at {path}: {error.strerror}") from error
-        with clear_errors(path):
+        # Innermost, so that a full disk is seen before what fills it is removed.
+        with making(path), clear_errors(path):
             environment = open_environment(path, readonly=False)
-            with environment.begin(write=True) as transaction:
-                meta = environment.open_db(b"meta", txn=transaction)
-                environment.open_db(b"ids", txn=transaction)
-                environment.open_db(b"records", txn=transaction)
-                if transaction.get(b"schema", db=meta) is None:
-                    transaction.put(b"schema", json.dumps(asdict(schema)).encode(), db=meta)
-            environment.close()
+            try:
+                refuse_truncated(path, environment)
+                write_schema(path, environment, schema)
+            finally:
+                environment.close()
         store = cls.open(path, readonly=False)
         for name in ("feature_extractor", "feature_dim", "dtype"):
             held, wanted = getattr(store.schema, name), getattr(schema, name)
@@ -101,7 +99,7 @@ class FeatureStore:
                 return cls(path, environment, schema)
             except lmdb.NotFoundError as error:
                 environment.close()
-                raise StoreError(f"{path} is an LMDB environment but not a feature store") from error
+                raise StoreError(f"{path} is an LMDB environment but not a feature store: name another one") from error
             except BaseException:
                 environment.close()
                 raise
@@ -222,17 +220,11 @@ class FeatureStore:
 
         The store is closed after it. Raises StoreError on a full disk, with the old file kept.
         """
-        before, fresh = self.bytes_used, self.path / "compact.tmp"
-        with clear_errors(self.path):
-            fresh.mkdir(exist_ok=True)
-            try:
-                # The write lock keeps other writers out until the new file stands in the old one's place.
-                with clear_errors(self.path), self._environment.begin(write=True):
-                    self._environment.copy(str(fresh), compact=True)
-                    (fresh / "data.mdb").replace(self.path / "data.mdb")
-            finally:
-                (fresh / "data.mdb").unlink(missing_ok=True)
-                fresh.rmdir()
+        before = self.bytes_used
+        # The write lock keeps other writers out until the new file stands in the old one's place.
+        with clear_errors(self.path), self._environment.begin(write=True):
+            self._refuse_replaced()
+            compact_environment(self.path, self._environment)
         self.close()
         return before, self.bytes_used
 
@@ -261,36 +253,20 @@ class FeatureStore:
 
     def _read(self, action: Callable[[lmdb.Transaction], _T]) -> _T:
         with clear_errors(self.path):
-            try:
-                with self._environment.begin(buffers=True) as transaction:
-                    return action(transaction)
-            except lmdb.MapResizedError:  # another process has grown the store
-                self._environment.set_mapsize(0)
-                with self._environment.begin(buffers=True) as transaction:
-                    return action(transaction)
+            return read_transaction(self._environment, action)
 
     def _write(self, action: Callable[[lmdb.Transaction], None], room: int = 0) -> None:
-        with clear_errors(self.path):
-            while True:
-                try:
-                    with self._environment.begin(write=True) as transaction:
-                        if (self.path / "data.mdb").stat().st_ino != self._inode:
-                            raise StoreError(f"{self.path} was compacted meanwhile: run the command again")
-                        action(transaction)
-                    return self._fill_last_pages()
-                except lmdb.MapFullError:
-                    size = self._environment.info()["map_size"]
-                    self._environment.set_mapsize(2 * size + 2 * room)
-                except lmdb.MapResizedError:
-                    self._environment.set_mapsize(0)
+        def put(transaction: lmdb.Transaction) -> None:
+            self._refuse_replaced()
+            action(transaction)
 
-    def _fill_last_pages(self) -> None:
-        # LMDB leaves pages it freed again unwritten; at the file's end that would look like a truncated file.
-        data = self.path / "data.mdb"
-        if data.stat().st_size < bytes_needed(self._environment):
-            with self._environment.begin(write=True):
-                if data.stat().st_size < (needed := bytes_needed(self._environment)):
-                    os.truncate(data, needed)
+        with clear_errors(self.path):
+            write_transaction(self._environment, put, room)
+            fill_last_pages(self.path, self._environment)
+
+    def _refuse_replaced(self) -> None:
+        if (self.path / "data.mdb").stat().st_ino != self._inode:
+            raise StoreError(f"{self.path} was compacted meanwhile: run the command again")
 
 
 def stored_dtype(path: Path, wanted: str | None) -> str:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+
+import lmdb
 
 from .errors import StoreError
 
@@ -33,3 +35,18 @@ def read_schema(path: Path, text: bytes) -> StoreSchema:
     except (ValueError, KeyError, TypeError) as error:
         raise StoreError(f"the schema record of {path} is damaged: restore the store from a copy") from error
     raise StoreError(f"the store {path} has schema {version}, newer than {SCHEMA_VERSION}: upgrade shan-engine")
+
+
+def write_schema(path: Path, environment: lmdb.Environment, schema: StoreSchema) -> None:
+    """Make a store's tables and its schema record, where they are missing, in the environment in folder `path`.
+
+    Raises StoreError where the environment holds other things.
+    """
+    with environment.begin(write=True) as transaction:
+        if transaction.stat()["entries"] and transaction.get(b"meta") is None:
+            raise StoreError(f"{path} is an LMDB environment but not a feature store: choose another place")
+        meta = environment.open_db(b"meta", txn=transaction)
+        environment.open_db(b"ids", txn=transaction)
+        environment.open_db(b"records", txn=transaction)
+        if transaction.get(b"schema", db=meta) is None:
+            transaction.put(b"schema", json.dumps(asdict(schema)).encode(), db=meta)

@@ -1,0 +1,162 @@
+"""Damaged and truncated stores: what is wrong is found and named, and nothing crashes."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import lmdb
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from shan_engine.environment import clear_errors
+from shan_engine.errors import StoreError
+from shan_engine.store import FeatureStore
+from shan_engine.store_schema import StoreSchema
+from stores import SCHEMA, record
+
+
+def _flip(path: Path, needle: bytes, offset: int = 0) -> None:
+    data = bytearray(path.read_bytes())
+    assert data.count(needle) == 1
+    data[data.index(needle) + offset] ^= 0x41
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("part", ["features", "metadata", "header"])
+def test_a_damaged_record_is_found_by_id(tmp_path: Path, part: str) -> None:
+    path = tmp_path / "s"
+    records = [record(f"image-{number}", number, 40, stamp=f"stamp-{number}") for number in range(3)]
+    with FeatureStore.create(path, SCHEMA) as store:
+        store.write(records)
+    feature_bytes = records[1].features.tobytes()
+    if part == "metadata":
+        _flip(path / "data.mdb", b'"stamp":"stamp-1"')
+    else:
+        _flip(path / "data.mdb", feature_bytes[:64], 10 if part == "features" else -16 + 9)
+    with FeatureStore.open(path) as store:
+        found = dict(store.verify())
+        assert found["image-0"] is None
+        assert found["image-2"] is None
+        assert "image-1" in str(found["image-1"])
+        assert "damaged" in str(found["image-1"])
+        with pytest.raises(StoreError, match=r"'image-1' in .* is damaged"):
+            store.read(["image-0", "image-1"])
+        if part != "features":
+            with pytest.raises(StoreError, match=r"'image-1' in .* is damaged"):
+                store.infos()
+    with FeatureStore.open(path, readonly=False) as store:
+        store.write([records[1]])
+        assert all(problem is None for _, problem in store.verify())
+
+
+@pytest.mark.parametrize("kept", [0.95, 0.5, 0.02, 0.0])
+def test_a_truncated_file_is_an_error_not_a_crash(tmp_path: Path, kept: float) -> None:
+    path = tmp_path / "s"
+    with FeatureStore.create(path, SCHEMA) as store:
+        store.write([record(str(number), number, 50) for number in range(40)])
+        size = store.bytes_used
+    os.truncate(path / "data.mdb", int(size * kept))
+    for readonly in (True, False):
+        with pytest.raises(StoreError, match="truncated"):
+            FeatureStore.open(path, readonly=readonly)
+
+
+@given(st.lists(st.tuples(st.booleans(), st.lists(st.integers(0, 12), max_size=6), st.integers(1, 100)), max_size=12))
+@settings(max_examples=15, deadline=None)
+def test_a_sound_store_never_looks_truncated(steps: list[tuple[bool, list[int], int]]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path, held = Path(folder) / "s", set()
+        FeatureStore.create(path, StoreSchema("test", 64)).close()
+        for adds, numbers, regions in steps:
+            with FeatureStore.open(path, readonly=False) as store:
+                if adds:
+                    store.write([record(str(number), number, regions, 64) for number in numbers])
+                    held.update(map(str, numbers))
+                else:
+                    gone = held & set(map(str, numbers))
+                    store.delete(gone)
+                    held -= gone
+        with FeatureStore.open(path) as store:
+            assert set(store.ids()) == held
+            assert all(problem is None for _, problem in store.verify())
+
+
+def test_a_file_of_something_else_is_damaged(tmp_path: Path) -> None:
+    (tmp_path / "data.mdb").write_bytes(b"x" * 100_000)
+    for use in (FeatureStore.open, lambda path: FeatureStore.create(path, SCHEMA)):
+        with pytest.raises(StoreError, match=r"is damaged \(.*MDB_INVALID.*\): restore it"):
+            use(tmp_path)
+    assert (tmp_path / "data.mdb").read_bytes() == b"x" * 100_000
+
+
+def test_create_refuses_a_truncated_store(tmp_path: Path) -> None:
+    with FeatureStore.create(tmp_path, SCHEMA) as store:
+        store.write([record(str(number), number, 50) for number in range(40)])
+    os.truncate(tmp_path / "data.mdb", 8192)
+    with pytest.raises(StoreError, match="truncated"):
+        FeatureStore.create(tmp_path, SCHEMA)
+    assert (tmp_path / "data.mdb").stat().st_size == 8192
+
+
+def test_too_many_readers_are_no_damage(tmp_path: Path) -> None:
+    with FeatureStore.create(tmp_path / "s", SCHEMA) as store:
+        store.write([record("a")])
+    (tmp_path / "s" / "lock.mdb").unlink()
+    script = f"""
+import sys, lmdb
+environment = lmdb.open({str(tmp_path / "s")!r}, max_readers=1, max_dbs=3)
+with environment.begin():
+    print("reading", flush=True)
+    sys.stdin.readline()
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as reader:
+        assert reader.stdin is not None
+        assert reader.stdout is not None
+        assert reader.stdout.readline() == "reading\n"
+        with pytest.raises(StoreError, match=r"too many programs read .*READERS_FULL.*: end some of them"):
+            FeatureStore.open(tmp_path / "s")
+        reader.stdin.write("\n")
+        reader.stdin.flush()
+        assert reader.wait() == 0
+    with FeatureStore.open(tmp_path / "s") as store:
+        assert store.ids() == ["a"]
+
+
+def test_other_errors_are_called_what_they_are(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    FeatureStore.create(path, SCHEMA).close()
+    with FeatureStore.open(path), pytest.raises(StoreError, match=r"cannot be used \(.*already open in this process"):
+        FeatureStore.open(path)
+    (path / "lock.mdb").unlink()
+    (path / "lock.mdb").mkdir()
+    with pytest.raises(StoreError, match=r"cannot be used \(.*[Dd]irectory"):
+        FeatureStore.open(path)
+    (path / "lock.mdb").rmdir()
+    FeatureStore.open(path).close()
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (lmdb.CorruptedError("x"), "is damaged (x): restore it from a copy or extract again"),
+        (lmdb.PageNotFoundError("x"), "is damaged (x): restore it from a copy or extract again"),
+        (lmdb.PanicError("x"), "is damaged (x): restore it from a copy or extract again"),
+        (lmdb.VersionMismatchError("x"), "was written by another LMDB (x): use the shan-engine that made it"),
+        (lmdb.LockError("x"), "cannot be locked (x): end the other programs"),
+        (OSError(errno.ENOLCK, "x"), "cannot be locked ([Errno 37] x): end the other programs"),
+        (OSError(errno.EACCES, "x"), "cannot be opened: permission denied, let its owner"),
+        (OSError(errno.EROFS, "x"), "cannot be written: its disk is read-only, so copy it"),
+        (OSError(errno.EIO, "x"), "cannot be read or written (input/output error): check its disk"),
+    ],
+)
+def test_each_error_has_its_own_mend(tmp_path: Path, error: Exception, sentence: str) -> None:
+    with pytest.raises(StoreError) as raised, clear_errors(tmp_path):
+        raise error
+    assert str(raised.value).startswith(f"the store {tmp_path} {sentence}")
