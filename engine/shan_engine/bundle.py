@@ -11,7 +11,11 @@ optionally `feature_extractor.onnx` with its recipe. The engine knows a model on
 
 from __future__ import annotations
 
+import hashlib
 import json
+import math
+import re
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -24,6 +28,8 @@ from .text import Vocabulary
 SCHEMA_VERSION = 1
 GRAPHS = ("image_encoder.onnx", "text_encoder.onnx", "pair_scorer.onnx")
 MANIFEST = "manifest.json"
+_SHA256 = re.compile("[0-9a-f]{64}")
+_PLAIN_NAME = re.compile("[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 
 @dataclass(frozen=True)
@@ -44,9 +50,10 @@ class Manifest:
     version: int = SCHEMA_VERSION
 
     def save(self, path: Path) -> None:
-        """Write as JSON, beside and renamed."""
+        """Write as JSON with a digest of all fields, beside and renamed."""
+        fields = asdict(self)
         with replacing(path) as temporary:
-            temporary.write_text(json.dumps(asdict(self), indent=2) + "\n", "utf-8")
+            temporary.write_text(json.dumps({**fields, "digest": _digest(fields)}, indent=2) + "\n", "utf-8")
 
 
 @dataclass(frozen=True)
@@ -62,7 +69,7 @@ class Bundle:
 
         Raises BundleError for a missing or changed file, or a newer schema.
         """
-        manifest = _read_manifest(path / MANIFEST)
+        manifest = read_manifest(path / MANIFEST)
         missing = [name for name in (*GRAPHS, "vocab.json") if name not in manifest.files]
         if missing:
             raise BundleError(f"the manifest of {path} does not list {missing[0]}: export the bundle again")
@@ -86,16 +93,51 @@ class Bundle:
         return path if path.is_file() else None
 
 
-def _read_manifest(path: Path) -> Manifest:
+def read_manifest(path: Path) -> Manifest:
+    """A bundle's manifest, by its file. Raises BundleError where it is missing, damaged or of a newer schema."""
     try:
         data = json.loads(path.read_text("utf-8"))
-        version = int(data["version"])
-        if version <= SCHEMA_VERSION:
-            return Manifest(**data)
+        _demand(type(data) is dict and type(data.get("version")) is int, "it has no version")
+        if data["version"] <= SCHEMA_VERSION:
+            return _checked(data)
     except OSError as error:
         raise BundleError(f"there is no bundle at {path.parent}: make one with `shan-engine export`") from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise BundleError(f"{path} is damaged ({error}): export the bundle again") from error
+    except (ValueError, RecursionError) as error:
+        raise BundleError(f"{path} is damaged or not a bundle's ({error}): export the bundle again") from error
     raise BundleError(
-        f"the bundle {path.parent} has schema {version}, newer than {SCHEMA_VERSION}: upgrade shan-engine"
+        f"the bundle {path.parent} has schema {data['version']}, newer than {SCHEMA_VERSION}: upgrade shan-engine"
     )
+
+
+def _checked(data: dict[str, Any]) -> Manifest:
+    names = {*Manifest.__dataclass_fields__, "digest"}
+    _demand(data.keys() == names, f"its fields are not {', '.join(sorted(names))}")
+    _demand(_is_sha256(data["fingerprint"]), "its fingerprint is no SHA-256")
+    _demand(type(data["model"]) is dict, "its model is no configuration")
+    _demand(type(data["feature_dim"]) is int and data["feature_dim"] > 0, "its feature_dim is no size")
+    extractor = data["feature_extractor"]
+    _demand(extractor is None or type(extractor) is str, "its feature_extractor is no name")
+    _demand(type(data["max_words"]) is int and data["max_words"] > 2, "its max_words is no length")
+    parity = data["parity"]
+    _demand(type(parity) in (int, float) and 0 <= parity < math.inf, "its parity is no difference")
+    _demand(type(data["files"]) is dict, "it has no list of files")
+    for name, digest in data["files"].items():
+        # Joined to the bundle's folder, it must not lead out of it.
+        _demand(_PLAIN_NAME.fullmatch(name) is not None, f"the file name {name!r} is not a plain one")
+        _demand(_is_sha256(digest), f"the file {name} has no SHA-256")
+    fields = {name: value for name, value in data.items() if name != "digest"}
+    _demand(data["digest"] == _digest(fields), "its fields are not those that were written")
+    return Manifest(**fields)
+
+
+def _digest(fields: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
+
+
+def _is_sha256(value: Any) -> bool:
+    return type(value) is str and _SHA256.fullmatch(value) is not None
+
+
+def _demand(condition: bool, fault: str) -> None:
+    if not condition:
+        raise ValueError(fault)
