@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
-from shan_engine.bundle import GRAPHS, MANIFEST, Bundle, Manifest
+from shan_engine.bundle import GRAPHS, MANIFEST, Bundle, Manifest, read_manifest
 from shan_engine.errors import BundleError, InputError
 from shan_engine.extraction import read_recipe
 from shan_engine.files import sha256, write_failure
@@ -40,15 +40,13 @@ def export_bundle(
 
     `feature_extractor` is an ONNX file with its recipe beside it, copied into the bundle;
     `feature_extractor_name` names one that stays outside it. Raises BundleError where the graphs differ
-    from PyTorch by more than 1e-4 or `output` is there already; then nothing is written.
+    from PyTorch by more than 1e-4, or where `output` is there and not a bundle to `overwrite`; then nothing changes.
     """
-    if output.exists() and not overwrite:
-        raise BundleError(f"{output} is there already: choose another place, or --overwrite")
-    if output.exists() and any(output.iterdir()) and not (output / MANIFEST).exists():
-        raise BundleError(f"{output} is not a bundle, so it is not overwritten: choose another place")
+    refuse_output(output, overwrite)
     recipe = None if feature_extractor is None else read_recipe(feature_extractor)
     model, vocabulary = load_checkpoint(checkpoint)
     try:
+        output = output.resolve()  # A link stays, and what it names is replaced.
         output.parent.mkdir(parents=True, exist_ok=True)
         fresh = Path(tempfile.mkdtemp(prefix=f".{output.name}.", dir=output.parent))
         try:
@@ -76,14 +74,48 @@ def export_bundle(
             )
             manifest.save(fresh / MANIFEST)
             Bundle.open(fresh)
-            if output.exists():
-                shutil.rmtree(output)
-            fresh.rename(output)
+            put_in_place(fresh, output)
         finally:
             shutil.rmtree(fresh, ignore_errors=True)
     except OSError as error:
         raise InputError(write_failure(output, error)) from error
     return manifest
+
+
+def refuse_output(output: Path, overwrite: bool) -> None:
+    """Raise BundleError where `output` is neither free nor, with `overwrite`, an empty folder or a bundle."""
+    if not output.exists():
+        return
+    if not output.is_dir():
+        raise BundleError(f"{output} is a file, not a folder: choose another place")
+    if not overwrite:
+        raise BundleError(f"{output} is there already: choose another place, or --overwrite")
+    if any(output.iterdir()):
+        try:
+            read_manifest(output / MANIFEST)
+        except BundleError as error:
+            raise BundleError(
+                f"{output} is not a bundle that can be read, so it is not overwritten: choose another place, "
+                "or remove it first"
+            ) from error
+
+
+def put_in_place(fresh: Path, output: Path) -> None:
+    """Rename the folder `fresh` to `output`; one that is there is deleted after that, or else put back."""
+    if not output.exists():
+        fresh.rename(output)
+        return
+    aside = Path(tempfile.mkdtemp(prefix=f".{output.name}.old.", dir=output.parent))
+    old = aside / output.name
+    try:
+        output.rename(old)
+        fresh.rename(output)
+    except BaseException:
+        if old.exists() and not output.exists():
+            old.rename(output)
+        aside.rmdir()
+        raise
+    shutil.rmtree(aside, ignore_errors=True)
 
 
 def write_graphs(model: Shan, folder: Path, on_stage: Callable[[str], None] = lambda stage: None) -> None:

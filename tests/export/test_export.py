@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -99,6 +101,69 @@ def test_an_overwritten_bundle_is_replaced_whole(make_checkpoint, bundle_copy):
     assert manifest.fingerprint != before.fingerprint
     assert not (bundle_copy / "old.txt").exists()
     assert sorted(p.name for p in bundle_copy.parent.iterdir()) == ["bundle"]
+
+
+def test_only_a_bundle_is_overwritten(checkpoint, bundle_copy, gallery_copy, tmp_path):
+    def content(folder):
+        return {file.relative_to(folder): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+    damaged = tmp_path / "damaged"
+    shutil.copytree(bundle_copy, damaged)
+    (damaged / "manifest.json").write_bytes((damaged / "manifest.json").read_bytes()[:-30])
+    for folder in (gallery_copy, damaged):
+        before = content(folder)
+        with pytest.raises(BundleError, match="not a bundle that can be read, so it is not overwritten: choose"):
+            export_bundle(checkpoint.folder, folder, overwrite=True)
+        assert content(folder) == before
+    file = tmp_path / "file"
+    file.write_text("precious")
+    for overwrite in (False, True):
+        with pytest.raises(BundleError, match="file is a file, not a folder: choose another place"):
+            export_bundle(checkpoint.folder, file, overwrite=overwrite)
+    assert file.read_text() == "precious"
+    with pytest.raises(InputError, match=f"cannot write {file / 'bundle'}"):
+        export_bundle(checkpoint.folder, file / "bundle")
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+@pytest.mark.parametrize("failing", [1, 2])
+def test_where_the_exchange_fails_the_old_bundle_is_back(checkpoint, bundle_copy, monkeypatch, failing, error):
+    before, rename, put, calls = Bundle.open(bundle_copy).manifest, Path.rename, bundle_writer.put_in_place, []
+
+    def fail(path, target):
+        calls.append(path)
+        if len(calls) == failing:
+            raise error
+        return rename(path, target)
+
+    def failing_put(fresh, output):
+        monkeypatch.setattr(Path, "rename", fail)
+        put(fresh, output)
+
+    monkeypatch.setattr(bundle_writer, "put_in_place", failing_put)
+    with pytest.raises(InputError if isinstance(error, OSError) else KeyboardInterrupt):
+        export_bundle(checkpoint.folder, bundle_copy, overwrite=True)
+    monkeypatch.undo()
+    assert len(calls) == (1 if failing == 1 else 3)
+    assert Bundle.open(bundle_copy).manifest == before
+    assert [path.name for path in bundle_copy.parent.iterdir()] == ["bundle"]
+
+
+def test_a_link_to_a_bundle_stays_a_link(make_checkpoint, bundle_copy, tmp_path):
+    link = tmp_path / "link"
+    link.symlink_to(bundle_copy)
+    manifest = export_bundle(make_checkpoint(seed=9, steps=["l2l"]).folder, link, overwrite=True)
+    assert link.is_symlink()
+    assert Bundle.open(bundle_copy).manifest == manifest
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bundle", "link"]
+
+
+@pytest.mark.parametrize("size", ["8k", "64k"])
+def test_a_full_disk_keeps_the_folder_as_it_was(small_disk, checkpoint, size):
+    disk = small_disk(size)
+    with pytest.raises(InputError, match=f"the disk is full while writing {disk / 'bundle'}: free some space"):
+        export_bundle(checkpoint.folder, disk / "bundle")
+    assert list(disk.iterdir()) == []
 
 
 def test_a_bad_checkpoint_writes_nothing(tmp_path):
