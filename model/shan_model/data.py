@@ -10,6 +10,7 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from shan_engine.captions import CaptionSplit
 from shan_engine.errors import InputError
 from shan_engine.text import Vocabulary, tokenise
 
@@ -22,9 +23,24 @@ class RegionSource(Protocol):
         """Size F."""
         ...
 
+    def __contains__(self, id: str) -> bool:
+        """Whether it has the features of an image."""
+        ...
+
     def regions(self, ids: Sequence[str]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """Features B x K x F and mask B x K."""
         ...
+
+
+def refuse_missing(source: RegionSource, *splits: CaptionSplit) -> None:
+    """Raise InputError, naming one and how many, where `source` lacks images of the splits."""
+    images = dict.fromkeys(image for split in splits for image in split.images)
+    missing = [image for image in images if image not in source]
+    if missing:
+        raise InputError(
+            f"the feature store has no image '{missing[0]}' ({len(missing)} of the captions' {len(images)} images are "
+            "missing): extract or import them, or take their captions out"
+        )
 
 
 def read_word_vectors(path: Path) -> tuple[dict[str, int], NDArray[np.float32]]:

@@ -26,7 +26,7 @@ from torch.nn.functional import dropout
 
 from .checkpoint import save_checkpoint
 from .config import ShanConfig
-from .data import RegionSource, build_vocabulary, read_word_vectors, vector_table
+from .data import RegionSource, build_vocabulary, read_word_vectors, refuse_missing, vector_table
 from .factorised import Terms, caption_terms, image_terms
 from .loss import mined_loss
 from .schedule import TrainConfig, epoch_batches, schedule
@@ -71,12 +71,14 @@ def train(
     """Train on split `train`; `output` gets the checkpoint with the best dev rSum, which is returned.
 
     Interrupted and started again with `resume`, it goes on from its last state to the same weights.
-    Raises ShanError where the loss is not finite, InputError where a state was made with other settings.
+    Raises ShanError where the loss is not finite, InputError where an image has no features or a state was made
+    with other settings.
     """
     device = _device(config.device)
     _keep_freed_memory()
     training, dev = captions.split("train"), captions.split("dev").first_images(config.dev_images)
     rows, vectors = read_word_vectors(word_vectors)
+    refuse_missing(source, training, dev)
     vocabulary = build_vocabulary(
         training.captions, rows, min_count=config.min_count, open_vocabulary=config.open_vocabulary
     )

@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from shan_engine import evaluation
+from shan_engine.errors import InputError
+from shan_engine.evaluation import recall
+
+
+def test_recall_against_brute_force(monkeypatch):
+    monkeypatch.setattr(evaluation, "BLOCK_ROWS", 10)  # several blocks, the last one shorter
+    random = np.random.default_rng(0)
+    images, captions = 23, 60
+    owner = np.concatenate([np.arange(images), random.integers(0, images, captions - images)])
+    scores = random.normal(size=(images, captions)).astype(np.float32)
+    scores[owner, np.arange(captions)] += 1
+    found = recall(scores, owner)
+    text = [
+        1
+        + min(
+            sum(scores[i, m] > scores[i, own] for m in range(captions) if owner[m] != i)
+            for own in np.flatnonzero(owner == i)
+        )
+        for i in range(images)
+    ]
+    image = [1 + sum(scores[i, m] > scores[owner[m], m] for i in range(images)) for m in range(captions)]
+    for cut, value in zip((1, 5, 10), found.text_retrieval, strict=True):
+        assert value == pytest.approx(100 * np.mean([rank <= cut for rank in text]))
+    for cut, value in zip((1, 5, 10), found.image_retrieval, strict=True):
+        assert value == pytest.approx(100 * np.mean([rank <= cut for rank in image]))
+    assert found.text_ranks == pytest.approx((np.median(text), np.mean(text)))
+    assert found.image_ranks == pytest.approx((np.median(image), np.mean(image)))
+    assert found.rsum == pytest.approx(sum(found.text_retrieval) + sum(found.image_retrieval))
+
+
+def test_a_tie_counts_against_the_right_answer():
+    outcome = recall(np.zeros((3, 3), np.float32), np.arange(3))
+    assert outcome.text_ranks == outcome.image_ranks == (3, 3)
+
+
+def test_recall_refuses_nan_and_an_image_without_captions():
+    with pytest.raises(InputError, match="NaN"):
+        recall(np.full((2, 2), np.nan, np.float32), np.arange(2))
+    with pytest.raises(InputError, match="no caption"):
+        recall(np.zeros((3, 2), np.float32), np.arange(2))

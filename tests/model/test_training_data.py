@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import gzip
+
+import numpy as np
+import pytest
+from shan_engine.captions import CaptionSplit
+from shan_engine.errors import InputError
+from shan_engine.store import FeatureStore
+from shan_model.data import build_vocabulary, read_word_vectors, refuse_missing, vector_table
+from shan_model.schedule import epoch_batches
+from shan_model.training import train
+from synthetic import Photos, captioned, one_thread, settings
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    with one_thread():
+        yield captioned(tmp_path_factory.mktemp("training"))
+
+
+def test_images_without_features_are_named_before_training(files, tmp_path):
+    table, vectors = files
+
+    class Fewer(Photos):
+        def __contains__(self, id):
+            return id not in {"x-cat-grass-0", "x-hat-beach-0", "x-dog-street-1"}
+
+        def regions(self, ids):
+            raise AssertionError("a batch was read")
+
+    with pytest.raises(InputError) as caught:
+        train(Fewer(), table, vectors, tmp_path / "m", settings())
+    assert "has no image 'x-cat-grass-0'" in str(caught.value)
+    assert "3 of the captions' 36 images are missing" in str(caught.value)
+    assert not (tmp_path / "m").exists()
+    with pytest.raises(InputError, match="2 of the captions' 19 images"):  # dev images left out are not read
+        train(Fewer(), table, vectors, tmp_path / "m", settings(dev_images=1))
+
+
+def test_images_are_looked_up_in_a_real_store(store_path, tmp_path):
+    with FeatureStore.open(store_path) as store:
+        known, unknown = store.ids()[:2], ["nowhere", ""]
+        split = CaptionSplit(tuple(known), ("a", "b"), np.arange(2))
+        refuse_missing(store, split)
+        with pytest.raises(InputError, match=r"no image 'nowhere' \(2 of the captions' 4 images"):
+            refuse_missing(store, split, CaptionSplit((*unknown, known[0]), ("a", "b", "c"), np.arange(3)))
+
+
+def test_a_batch_has_no_image_twice_and_depends_on_seed_and_epoch_alone(files):
+    split, config = files[0].split("train"), settings()
+    batches = epoch_batches(split, config, 1)
+    assert len(batches) == 6
+    for batch in batches:
+        assert len({int(split.caption_images[caption]) for caption in batch}) == len(batch) == 6
+    used = [caption for batch in batches for caption in batch]
+    assert sorted(used) == list(range(len(split.captions)))
+    assert epoch_batches(split, config, 1) == batches
+    assert epoch_batches(split, config, 2) != batches
+    assert epoch_batches(split, settings(seed=1), 1) != batches
+
+
+def test_word_vectors(tmp_path):
+    text = "dog 1 2 3\ncat 4 5 6\ndog 7 8 9\n"
+    (tmp_path / "v.txt").write_text(text)
+    with gzip.open(tmp_path / "v.gz", "wt") as file:
+        file.write(text)
+    for name in ("v.txt", "v.gz"):
+        rows, vectors = read_word_vectors(tmp_path / name)
+        assert rows == {"dog": 0, "cat": 1}
+        np.testing.assert_array_equal(vectors, [[1, 2, 3], [4, 5, 6]])
+    vocabulary = build_vocabulary(["a dog", "a bird"], rows, min_count=2, open_vocabulary=True)
+    assert vocabulary.words[4:] == ("a", "dog", "cat")
+    table = vector_table(vocabulary, rows, vectors)
+    np.testing.assert_array_equal(table[4:], [[0, 0, 0], [1, 2, 3], [4, 5, 6]])
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [("dog 1 2\ncat 1\n", "line 2"), ("dog 1 x\n", "cannot be read"), ("dog nan 1\n", "line 1"), ("", "empty")],
+)
+def test_wrong_word_vectors_are_refused(tmp_path, text, part):
+    (tmp_path / "v.txt").write_text(text)
+    with pytest.raises(InputError, match=part):
+        read_word_vectors(tmp_path / "v.txt")
+    with pytest.raises(InputError, match="gone"):
+        read_word_vectors(tmp_path / "gone.txt")
+    (tmp_path / "v.gz").write_text(text)
+    with pytest.raises(InputError, match=r"v\.gz"):
+        read_word_vectors(tmp_path / "v.gz")
