@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from shan_engine.errors import InputError
 from shan_engine.files import replacing
 from shan_engine.text import Vocabulary
@@ -17,13 +17,16 @@ from .shan import Shan
 
 
 def save_checkpoint(model: Shan, vocabulary: Vocabulary, folder: Path) -> None:
-    """Write the three files, each beside its place and renamed."""
-    with replacing(folder / "config.json") as path:
-        path.write_text(json.dumps(model.config.to_dict(), indent=2) + "\n", "utf-8")
-    vocabulary.save(folder / "vocab.json")
+    """Write the three files, each beside its place and renamed.
+
+    Raises InputError where the disk is full; the tensors, by far the largest, are written before anything changes.
+    """
     tensors = {name: tensor.detach().cpu().float().contiguous() for name, tensor in model.state_dict().items()}
     with replacing(folder / "model.safetensors") as path:
-        save_file(tensors, path)
+        path.write_bytes(save(tensors))
+        with replacing(folder / "config.json") as config:
+            config.write_text(json.dumps(model.config.to_dict(), indent=2) + "\n", "utf-8")
+        vocabulary.save(folder / "vocab.json")
 
 
 def load_checkpoint(folder: Path) -> tuple[Shan, Vocabulary]:

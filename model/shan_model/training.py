@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import json
 import math
 import sys
 import time
@@ -12,14 +11,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from shan_engine.captions import CaptionSplit, CaptionTable
 from shan_engine.errors import InputError, ShanError
 from shan_engine.evaluation import Recall, recall
-from shan_engine.files import replacing
 from shan_engine.text import Vocabulary, pad
 from torch import Tensor
 from torch.nn.functional import dropout
@@ -32,8 +29,8 @@ from .loss import mined_loss
 from .schedule import TrainConfig, epoch_batches, schedule
 from .scoring import score_split
 from .shan import Shan
+from .state import MEND, STATE, TrainState, data_digests, write_metrics
 
-STATE = "last.pt"
 SAVE_EVERY = 100
 
 
@@ -72,7 +69,7 @@ def train(
 
     Interrupted and started again with `resume`, it goes on from its last state to the same weights.
     Raises ShanError where the loss is not finite, InputError where an image has no features or a state was made
-    with other settings.
+    with other settings or data or is damaged.
     """
     device = _device(config.device)
     _keep_freed_memory()
@@ -95,10 +92,12 @@ def train(
             steps=config.steps,
         )
     )
-    model.text_encoder.word_vectors.weight.copy_(torch.from_numpy(vector_table(vocabulary, rows, vectors)))
+    table = vector_table(vocabulary, rows, vectors)
+    model.text_encoder.word_vectors.weight.copy_(torch.from_numpy(table))
     with torch.no_grad():
         model.text_encoder.embedding.weight.zero_()  # the learnt part of a word never seen stays neutral
-    run = _Run(source, vocabulary, training, dev, model.to(device), output, config, device)
+    data = data_digests(training, dev, vocabulary, table, source.feature_dim)
+    run = _Run(source, vocabulary, training, dev, data, model.to(device), output, config, device)
     if resume:
         run.load()
     return run.train(on_progress)
@@ -113,12 +112,13 @@ class _Run:
         vocabulary: Vocabulary,
         training: CaptionSplit,
         dev: CaptionSplit,
+        data: dict[str, str],
         model: Shan,
         output: Path,
         config: TrainConfig,
         device: torch.device,
     ) -> None:
-        self.source, self.vocabulary, self.training, self.dev = source, vocabulary, training, dev
+        self.source, self.vocabulary, self.training, self.dev, self.data = source, vocabulary, training, dev, data
         self.model, self.output, self.config, self.device = model, output, config, device
         self.tokens = [vocabulary.encode(caption) for caption in training.captions]
         self.parameters = [p for p in model.parameters() if p.requires_grad]
@@ -149,9 +149,7 @@ class _Run:
                 **outcome.as_dict(),
                 "pairs_per_second": round(speed),
             }
-            self.output.mkdir(parents=True, exist_ok=True)
-            with (self.output / "metrics.jsonl").open("a") as file:
-                file.write(json.dumps(line) + "\n")
+            write_metrics(self.output, line)
             if outcome.rsum > self.best:
                 self.best = outcome.rsum
                 self.save_best()
@@ -227,34 +225,29 @@ class _Run:
 
     def save(self) -> None:
         """Write all that resuming needs."""
-        state = {
-            "config": asdict(self.config),
-            "step": self.step,
-            "best": self.best,
-            "model": self.model.state_dict(),
-            "averaged": self.averaged,
-            "optimiser": self.optimiser.state_dict(),
-        }
-        with replacing(self.output / STATE) as path:
-            torch.save(state, path)
+        TrainState(
+            config=asdict(self.config),
+            data=self.data,
+            step=self.step,
+            best=self.best,
+            model=self.model.state_dict(),
+            averaged=self.averaged,
+            optimiser=self.optimiser.state_dict(),
+        ).save(self.output)
 
     def load(self) -> None:
-        """Go on from the output's last state, where it has one."""
-        path = self.output / STATE
-        if not path.exists():
+        """Go on from the output's last state, where it has one; raises InputError where that does not fit."""
+        state = TrainState.load(self.output)
+        if state is None:
             return
-        state: dict[str, Any] = torch.load(path, map_location=self.device, weights_only=True)
-        settings = {"epochs", "device"}
-        for name, value in asdict(self.config).items():
-            if name not in settings and state["config"][name] != value:
-                raise InputError(
-                    f"{path} was made with {name} {state['config'][name]}, not {value}: "
-                    "use the same settings, another --output, or --restart"
-                )
-        self.model.load_state_dict(state["model"])
-        self.averaged = state["averaged"]
-        self.optimiser.load_state_dict(state["optimiser"])
-        self.step, self.best = state["step"], state["best"]
+        state.refuse_other(self.output, self.config, self.data)
+        try:
+            self.model.load_state_dict(state.model)
+            self.optimiser.load_state_dict(state.optimiser)
+            self.averaged = {name: state.averaged[name].to(self.device) for name in self.averaged}
+        except (RuntimeError, ValueError, KeyError) as error:
+            raise InputError(f"{self.output / STATE} does not fit this version's model: use {MEND}") from error
+        self.step, self.best = state.step, state.best
 
 
 def drop_regions(features: Tensor, mask: Tensor, probability: float) -> tuple[Tensor, Tensor]:

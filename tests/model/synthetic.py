@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from contextlib import contextmanager
 
 import numpy as np
@@ -63,6 +64,12 @@ def captioned(folder):
         "".join(word + " " + " ".join(f"{x:.3f}" for x in random.normal(size=6)) + "\n" for word in words)
     )
     return CaptionTable.read(folder / "captions.tsv"), folder / "vectors.txt"
+
+
+def fill(file, *, room):
+    """Fill a small disk up, but for some KiB."""
+    free = shutil.disk_usage(file.parent).free
+    file.write_bytes(bytes(free - room * 1024))
 
 
 def settings(**changes):

@@ -11,6 +11,7 @@ from shan_engine.text import Vocabulary
 from shan_model.checkpoint import load_checkpoint, save_checkpoint
 from shan_model.config import ShanConfig
 from shan_model.shan import Shan
+from synthetic import fill
 
 
 def test_a_hand_written_checkpoint_loads(checkpoint):
@@ -33,6 +34,20 @@ def test_save_then_load(tmp_path):
     assert vocabulary == Vocabulary.build(WORDS)
     for name, tensor in model.state_dict().items():
         assert torch.equal(loaded.state_dict()[name], tensor)
+
+
+@pytest.mark.parametrize("room", [0, 8])
+def test_a_full_disk_keeps_the_checkpoint(small_disk, room):
+    """With room for the small files alone, not even they are replaced."""
+    folder = small_disk("1m") / "m"
+    model = Shan(ShanConfig.from_dict(tiny_config()))
+    save_checkpoint(model, Vocabulary.build(WORDS), folder)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    fill(folder.parent / "filler", room=room)
+    other = Shan(ShanConfig.from_dict(tiny_config(direction="i2t")))
+    with pytest.raises(InputError, match=rf"the disk is full while writing {folder}/model\.safetensors: free"):
+        save_checkpoint(other, Vocabulary.build([*WORDS[1:], "bird"]), folder)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
 def test_steps_left_out_still_have_their_tensors():

@@ -1,12 +1,17 @@
 from __future__ import annotations
 
+import json
+import re
+import shutil
+from dataclasses import replace
+
 import pytest
 import torch
 from shan_engine.errors import InputError
 from shan_model import training
 from shan_model.checkpoint import load_checkpoint
 from shan_model.training import train
-from synthetic import Photos, captioned, one_thread, settings
+from synthetic import F, Photos, captioned, fill, one_thread, settings
 
 
 @pytest.fixture(scope="module")
@@ -76,3 +81,178 @@ def test_resuming_reads_steps_that_were_saved(files, tmp_path):
     train(Photos(), table, vectors, tmp_path / "m", settings(epochs=1, steps=("l2l",)))
     train(Photos(), table, vectors, tmp_path / "m", settings(epochs=2, steps=("l2l",)))
     assert weights(tmp_path / "m")["step"] == 12
+
+
+def other_caption(table, vectors, tmp_path):
+    split, image, caption = table.rows[0]
+    return replace(table, rows=((split, image, caption + " ."), *table.rows[1:])), vectors
+
+
+def other_image(table, vectors, tmp_path):
+    (split, one, first), second, (_, two, third), *more = table.rows
+    return replace(table, rows=((split, two, first), second, (split, one, third), *more)), vectors
+
+
+def other_dev_caption(table, vectors, tmp_path):
+    rows = [(split, image, caption + "." * (split == "dev")) for split, image, caption in table.rows]
+    return replace(table, rows=tuple(rows)), vectors
+
+
+def other_vectors(table, vectors, tmp_path):
+    (tmp_path / "v.txt").write_text(re.sub(r"(?m)^dog \S+", "dog 9", vectors.read_text()))
+    return table, tmp_path / "v.txt"
+
+
+def other_words(table, vectors, tmp_path):
+    (tmp_path / "v.txt").write_text(vectors.read_text().replace("hat ", "cap "))
+    return table, tmp_path / "v.txt"
+
+
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [
+        (other_caption, "captions"),
+        (other_image, "captions"),
+        (other_dev_caption, "captions"),
+        (other_vectors, "word vectors"),
+        (other_words, "word vectors"),
+    ],
+)
+def test_other_data_is_refused(files, tmp_path, change, name):
+    train(Photos(), *files, tmp_path / "m", settings(epochs=1))
+    before = (tmp_path / "m" / "last.pt").read_bytes()
+    table, vectors = change(*files, tmp_path)
+    with pytest.raises(InputError) as caught:
+        train(Photos(), table, vectors, tmp_path / "m", settings(epochs=2))
+    path = tmp_path / "m" / "last.pt"
+    assert str(caught.value) == f"{path} was made with other {name}: use the same, another --output, or --restart"
+    assert path.read_bytes() == before
+    train(Photos(), table, vectors, tmp_path / "m", settings(epochs=2), resume=False)
+    assert weights(tmp_path / "m")["step"] == 12
+
+
+def test_features_of_another_size_are_refused(files, tmp_path):
+    class Wider(Photos):
+        feature_dim = F + 2
+
+    train(Photos(), *files, tmp_path / "m", settings(epochs=1))
+    with pytest.raises(InputError, match=r"last\.pt was made with other features: use the same"):
+        train(Wider(), *files, tmp_path / "m", settings(epochs=2))
+
+
+@pytest.fixture(scope="module")
+def trained(files, tmp_path_factory):
+    """The output of one epoch; copy it before changing it."""
+    output = tmp_path_factory.mktemp("trained") / "m"
+    train(Photos(), *files, output, settings(epochs=1))
+    return output
+
+
+def refused(files, output):
+    with pytest.raises(InputError) as caught:
+        train(Photos(), *files, output, settings(epochs=2))
+    assert str(caught.value).startswith(f"{output / 'last.pt'} ")
+    assert str(caught.value).endswith(": use another --output, or --restart")
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda content: b"",
+        lambda content: b"not a state",
+        lambda content: content[:1000],
+        lambda content: content[: len(content) // 2],
+        lambda content: content[:-1],
+        lambda content: content[: len(content) // 2] + b"\0\xff" + content[len(content) // 2 + 2 :],
+    ],
+    ids=["empty", "text", "head", "half", "without-its-last-byte", "two-bytes-in-a-tensor"],
+)
+def test_a_damaged_state_is_refused(files, trained, tmp_path, change):
+    output = shutil.copytree(trained, tmp_path / "m")
+    content = (output / "last.pt").read_bytes()
+    (output / "last.pt").write_bytes(change(content))
+    assert "is damaged" in refused(files, output)
+    train(Photos(), *files, output, settings(epochs=1), resume=False)
+    assert weights(output)["step"] == 6
+
+
+def test_a_state_of_another_program_or_version_is_refused(files, trained, tmp_path):
+    output = shutil.copytree(trained, tmp_path / "m")
+    state = weights(output)
+    without = {name: value for name, value in state.items() if name != "data"}
+    for foreign in (without, {**state, "more": 1}, {"weight": torch.zeros(3)}, [1, 2], torch.zeros(3)):
+        torch.save(foreign, output / "last.pt")
+        assert "is not a training state of this version" in refused(files, output)
+    for part in ("model", "averaged"):
+        torch.save({**state, part: {"weight": torch.zeros(3)}}, output / "last.pt")
+        assert "does not fit this version's model" in refused(files, output)
+    shutil.copyfile(output / "model.safetensors", output / "last.pt")
+    assert "is damaged or not a training state" in refused(files, output)
+    (output / "last.pt").unlink()
+    (output / "last.pt").mkdir()
+    assert "cannot be read" in refused(files, output)
+
+
+def test_an_output_that_is_a_file_is_refused_at_once(files, tmp_path):
+    (tmp_path / "m").write_text("precious")
+    assert "cannot be read" in refused(files, tmp_path / "m")
+    with pytest.raises(InputError, match=f"cannot write {tmp_path}/m/"):
+        train(Photos(), *files, tmp_path / "m", settings(epochs=1), resume=False)
+    assert (tmp_path / "m").read_text() == "precious"
+
+
+@pytest.mark.parametrize(("every", "name"), [(2, "last.pt"), (100, "metrics.jsonl")])
+def test_a_full_disk_keeps_the_last_state(files, trained, small_disk, tmp_path, monkeypatch, every, name):
+    monkeypatch.setattr(training, "SAVE_EVERY", every)
+    output = shutil.copytree(trained, small_disk("1m") / "m")
+    before = {path.name: path.read_bytes() for path in output.iterdir()}
+    filler = output.parent / "filler"
+    fill(filler, room=0)
+    with pytest.raises(InputError) as caught:
+        train(Photos(), *files, output, settings())
+    assert str(caught.value).startswith(f"the disk is full while writing {output / name}: free some space")
+    assert {path.name: path.read_bytes() for path in output.iterdir()} == before
+    filler.unlink()
+    train(Photos(), *files, output, settings())
+    train(Photos(), *files, tmp_path / "whole", settings(epochs=1))
+    train(Photos(), *files, tmp_path / "whole", settings())
+    one, other = weights(output), weights(tmp_path / "whole")
+    assert all(torch.equal(one["model"][name], tensor) for name, tensor in other["model"].items())
+
+
+def epochs(output):
+    return [json.loads(line)["epoch"] for line in (output / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_every_epoch_is_listed_once(files, tmp_path, monkeypatch):
+    """Cut after the line of epoch 2 was written and before the state was, then resumed, then started anew."""
+    output = tmp_path / "m"
+    monkeypatch.setattr(training, "SAVE_EVERY", 2)
+    save = training._Run.save
+
+    def cut(run):
+        if run.step == 12:
+            raise KeyboardInterrupt
+        save(run)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training._Run, "save", cut)
+        with pytest.raises(KeyboardInterrupt):
+            train(Photos(), *files, output, settings(epochs=3))
+    assert epochs(output) == [1, 2]
+    assert weights(output)["step"] == 10
+    train(Photos(), *files, output, settings(epochs=3))
+    assert epochs(output) == [1, 2, 3]
+    train(Photos(), *files, output, settings(epochs=1), resume=False)
+    assert epochs(output) == [1]
+
+
+@pytest.mark.parametrize("torn", ['{"epoch": 2, "lo', '{"loss": 1}\n', "[2]\n", "\0\0\0", "\n\n", "2"])
+def test_a_torn_line_of_metrics_goes(files, trained, tmp_path, torn):
+    output = shutil.copytree(trained, tmp_path / "m")
+    first = (output / "metrics.jsonl").read_text()
+    (output / "metrics.jsonl").write_text(first + torn)
+    train(Photos(), *files, output, settings(epochs=2))
+    assert (output / "metrics.jsonl").read_text().startswith(first)
+    assert epochs(output) == [1, 2]

@@ -1,0 +1,121 @@
+"""What a training run leaves in its output beside the checkpoint: the state to go on from, and metrics by epoch."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import zipfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from shan_engine.captions import CaptionSplit
+from shan_engine.errors import InputError
+from shan_engine.files import replacing
+from shan_engine.text import Vocabulary
+from torch import Tensor
+
+from .schedule import TrainConfig
+
+STATE = "last.pt"
+METRICS = "metrics.jsonl"
+MEND = "another --output, or --restart"
+FREE_SETTINGS = ("epochs", "device")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainState:
+    """All that going on needs; `data` is what `data_digests` gives for what it was trained on."""
+
+    config: dict[str, Any]
+    data: dict[str, str]
+    step: int
+    best: float
+    model: dict[str, Tensor]
+    averaged: dict[str, Tensor]
+    optimiser: dict[str, Any]
+
+    def save(self, output: Path) -> None:
+        """Replace the output's state. Raises InputError where the disk is full; then the one before stays."""
+        # Serialised first: on a full disk torch.save raises a RuntimeError of its own.
+        buffer = io.BytesIO()
+        torch.save(dict(vars(self)), buffer)
+        with replacing(output / STATE) as path:
+            path.write_bytes(buffer.getbuffer())
+
+    @classmethod
+    def load(cls, output: Path) -> TrainState | None:
+        """The output's state on the CPU, or None. Raises InputError where it is damaged or another version's."""
+        path = output / STATE
+        try:
+            with zipfile.ZipFile(path) as archive:
+                damaged = archive.testzip()  # torch.load does not compare checksums
+            held = None if damaged else torch.load(path, map_location="cpu", weights_only=True)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise InputError(f"{path} cannot be read ({error.strerror or error}): use {MEND}") from error
+        except Exception as error:  # torch.load raises whatever its parts do, KeyError and EOFError among them
+            raise InputError(f"{path} is damaged or not a training state: use {MEND}") from error
+        if damaged:
+            raise InputError(f"{path} is damaged: use {MEND}")
+        if type(held) is not dict or held.keys() != cls.__dataclass_fields__.keys():
+            raise InputError(f"{path} is not a training state of this version: use {MEND}")
+        return cls(**held)
+
+    def refuse_other(self, output: Path, config: TrainConfig, data: Mapping[str, str]) -> None:
+        """Raise InputError, naming the first that differs, where settings or data are not those of this state."""
+        path = output / STATE
+        for name, value in asdict(config).items():
+            held = self.config.get(name)
+            if name not in FREE_SETTINGS and held != value:
+                raise InputError(f"{path} was made with {name} {held}, not {value}: use the same settings, {MEND}")
+        for name, digest in data.items():
+            if self.data.get(name) != digest:
+                raise InputError(f"{path} was made with other {name}: use the same, {MEND}")
+
+
+def data_digests(
+    training: CaptionSplit,
+    dev: CaptionSplit,
+    vocabulary: Vocabulary,
+    vectors: NDArray[np.float32],
+    feature_dim: int,
+) -> dict[str, str]:
+    """What a run is trained on, by the name a message gives it; of the features their size F alone.
+
+    `vectors` holds each vocabulary word's, vocabulary x size.
+    """
+    splits = [[split.images, split.captions, split.caption_images.tolist()] for split in (training, dev)]
+    words = hashlib.sha256(json.dumps(vocabulary.words).encode())
+    words.update(vectors.tobytes())
+    return {
+        "features": str(feature_dim),
+        "captions": hashlib.sha256(json.dumps(splits).encode()).hexdigest(),
+        "word vectors": words.hexdigest(),
+    }
+
+
+def write_metrics(output: Path, line: Mapping[str, Any]) -> None:
+    """Put an epoch's figures below those of earlier epochs.
+
+    Lines of this epoch or a later one, from a run that was cut or started anew, go, and so do torn ones.
+    """
+    path = output / METRICS
+    with replacing(path) as temporary:
+        lines = path.read_text("utf-8", "replace").split("\n") if path.exists() else []
+        kept = [text for text in lines if _epoch(text) < line["epoch"]]
+        temporary.write_text("".join(f"{text}\n" for text in [*kept, json.dumps(line)]), "utf-8")
+
+
+def _epoch(line: str) -> float:
+    """The epoch a line of metrics is of, infinity where it is torn."""
+    try:
+        return int(json.loads(line)["epoch"])
+    except (ValueError, KeyError, TypeError):
+        return float("inf")
