@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from shan_engine.captions import CaptionSplit, CaptionTable
 from shan_engine.errors import InputError, ShanError
-from shan_engine.evaluation import Recall, recall
+from shan_engine.evaluation import CUTS, Recall, recall
 from shan_engine.text import Vocabulary, pad
 from torch import Tensor
 from torch.nn.functional import dropout
@@ -154,7 +154,7 @@ class _Run:
                 self.best = outcome.rsum
                 self.save_best()
             self.save()
-            message = f"epoch {epoch + 1}: loss {line['loss']:.4f}, dev rSum {outcome.rsum:.1f} (best {self.best:.1f})"
+            message = f"epoch {epoch + 1}: loss {line['loss']:.4f}, dev {recall_line(outcome)} (best {self.best:.1f})"
             on_progress(TrainProgress(self.step, total, losses[-1], speed, message))
         return self.best
 
@@ -248,6 +248,15 @@ class _Run:
         except (RuntimeError, ValueError, KeyError) as error:
             raise InputError(f"{self.output / STATE} does not fit this version's model: use {MEND}") from error
         self.step, self.best = state.step, state.best
+
+
+def recall_line(outcome: Recall) -> str:
+    """Recall at every cut both ways, and their sum, in a line."""
+    cuts = "/".join(map(str, CUTS))
+    text, image = (
+        "/".join(f"{value:.1f}" for value in values) for values in (outcome.text_retrieval, outcome.image_retrieval)
+    )
+    return f"text R@{cuts} {text}, image {image}, rSum {outcome.rsum:.1f}"
 
 
 def drop_regions(features: Tensor, mask: Tensor, probability: float) -> tuple[Tensor, Tensor]:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -49,6 +51,25 @@ def test_training_learns(files, tmp_path):
     assert model.config.feature_dim == F
     assert "beach" in vocabulary.word2idx
     assert len((tmp_path / "model" / "metrics.jsonl").read_text().splitlines()) == 25
+
+
+def test_each_epochs_message_has_the_recalls_of_its_metrics(files, tmp_path):
+    messages = []
+    train(
+        Photos(), *files, tmp_path / "m", settings(),
+        on_progress=lambda state: messages.append(state.message) if state.message else None,
+    )  # fmt: skip
+    lines = [json.loads(line) for line in (tmp_path / "m" / "metrics.jsonl").read_text().splitlines()]
+    best = 0
+    for message, line in zip(messages, lines, strict=True):
+        text, image = (
+            "/".join(f"{line[f'{way}_retrieval_r{cut}']:.1f}" for cut in (1, 5, 10)) for way in ("text", "image")
+        )
+        best = max(best, line["rsum"])
+        assert message == (
+            f"epoch {line['epoch']}: loss {line['loss']:.4f}, dev text R@1/5/10 {text}, image {image}, "
+            f"rSum {line['rsum']:.1f} (best {best:.1f})"
+        )
 
 
 def test_a_loss_that_is_not_finite_stops_training(files, tmp_path):
