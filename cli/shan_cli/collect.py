@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from .console import Device, DeviceOption, Json, Model, Storage, StorageOption, messages, print_json, progress
+from .console import Device, DeviceOption, Json, Model, StorageOption, messages, print_json, progress
 
 
 def extract(
@@ -20,7 +20,13 @@ def extract(
     ] = None,
     model: Model = None,
     device: Device = DeviceOption.AUTO,
-    storage: Storage = StorageOption.FLOAT32,
+    storage: Annotated[
+        StorageOption | None,
+        typer.Option(
+            help="Numbers on disk: float16 takes half the space; else what the store has, float32 for a new one.",
+            show_default=False,
+        ),
+    ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Photos per call of the extractor.")] = 16,
     workers: Annotated[int, typer.Option(min=1, help="Decoding threads.")] = os.cpu_count() or 2,
     json: Json = False,
@@ -31,7 +37,8 @@ def extract(
     """
     from shan_engine.bundle import Bundle
     from shan_engine.errors import InputError
-    from shan_engine.extraction import FeatureExtractor, extract_photos
+    from shan_engine.extraction import extract_photos
+    from shan_engine.feature_extractor import FeatureExtractor
     from shan_engine.locate import locate_bundle
 
     if extractor is None:
@@ -45,7 +52,7 @@ def extract(
             photos,
             store,
             network,
-            dtype=storage.value,
+            dtype=storage.value if storage else None,
             batch_size=batch_size,
             workers=workers,
             on_start=on_start,
@@ -81,6 +88,14 @@ def import_(
             show_default=False,
         ),
     ] = None,
+    replace: Annotated[
+        bool,
+        typer.Option(
+            "--replace",
+            help="Put images in the place of those that have their ids in the store, as after a run that was cut off; "
+            "else an id that is there is an error.",
+        ),
+    ] = False,
 ) -> None:
     """Read precomputed region features into a store.
 
@@ -95,6 +110,7 @@ def import_(
             ids=ids,
             dtype=storage.value if storage else None,
             extractor=extractor,
+            replace=replace,
             on_start=on_start,
             on_records=on_records,
         )

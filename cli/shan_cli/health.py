@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from .console import Json, messages, print_json
+from .console import Json, print_json
 
 _MARKS = {"ok": "[green]ok[/]     ", "warning": "[yellow]warning[/]", "error": "[red]error[/]  "}
 
@@ -14,6 +14,7 @@ def doctor(json: Json = False) -> None:
 
     Example: shan-engine doctor
     """
+    from rich.console import Console
     from rich.markup import escape
     from shan_engine.doctor import examine
     from shan_engine.locate import demo_folder
@@ -22,9 +23,10 @@ def doctor(json: Json = False) -> None:
     if json:
         print_json([vars(finding) for finding in findings])
     else:
+        answers = Console(highlight=False)
         for finding in findings:
-            messages.print(f"{_MARKS[finding.status]} {escape(finding.name)}: {escape(finding.detail)}", soft_wrap=True)
+            answers.print(f"{_MARKS[finding.status]} {escape(finding.name)}: {escape(finding.detail)}", soft_wrap=True)
             if finding.mend:
-                messages.print(f"         mend: {escape(finding.mend)}", soft_wrap=True)
+                answers.print(f"         mend: {escape(finding.mend)}", soft_wrap=True)
     if any(finding.status == "error" for finding in findings):
         raise typer.Exit(1)

@@ -12,21 +12,38 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib import metadata
+from importlib import import_module, metadata
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
-from .errors import ShanError
-
 Status = Literal["ok", "warning", "error"]
-REQUIRED = ("numpy", "lmdb", "pillow", "nltk", "filelock", "jinja2", "typer", "rich")
+REQUIRED = {
+    "numpy": "numpy",
+    "lmdb": "lmdb",
+    "pillow": "PIL.Image",
+    "nltk": "nltk",
+    "filelock": "filelock",
+    "jinja2": "jinja2",
+    "typer": "typer",
+    "rich": "rich",
+}
 OPTIONAL = {
     "torch": "training and exporting; pip install 'shan-engine[export]'",
-    "tensorrt": "compiling for NVIDIA GPUs; pip install tensorrt",
     "pyarrow": "writing .parquet; pip install 'shan-engine[parquet]'",
 }
-RUNTIMES = ("onnxruntime", "onnxruntime-gpu")
+# All of them bring the module `onnxruntime`.
+RUNTIMES = (
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "onnxruntime-directml",
+    "onnxruntime-openvino",
+    "onnxruntime-qnn",
+    "onnxruntime-rocm",
+    "onnxruntime-training",
+    "ort-nightly",
+    "ort-nightly-gpu",
+)
 # y = Identity(x), float [1]. Made once, as the engine runs without the onnx package:
 #   x, y = (onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1]) for name in "xy")
 #   graph = onnx.helper.make_graph([onnx.helper.make_node("Identity", ["x"], ["y"])], "g", [x], [y])
@@ -74,12 +91,27 @@ def _version(package: str) -> str | None:
 
 
 def _packages() -> Iterator[Finding]:
-    for package in ("shan-engine", *REQUIRED):
+    for package, module in {"shan-engine": "shan_engine", **REQUIRED}.items():
         version = _version(package)
         if version is None:
             yield Finding(package, "error", "not installed", "pip install 'shan-engine[cpu]' (or [gpu])")
+        elif fault := _import_fault(module):
+            mend = f"pip install --force-reinstall {package}"
+            yield Finding(package, "error", f"{version}, but does not load: {fault}", mend)
         else:
             yield Finding(package, "ok", version)
+
+
+def _import_fault(module: str) -> str | None:
+    try:
+        import_module(module)
+    except Exception as error:  # a broken package may raise anything
+        return _first_line(error)
+    return None
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _runtime_packages() -> Finding:
@@ -90,7 +122,7 @@ def _runtime_packages() -> Finding:
             "onnxruntime packages",
             "error",
             f"{listed} overwrite each other's files",
-            "pip uninstall onnxruntime onnxruntime-gpu, then pip install 'shan-engine[gpu]' or 'shan-engine[cpu]'",
+            f"pip uninstall {' '.join(found)}, then pip install 'shan-engine[gpu]' or 'shan-engine[cpu]'",
         )
     if not found:
         return Finding("onnxruntime packages", "error", "none installed", "pip install 'shan-engine[cpu]' (or [gpu])")
@@ -104,8 +136,10 @@ def _providers() -> Iterator[Finding]:
 
         runtime = import_onnx_runtime()
         providers = runtime.get_available_providers()
-    except (ShanError, ImportError, AttributeError) as error:
-        yield Finding("onnxruntime", "error", str(error), "pip install --force-reinstall 'shan-engine[cpu]' (or [gpu])")
+    except Exception as error:  # ours, or whatever a broken package raises as it is imported
+        yield Finding(
+            "onnxruntime", "error", _first_line(error), "pip install --force-reinstall 'shan-engine[cpu]' (or [gpu])"
+        )
         return
     for provider in providers:
         if provider != "AzureExecutionProvider":  # a remote service, no device of this machine
@@ -126,7 +160,7 @@ def _provider(runtime: Any, provider: str) -> Finding:
         if value != 0.5:
             detail = f"gives {value} where 0.5 is right"
     except Exception as error:  # ONNX Runtime raises many types of its own
-        detail = f"does not load: {(str(error).splitlines() or [type(error).__name__])[0]}"
+        detail = f"does not load: {_first_line(error)}"
     if not detail:
         return Finding(provider, "ok", "loads and runs")
     if provider == cpu:
@@ -198,7 +232,11 @@ def _demo(folder: Path | None) -> Iterator[Finding]:
         bundle = Bundle.open(folder / "bundle")
         yield Finding(name, "ok", f"{bundle.path}, fingerprint {bundle.manifest.fingerprint[:12]}")
         name = "demo gallery"
-        gallery = Gallery.open(folder / "gallery", bundle)
+        gallery = Gallery.open(folder / "gallery", bundle)  # refuses one that another bundle made
+        wanted, held = bundle.manifest.feature_extractor, gallery.manifest.feature_extractor
+        if wanted not in (None, held):
+            yield Finding(name, "error", f"its features are of '{held}', the bundle wants those of '{wanted}'", mend)
+            return
         images = gallery.images()
         for block in gallery.blocks:
             for array in (*gallery.manifest.arrays, "boxes"):
@@ -207,8 +245,8 @@ def _demo(folder: Path | None) -> Iterator[Finding]:
             yield Finding(name, "error", "it has no images", mend)
             return
         yield Finding(name, "ok", f"{len(images)} images in {gallery.path}")
-    except (ShanError, ImportError, OSError) as error:
-        yield Finding(name, "error", str(error), mend)
+    except Exception as error:  # ours, a package that does not load, or damage that nobody thought of
+        yield Finding(name, "error", _first_line(error), mend)
         return
     missing = [image.path for image in images if not Path(image.path).is_file()]
     if missing:

@@ -1,51 +1,33 @@
-"""Photos into regions: an ONNX feature extractor over decoded photos, in batches, into a feature store.
-
-An extractor is `NAME.onnx` with its recipe `NAME.json` beside it:
-
-    {"name": "my-detector-v1", "width": 640, "height": 640, "mean": [...], "std": [...]}
-
-It takes one image input: uint8 B x H x W x 3 (raw pixels), or float B x 3 x H x W, for which `mean` and
-`std` (of pixels scaled to 0..1, default 0 and 1) are applied. Its first output is either regions
-B x K x F, with a second output of boxes B x K x 4 (x0, y0, x1, y1, relative to the photo) where it has
-one, or a feature map B x F x H x W, whose cells become the regions.
-"""
+"""Photos into regions: decoded photos through a feature extractor, in batches, into a feature store."""
 
 from __future__ import annotations
 
-import json
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
-from .backends import Device, load_graph
 from .errors import InputError, StoreError
-from .photos import Photo, decode_photo, find_photos, resize
+from .feature_extractor import FeatureExtractor, Recipe, Regions, read_recipe
+from .photos import Photo, ScaledPhoto, find_photos, read_scaled
 from .records import RegionRecord
-from .store import FeatureStore
+from .store import FeatureStore, stored_dtype
 from .store_schema import StoreSchema
 
+__all__ = ["ExtractionResult", "FeatureExtractor", "Recipe", "extract_photos", "read_recipe"]
 
-@dataclass(frozen=True)
-class Recipe:
-    """How an extractor wants its photos; `name` is what a store records about its features."""
-
-    name: str
-    width: int
-    height: int
-    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+_AHEAD = 64
+_Decoded = tuple[Photo, ScaledPhoto]
 
 
 @dataclass(frozen=True)
 class ExtractionResult:
-    """What a run did: photos added or renewed, unchanged ones, and those that could not be decoded."""
+    """What a run did: photos added or renewed, unchanged ones, and a sentence for each that could not be used."""
 
     added: int
     unchanged: int
@@ -53,74 +35,12 @@ class ExtractionResult:
     broken: tuple[str, ...]
 
 
-class FeatureExtractor:
-    """An ONNX backbone or detector with its recipe."""
-
-    def __init__(self, model: Path, device: Device = "auto", *, threads: int | None = None) -> None:
-        self.recipe = read_recipe(model)
-        self._graph = load_graph(model, device, threads=threads)
-        if len(self._graph.inputs) != 1:
-            raise InputError(f"{model} takes {len(self._graph.inputs)} inputs: an extractor takes one, the image")
-        self._input, (dtype, shape) = next(iter(self._graph.inputs.items()))
-        self._raw = dtype == np.uint8
-        if len(shape) != 4:
-            raise InputError(f"{model} takes an input of {len(shape)} axes: an extractor takes a batch of images")
-
-    def __call__(self, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-        """Features B x K x F and relative boxes B x K x 4 (None where unknown) of pixels B x H x W x 3."""
-        batch: NDArray[np.uint8] | NDArray[np.float32] = pixels
-        if not self._raw:
-            scaled = (pixels / np.float32(255) - np.array(self.recipe.mean, np.float32)) / np.array(
-                self.recipe.std, np.float32
-            )
-            batch = np.ascontiguousarray(scaled.transpose(0, 3, 1, 2), np.float32)
-        outputs = self._graph.run({self._input: batch})
-        features = outputs[self._graph.outputs[0]].astype(np.float32, copy=False)
-        if features.ndim == 4:
-            height, width = features.shape[2:]
-            boxes = np.broadcast_to(grid_boxes(height, width), (len(features), height * width, 4))
-            return features.reshape(*features.shape[:2], -1).transpose(0, 2, 1), boxes
-        if features.ndim != 3:
-            raise InputError(
-                f"the extractor '{self.recipe.name}' gives an output of {features.ndim} axes: expected 3 or 4"
-            )
-        return features, outputs[self._graph.outputs[1]] if len(self._graph.outputs) > 1 else None
-
-
-def grid_boxes(height: int, width: int) -> NDArray[np.float32]:
-    """Relative boxes of a grid's cells in reading order, (height * width) x 4."""
-    y, x = np.mgrid[:height, :width].reshape(2, -1)
-    return np.stack([x / width, y / height, (x + 1) / width, (y + 1) / height], axis=1).astype(np.float32)
-
-
-def read_recipe(model: Path) -> Recipe:
-    """The recipe beside an extractor's ONNX file. Raises InputError where either is missing or wrong."""
-    path = model.with_suffix(".json")
-    if not model.is_file():
-        raise InputError(f"there is no feature extractor {model}")
-    try:
-        data = json.loads(path.read_text("utf-8"))
-        recipe = Recipe(**{**data, **{key: tuple(data[key]) for key in ("mean", "std") if key in data}})
-    except FileNotFoundError as error:
-        raise InputError(
-            f'{model} has no recipe: write {path} as {{"name": "…", "width": 640, "height": 640}}'
-        ) from error
-    except (OSError, ValueError, TypeError) as error:
-        raise InputError(f"the recipe {path} cannot be read: {error}") from error
-    sizes_fit = all(isinstance(size, int) and size > 0 for size in (recipe.width, recipe.height))
-    scales = (*recipe.mean, *recipe.std)
-    scales_fit = len(recipe.mean) == len(recipe.std) == 3 and all(isinstance(x, int | float) for x in scales)
-    if not recipe.name or not isinstance(recipe.name, str) or not sizes_fit or not scales_fit or 0 in recipe.std:
-        raise InputError(f"the recipe {path} needs a name, a width and height above 0, and 3 numbers of mean and std")
-    return recipe
-
-
 def extract_photos(
     folder: Path,
     store_path: Path,
     extractor: FeatureExtractor,
     *,
-    dtype: str = "float32",
+    dtype: str | None = None,
     batch_size: int = 16,
     workers: int = 2,
     on_start: Callable[[int], None] = lambda total: None,
@@ -129,10 +49,13 @@ def extract_photos(
     """Bring the store up to date with the photos below `folder`: new and changed ones only.
 
     Photos that were deleted from the folder are removed from the store. Every batch is committed on its
-    own, so an interrupted run goes on where it stopped. A photo that cannot be decoded is skipped.
-    Raises InputError where no photo can be used, StoreError where the store is of another extractor.
+    own, so an interrupted run goes on where it stopped. A photo that cannot be decoded, or in which the
+    extractor finds no region, is skipped. `dtype` None keeps what the store has, float32 for a new one.
+    Raises InputError where no photo can be used or the extractor's outputs are not regions, StoreError
+    where the store is of another extractor or dtype.
     """
     photos = find_photos(folder)
+    dtype = stored_dtype(store_path, dtype)
     plan = _plan(folder, photos, store_path, extractor.recipe.name)
     on_start(len(plan.extract))
     broken: list[str] = []
@@ -143,32 +66,37 @@ def extract_photos(
             store = stack.enter_context(FeatureStore.open(store_path, readonly=False))
             store.delete(plan.delete)
             _move(store, plan.move)
-        for batch in _batches(_decode(plan.extract, extractor.recipe, workers, broken), batch_size):
-            features, boxes = extractor(np.stack([pixels for _, _, pixels in batch]))
+        # Closed at once when the run is interrupted: photos that wait to be decoded are dropped.
+        decoded = stack.enter_context(closing(_decode(plan.extract, extractor.recipe, workers, broken)))
+        for batch in _batches(decoded, batch_size):
+            found = extractor(np.stack([scaled.pixels for _, scaled in batch]), [photo.path for photo, _ in batch])
+            records = []
+            for (photo, scaled), regions in zip(batch, found, strict=True):
+                if len(regions[0]):
+                    records.append(_record(photo, scaled, regions))
+                else:
+                    broken.append(f"{photo.path} has no region: {extractor.model} found nothing in it")
+            if not records:
+                continue
             if store is None:
-                schema = StoreSchema(extractor.recipe.name, features.shape[2], max(100, features.shape[1]), dtype)
+                most = max(len(record.features) for record in records)
+                schema = StoreSchema(extractor.recipe.name, records[0].features.shape[1], max(100, most), dtype)
                 store = stack.enter_context(FeatureStore.create(store_path, schema))
-            store.write(
-                [
-                    RegionRecord(
-                        photo.id,
-                        features[row],
-                        None
-                        if boxes is None
-                        else (boxes[row] * np.array([*size, *size], np.float32)).astype(np.float32),
-                        str(photo.path),
-                        *size,
-                        photo.stamp,
-                    )
-                    for row, (photo, size, _) in enumerate(batch)
-                ]
-            )
-            added += len(batch)
+            store.write(records)
+            added += len(records)
             on_photo(added + len(broken))
     on_photo(len(plan.extract))
     if not added and len(broken) == len(photos):
-        raise InputError(f"none of the {len(photos)} photos in {folder} can be decoded")
+        raise InputError(f"none of the {len(photos)} photos in {folder} can be used, the first: {broken[0]}")
     return ExtractionResult(added, len(photos) - len(plan.extract), len(plan.delete), tuple(broken))
+
+
+def _record(photo: Photo, scaled: ScaledPhoto, regions: Regions) -> RegionRecord:
+    """A photo's record, its boxes in pixels of the whole photo."""
+    features, boxes = regions
+    if boxes is not None:
+        boxes = (boxes * np.array(scaled.size * 2, np.float32)).astype(np.float32)
+    return RegionRecord(photo.id, features, boxes, str(photo.path), *scaled.size, photo.stamp)
 
 
 @dataclass(frozen=True)
@@ -216,20 +144,17 @@ def _move(store: FeatureStore, photos: list[Photo], batch_size: int = 256) -> No
         store.write([replace(record, path=str(photo.path)) for record, photo in zip(records, batch, strict=True)])
 
 
-def _decode(
-    photos: list[Photo], recipe: Recipe, workers: int, broken: list[str]
-) -> Iterator[tuple[Photo, tuple[int, int], NDArray[np.uint8]]]:
+def _decode(photos: list[Photo], recipe: Recipe, workers: int, broken: list[str]) -> Generator[_Decoded, None, None]:
     """Decoded photos in order, a bounded number ahead; failures go to `broken` as sentences."""
 
-    def load(photo: Photo) -> tuple[Photo, tuple[int, int], NDArray[np.uint8]]:
-        image = decode_photo(photo.path)
-        return photo, image.size, resize(image, recipe.width, recipe.height)
+    def load(photo: Photo) -> _Decoded:
+        return photo, read_scaled(photo.path, recipe.width, recipe.height)
 
     with ThreadPoolExecutor(workers) as pool:
-        waiting: deque[Future[tuple[Photo, tuple[int, int], NDArray[np.uint8]]]] = deque()
+        waiting: deque[Future[_Decoded]] = deque()
         queue = iter(photos)
         try:
-            waiting.extend(pool.submit(load, photo) for photo in islice(queue, 64))
+            waiting.extend(pool.submit(load, photo) for photo in islice(queue, _AHEAD))
             while waiting:
                 first = waiting.popleft()
                 waiting.extend(pool.submit(load, photo) for photo in islice(queue, 1))
@@ -241,9 +166,7 @@ def _decode(
             pool.shutdown(cancel_futures=True)
 
 
-def _batches(
-    items: Iterable[tuple[Photo, tuple[int, int], NDArray[np.uint8]]], size: int
-) -> Iterator[list[tuple[Photo, tuple[int, int], NDArray[np.uint8]]]]:
+def _batches(items: Iterable[_Decoded], size: int) -> Iterator[list[_Decoded]]:
     iterator = iter(items)
     while batch := list(islice(iterator, size)):
         yield batch

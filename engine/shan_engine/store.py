@@ -168,14 +168,23 @@ class FeatureStore:
         """Features B x K x F (float32, zero-padded to the largest K) and mask B x K, true where real."""
         return pad_regions(self.read(ids))
 
-    def write(self, records: Sequence[RegionRecord]) -> None:
-        """Add records, or replace those whose id is there, in one transaction: all of them or none."""
+    def refuse_held(self, ids: Sequence[str]) -> None:
+        """Raise InputError, naming one and how many, where images of these ids are in the store."""
+        self._read(lambda transaction: self._refuse_held(transaction, ids))
+
+    def write(self, records: Sequence[RegionRecord], *, replace: bool = True) -> None:
+        """Add records, or replace those whose id is there, in one transaction: all of them or none.
+
+        Raises InputError where a record does not fit or, unless `replace`, its id is there.
+        """
         for record in records:
             check_record(record, feature_dim=self.feature_dim, max_regions=self.schema.max_regions)
         # By id, the last one winning: a page written and freed in one transaction would never reach the disk.
         values = {encode_id(record.id): encode_record(record, self._dtype) for record in records}
 
         def put(transaction: lmdb.Transaction) -> None:
+            if not replace:
+                self._refuse_held(transaction, [record.id for record in records])
             cursor = transaction.cursor(self._records)
             row = _ROW.unpack(bytes(cursor.key()))[0] + 1 if cursor.last() else 0
             for id, value in values.items():
@@ -204,8 +213,18 @@ class FeatureStore:
         self._write(drop)
 
     def verify(self) -> Iterator[tuple[str, str | None]]:
-        """Check every record; yields each id with what is wrong with it, or None."""
-        for id in self.ids():
+        """Check every record; yields each id with what is wrong with it, or None.
+
+        Raises StoreError where ids or records are lost. A damaged page can end the process: `verify_store` does
+        this in another one.
+        """
+
+        def walk(transaction: lmdb.Transaction) -> tuple[list[str], set[int]]:
+            counted = {int(transaction.stat(table)["entries"]) for table in (self._ids, self._records)}
+            return [_id(key) for _, key in self._rows(transaction)], counted
+
+        ids, counted = self._read(walk)
+        for id in ids:
             try:
                 record = self.read([id])[0]
                 if record.id != id:
@@ -213,7 +232,12 @@ class FeatureStore:
                 check_record(record, feature_dim=self.feature_dim, max_regions=self.schema.max_regions)
                 yield id, None
             except (StoreError, InputError) as error:
-                yield id, str(error)
+                yield id, str(error) if f"'{id}'" in str(error) else f"image '{id}': {error}"
+        if counted != {len(ids)}:
+            raise StoreError(
+                f"the store {self.path} is damaged ({max(counted)} images were written to it, {len(ids)} are found): "
+                "restore it from a copy or extract again"
+            )
 
     def compact(self) -> tuple[int, int]:
         """Rewrite the data file without freed pages; returns its bytes before and after.
@@ -242,6 +266,15 @@ class FeatureStore:
 
     def _damaged(self, id: str, error: StoreError) -> StoreError:
         return StoreError(f"image '{id}' in {self.path} is damaged ({error}): extract it again")
+
+    def _refuse_held(self, transaction: lmdb.Transaction, ids: Sequence[str]) -> None:
+        held = [id for id in ids if self._row(transaction, id) is not None]
+        if held:
+            images = f"the image '{held[0]}' is" if len(held) == 1 else f"{len(held)} images, such as '{held[0]}', are"
+            raise InputError(
+                f"{images} in the store {self.path} already: give these other ids (--ids for an .npy), use another "
+                "store, or say --replace to put them in the place of those there"
+            )
 
     def _row(self, transaction: lmdb.Transaction, id: str) -> bytes | None:
         key = encode_id(id)

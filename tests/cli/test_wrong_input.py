@@ -124,7 +124,9 @@ class TestStores:
 
     def test_empty(self, place):
         make_store(place.here / "empty", range(0)).close()
-        assert "is empty" in refusal("index", place.here / "empty", "--model", place.bundle, "--output", place.here / "new")
+        assert "is empty" in refusal(
+            "index", place.here / "empty", "--model", place.bundle, "--output", place.here / "new"
+        )
 
     def test_features_of_another_size_or_extractor(self, place):
         make_store(place.here / "wide", range(3), dim=30).close()

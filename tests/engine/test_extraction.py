@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import os
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 from extractors import backbone, detector
 from PIL import Image
+from shan_engine import extraction
 from shan_engine.errors import BackendError, InputError, StoreError
-from shan_engine.extraction import FeatureExtractor, extract_photos, grid_boxes, read_recipe
+from shan_engine.extraction import extract_photos
+from shan_engine.feature_extractor import FeatureExtractor, grid_boxes, read_recipe
+from shan_engine.photos import ScaledPhoto, read_scaled
 from shan_engine.store import FeatureStore
 
 COLOURS = {"a.png": (255, 0, 0), "b.png": (0, 255, 0), "sub/c.png": (0, 0, 255)}
@@ -61,10 +66,10 @@ def test_cells_are_in_reading_order_with_their_features(tmp_path: Path) -> None:
     extractor = FeatureExtractor(backbone(tmp_path, mean=[0, 0, 0], std=[1, 1, 1]), "cpu", threads=1)
     pixels = np.zeros((1, 8, 8, 3), np.uint8)
     pixels[0, :4, 4:] = 255  # upper right
-    features, boxes = extractor(pixels)
+    ((features, boxes),) = extractor(pixels)
     assert boxes is not None
-    np.testing.assert_allclose(features[0, :, 0], [0, 1, 0, 0], atol=1e-6)
-    np.testing.assert_array_equal(boxes[0, 1], [0.5, 0, 1, 0.5])
+    np.testing.assert_allclose(features[:, 0], [0, 1, 0, 0], atol=1e-6)
+    np.testing.assert_array_equal(boxes[1], [0.5, 0, 1, 0.5])
     assert grid_boxes(2, 3).shape == (6, 4)
 
 
@@ -122,6 +127,69 @@ def test_an_interrupted_run_goes_on(tmp_path: Path, photos: Path) -> None:
     assert (result.added, result.unchanged) == (1, 2)
 
 
+def test_an_interrupted_run_drops_the_photos_that_wait(
+    tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(40):
+        Image.new("RGB", (16, 8)).save(photos / f"{number}.png")
+    read: list[Path] = []
+
+    def slow(path: Path, *size: int) -> ScaledPhoto:
+        read.append(path)
+        time.sleep(0.02)
+        return read_scaled(path, *size)
+
+    def interrupt(done: int) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(extraction, "read_scaled", slow)
+    extractor = FeatureExtractor(detector(tmp_path), "cpu", threads=1)
+    with pytest.raises(KeyboardInterrupt) as interrupted:
+        extract_photos(photos, tmp_path / "s", extractor, batch_size=1, workers=1, on_photo=interrupt)
+    del interrupted  # its traceback holds the run's frames; the threads must be gone even so
+    assert 1 <= len(read) <= 4
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("ThreadPoolExecutor")]
+
+
+def test_a_photo_deleted_after_the_folder_was_listed(tmp_path: Path, photos: Path) -> None:
+    extractor = FeatureExtractor(detector(tmp_path), "cpu", threads=1)
+    result = extract_photos(
+        photos, tmp_path / "s", extractor, on_start=lambda total: (photos / "b.png").unlink(), batch_size=1
+    )
+    assert result.added == 2
+    assert result.broken == (f"{photos / 'b.png'} cannot be decoded: it was deleted or moved meanwhile",)
+    assert extract_photos(photos, tmp_path / "s", extractor).unchanged == 2
+
+
+def test_the_dtype_is_kept_and_a_conflict_is_said_even_with_nothing_to_do(tmp_path: Path, photos: Path) -> None:
+    extractor = FeatureExtractor(detector(tmp_path), "cpu", threads=1)
+    extract_photos(photos, tmp_path / "half", extractor, dtype="float16")
+    Image.new("RGB", (10, 10), (7, 7, 7)).save(photos / "d.png")
+    assert extract_photos(photos, tmp_path / "half", extractor).added == 1
+    extract_photos(photos, tmp_path / "whole", extractor)
+    for name, held, other in (("half", "float16", "float32"), ("whole", "float32", "float16")):
+        with FeatureStore.open(tmp_path / name) as store:
+            assert store.schema.dtype == held
+        with pytest.raises(StoreError, match=f"{name} holds {held}, not {other}: leave out --storage"):
+            extract_photos(photos, tmp_path / name, extractor, dtype=other)
+        assert extract_photos(photos, tmp_path / name, extractor, dtype=held).unchanged == 4
+
+
+def test_a_large_photo_is_recorded_whole(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    image = Image.new("RGB", (1200, 800), (0, 0, 255))
+    image.paste((255, 0, 0), (0, 0, 1200, 400))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the upper half is the right one once it is upright
+    image.save(tmp_path / "photos" / "a.jpg", exif=exif, quality=95)
+    extract_photos(tmp_path / "photos", tmp_path / "s", FeatureExtractor(detector(tmp_path), "cpu", threads=1))
+    with FeatureStore.open(tmp_path / "s") as store:
+        record = store.read(["a.jpg"])[0]
+    assert (record.width, record.height) == (800, 1200)
+    np.testing.assert_array_equal(record.boxes, [[0, 0, 400, 1200], [400, 0, 800, 1200]])
+    np.testing.assert_allclose(record.features, [[0, 0, 255], [255, 0, 0]], atol=8)
+
+
 def test_broken_photos_are_reported_and_skipped(tmp_path: Path, photos: Path) -> None:
     (photos / "aa.jpg").write_bytes(b"broken")
     (photos / "z.png").write_bytes((photos / "a.png").read_bytes()[:40])
@@ -147,7 +215,7 @@ def test_nothing_but_broken_photos(tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "a.jpg").write_bytes(b"broken")
     extractor = FeatureExtractor(detector(tmp_path), "cpu", threads=1)
-    with pytest.raises(InputError, match="none of the 1 photos"):
+    with pytest.raises(InputError, match=r"none of the 1 photos .* can be used, the first: .*a\.jpg cannot be decoded"):
         extract_photos(tmp_path / "photos", tmp_path / "s", extractor)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import make_record, make_store
-from shan_engine.bundle import Bundle
+from shan_engine.bundle import Bundle, read_manifest
 from shan_engine.errors import BundleError, GalleryError, InputError
 from shan_engine.gallery import Gallery
 from shan_engine.indexing import index_store
@@ -48,9 +48,8 @@ def index_into(gallery, bundle, store_path):
 
 
 def test_another_bundles_gallery_is_refused(scorer, bundle_copy, gallery_copy, store_path):
-    manifest = json.loads((bundle_copy / "manifest.json").read_text())
-    manifest["fingerprint"] = "f" * 64
-    (bundle_copy / "manifest.json").write_text(json.dumps(manifest))
+    path = bundle_copy / "manifest.json"
+    replace(read_manifest(path), fingerprint="f" * 64).save(path)
     other = Bundle.open(bundle_copy)
     for action in (
         lambda: Gallery.open(gallery_copy, other),

@@ -12,7 +12,7 @@ import pytest
 from shan_engine.errors import InputError, StoreError
 from shan_engine.ingest import import_features
 from shan_engine.records import RegionRecord
-from shan_engine.store import FeatureStore, stored_dtype
+from shan_engine.store import FeatureStore
 from shan_engine.store_schema import StoreSchema
 
 RNG = np.random.default_rng(0)
@@ -287,22 +287,3 @@ def test_another_dimension_needs_a_new_store(tmp_path: Path) -> None:
     FeatureStore.create(tmp_path / "s", StoreSchema("imported-4d", 4)).close()
     with pytest.raises(StoreError, match="use a new store"):
         import_features(save(tmp_path / "x.npy", features(2, 8)), tmp_path / "s")
-
-
-def test_the_dtype_is_kept_and_a_conflict_is_refused(tmp_path: Path) -> None:
-    for name, dtype in (("half", "float16"), ("full", None)):
-        for turn in range(2):
-            ids = tmp_path / "ids.txt"
-            ids.write_text(f"{turn}-a\n{turn}-b\n")
-            path = save(tmp_path / "x.npy", features(2, 3, 8))
-            import_features(path, tmp_path / name, ids=ids, dtype=None if turn else dtype)
-        with FeatureStore.open(tmp_path / name) as store:
-            assert (store.schema.dtype, len(store)) == (dtype or "float32", 4)
-    with pytest.raises(StoreError, match=r"half holds float16, not float32: leave out --storage"):
-        import_features(path, tmp_path / "half", ids=ids, dtype="float32")
-    with pytest.raises(StoreError, match=r"full holds float32, not float16: leave out --storage"):
-        import_features(path, tmp_path / "full", ids=ids, dtype="float16")
-    with pytest.raises(InputError, match="cannot hold float64"):
-        import_features(path, tmp_path / "new", dtype="float64")
-    assert stored_dtype(tmp_path / "new", None) == "float32"
-    assert stored_dtype(tmp_path / "new", "float16") == "float16"

@@ -26,6 +26,7 @@ def import_features(
     ids: Path | None = None,
     dtype: str | None = None,
     extractor: str | None = None,
+    replace: bool = False,
     batch_size: int = 64,
     on_start: Callable[[int], None] = lambda total: None,
     on_records: Callable[[int], None] = lambda done: None,
@@ -35,22 +36,26 @@ def import_features(
     `features` is a SCAN `.npy` (N x K x F or N x F; `ids` its ids, one a line), a bottom-up-attention
     `.tsv`, or a folder of one `.npz` an image. `extractor` is the name the store records, by default
     `imported-<F>d`; `dtype` is float32 or float16, by default what the store has, float32 for a new one.
+    An image whose id is in the store replaces the one there if `replace`; a cut-off import is so done again.
     `on_start` gets the number of images, 0 where only reading everything would tell. Each batch is one
-    transaction. Raises InputError where a file cannot be used, StoreError from the store.
+    transaction. Raises InputError where a file cannot be used or, unless `replace`, an id is in the store (before
+    anything is written, but for a `.tsv`, whose batches before that id stay), StoreError from the store.
     """
     if batch_size < 1:
         raise InputError(f"a batch of {batch_size} images cannot be written: choose 1 or more")
     source = _open(features, ids)
     name = f"imported-{source.feature_dim}d" if extractor is None else extractor
     schema = StoreSchema(name, source.feature_dim, max(100, source.regions), stored_dtype(store_path, dtype))
-    on_start(source.total or 0)
+    on_start(len(source.ids or ()))
     records = _unique(source.records, features)
     done = 0
     # Read before the store is made: a bad file leaves no store behind.
     batch = list(islice(records, batch_size))
     with FeatureStore.create(store_path, schema) as store:
+        if source.ids is not None and not replace:
+            store.refuse_held(source.ids)
         while batch:
-            store.write(batch)
+            store.write(batch, replace=replace)
             done += len(batch)
             on_records(done)
             batch = list(islice(records, batch_size))

@@ -31,7 +31,7 @@ def open_npz_folder(folder: Path) -> Source:
     if not files:
         raise InputError(f"{folder} has no .npz file: give the folder that holds one for each image")
     regions, feature_dim = _record(files[0]).features.shape
-    return Source(len(files), feature_dim, regions, _records(files))
+    return Source([path.stem for path in files], feature_dim, regions, _records(files))
 
 
 def _records(files: list[Path]) -> Iterator[RegionRecord]:

@@ -39,7 +39,7 @@ def open_npy(path: Path, ids_path: Path | None = None) -> Source:
         if len(ids) != images:
             ids = ids[::fold]
         _refuse_twice(ids, ids_path)
-    return Source(images, feature_dim, regions, _records(path, array, ids, fold))
+    return Source(ids, feature_dim, regions, _records(path, array, ids, fold))
 
 
 def _load(path: Path) -> NDArray[Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from shan_engine.records import RegionRecord
@@ -12,11 +12,11 @@ from shan_engine.records import RegionRecord
 class Source:
     """An opened import: `records` are read as they are asked for, one image's features K x F at a time.
 
-    `total` images, None where only reading everything would tell; `feature_dim` is F and `regions` K of
-    the first image.
+    `ids` are those of all images, None where only reading everything would tell; `feature_dim` is F and
+    `regions` K of the first image.
     """
 
-    total: int | None
+    ids: Sequence[str] | None
     feature_dim: int
     regions: int
     records: Iterator[RegionRecord]
