@@ -13,8 +13,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parent))
+
+from installed import refusal
 
 FEATURES, DIM, EXTRACTOR = 24, 32, "tiny-extractor"
 WORDS = [
@@ -239,3 +242,35 @@ def small_disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
 @pytest.fixture
 def gallery_copy(gallery_path: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(gallery_path, tmp_path / "gallery"))
+
+
+@dataclass(frozen=True)
+class Place:
+    """Sound things to spoil: all below `here`."""
+
+    here: Path
+    bundle: Path
+    gallery: Path
+    store: Path
+
+    def search(self, *queries: str) -> str:
+        """The sentence with which a search is refused."""
+        return refusal("search", *queries, "--gallery", self.gallery, "--model", self.bundle)
+
+    def index(self) -> str:
+        """The sentence with which a new gallery is refused."""
+        return refusal("index", self.store, "--model", self.bundle, "--output", self.here / "new")
+
+
+@pytest.fixture
+def place(tmp_path: Path, bundle_copy: Path, gallery_copy: Path, store_path: Path) -> Place:
+    return Place(tmp_path, bundle_copy, gallery_copy, Path(shutil.copytree(store_path, tmp_path / "store")))
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """A folder with one red photo, `a.png`."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    Image.new("RGB", (20, 20), (255, 0, 0)).save(folder / "a.png")
+    return folder

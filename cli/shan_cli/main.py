@@ -2,18 +2,43 @@
 
 from __future__ import annotations
 
+import io
+import os
 import sys
 from importlib.metadata import version
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from shan_engine.errors import ShanError
+from typer.core import TyperGroup
 
 from . import collect, modelling, querying, store
 from .console import messages
 from .health import doctor
 
+
+class Commands(TyperGroup):
+    """The commands, with one end for every trouble: a user's error is a sentence and exit 1, an interrupt exits 130."""
+
+    def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
+        """Run the chosen command."""
+        try:
+            answer = super().invoke(ctx)
+            sys.stdout.flush()  # a reader that is gone is met here, not as the interpreter ends
+        except ShanError as error:
+            messages.print(f"error: {error}", style="red", markup=False, soft_wrap=True)
+            raise typer.Exit(1) from error
+        except KeyboardInterrupt as interrupt:
+            messages.print("interrupted: what was complete is kept; run the command again to go on", soft_wrap=True)
+            raise typer.Exit(130) from interrupt
+        except BrokenPipeError as error:  # as of `shan-engine search … | head`
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(141) from error
+        return answer
+
+
 app = typer.Typer(
+    cls=Commands,
     help="Search photo collections with words, offline, with exact fine-grained scores.\n\n"
     'Try it at once:  shan-engine search "a dog on grass"\n\n'
     "Your own photos:  shan-engine extract PHOTOS --store S, then  index S --output G, "
@@ -51,15 +76,8 @@ def options(
 
 
 def run() -> None:
-    """Entry point: a user's error is one sentence and exit 1; an interrupt exits 130."""
-    try:
-        app()
-    except ShanError as error:
-        messages.print(f"error: {error}", style="red", markup=False, soft_wrap=True)
-        sys.exit(1)
-    except KeyboardInterrupt:
-        messages.print("interrupted: what was complete is kept; run the command again to go on", soft_wrap=True)
-        sys.exit(130)
-    except BrokenPipeError:
-        sys.stderr.close()
-        sys.exit(141)
+    """Entry point. A file name that is no valid UTF-8 is printed with its odd bytes spelt out."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    app()

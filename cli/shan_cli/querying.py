@@ -10,6 +10,7 @@ import typer
 from .console import Device, DeviceOption, Gallery, Json, Model, messages, print_json, progress
 
 if TYPE_CHECKING:
+    from shan_engine.evaluation import Evaluation
     from shan_engine.gallery import Gallery as OpenGallery
     from shan_engine.scoring import Scorer
     from shan_engine.search import QueryHits
@@ -61,9 +62,9 @@ def search(
     if not wanted:
         raise InputError('nothing to search for: give a description in quotes, such as "a dog on grass"')
     scorer, opened = _open(gallery, model, device)
-    with progress("searching", "images") as (on_start, on_images):
-        on_start(len(opened))
-        results = find(scorer, opened, wanted, top_k=top_k, on_images=on_images)
+    with progress("searching", "pairs") as (on_start, on_pairs):
+        on_start(len(wanted) * len(opened))
+        results = find(scorer, opened, wanted, top_k=top_k, on_pairs=on_pairs)
     if html:
         from shan_engine.writers.html_report import write_report
 
@@ -119,7 +120,11 @@ def _print_table(result: QueryHits) -> None:
 def score(
     queries: Annotated[Path, typer.Option(help="File of captions, one a line.")],
     output: Annotated[
-        Path, typer.Option(help="scores.npy: the matrix, captions x images; scores.parquet: the best rows.")
+        Path,
+        typer.Option(
+            help="scores.npy: the matrix, captions x images, and its columns' ids in scores.ids.txt; "
+            "scores.parquet: the best rows."
+        ),
     ],
     gallery: Gallery = None,
     model: Model = None,
@@ -172,5 +177,24 @@ def evaluate(
     if json:
         print_json(outcome.as_dict())
         return
-    for name, value in outcome.as_dict().items():
-        print(f"{name.replace('_', ' '):24} {value}")
+    _print_recall(outcome)
+
+
+def _print_recall(outcome: Evaluation) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    found = outcome.recall
+    table = Table(title=f"{outcome.images:,} images, {outcome.captions:,} captions", title_justify="left")
+    table.add_column("")
+    for name in ("R@1", "R@5", "R@10", "median rank", "mean rank"):
+        table.add_column(name, justify="right")
+    for name, recalls, ranks in (
+        ("image to text", found.text_retrieval, found.text_ranks),
+        ("text to image", found.image_retrieval, found.image_ranks),
+    ):
+        table.add_row(name, *(f"{value:.1f}" for value in (*recalls, *ranks)))
+    console = Console(highlight=False)
+    console.print(table)
+    speed = outcome.images * outcome.captions / outcome.seconds
+    console.print(f"rSum {found.rsum:.1f}, {outcome.seconds:.1f} s, {speed:,.0f} pairs/s")

@@ -44,16 +44,18 @@ def verify(store: Store) -> None:
     """
     from shan_engine.errors import StoreError
     from shan_engine.store import FeatureStore
+    from shan_engine.store_check import verify_store
 
     damaged = 0
-    with FeatureStore.open(store) as opened, progress("verifying", "images") as (on_start, on_done):
-        on_start(len(opened))
-        for done, (_, problem) in enumerate(opened.verify(), 1):
+    with FeatureStore.open(store) as opened:
+        total = len(opened)
+    with progress("verifying", "images") as (on_start, on_done):
+        on_start(total)
+        for done, (_, problem) in enumerate(verify_store(store), 1):
             if problem:
                 damaged += 1
                 messages.print(problem, markup=False, soft_wrap=True)
             on_done(done)
-        total = len(opened)
     if damaged:
         raise StoreError(f"{damaged} of {total} images in {store} are damaged: extract them again")
     messages.print(f"{store}: all {total} images are sound", markup=False, soft_wrap=True)

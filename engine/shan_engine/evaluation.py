@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from .captions import CaptionTable
 from .errors import InputError
 from .gallery import Gallery
-from .scoring import Scorer, caption_batches, score_block
+from .scoring import Scorer, score_groups
 
 CUTS = (1, 5, 10)
 BLOCK_ROWS = 256
@@ -118,16 +118,11 @@ def evaluate_split(
     part = gallery.restricted_to(chosen.images)
     on_start(len(chosen.images) * len(tokens))
     began = time.perf_counter()
-    batches = list(caption_batches(tokens))
-    encoded = [scorer.encode_captions([tokens[i] for i in batch]) for batch in batches]
-    places = {image: place for place, image in enumerate(chosen.images)}
-    scores = np.empty((len(places), len(tokens)), np.float32)
-    done = 0
-    for block in part.blocks:
-        rows = np.array([places[image.id] for image in block.images])
-        for number, place, found in score_block(scorer, part, block, encoded):
-            scores[np.ix_(rows[place], batches[number])] = found
-            done += found.size
-            on_pairs(done)
+    columns = {id: column for column, id in enumerate(part.ids())}
+    scores = np.empty((len(tokens), len(columns)), np.float32)
+    for group, found in score_groups(scorer, part, tokens, 4 * len(columns), on_pairs):
+        for rows, images, pairs in found:
+            scores[group][rows, images] = pairs.T
     seconds = time.perf_counter() - began
-    return Evaluation(recall(scores, chosen.caption_images), len(places), len(tokens), seconds)
+    caption_columns = np.array([columns[image] for image in chosen.images])[chosen.caption_images]
+    return Evaluation(recall(scores.T, caption_columns), len(columns), len(tokens), seconds)

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from .errors import InputError
 from .gallery import Gallery
-from .scoring import Scorer, caption_batches, score_block
+from .scoring import Scorer, score_groups
 from .search import top_rows
 from .writers.matrix_npy import score_matrix_writer
 from .writers.top_k_parquet import import_pyarrow, top_k_writer
-
-GROUP_CAPTIONS = 256
-GROUP_BYTES = 256 * 2**20
 
 
 def read_captions(path: Path) -> list[str]:
@@ -51,27 +48,20 @@ def score_matrix(
 ) -> None:
     """Write the scores of every caption with every image as `.npy`, captions x images, float32, in input order.
 
-    Memory: one group of captions by all images, at most 256 MiB unless a single row is larger.
+    The ids of its columns go beside it, into `<output without .npy>.ids.txt`. Memory: one group of captions by
+    all images, at most 256 MiB unless a single row is larger.
     `on_pairs` hears how many pairs are done so far. Raises InputError for another suffix, no captions,
     an empty gallery, a caption the model cannot take, or a full disk.
     """
     _check(gallery, captions, output, ".npy")
     tokens = _tokens(scorer, captions)
     images = len(gallery)
-    done = 0
-    with score_matrix_writer(output, len(captions), images) as writer:
-        for group in _groups(len(captions), max(1, GROUP_BYTES // (4 * images))):
-            batches = list(caption_batches(tokens[group]))
-            encoded = [scorer.encode_captions([tokens[group][i] for i in batch]) for batch in batches]
-            rows = np.empty((group.stop - group.start, images), np.float32)
-            offset = 0
-            for block in gallery.blocks:
-                for number, place, scores in score_block(scorer, gallery, block, encoded):
-                    rows[batches[number], offset + place.start : offset + place.stop] = scores.T
-                    done += scores.size
-                    on_pairs(done)
-                offset += len(block)
-            writer.append(rows)
+    with score_matrix_writer(output, len(captions), gallery.ids()) as writer:
+        for group, found in score_groups(scorer, gallery, tokens, 4 * images, on_pairs):
+            matrix = np.empty((group.stop - group.start, images), np.float32)
+            for rows, columns, scores in found:
+                matrix[rows, columns] = scores.T
+            writer.append(matrix)
 
 
 def score_top_k(
@@ -93,16 +83,9 @@ def score_top_k(
         raise InputError(f"top-k is {top_k}: ask for at least 1")
     import_pyarrow()
     tokens = _tokens(scorer, captions)
-    ids = [image.id for image in gallery.images()]
+    ids = gallery.ids()
     with top_k_writer(output) as writer:
-        # A row of the table takes a score, a place and their merge's copies: about 64 bytes.
-        for group in _groups(len(captions), max(1, GROUP_BYTES // (64 * min(top_k, len(gallery))))):
-            size, before = group.stop - group.start, group.start * len(gallery)
-
-            def report(images: int, size: int = size, before: int = before) -> None:
-                on_pairs(before + images * size)
-
-            scores, places = top_rows(scorer, gallery, tokens[group], top_k, report)
+        for group, scores, places in top_rows(scorer, gallery, tokens, top_k, on_pairs):
             writer.append(captions[group], ids, scores, places)
 
 
@@ -124,9 +107,3 @@ def _tokens(scorer: Scorer, captions: Sequence[str]) -> list[list[int]]:
         except InputError as error:
             raise InputError(f"caption {number}: {error}") from error
     return tokens
-
-
-def _groups(captions: int, most: int) -> Iterator[slice]:
-    size = min(GROUP_CAPTIONS, most)
-    for start in range(0, captions, size):
-        yield slice(start, min(start + size, captions))

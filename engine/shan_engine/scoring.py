@@ -7,7 +7,7 @@ scorer, which takes a batch of images by a batch of captions.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from .backends import Device, Graph, load_graph
 from .bundle import Bundle
 from .errors import InputError
-from .gallery import Block, Gallery
+from .gallery import Gallery
 from .text import pad
 
 Arrays = dict[str, NDArray[Any]]
@@ -25,6 +25,9 @@ Arrays = dict[str, NDArray[Any]]
 # decides the speed, so this is far below what memory allows (benchmarks/batching.py).
 CALL_FLOATS = 4_000_000
 MAX_CAPTIONS = 32
+# Captions of one pass over the gallery: encoded, and their rows of scores held, together.
+GROUP_CAPTIONS = 256
+GROUP_BYTES = 256 * 2**20
 
 
 class Scorer:
@@ -52,11 +55,6 @@ class Scorer:
     def pair_scorer(self) -> Graph:
         """Images by captions to scores."""
         return self._load("pair_scorer.onnx")
-
-    @property
-    def device(self) -> str:
-        """Where the pair scorer runs."""
-        return self.pair_scorer.device
 
     def encode_images(self, features: NDArray[np.float32], region_mask: NDArray[np.bool_]) -> Arrays:
         """Image arrays of features B x K x F and mask B x K, the mask among them, each B x its shape."""
@@ -102,22 +100,52 @@ class Scorer:
         return max(1, min(256, int(CALL_FLOATS / (per_pair * captions))))
 
 
-def caption_batches(token_lists: Sequence[Sequence[int]]) -> Iterator[NDArray[np.int64]]:
-    """Places of captions to be scored together: of similar length, so that padding stays small."""
-    order = np.argsort([len(tokens) for tokens in token_lists], kind="stable")
-    for start in range(0, len(order), MAX_CAPTIONS):
-        yield order[start : start + MAX_CAPTIONS]
+# Scores B x C of images at `slice`, in the gallery's order, with the captions of a group at those rows.
+GroupScores = Iterator[tuple[NDArray[np.int64], slice, NDArray[np.float32]]]
 
 
-def score_block(
-    scorer: Scorer, gallery: Gallery, block: Block, captions: Sequence[Arrays]
-) -> Iterator[tuple[int, slice, NDArray[np.float32]]]:
-    """Scores of a block against encoded caption batches: batch number, images' place in the block, B x C.
+def score_groups(
+    scorer: Scorer,
+    gallery: Gallery,
+    token_lists: Sequence[Sequence[int]],
+    row_bytes: int,
+    on_pairs: Callable[[int], None] = lambda done: None,
+) -> Iterator[tuple[slice, GroupScores]]:
+    """Every caption with every image: groups of captions in input order, each with its scores, to be used up first.
 
-    The images of a call are read once for all caption batches.
+    A group's captions meet each image in turn, so that images are read once a group. Memory: a call's images,
+    a group's captions encoded, and what the caller keeps, `row_bytes` a caption: at most 256 MiB of it unless a
+    single row is larger. `on_pairs` hears how many pairs are done.
     """
-    widest = max(next(iter(batch.values())).shape[0] for batch in captions)
-    words = max(batch["word_mask"].shape[1] if "word_mask" in batch else 1 for batch in captions)
-    for place, images in block.batches(scorer.images_per_call(gallery, widest, words)):
-        for number, batch in enumerate(captions):
-            yield number, place, scorer.score_pairs(images, batch)
+    size = max(1, min(GROUP_CAPTIONS, GROUP_BYTES // row_bytes))
+    for start in range(0, len(token_lists), size):
+        group = slice(start, min(start + size, len(token_lists)))
+        yield group, _score_group(scorer, gallery, token_lists[group], start * len(gallery), on_pairs)
+
+
+def _score_group(
+    scorer: Scorer,
+    gallery: Gallery,
+    token_lists: Sequence[Sequence[int]],
+    done: int,
+    on_pairs: Callable[[int], None],
+) -> GroupScores:
+    batches = _batches_by_length(token_lists)
+    captions = [scorer.encode_captions([token_lists[row] for row in rows]) for rows in batches]
+    longest = max(len(tokens) for tokens in token_lists)
+    images_per_call = scorer.images_per_call(gallery, len(batches[0]), longest)
+    offset = 0
+    for block in gallery.blocks:
+        for place, images in block.batches(images_per_call):
+            for rows, batch in zip(batches, captions, strict=True):
+                scores = scorer.score_pairs(images, batch)
+                yield rows, slice(offset + place.start, offset + place.stop), scores
+                done += scores.size
+                on_pairs(done)
+        offset += len(block)
+
+
+def _batches_by_length(token_lists: Sequence[Sequence[int]]) -> list[NDArray[np.int64]]:
+    """Rows of captions to be scored together: of similar length, so that padding stays small."""
+    order = np.argsort([len(tokens) for tokens in token_lists], kind="stable")
+    return [order[start : start + MAX_CAPTIONS] for start in range(0, len(order), MAX_CAPTIONS)]

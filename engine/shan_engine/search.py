@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,8 +10,11 @@ from numpy.typing import NDArray
 
 from .errors import InputError
 from .gallery import Gallery, GalleryImage
-from .scoring import Arrays, Scorer, caption_batches, score_block
+from .scoring import Arrays, Scorer, score_groups
 from .text import tokenise
+
+# Columns gathered before they are merged with the best so far; a call of the pair scorer has at most 256.
+MERGED_COLUMNS = 1024
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,7 @@ def search(
     *,
     top_k: int = 10,
     explain: bool = True,
-    on_images: Callable[[int], None] = lambda done: None,
+    on_pairs: Callable[[int], None] = lambda done: None,
 ) -> list[QueryHits]:
     """The `top_k` best images for each query, exact over the whole gallery.
 
@@ -62,11 +65,11 @@ def search(
     if not len(gallery):
         raise InputError(f"the gallery {gallery.path} is empty: index some images first")
     tokens = [scorer.tokens(query) for query in queries]
-    scores, places = top_rows(scorer, gallery, tokens, top_k, on_images)
-    return [
-        QueryHits(query, _hits(scorer, gallery, query, tokens[row], scores[row], places[row], explain))
-        for row, query in enumerate(queries)
-    ]
+    found = []
+    for group, scores, places in top_rows(scorer, gallery, tokens, top_k, on_pairs):
+        for query, words, *best in zip(queries[group], tokens[group], scores, places, strict=True):
+            found.append(QueryHits(query, _hits(scorer, gallery, query, words, best[0], best[1], explain)))
+    return found
 
 
 def top_rows(
@@ -74,28 +77,54 @@ def top_rows(
     gallery: Gallery,
     tokens: Sequence[Sequence[int]],
     top_k: int,
-    on_images: Callable[[int], None] = lambda done: None,
-) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Scores and image places (order of `Gallery.images`) of the best k, each queries x min(k, images)."""
+    on_pairs: Callable[[int], None] = lambda done: None,
+) -> Iterator[tuple[slice, NDArray[np.float32], NDArray[np.int64]]]:
+    """Scores and image places (in the gallery's order) of the best k, best first, for groups of captions.
+
+    Each group's place in `tokens`, and two arrays captions x min(k, images).
+    """
     k = min(top_k, len(gallery))
-    scores = np.full((len(tokens), k), -np.inf, np.float32)
-    places = np.full((len(tokens), k), -1, np.int64)
-    batches = list(caption_batches(tokens))
-    captions = [scorer.encode_captions([tokens[i] for i in batch]) for batch in batches]
-    offset = 0
-    for block in gallery.blocks:
-        for number, place, found in score_block(scorer, gallery, block, captions):
-            rows = batches[number]
-            numbers = np.broadcast_to(offset + np.arange(place.start, place.stop), (len(rows), len(found)))
-            all_scores = np.concatenate([scores[rows], found.T], axis=1)
-            all_places = np.concatenate([places[rows], numbers], axis=1)
-            best = np.argsort(-all_scores, axis=1, kind="stable")[:, :k]
-            scores[rows] = np.take_along_axis(all_scores, best, axis=1)
-            places[rows] = np.take_along_axis(all_places, best, axis=1)
-            if number == len(captions) - 1:
-                on_images(offset + place.stop)
-        offset += len(block)
-    return scores, places
+    # A row takes the best k and as many to come, their places, and the merge's copies.
+    for group, found in score_groups(scorer, gallery, tokens, 64 * max(k, MERGED_COLUMNS), on_pairs):
+        best = _Best(group.stop - group.start, k)
+        for rows, images, scores in found:
+            best.add(rows, images, scores)
+        yield group, *best.ranked()
+
+
+class _Best:
+    """The k best columns of each row, of columns that come a few at a time and in order."""
+
+    def __init__(self, rows: int, k: int) -> None:
+        self._k, self._fill = k, k
+        width = k + max(k, MERGED_COLUMNS)
+        self._scores = np.full((rows, width), -np.inf, np.float32)
+        self._places = np.full((rows, width), -1, np.int64)
+        self._images = slice(0, 0)
+
+    def add(self, rows: NDArray[np.int64], images: slice, scores: NDArray[np.float32]) -> None:
+        """Scores B x C of the images at a slice with the captions at rows; all rows before the next images."""
+        if images != self._images:
+            self._fill += self._images.stop - self._images.start
+            if self._fill + len(scores) > self._scores.shape[1]:
+                self._merge()
+            self._images = images
+        columns = slice(self._fill, self._fill + len(scores))
+        self._scores[rows, columns] = scores.T
+        self._places[rows, columns] = np.arange(images.start, images.stop)
+
+    def ranked(self) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Scores and places of the k best of each row, best first."""
+        self._merge()
+        return self._scores[:, : self._k], self._places[:, : self._k]
+
+    def _merge(self) -> None:
+        # Stable, so that of equal scores the image indexed first stays first.
+        best = np.argsort(-self._scores, axis=1, kind="stable")[:, : self._k]
+        for array in (self._scores, self._places):
+            array[:, : self._k] = np.take_along_axis(array, best, axis=1)
+        self._scores[:, self._k :] = -np.inf
+        self._fill = self._k
 
 
 def _hits(

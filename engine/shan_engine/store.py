@@ -8,7 +8,7 @@ and a second writer waits for the first one's transaction to end.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
@@ -212,32 +212,10 @@ class FeatureStore:
 
         self._write(drop)
 
-    def verify(self) -> Iterator[tuple[str, str | None]]:
-        """Check every record; yields each id with what is wrong with it, or None.
-
-        Raises StoreError where ids or records are lost. A damaged page can end the process: `verify_store` does
-        this in another one.
-        """
-
-        def walk(transaction: lmdb.Transaction) -> tuple[list[str], set[int]]:
-            counted = {int(transaction.stat(table)["entries"]) for table in (self._ids, self._records)}
-            return [_id(key) for _, key in self._rows(transaction)], counted
-
-        ids, counted = self._read(walk)
-        for id in ids:
-            try:
-                record = self.read([id])[0]
-                if record.id != id:
-                    raise StoreError(f"image '{id}' in {self.path} holds the record of '{record.id}': extract it again")
-                check_record(record, feature_dim=self.feature_dim, max_regions=self.schema.max_regions)
-                yield id, None
-            except (StoreError, InputError) as error:
-                yield id, str(error) if f"'{id}'" in str(error) else f"image '{id}': {error}"
-        if counted != {len(ids)}:
-            raise StoreError(
-                f"the store {self.path} is damaged ({max(counted)} images were written to it, {len(ids)} are found): "
-                "restore it from a copy or extract again"
-            )
+    def entries(self) -> set[int]:
+        """How many ids and how many records their tables count: the same number, unless damaged."""
+        tables = (self._ids, self._records)
+        return self._read(lambda transaction: {int(transaction.stat(table)["entries"]) for table in tables})
 
     def compact(self) -> tuple[int, int]:
         """Rewrite the data file without freed pages; returns its bytes before and after.

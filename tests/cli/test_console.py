@@ -1,7 +1,15 @@
-"""Progress where there is no terminal: lines a log can keep."""
+"""What the command says and how it ends: progress in a log, interrupts, readers that leave, odd file names."""
 
 from __future__ import annotations
 
+import os
+import signal
+import time
+
+from conftest import make_store
+from extractors import detector
+from installed import shan, start
+from PIL import Image
 from shan_cli import console
 
 
@@ -23,3 +31,37 @@ def test_a_short_job_says_nothing_between(capsys):
         on_done(5)
         on_done(10)
     assert capsys.readouterr().err == ""
+
+
+def test_an_interrupt_says_what_is_kept(bundle_path, tmp_path):
+    make_store(tmp_path / "s", range(4000)).close()
+    process = start("index", tmp_path / "s", "--output", tmp_path / "g", "--model", bundle_path)
+    until = time.monotonic() + 60
+    while not (tmp_path / "g" / "blocks").exists():
+        assert process.poll() is None
+        assert time.monotonic() < until
+        time.sleep(0.002)
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate()
+    assert process.returncode == 130
+    assert "interrupted: what was complete is kept; run the command again to go on" in told
+    assert "Traceback" not in told
+
+
+def test_a_reader_that_leaves_is_no_error(gallery_path, bundle_path):
+    process = start("search", "a dog", "--gallery", gallery_path, "--model", bundle_path, "--json", "-k", 41)
+    process.stdout.close()
+    told = process.stderr.read()
+    process.stderr.close()
+    assert process.wait() == 141
+    assert "Traceback" not in told
+    assert "Exception" not in told
+
+
+def test_a_file_name_that_is_no_utf_8_is_printed_with_its_bytes_spelt_out(tmp_path):
+    (tmp_path / "photos").mkdir()
+    Image.new("RGB", (16, 8)).save(tmp_path / "photos" / "good.png")
+    (tmp_path / "photos" / os.fsdecode(b"caf\xe9.png")).write_bytes(b"broken")
+    done = shan("extract", tmp_path / "photos", "--store", tmp_path / "s", "--extractor", detector(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert "caf\\udce9.png" in done.stderr

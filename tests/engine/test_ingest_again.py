@@ -95,7 +95,7 @@ def test_a_cut_off_import_is_finished_with_replace(tmp_path: Path) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         import_features(path, store, batch_size=2, on_records=cut_off)
-    with pytest.raises(InputError, match="^4 images, such as '0'"):
+    with pytest.raises(InputError, match=r"^4 images, such as '0'"):
         import_features(path, store)
     assert import_features(path, store, replace=True) == 6
     found = stored(store)
@@ -110,11 +110,11 @@ def test_a_folder_is_refused_whole_and_a_tsv_from_the_batch_of_the_held_id_on(tm
     for id, array in images.items():
         np.savez(folder / f"{id}.npz", features=array)
     import_features(write_tsv(tmp_path / "first.tsv", {"c": held}), store)
-    with pytest.raises(InputError, match="^the image 'c' is in the store"):
+    with pytest.raises(InputError, match=r"^the image 'c' is in the store"):
         import_features(folder, store, batch_size=1)
     assert list(stored(store)) == ["c"]
     tsv = write_tsv(tmp_path / "x.tsv", images)
-    with pytest.raises(InputError, match="^the image 'c' is in the store"):
+    with pytest.raises(InputError, match=r"^the image 'c' is in the store"):
         import_features(tsv, store, batch_size=1)
     found = stored(store)
     assert list(found) == ["c", "a", "b"]

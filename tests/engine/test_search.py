@@ -45,19 +45,23 @@ def test_small_calls_give_the_same_matrix(scorer, gallery_path, tmp_path, monkey
     whole = matrix(scorer, gallery, tmp_path)
     monkeypatch.setattr("shan_engine.scoring.CALL_FLOATS", 1)
     monkeypatch.setattr("shan_engine.scoring.MAX_CAPTIONS", 2)
-    monkeypatch.setattr("shan_engine.score_job.GROUP_CAPTIONS", 3)
+    monkeypatch.setattr("shan_engine.scoring.GROUP_CAPTIONS", 3)
     done = []
     score_matrix(scorer, gallery, CAPTIONS, tmp_path / "cut.npy", on_pairs=done.append)
     np.testing.assert_allclose(np.load(tmp_path / "cut.npy"), whole, rtol=0, atol=1e-5)
     assert done == sorted(done)
     assert done[-1] == whole.size
+    assert (tmp_path / "cut.ids.txt").read_text().split() == gallery.ids()
 
 
-def test_search_is_the_top_of_the_matrix(scorer, gallery_path, tmp_path):
+def test_search_is_the_top_of_the_matrix(scorer, gallery_path, tmp_path, monkeypatch):
     gallery = Gallery.open(gallery_path)
     scores = matrix(scorer, gallery, tmp_path)
     images = gallery.images()
-    for top_k in (1, 7, 500):
+    monkeypatch.setattr("shan_engine.scoring.GROUP_CAPTIONS", 3)
+    for top_k, columns in ((1, 1024), (7, 1024), (500, 1024), (3, 1), (7, 9)):
+        monkeypatch.setattr("shan_engine.search.MERGED_COLUMNS", columns)
+        monkeypatch.setattr("shan_engine.scoring.CALL_FLOATS", 4_000_000 if columns == 1024 else 1)
         results = search(scorer, gallery, CAPTIONS, top_k=top_k, explain=False)
         assert [result.query for result in results] == list(CAPTIONS)
         for row, result in zip(scores, results, strict=True):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import mmap
 import os
+import struct
 import subprocess
 import sys
 import tempfile
@@ -16,6 +18,7 @@ from hypothesis import strategies as st
 from shan_engine.environment import clear_errors
 from shan_engine.errors import StoreError
 from shan_engine.store import FeatureStore
+from shan_engine.store_check import verify_store
 from shan_engine.store_schema import StoreSchema
 from stores import SCHEMA, record
 
@@ -39,7 +42,7 @@ def test_a_damaged_record_is_found_by_id(tmp_path: Path, part: str) -> None:
     else:
         _flip(path / "data.mdb", feature_bytes[:64], 10 if part == "features" else -16 + 9)
     with FeatureStore.open(path) as store:
-        found = dict(store.verify())
+        found = dict(verify_store(path))
         assert found["image-0"] is None
         assert found["image-2"] is None
         assert "image-1" in str(found["image-1"])
@@ -51,7 +54,7 @@ def test_a_damaged_record_is_found_by_id(tmp_path: Path, part: str) -> None:
                 store.infos()
     with FeatureStore.open(path, readonly=False) as store:
         store.write([records[1]])
-        assert all(problem is None for _, problem in store.verify())
+        assert all(problem is None for _, problem in verify_store(path))
 
 
 @pytest.mark.parametrize("kept", [0.95, 0.5, 0.02, 0.0])
@@ -83,7 +86,7 @@ def test_a_sound_store_never_looks_truncated(steps: list[tuple[bool, list[int], 
                     held -= gone
         with FeatureStore.open(path) as store:
             assert set(store.ids()) == held
-            assert all(problem is None for _, problem in store.verify())
+            assert all(problem is None for _, problem in verify_store(path))
 
 
 def test_a_file_of_something_else_is_damaged(tmp_path: Path) -> None:
@@ -160,3 +163,16 @@ def test_each_error_has_its_own_mend(tmp_path: Path, error: Exception, sentence:
     with pytest.raises(StoreError) as raised, clear_errors(tmp_path):
         raise error
     assert str(raised.value).startswith(f"the store {tmp_path} {sentence}")
+
+
+def test_a_page_beyond_the_file_ends_the_checking_process_and_not_ours(tmp_path: Path) -> None:
+    path, large = tmp_path / "s", record("large", 1, 100)
+    with FeatureStore.create(path, SCHEMA) as store:
+        store.write([large])
+    data = bytearray((path / "data.mdb").read_bytes())
+    page, pages = data.index(large.features.tobytes()[:64]) // mmap.PAGESIZE, len(data) // mmap.PAGESIZE
+    # The leaf's pointer to the record's first page: moved to the file's last one, the rest is beyond the end.
+    assert data.count(pointer := struct.pack("=Q", page)) >= 1
+    (path / "data.mdb").write_bytes(data.replace(pointer, struct.pack("=Q", pages - 1)))
+    with pytest.raises(StoreError, match=r"is damaged \(a page of it cannot be read\): restore it"):
+        list(verify_store(path))

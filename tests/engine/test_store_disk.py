@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from shan_engine.errors import StoreError
 from shan_engine.store import FeatureStore
+from shan_engine.store_check import verify_store
 from stores import SCHEMA, assert_same, record
 
 WRITER = """
@@ -18,6 +19,7 @@ import sys
 from pathlib import Path
 import numpy as np
 from shan_engine.records import RegionRecord
+from shan_engine.store_check import verify_store
 from shan_engine.store import FeatureStore
 from shan_engine.store_schema import StoreSchema
 path, name, batches = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
@@ -42,7 +44,7 @@ def test_two_writers_at_once(tmp_path: Path) -> None:
     with FeatureStore.open(tmp_path / "s") as store:
         wanted = {f"{name}-{batch}-{i}" for name in "ab" for batch in range(15) for i in range(5)}
         assert set(store.ids()) == wanted
-        assert all(problem is None for _, problem in store.verify())
+        assert all(problem is None for _, problem in verify_store(tmp_path / "s"))
 
 
 def test_a_killed_writer_loses_no_committed_batch(tmp_path: Path) -> None:
@@ -57,7 +59,7 @@ def test_a_killed_writer_loses_no_committed_batch(tmp_path: Path) -> None:
         committed = [f"a-{batch}-{i}" for batch in range(last + 1) for i in range(5)]
         for id, found in zip(committed, store.read(committed), strict=True):
             assert (found.features == int(id.split("-")[1])).all()
-        assert all(problem is None for _, problem in store.verify())
+        assert all(problem is None for _, problem in verify_store(tmp_path / "s"))
         assert len(store) % 5 == 0
         store.write([record("after")])
         assert "after" in store
@@ -84,6 +86,7 @@ def test_a_writer_from_before_a_compaction_is_told(tmp_path: Path) -> None:
     FeatureStore.create(tmp_path / "s", SCHEMA).close()
     script = f"""
 from pathlib import Path
+from shan_engine.store_check import verify_store
 from shan_engine.store import FeatureStore
 FeatureStore.open(Path({str(tmp_path / "s")!r}), readonly=False).compact()
 """
@@ -110,7 +113,7 @@ def test_a_full_disk_keeps_what_was_written(small_disk: Callable[[str], Path]) -
         assert store.ids() == written
     with FeatureStore.open(disk / "s", readonly=False) as store:
         assert store.ids() == written
-        assert all(problem is None for _, problem in store.verify())
+        assert all(problem is None for _, problem in verify_store(disk / "s"))
         with pytest.raises(StoreError, match="the disk is full"):
             store.compact()
     with FeatureStore.open(disk / "s") as store:
@@ -121,6 +124,7 @@ MAKER = """
 import resource, sys
 from pathlib import Path
 from shan_engine.errors import StoreError
+from shan_engine.store_check import verify_store
 from shan_engine.store import FeatureStore
 from shan_engine.store_schema import StoreSchema
 path, limit = Path(sys.argv[1]), int(sys.argv[2])
@@ -188,6 +192,7 @@ def test_a_second_compaction_loses_nothing_written_after_the_first(tmp_path: Pat
 from pathlib import Path
 import numpy as np
 from shan_engine.records import RegionRecord
+from shan_engine.store_check import verify_store
 from shan_engine.store import FeatureStore
 FeatureStore.open(Path({str(path)!r}), readonly=False).compact()
 with FeatureStore.open(Path({str(path)!r}), readonly=False) as store:

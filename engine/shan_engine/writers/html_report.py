@@ -56,16 +56,14 @@ class _Card:
     words: tuple[_Word, ...]
 
 
-def write_report(path: Path, results: Sequence[QueryHits], *, photo_root: Path | None = None) -> None:
-    """Write the report; relative photo paths are below `photo_root` (the working folder where None).
+def write_report(path: Path, results: Sequence[QueryHits]) -> None:
+    """Write the report.
 
     Photos that are gone or cannot be decoded leave a placeholder. Raises InputError where the disk is
     full or the folder cannot be written.
     """
 
-    @lru_cache(maxsize=256)  # several queries often find the same photo
-    def thumbnail(photo: str) -> tuple[str | None, str]:
-        return _thumbnail(photo, photo_root)
+    thumbnail = lru_cache(maxsize=256)(_thumbnail)  # several queries often find the same photo
 
     def sections() -> Iterator[tuple[str, Iterator[_Card]]]:
         keys = (f"w{number}" for number in itertools.count())
@@ -80,10 +78,10 @@ def write_report(path: Path, results: Sequence[QueryHits], *, photo_root: Path |
         file.writelines(pieces)
 
 
-def _thumbnail(photo: str, root: Path | None) -> tuple[str | None, str]:
+def _thumbnail(photo: str) -> tuple[str | None, str]:
     if not photo:
         return None, "no photo: the features were imported without one"
-    path = Path(photo) if root is None else root / photo
+    path = Path(photo)
     try:
         if not path.is_file():
             return None, f"photo not found: {path}"

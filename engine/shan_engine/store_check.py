@@ -1,0 +1,72 @@
+"""Checking every record of a feature store, in a process of its own: a damaged page may end the one that reads it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from .errors import InputError, ShanError, StoreError
+from .records import check_record
+from .store import FeatureStore
+
+
+def verify_store(path: Path) -> Iterator[tuple[str, str | None]]:
+    """Check every record against its checksum; yields each id with what is wrong with it, or None.
+
+    Raises StoreError where the store cannot be read at all, or ids or records are lost.
+    """
+    command = [sys.executable, "-m", __name__, str(path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, encoding="ascii") as child:
+        assert child.stdout is not None
+        ended = False
+        try:
+            for line in child.stdout:
+                id, problem = json.loads(line)
+                if id is not None:
+                    yield id, problem
+                elif problem is not None:
+                    raise StoreError(problem)
+                else:
+                    ended = True
+        finally:
+            child.kill()
+    if not ended:
+        raise StoreError(
+            f"the store {path} is damaged (a page of it cannot be read): restore it from a copy or extract again"
+        )
+
+
+def _check(path: Path) -> Iterator[tuple[str, str | None]]:
+    with FeatureStore.open(path) as store:
+        ids = store.ids()
+        for id in ids:
+            try:
+                record = store.read([id])[0]
+                if record.id != id:
+                    raise StoreError(f"image '{id}' in {path} holds the record of '{record.id}': extract it again")
+                check_record(record, feature_dim=store.feature_dim, max_regions=store.schema.max_regions)
+                yield id, None
+            except (StoreError, InputError) as error:
+                yield id, str(error) if f"'{id}'" in str(error) else f"image '{id}': {error}"
+        if store.entries() != {len(ids)}:
+            raise StoreError(
+                f"the store {path} is damaged ({max(store.entries())} images were written to it, {len(ids)} are "
+                "found): restore it from a copy or extract again"
+            )
+
+
+def _main(path: Path) -> None:
+    """Print a JSON pair a line: id and problem; at the end null and the reason why it could not go on, or null."""
+    try:
+        for found in _check(path):
+            print(json.dumps(found))
+        print(json.dumps((None, None)))
+    except ShanError as error:
+        print(json.dumps((None, str(error))))
+
+
+if __name__ == "__main__":
+    _main(Path(sys.argv[1]))

@@ -1,0 +1,54 @@
+"""A full disk is one sentence, and what was stored stays whole."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from conftest import CAPTIONS, make_store
+from extractors import detector
+from installed import output_of, refusal
+from PIL import Image
+
+
+class TestFullDisk:
+    def test_extract(self, small_disk, tmp_path):
+        disk, folder = small_disk("256k"), tmp_path / "photos"
+        folder.mkdir()
+        for number in range(200):
+            Image.new("RGB", (16, 8), (number, 0, 0)).save(folder / f"{'long' * 50}{number}.png")
+        command = ("extract", folder, "--store", disk / "s", "--extractor", detector(tmp_path), "--batch-size", 8)
+        assert "the disk is full" in refusal(*command)
+        output_of("store", "verify", disk / "s")
+
+    def test_index_keeps_the_gallery(self, small_disk, place):
+        disk = small_disk("600k")
+        gallery = Path(shutil.copytree(place.gallery, disk / "g"))
+        make_store(place.here / "more", range(400)).close()
+        sentence = refusal("index", place.here / "more", "--model", place.bundle, "--output", gallery)
+        assert "the disk is full" in sentence
+        search = ("search", CAPTIONS[0], "--gallery", gallery, "--model", place.bundle, "--json", "-k", 500)
+        assert len(json.loads(output_of(*search))[0]["hits"]) == 41
+
+    @pytest.mark.parametrize(("name", "size"), [("scores.npy", "64k"), ("best.parquet", "16k")])
+    def test_score_leaves_no_half_file(self, small_disk, place, name, size):
+        disk = small_disk(size)
+        queries = place.here / "q.txt"
+        queries.write_text("".join(f"a dog over {number} grass\n" for number in range(3000)))
+        common = ("score", "--gallery", place.gallery, "--model", place.bundle, "--queries", queries)
+        assert "the disk is full" in refusal(*common, "--output", disk / name, "--top-k", 41)
+        assert not list(disk.iterdir())
+
+    def test_export_leaves_no_bundle(self, small_disk, checkpoint):
+        disk = small_disk("64k")
+        assert "the disk is full" in refusal("export", checkpoint.folder, "--output", disk / "bundle")
+        assert not list(disk.iterdir())
+
+    def test_report(self, small_disk, place):
+        disk = small_disk("4k")
+        report = disk / "report.html"
+        common = ("search", "a dog", "--gallery", place.gallery, "--model", place.bundle)
+        assert "the disk is full" in refusal(*common, "--html", report)
+        assert not report.exists()
