@@ -172,7 +172,8 @@ def test_a_page_beyond_the_file_ends_the_checking_process_and_not_ours(tmp_path:
     data = bytearray((path / "data.mdb").read_bytes())
     page, pages = data.index(large.features.tobytes()[:64]) // mmap.PAGESIZE, len(data) // mmap.PAGESIZE
     # The leaf's pointer to the record's first page: moved to the file's last one, the rest is beyond the end.
-    assert data.count(pointer := struct.pack("=Q", page)) >= 1
-    (path / "data.mdb").write_bytes(data.replace(pointer, struct.pack("=Q", pages - 1)))
+    pointer, beyond = (struct.pack("=Q", number) for number in (page, pages - 1))
+    assert pointer in data
+    (path / "data.mdb").write_bytes(data.replace(pointer, beyond))
     with pytest.raises(StoreError, match=r"is damaged \(a page of it cannot be read\): restore it"):
         list(verify_store(path))
