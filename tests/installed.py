@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -42,6 +43,11 @@ def refusal(*arguments: object, **variables: str) -> str:
     return errors[0].removeprefix("error: ")
 
 
+def heed_interrupts() -> None:
+    """In a child: end on SIGINT, even where the tests run in the background of a shell, which ignores it there."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def start(*arguments: object) -> subprocess.Popen[str]:
     """Start `shan-engine` and leave it running."""
     return subprocess.Popen(
@@ -50,4 +56,5 @@ def start(*arguments: object) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
         env=environment(),
+        preexec_fn=heed_interrupts,
     )

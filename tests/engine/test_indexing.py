@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from conftest import CAPTIONS, make_record, make_store
 from gallery_scores import assert_same, blocks_of, by_id, folders
-from installed import environment
+from installed import environment, heed_interrupts
 from shan_engine import indexing
 from shan_engine.errors import InputError
 from shan_engine.gallery import Gallery
@@ -172,7 +172,9 @@ with FeatureStore.open(store) as opened:
 
 def killed(store, bundle, gallery, done, how):
     command = [sys.executable, "-c", KILLED, *map(str, (store, bundle, gallery, done, int(how)))]
-    return subprocess.run(command, env=environment(), check=False, capture_output=True).returncode
+    return subprocess.run(
+        command, env=environment(), check=False, capture_output=True, preexec_fn=heed_interrupts
+    ).returncode
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
