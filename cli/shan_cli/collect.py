@@ -27,6 +27,9 @@ def extract(
             show_default=False,
         ),
     ] = None,
+    mirror: Annotated[
+        bool, typer.Option("--mirror", help="Features of the mirror images, for `train --view`; a store of their own.")
+    ] = False,
     batch_size: Annotated[int, typer.Option(min=1, help="Photos per call of the extractor.")] = 16,
     workers: Annotated[int, typer.Option(min=1, help="Decoding threads.")] = os.cpu_count() or 2,
     json: Json = False,
@@ -46,7 +49,7 @@ def extract(
         extractor = bundle.feature_extractor
         if extractor is None:
             raise InputError(f"the bundle {bundle.path} has no feature extractor: name one with --extractor")
-    network = FeatureExtractor(extractor, device.value)
+    network = FeatureExtractor(extractor, device.value, mirror=mirror)
     with progress("extracting", "photos") as (on_start, on_photo):
         result = extract_photos(
             photos,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -11,12 +12,35 @@ import typer
 from .console import Device, DeviceOption, messages, progress
 
 
+class ModelName(StrEnum):
+    """The models that can be trained."""
+
+    SHAN = "shan"
+    SCAN = "scan"
+    VSE = "vse"
+    TERN = "tern"
+
+
+class Loss(StrEnum):
+    """Ranking losses."""
+
+    CONTRASTIVE = "contrastive"
+    TRIPLET = "triplet"
+
+
 class Direction(StrEnum):
     """Which side attends to which (SHAN.md)."""
 
     FULL = "full"
     I2T = "i2t"
     T2I = "t2i"
+
+
+class Pooling(StrEnum):
+    """How SCAN makes one score of its cosines."""
+
+    LSE = "lse"
+    MEAN = "mean"
 
 
 def _need(*modules: str) -> None:
@@ -36,30 +60,49 @@ def train(
     output: Annotated[
         Path, typer.Option(help="Checkpoint folder: the best epoch by dev rSum, and the state to resume.")
     ],
-    epochs: Annotated[int, typer.Option(min=1)] = 5,
+    view: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Store with other features of the same photos, as `extract --mirror` makes; at each step an image is "
+            "taken from one of the stores by chance. Repeatable.",
+            show_default=False,
+        ),
+    ] = None,
+    model: Annotated[ModelName, typer.Option(help="shan, or a baseline on the same features.")] = ModelName.SHAN,
+    direction: Annotated[
+        Direction | None,
+        typer.Option(help="shan: full (default) or one direction alone; scan: t2i (default), i2t.", show_default=False),
+    ] = None,
+    steps: Annotated[
+        str | None, typer.Option(help="shan: l2l, l2l+g2l or l2l+g2l+g2g (default).", show_default=False)
+    ] = None,
+    pooling: Annotated[Pooling | None, typer.Option(help="scan: lse (default) or mean.", show_default=False)] = None,
+    loss: Annotated[
+        Loss,
+        typer.Option(
+            help="contrastive (InfoNCE), or triplet: every negative in its first epoch, then the hardest alone.",
+        ),
+    ] = Loss.CONTRASTIVE,
+    epochs: Annotated[int, typer.Option(min=1, help="At most.")] = 8,
+    patience: Annotated[int, typer.Option(min=1, help="End after so many epochs that are no better on dev.")] = 3,
     batch_size: Annotated[int, typer.Option(min=2, help="Images per step, each with one caption.")] = 128,
     learning_rate: Annotated[float, typer.Option(min=1e-7)] = 8e-4,
-    warmup_epochs: Annotated[
-        int,
-        typer.Option(
-            min=0,
-            help="Epochs in which every negative counts; after them the hardest alone, which five epochs never reach. "
-            "On Flickr8k the hardest alone sat where own and negative scores are equal (measured: the loss is the "
-            "number of hinges x 2 x margin); for larger sets.",
-        ),
-    ] = 5,
     dev_images: Annotated[int, typer.Option(min=1, help="Images of split dev that choose the best epoch.")] = 200,
     embed_dim: Annotated[int, typer.Option(min=8, help="Embedding size D.")] = 256,
-    direction: Annotated[Direction, typer.Option(help="full, or one direction of attention alone.")] = Direction.FULL,
     seed: Annotated[int, typer.Option()] = 0,
     resume: Annotated[
         bool, typer.Option("--resume/--restart", help="Go on from the output's last state if it has one.")
     ] = True,
     device: Device = DeviceOption.AUTO,
 ) -> None:
-    """Train SHAN on captioned images, on CPU or one GPU; prints the dev recall, both ways, after each epoch.
+    """Train on captioned images, on CPU or one GPU; prints the dev recall, both ways, after each epoch.
 
-    Example: shan-engine train --store S --captions captions.tsv --word-vectors glove.txt.gz --output checkpoint
+    Examples:
+
+      shan-engine train --store S --captions captions.tsv --word-vectors glove.txt.gz --output checkpoint
+
+      shan-engine train --store S --view MIRRORED --captions captions.tsv --word-vectors glove.txt.gz \\
+        --output scan --model scan --direction t2i --pooling mean
     """
     _need("torch", "safetensors")
     from shan_engine.captions import CaptionTable
@@ -68,18 +111,27 @@ def train(
     from shan_model.training import TrainProgress
     from shan_model.training import train as run
 
+    options = {
+        "direction": direction and direction.value,
+        "steps": steps and tuple(steps.split("+")),
+        "pooling": pooling and pooling.value,
+    }
     config = TrainConfig(
         epochs=epochs,
         batch_size=batch_size,
         learning_rate=learning_rate,
-        warmup_epochs=warmup_epochs,
+        patience=patience,
+        loss=loss.value,
         dev_images=dev_images,
         embed_dim=embed_dim,
-        direction=direction.value,
+        model=model.value,
+        options={name: value for name, value in options.items() if value is not None},
         seed=seed,
         device=device.value,
     )
-    with FeatureStore.open(store) as source, progress("training", "steps") as (on_start, on_step):
+    with ExitStack() as stack:
+        source, *views = [stack.enter_context(FeatureStore.open(path)) for path in (store, *(view or []))]
+        on_start, on_step = stack.enter_context(progress("training", "steps"))
         on_start(0)
 
         def show(state: TrainProgress) -> None:
@@ -89,7 +141,7 @@ def train(
                 messages.print(state.message, markup=False, soft_wrap=True)
 
         table = CaptionTable.read(captions)
-        best = run(source, table, word_vectors, output, config, resume=resume, on_progress=show)
+        best = run(source, table, word_vectors, output, config, views=views, resume=resume, on_progress=show)
     messages.print(f"{output}: the checkpoint with the best dev rSum, {best:.1f}", markup=False, soft_wrap=True)
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,11 +40,17 @@ class Recipe:
 
 
 class FeatureExtractor:
-    """An ONNX backbone or detector with its recipe. Raises InputError where it does not take images as asked."""
+    """An ONNX backbone or detector with its recipe. Raises InputError where it does not take images as asked.
 
-    def __init__(self, model: Path, device: Device = "auto", *, threads: int | None = None) -> None:
+    With `mirror` it sees mirror images, for a model to be trained on; boxes are where the regions are in the photo.
+    """
+
+    def __init__(
+        self, model: Path, device: Device = "auto", *, threads: int | None = None, mirror: bool = False
+    ) -> None:
         self.model = model
-        self.recipe = read_recipe(model)
+        recipe = read_recipe(model)
+        self.recipe, self._mirror = replace(recipe, name=f"{recipe.name}-mirrored") if mirror else recipe, mirror
         self._graph = load_graph(model, device, threads=threads)
         if len(self._graph.inputs) != 1:
             raise InputError(f"{model} takes {len(self._graph.inputs)} inputs: an extractor takes one, the image")
@@ -74,7 +80,7 @@ class FeatureExtractor:
 
         Raises InputError where the model's outputs are not regions, or not finite.
         """
-        images = self._scaled(pixels)
+        images = self._scaled(pixels[:, :, ::-1] if self._mirror else pixels)
         step = 1 if self._one_by_one else max(1, len(images))
         found = [
             regions for start in range(0, len(images), step) for regions in self._run(images[start : start + step])
@@ -85,7 +91,7 @@ class FeatureExtractor:
                     f"{self.model} gives NaN or infinite numbers for {names[row] if names else f'photo {row + 1}'}: "
                     "check its recipe's mean and std, or leave that photo out"
                 )
-        return found
+        return [(features, _mirrored(boxes)) for features, boxes in found] if self._mirror else found
 
     def _scaled(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8] | NDArray[np.float32]:
         if self._raw:
@@ -122,6 +128,14 @@ class FeatureExtractor:
             raise InputError(f"the {place} output of {self.model} is of {kind}: expected an array of numbers")
         with np.errstate(over="ignore"):
             return output.astype(np.float32, copy=False)
+
+
+def _mirrored(boxes: NDArray[np.float32] | None) -> NDArray[np.float32] | None:
+    """Relative boxes K x 4 of a mirror image, as they are in the photo."""
+    if boxes is None:
+        return None
+    x0, y0, x1, y1 = boxes.T
+    return np.stack([1 - x1, y0, 1 - x0, y1], axis=1)
 
 
 def _shape(shape: Sequence[object]) -> str:

@@ -16,7 +16,7 @@ from shan_engine.extraction import read_recipe
 from shan_engine.files import sha256, write_failure
 from shan_engine.text import Vocabulary
 from shan_model.checkpoint import load_checkpoint
-from shan_model.shan import Shan
+from shan_model.retrieval import RetrievalModel
 from torch import Tensor
 
 from .graphs import export_graph
@@ -118,7 +118,7 @@ def put_in_place(fresh: Path, output: Path) -> None:
     shutil.rmtree(aside, ignore_errors=True)
 
 
-def write_graphs(model: Shan, folder: Path, on_stage: Callable[[str], None] = lambda stage: None) -> None:
+def write_graphs(model: RetrievalModel, folder: Path, on_stage: Callable[[str], None] = lambda stage: None) -> None:
     """Write the three ONNX files of `model` into `folder`."""
     config = model.config
     features, mask = torch.randn(3, 5, config.feature_dim), torch.ones(3, 5, dtype=torch.bool)
@@ -126,9 +126,10 @@ def write_graphs(model: Shan, folder: Path, on_stage: Callable[[str], None] = la
     with torch.no_grad():
         image_graph, text_graph = ImageEncoderGraph(model), TextEncoderGraph(model)
         encoded = image_graph(features, mask)
-        image = {**encoded, "region_mask": mask}
+        image = model.image_terms(model.image_encoder(features), mask)
         words, word_mask = model.text_encoder(tokens, lengths)
         caption = text_graph.terms(words, word_mask)
+        attended = model.score_grid(image, caption).word_attention is not None
     on_stage("image encoder")
     export_graph(
         image_graph,
@@ -150,18 +151,19 @@ def write_graphs(model: Shan, folder: Path, on_stage: Callable[[str], None] = la
     export_graph(
         PairScorerGraph(model, list(image), list(caption)),
         inputs={**image, **caption},
-        outputs=["scores", "step_scores", "word_attention"],
+        outputs=["scores", "step_scores", *(["word_attention"] if attended else [])],
         dynamic=axes,
         path=folder / GRAPHS[2],
     )
 
 
 def _axes(terms: Mapping[str, Tensor], batch: str, inner: str) -> dict[str, dict[int, str]]:
-    """The axes that change at run time: the batch, the rows, and a Gram matrix's columns."""
-    return {name: {0: batch, 1: inner, 2: inner} if name.endswith("_gram") else {0: batch, 1: inner} for name in terms}
+    """The axes that change at run time: the batch, the rows of all but a vector, and a Gram matrix's columns."""
+    axes = {name: {0: batch} if name.endswith("_vector") else {0: batch, 1: inner} for name in terms}
+    return {name: {**held, 2: inner} if name.endswith("_gram") else held for name, held in axes.items()}
 
 
-def fingerprint(model: Shan, vocabulary: Vocabulary) -> str:
+def fingerprint(model: RetrievalModel, vocabulary: Vocabulary) -> str:
     """Hex SHA-256 over the configuration, the words and every weight."""
     digest = hashlib.sha256(json.dumps(model.config.to_dict(), sort_keys=True).encode())
     digest.update("\0".join(vocabulary.words).encode())

@@ -17,24 +17,25 @@ from torch import Tensor, nn
 
 from .graphs import export_graph
 
-SIZE = 260
+SIZE = 384
+CELLS = 12  # of the last feature map, a side
 GRID = 6
-NAME = "efficientnet-lite2-260-grid6"
+NAME = f"efficientnet-lite2-{SIZE}-grid{GRID}"
 
 
 class GridExtractor(nn.Module):
-    """Photos (B x 260 x 260 x 3, uint8 RGB) to grid regions (B x 36 x 1280) and relative boxes (B x 36 x 4)."""
+    """Photos (B x 384 x 384 x 3, uint8 RGB) to grid regions (B x 36 x 1280) and relative boxes (B x 36 x 4)."""
 
     def __init__(self, backbone: nn.Module) -> None:
         super().__init__()
         self.backbone = backbone
         self.pooling: Tensor
         self.grid: Tensor
-        self.register_buffer("pooling", adaptive_average(9, GRID))
+        self.register_buffer("pooling", adaptive_average(CELLS, GRID))
         self.register_buffer("grid", grid_boxes(GRID))
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """Scale to [-1, 1], run the backbone, average its 9 x 9 map to 6 x 6."""
+        """Scale to [-1, 1], run the backbone, average its 12 x 12 map to 6 x 6."""
         x = pixels.permute(0, 3, 1, 2).float() / 127.5 - 1.0
         feature_map = self.backbone.extract_features(x)  # type: ignore[operator]
         features = self.pooling @ feature_map.flatten(2).transpose(1, 2)

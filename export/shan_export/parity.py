@@ -9,14 +9,14 @@ import numpy as np
 import torch
 from shan_engine.backends import load_graph
 from shan_engine.bundle import GRAPHS
-from shan_model.shan import Shan
+from shan_model.retrieval import RetrievalModel
 from torch import Tensor
 
 TOLERANCE = 1e-4
 Case = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
-def largest_difference(model: Shan, folder: Path, *, max_words: int, seed: int = 0) -> float:
+def largest_difference(model: RetrievalModel, folder: Path, *, max_words: int, seed: int = 0) -> float:
     """Largest absolute difference of a score over random and edge inputs; NaN anywhere gives infinity."""
     image_encoder, text_encoder, pair_scorer = (load_graph(folder / name, "cpu") for name in GRAPHS)
     worst = 0.0
@@ -33,19 +33,19 @@ def largest_difference(model: Shan, folder: Path, *, max_words: int, seed: int =
     return worst
 
 
-def plain_scores(model: Shan, features: Tensor, mask: Tensor, tokens: Tensor, lengths: Tensor) -> Tensor:
+def plain_scores(model: RetrievalModel, features: Tensor, mask: Tensor, tokens: Tensor, lengths: Tensor) -> Tensor:
     """Step scores B x C x steps of every image with every caption, by the plain modules, pair by pair."""
     with torch.no_grad():
         regions = model.image_encoder(features)
         words, word_mask = model.text_encoder(tokens, lengths)
         rows = [
-            model.alignment(regions[i].expand(len(words), -1, -1), mask[i].expand(len(words), -1), words, word_mask)
+            model.pair_scores(regions[i].expand(len(words), -1, -1), mask[i].expand(len(words), -1), words, word_mask)
             for i in range(len(regions))
         ]
         return torch.stack(rows)
 
 
-def cases(model: Shan, *, max_words: int, seed: int = 0) -> Iterator[Case]:
+def cases(model: RetrievalModel, *, max_words: int, seed: int = 0) -> Iterator[Case]:
     """Features, region mask, tokens and lengths: random, one word, longest caption, one region, one unmasked."""
     generator = torch.Generator().manual_seed(seed)
     config = model.config

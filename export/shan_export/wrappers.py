@@ -1,34 +1,33 @@
-"""SHAN's modules as the three graphs of a bundle; the modules themselves stay untouched."""
+"""A model as the three graphs of a bundle; the model itself stays untouched."""
 
 from __future__ import annotations
 
 import torch
-from shan_model.factorised import caption_terms, image_terms, score_grid
 from shan_model.norms import l2_normalise
-from shan_model.shan import Shan
+from shan_model.retrieval import RetrievalModel
 from torch import Tensor, nn
 
 
 class ImageEncoderGraph(nn.Module):
-    """features B x K x F, region_mask B x K -> the image terms (`shan_model.factorised.image_terms`) but the mask."""
+    """features B x K x F, region_mask B x K -> the model's image terms but the mask."""
 
-    def __init__(self, model: Shan) -> None:
+    def __init__(self, model: RetrievalModel) -> None:
         super().__init__()
-        self.encoder, self.alignment = model.image_encoder, model.alignment
+        self.model = model
 
     def forward(self, features: Tensor, region_mask: Tensor) -> dict[str, Tensor]:
         """Encode, then everything of an image that no caption changes."""
-        terms = image_terms(self.alignment, self.encoder(features), region_mask)
+        terms = self.model.image_terms(self.model.image_encoder(features), region_mask)
         return {name: term for name, term in terms.items() if name != "region_mask"}
 
 
 class TextEncoderGraph(nn.Module):
-    """tokens C x n, lengths C -> the caption terms (`shan_model.factorised.caption_terms`)."""
+    """tokens C x n, lengths C -> the model's caption terms."""
 
-    def __init__(self, model: Shan) -> None:
+    def __init__(self, model: RetrievalModel) -> None:
         super().__init__()
-        self.encoder, self.alignment = model.text_encoder, model.alignment
-        gru = self.encoder.gru
+        self.model = model
+        gru = model.text_encoder.gru
         self.hidden = gru.hidden_size
         self.weight_ih: Tensor
         self.weight_hh: Tensor
@@ -47,7 +46,7 @@ class TextEncoderGraph(nn.Module):
 
         The GRU is written as its ONNX node: `nn.GRU` has no `sequence_lens` and would read the padding.
         """
-        encoder = self.encoder
+        encoder = self.model.text_encoder
         embedded = torch.cat([encoder.word_vectors(tokens), encoder.embedding(tokens)], dim=-1)
         states = torch.onnx.ops.symbolic(
             "GRU",
@@ -62,7 +61,7 @@ class TextEncoderGraph(nn.Module):
 
     def terms(self, words: Tensor, word_mask: Tensor) -> dict[str, Tensor]:
         """What the graph gives for words C x n x D, which names its outputs."""
-        return caption_terms(self.alignment, words, word_mask)
+        return self.model.caption_terms(words, word_mask)
 
 
 def _update_first(weight: Tensor) -> Tensor:
@@ -72,16 +71,15 @@ def _update_first(weight: Tensor) -> Tensor:
 
 
 class PairScorerGraph(nn.Module):
-    """Image terms of B images, caption terms of C captions -> scores, step scores, word attention."""
+    """Image terms of B images, caption terms of C captions -> scores, step scores and, if there is, attention."""
 
-    def __init__(self, model: Shan, image: list[str], caption: list[str]) -> None:
+    def __init__(self, model: RetrievalModel, image: list[str], caption: list[str]) -> None:
         super().__init__()
-        self.alignment, self.image, self.caption = model.alignment, image, caption
+        self.model, self.image, self.caption = model, image, caption
 
-    def forward(self, *terms: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, *terms: Tensor) -> tuple[Tensor, ...]:
         """The factorised score of every image with every caption."""
         split = len(self.image)
         image = dict(zip(self.image, terms[:split], strict=True))
         caption = dict(zip(self.caption, terms[split:], strict=True))
-        grid = score_grid(self.alignment, image, caption)
-        return grid.scores, grid.step_scores, grid.word_attention
+        return tuple(part for part in self.model.score_grid(image, caption) if part is not None)

@@ -12,11 +12,11 @@ from shan_engine.errors import InputError
 from shan_engine.files import replacing
 from shan_engine.text import Vocabulary
 
-from .config import ShanConfig
-from .shan import Shan
+from .registry import model_class
+from .retrieval import RetrievalModel
 
 
-def save_checkpoint(model: Shan, vocabulary: Vocabulary, folder: Path) -> None:
+def save_checkpoint(model: RetrievalModel, vocabulary: Vocabulary, folder: Path) -> None:
     """Write the three files, each beside its place and renamed.
 
     Raises InputError where the disk is full; the tensors, by far the largest, are written before anything changes.
@@ -29,24 +29,26 @@ def save_checkpoint(model: Shan, vocabulary: Vocabulary, folder: Path) -> None:
         vocabulary.save(folder / "vocab.json")
 
 
-def load_checkpoint(folder: Path) -> tuple[Shan, Vocabulary]:
+def load_checkpoint(folder: Path) -> tuple[RetrievalModel, Vocabulary]:
     """The model, in evaluation mode, and its words.
 
     Raises InputError naming the file, or the tensor that is missing, extra, of another shape or not finite.
     """
     try:
-        config = ShanConfig.from_dict(json.loads((folder / "config.json").read_text("utf-8")))
+        data = json.loads((folder / "config.json").read_text("utf-8"))
+        chosen = model_class(data.get("model"))
+        config = chosen.Config.from_dict(data)
         tensors = load_file(folder / "model.safetensors")
     except FileNotFoundError as error:
         name = Path(error.filename).name if error.filename else "model.safetensors"
         raise InputError(f"the checkpoint {folder} has no {name}") from error
-    except (OSError, ValueError, TypeError, SafetensorError) as error:
+    except (OSError, ValueError, TypeError, AttributeError, SafetensorError) as error:
         raise InputError(f"the checkpoint {folder} cannot be read: {error}") from error
     vocabulary = Vocabulary.load(folder / "vocab.json")
     if len(vocabulary) != config.vocab_size:
         raise InputError(f"{folder}: vocab.json has {len(vocabulary)} words, config.json says {config.vocab_size}")
     with torch.device("meta"):
-        model = Shan(config)
+        model = chosen(config)
     expected = model.state_dict()
     for name in sorted(expected.keys() - tensors.keys()):
         raise InputError(f"{folder}/model.safetensors has no tensor {name}")

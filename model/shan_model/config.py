@@ -1,10 +1,10 @@
-"""SHAN's configuration: the `config.json` of a checkpoint (SHAN.md)."""
+"""A model's configuration: the `config.json` of a checkpoint (SHAN.md)."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Any, ClassVar, Self
 
 from shan_engine.errors import InputError
 
@@ -13,45 +13,72 @@ DIRECTIONS = ("full", "i2t", "t2i")
 
 
 @dataclass(frozen=True, kw_only=True)
-class ShanConfig:
-    """Sizes and variant of a SHAN model; raises InputError, naming the key, for a value it cannot have."""
+class ModelConfig:
+    """Sizes that every model has; raises InputError, naming the key, for a value it cannot have."""
 
+    model: ClassVar[str]
     feature_dim: int
     vocab_size: int
     embed_dim: int = 256
     word_vector_dim: int = 100
     embedding_dim: int = 64
+
+    def __post_init__(self) -> None:
+        self.demand_counts("feature_dim", "vocab_size", "embed_dim", "word_vector_dim", "embedding_dim")
+
+    def demand_counts(self, *names: str) -> None:
+        """Raise InputError where one of these is not a whole number above 0."""
+        for name in names:
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise InputError(f"the model's {name} is {value!r}: it must be a whole number above 0")
+
+    def demand_positive(self, *names: str) -> None:
+        """Raise InputError where one of these is not a number above 0."""
+        for name in names:
+            value = getattr(self, name)
+            if not isinstance(value, int | float) or not value > 0:
+                raise InputError(f"the model's {name} is {value!r}: it must be a number above 0")
+
+    def demand_one_of(self, name: str, choices: tuple[str, ...]) -> None:
+        """Raise InputError where `name` is not one of `choices`."""
+        if getattr(self, name) not in choices:
+            raise InputError(f"the model's {name} is {getattr(self, name)!r}: it must be one of {', '.join(choices)}")
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """From config.json's content; raises InputError for a missing or unknown key."""
+        known = {field.name for field in fields(cls)}
+        values: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in data.items()
+        }
+        values.pop("model", None)
+        for name in sorted(known - set(values)):
+            raise InputError(f"the configuration has no {name}")
+        for name in sorted(set(values) - known):
+            raise InputError(f"the configuration has an unknown key {name}")
+        return cls(**values)
+
+    def to_dict(self) -> dict[str, Any]:
+        """config.json's content."""
+        values = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+        return {"model": self.model, **values}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShanConfig(ModelConfig):
+    """SHAN: temperature of the attention, direction, and the steps of its score."""
+
+    model: ClassVar[str] = "shan"
     temperature: float = 9.0
     direction: str = "full"
     steps: tuple[str, ...] = STEPS
 
     def __post_init__(self) -> None:
-        for name in ("feature_dim", "vocab_size", "embed_dim", "word_vector_dim", "embedding_dim"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise InputError(f"the model's {name} is {value!r}: it must be a whole number above 0")
-        if not isinstance(self.temperature, int | float) or not self.temperature > 0:
-            raise InputError(f"the model's temperature is {self.temperature!r}: it must be a number above 0")
-        if self.direction not in DIRECTIONS:
-            raise InputError(f"the model's direction is {self.direction!r}: it must be one of {', '.join(DIRECTIONS)}")
+        super().__post_init__()
+        self.demand_positive("temperature")
+        self.demand_one_of("direction", DIRECTIONS)
         if not self.steps or tuple(self.steps) != STEPS[: len(self.steps)]:
             raise InputError(
                 f"the model's steps are {list(self.steps)}: they must begin {list(STEPS)} and may end early"
             )
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> ShanConfig:
-        """From config.json's content; raises InputError for a missing or unknown key."""
-        known = {field.name for field in fields(cls)}
-        values = dict(data)
-        if values.pop("model", None) != "shan":
-            raise InputError(f"the configuration's model is {data.get('model')!r}, not 'shan'")
-        for name in sorted(known - set(values)):
-            raise InputError(f"the configuration has no {name}")
-        for name in sorted(set(values) - known):
-            raise InputError(f"the configuration has an unknown key {name}")
-        return cls(**{**values, "steps": tuple(values["steps"])})
-
-    def to_dict(self) -> dict[str, Any]:
-        """config.json's content."""
-        return {"model": "shan", **asdict(self), "steps": list(self.steps)}

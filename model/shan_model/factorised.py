@@ -6,23 +6,12 @@ have one more leading axis P: then pair p is image p with caption p, each with B
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor
 
 from .alignment import Alignment
 from .norms import cosine, l2_normalise, masked_mean, masked_softmax, safe_sqrt
-
-Terms = dict[str, Tensor]
-
-
-class GridScores(NamedTuple):
-    """`scores` B x C, their parts `step_scores` B x C x steps, and each word's weights over regions, B x C x n x K."""
-
-    scores: Tensor
-    step_scores: Tensor
-    word_attention: Tensor
+from .retrieval import GridScores, Terms
 
 
 def image_terms(alignment: Alignment, regions: Tensor, region_mask: Tensor) -> Terms:
@@ -58,12 +47,6 @@ def caption_terms(alignment: Alignment, words: Tensor, word_mask: Tensor) -> Ter
         terms["caption_gate_term"] = words @ own.T + alignment.text_gate.bias
         terms["caption_attended_gate_term"] = words @ attended.T
     return terms
-
-
-def select_captions(caption: Terms, rows: Tensor, words: int) -> Terms:
-    """Some captions' terms, cut to their first `words` words."""
-    selected = {name: term[rows, :words] for name, term in caption.items()}
-    return {**selected, "caption_gram": selected["caption_gram"][..., :words]}
 
 
 def score_grid(alignment: Alignment, image: Terms, caption: Terms, *, last_step: str | None = None) -> GridScores:

@@ -1,37 +1,63 @@
-"""Bidirectional triplet loss with the hardest negatives, on pairs alone (SHAN.md; VSE++)."""
+"""Ranking losses over a batch of images with a caption each, on pairs alone.
+
+Two kinds. `contrastive` (InfoNCE; Oord et al. 2018, as CLIP has it): softmax over a row's or column's scores times
+a learnt scale. `triplet` (SHAN.md; VSE++): hinges with the hardest negatives, or with all while a model is fresh:
+the hardest alone leave it on the plateau where own and negative scores are equal.
+"""
 
 from __future__ import annotations
 
+import math
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
 
-from .factorised import Terms, score_grid
+from .retrieval import RetrievalModel, Terms
 from .scoring import grid_in_chunks
-from .shan import Shan
 
-CANDIDATES = 2
+KINDS = ("contrastive", "triplet")
+MAX_LOG_SCALE = math.log(100.0)
 
 
-def mined_loss(model: Shan, image: Terms, caption: Terms, margin: float, *, hardest: bool) -> Tensor:
-    """Triplet losses over B images with their B captions, without ever holding B x B x K x D numbers.
+class RankingLoss(nn.Module):
+    """The loss of B images with their B captions, without ever holding B x B x K x D numbers.
 
-    Step 1, several times cheaper than the rest, scores all B x B pairs and has a loss of its own: with it alone
-    the later steps start from a ranking that means something, and their loss needs the pairs that it finds
-    hardest only. With `hardest` each row's and column's hardest negative counts (VSE++). Without, all count:
-    hardest negatives alone leave a fresh model on the plateau where own and negative scores are equal.
+    The model's first step, several times cheaper than the rest, scores all B x B pairs and has a loss of its own:
+    with it alone the later steps start from a ranking that means something, and their loss needs only the pairs
+    that it finds hardest, `candidates` for each image and each caption.
     """
-    first = grid_in_chunks(model, image, caption, last_step="l2l", images=32)
-    loss = grid_hinge(first, margin, hardest=hardest)
-    if len(model.config.steps) == 1:
-        return loss
-    images, captions = hardest_pairs(first.detach(), CANDIDATES)
-    pair_image = {name: term[images][:, None] for name, term in image.items()}
-    pair_caption = {name: term[captions][:, None] for name, term in caption.items()}
-    pairs = score_grid(model.alignment, pair_image, pair_caption).scores[:, 0, 0]
-    return loss + pair_hinge(pairs, len(first), margin, hardest=hardest)
+
+    def __init__(self, kind: str, *, candidates: int, margin: float, temperature: float) -> None:
+        super().__init__()
+        self.contrastive, self.candidates, self.margin = kind == "contrastive", candidates, margin
+        # The sum of all steps spans about twice what the first does.
+        scales = torch.tensor([1 / temperature, 0.5 / temperature]).log()
+        self.log_scales = nn.Parameter(scales, requires_grad=self.contrastive)
+
+    def forward(self, model: RetrievalModel, image: Terms, caption: Terms, *, hardest: bool = False) -> Tensor:
+        """The loss from both sides' terms; with `hardest` only the worst negatives count in a triplet loss."""
+        scales = self.log_scales.clamp_max(MAX_LOG_SCALE).exp()
+        first = grid_in_chunks(model, image, caption, last_step=model.steps[0], images=32)
+        loss = grid_contrastive(first * scales[0]) if self.contrastive else grid_hinge(first, self.margin, hardest)
+        if len(model.steps) == 1:
+            return loss
+        images, captions = hardest_pairs(first.detach(), self.candidates)
+        pair_image = {name: term[images][:, None] for name, term in image.items()}
+        pair_caption = {name: term[captions][:, None] for name, term in caption.items()}
+        pairs = model.score_grid(pair_image, pair_caption).scores[:, 0, 0]
+        if self.contrastive:
+            return loss + pair_contrastive(pairs * scales[1], len(first))
+        return loss + pair_hinge(pairs, len(first), self.margin, hardest)
 
 
-def grid_hinge(scores: Tensor, margin: float, *, hardest: bool) -> Tensor:
+def grid_contrastive(logits: Tensor) -> Tensor:
+    """Cross-entropy of finding the own caption and the own image, their mean, from logits B x B (own diagonal)."""
+    own = torch.arange(len(logits), device=logits.device)
+    return (cross_entropy(logits, own) + cross_entropy(logits.T, own)) / 2
+
+
+def grid_hinge(scores: Tensor, margin: float, hardest: bool) -> Tensor:
     """Mean over the batch of max(0, margin - own + negative), both ways, from scores B x B (own pairs diagonal).
 
     With `hardest` only the worst negative of each row and column counts, else the sum over all.
@@ -52,15 +78,26 @@ def hardest_pairs(scores: Tensor, negatives: int) -> tuple[Tensor, Tensor]:
     its hardest images.
     """
     count = len(scores)
+    negatives = min(negatives, count - 1)
     own = torch.arange(count, device=scores.device)
-    masked = scores.masked_fill(torch.eye(count, dtype=torch.bool, device=scores.device), -torch.inf)
-    captions = masked.topk(negatives, dim=1).indices.flatten()
-    images = masked.topk(negatives, dim=0).indices.T.flatten()
+    apart = scores.masked_fill(torch.eye(count, dtype=torch.bool, device=scores.device), -torch.inf)
+    captions = apart.topk(negatives, dim=1).indices.flatten()
+    images = apart.T.topk(negatives, dim=1).indices.flatten()
     repeated = own.repeat_interleave(negatives)
     return torch.cat([own, repeated, images]), torch.cat([own, captions, repeated])
 
 
-def pair_hinge(pairs: Tensor, count: int, margin: float, *, hardest: bool) -> Tensor:
+def pair_contrastive(logits: Tensor, count: int) -> Tensor:
+    """Cross-entropy of finding the own pair among itself and the mined ones, mean over both ways.
+
+    `logits` as `hardest_pairs` orders the pairs of `count` images.
+    """
+    own, negatives = logits[:count], logits[count:].reshape(2, count, -1)
+    choices = torch.cat([own[None, :, None].expand(2, -1, -1), negatives], dim=-1)
+    return -choices.log_softmax(-1)[..., 0].mean()
+
+
+def pair_hinge(pairs: Tensor, count: int, margin: float, hardest: bool) -> Tensor:
     """Mean over the batch of max(0, margin - own + negative), both ways; `pairs` as `hardest_pairs` orders them.
 
     With `hardest` only the worst of each row's and column's negatives counts, else their mean.

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from shan_engine.captions import CaptionSplit
@@ -13,33 +15,41 @@ from shan_engine.captions import CaptionSplit
 class TrainConfig:
     """How to train; `average` is the decay of the averaged weights.
 
+    `model` is a name of the registry, `options` are its own settings, such as SHAN's direction and steps.
+
     Dropout is given as probabilities: of whole regions, of single values of a region's feature, of a word's
-    whole learnt embedding, and of single values of an embedded word.
+    whole learnt embedding, of single values of an embedded word, and of single values of encoded rows.
 
-    Every negative counts in the first `warmup_epochs`, after them the hardest alone. The defaults never get there:
-    on Flickr8k, hardest negatives alone sat on the plateau where own and negative scores are equal (measured: the
-    loss is then the number of hinges x 2 x `margin`). The setting stays for larger sets.
+    The loss is `contrastive`, its first temperature `loss_temperature`, or `triplet` with `margin`: all negatives
+    count in its first `warmup_epochs`, after them the hardest alone. `candidates` is how many mined negatives an
+    image and a caption have in the loss of a model's later steps.
 
-    `dev_images` is how many images of split `dev` choose the best epoch.
+    `dev_images` is how many images of split `dev` choose the best epoch; training ends after `patience` epochs that
+    are no better. `precision` is float32 or bfloat16 (autocast), `auto` bfloat16 on a GPU.
     """
 
-    epochs: int = 5
+    model: str = "shan"
+    options: Mapping[str, Any] = field(default_factory=dict)
+    epochs: int = 8
+    patience: int = 3
     batch_size: int = 128
     learning_rate: float = 8e-4
     warmup_steps: int = 200
-    warmup_epochs: int = 5
+    loss: str = "contrastive"
+    loss_temperature: float = 0.1
+    candidates: int = 4
     margin: float = 0.2
+    warmup_epochs: int = 1
     embed_dim: int = 256
     embedding_dim: int = 64
-    temperature: float = 9.0
-    direction: str = "full"
-    steps: tuple[str, ...] = ("l2l", "g2l", "g2g")
-    region_dropout: float = 0.33
-    feature_dropout: float = 0.2
+    region_dropout: float = 0.5
+    feature_dropout: float = 0.3
     embedding_dropout: float = 0.5
-    word_dropout: float = 0.1
+    word_dropout: float = 0.2
+    row_dropout: float = 0.1
     average: float = 0.998
     gradient_clip: float = 2.0
+    precision: str = "auto"
     dev_images: int = 200
     min_count: int = 4
     open_vocabulary: bool = True

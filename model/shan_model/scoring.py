@@ -10,25 +10,29 @@ from shan_engine.text import Vocabulary, pad
 from torch import Tensor
 
 from .data import RegionSource
-from .factorised import Terms, caption_terms, image_terms, score_grid, select_captions
-from .shan import Shan
+from .retrieval import RetrievalModel, Terms
 
 
 def grid_in_chunks(
-    model: Shan, image: Terms, caption: Terms, *, last_step: str | None = None, images: int = 2, captions: int = 32
+    model: RetrievalModel,
+    image: Terms,
+    caption: Terms,
+    *,
+    last_step: str | None = None,
+    images: int = 2,
+    captions: int = 32,
 ) -> Tensor:
     """Scores B x C, a few images and captions of like length at a time: less padding, and all stays in cache."""
+    if "word_mask" not in caption:  # a vector a side: one product
+        return model.score_grid(image, caption).scores
     lengths = caption["word_mask"].sum(-1)
     order = lengths.argsort()
     columns = []
     for part in torch.split(order, captions):
         shorter = select_captions(caption, part, int(lengths[part].max()))
         rows = [
-            score_grid(
-                model.alignment,
-                {name: term[first : first + images] for name, term in image.items()},
-                shorter,
-                last_step=last_step,
+            model.score_grid(
+                {name: term[first : first + images] for name, term in image.items()}, shorter, last_step=last_step
             ).scores
             for first in range(0, len(image["image_regions"]), images)
         ]
@@ -36,8 +40,14 @@ def grid_in_chunks(
     return torch.cat(columns, dim=1)[:, order.argsort()]
 
 
+def select_captions(caption: Terms, rows: Tensor, words: int) -> Terms:
+    """Some captions' terms, cut to their first `words` words."""
+    selected = {name: term[rows, :words] for name, term in caption.items()}
+    return {name: term[..., :words] if name.endswith("_gram") else term for name, term in selected.items()}
+
+
 def score_split(
-    model: Shan, source: RegionSource, vocabulary: Vocabulary, split: CaptionSplit, device: torch.device
+    model: RetrievalModel, source: RegionSource, vocabulary: Vocabulary, split: CaptionSplit, device: torch.device
 ) -> NDArray[np.float32]:
     """Scores images x captions of a split, by the factorised form."""
     tokens = [vocabulary.encode(caption) for caption in split.captions]
@@ -48,12 +58,12 @@ def score_split(
         for start in range(0, len(order), 128):
             part = order[start : start + 128]
             padded, lengths = (torch.from_numpy(array).to(device) for array in pad([tokens[i] for i in part]))
-            captions.append((part, caption_terms(model.alignment, *model.text_encoder(padded, lengths))))
+            captions.append((part, model.caption_terms(*model.text_encoder(padded, lengths))))
         for first in range(0, len(split.images), 64):
             features, mask = (
                 torch.from_numpy(array).to(device) for array in source.regions(split.images[first : first + 64])
             )
-            image = image_terms(model.alignment, model.image_encoder(features), mask)
+            image = model.image_terms(model.image_encoder(features), mask)
             for part, caption in captions:
                 scores[first : first + 64, part] = grid_in_chunks(model, image, caption).cpu().numpy()
     return scores

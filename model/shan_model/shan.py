@@ -2,36 +2,42 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import Tensor
 
+from . import factorised
 from .alignment import Alignment
 from .config import ShanConfig
-from .encoders import ImageEncoder, TextEncoder
+from .retrieval import GridScores, RetrievalModel, Terms
 
 
-class Shan(nn.Module):
+class Shan(RetrievalModel):
     """The plain model; its parameters' names are the checkpoint's."""
 
+    Config = ShanConfig
+
     def __init__(self, config: ShanConfig) -> None:
-        super().__init__()
-        self.config = config
-        self.image_encoder = ImageEncoder(feature_dim=config.feature_dim, embed_dim=config.embed_dim)
-        self.text_encoder = TextEncoder(
-            vocab_size=config.vocab_size,
-            word_vector_dim=config.word_vector_dim,
-            embedding_dim=config.embedding_dim,
-            embed_dim=config.embed_dim,
-        )
+        super().__init__(config)
         self.alignment = Alignment(
             embed_dim=config.embed_dim,
             temperature=config.temperature,
             direction=config.direction,
             steps=config.steps,
         )
+        self.steps = config.steps
 
-    def forward(self, features: Tensor, region_mask: Tensor, tokens: Tensor, lengths: Tensor) -> Tensor:
-        """Scores of P aligned pairs: features P x K x F, mask P x K, tokens P x n, lengths P to P."""
-        regions = self.image_encoder(features)
-        words, word_mask = self.text_encoder(tokens, lengths)
-        scores: Tensor = self.alignment(regions, region_mask, words, word_mask).sum(-1)
+    def image_terms(self, regions: Tensor, region_mask: Tensor) -> Terms:
+        """See `factorised.image_terms`."""
+        return factorised.image_terms(self.alignment, regions, region_mask)
+
+    def caption_terms(self, words: Tensor, word_mask: Tensor) -> Terms:
+        """See `factorised.caption_terms`."""
+        return factorised.caption_terms(self.alignment, words, word_mask)
+
+    def score_grid(self, image: Terms, caption: Terms, *, last_step: str | None = None) -> GridScores:
+        """See `factorised.score_grid`."""
+        return factorised.score_grid(self.alignment, image, caption, last_step=last_step)
+
+    def pair_scores(self, regions: Tensor, region_mask: Tensor, words: Tensor, word_mask: Tensor) -> Tensor:
+        """See `alignment.Alignment`."""
+        scores: Tensor = self.alignment(regions, region_mask, words, word_mask)
         return scores

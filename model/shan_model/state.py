@@ -36,6 +36,8 @@ class TrainState:
     data: dict[str, str]
     step: int
     best: float
+    best_epoch: int
+    loss: dict[str, Tensor]
     model: dict[str, Tensor]
     averaged: dict[str, Tensor]
     optimiser: dict[str, Any]

@@ -1,4 +1,4 @@
-"""The training loop: factorised scores, hard negatives, averaged weights, resumable at any moment."""
+"""The training loop: factorised scores, averaged weights, early stop, resumable at any moment."""
 
 from __future__ import annotations
 
@@ -18,17 +18,15 @@ from shan_engine.captions import CaptionSplit, CaptionTable
 from shan_engine.errors import InputError, ShanError
 from shan_engine.evaluation import CUTS, Recall, recall
 from shan_engine.text import Vocabulary, pad
-from torch import Tensor
-from torch.nn.functional import dropout
 
+from .augment import Batch, augmented_terms, mixed_views
 from .checkpoint import save_checkpoint
-from .config import ShanConfig
 from .data import RegionSource, build_vocabulary, read_word_vectors, refuse_missing, vector_table
-from .factorised import Terms, caption_terms, image_terms
-from .loss import mined_loss
+from .loss import KINDS, RankingLoss
+from .registry import new_model
+from .retrieval import RetrievalModel
 from .schedule import TrainConfig, epoch_batches, schedule
 from .scoring import score_split
-from .shan import Shan
 from .state import MEND, STATE, TrainState, data_digests, write_metrics
 
 SAVE_EVERY = 100
@@ -45,16 +43,6 @@ class TrainProgress:
     message: str = ""
 
 
-@dataclass(frozen=True)
-class Batch:
-    """Images B x K x F and one caption each, as tensors on the device."""
-
-    features: Tensor
-    region_mask: Tensor
-    tokens: Tensor
-    lengths: Tensor
-
-
 def train(
     source: RegionSource,
     captions: CaptionTable,
@@ -62,11 +50,14 @@ def train(
     output: Path,
     config: TrainConfig,
     *,
+    views: Sequence[RegionSource] = (),
     resume: bool = True,
     on_progress: Callable[[TrainProgress], None] = lambda state: None,
 ) -> float:
     """Train on split `train`; `output` gets the checkpoint with the best dev rSum, which is returned.
 
+    `views` are other features of the same training images, such as those of their mirror images: at each step an
+    image is taken from `source` or one of them by chance.
     Interrupted and started again with `resume`, it goes on from its last state to the same weights.
     Raises ShanError where the loss is not finite, InputError where an image has no features or a state was made
     with other settings or data or is damaged.
@@ -76,28 +67,33 @@ def train(
     training, dev = captions.split("train"), captions.split("dev").first_images(config.dev_images)
     rows, vectors = read_word_vectors(word_vectors)
     refuse_missing(source, training, dev)
+    for view in views:
+        refuse_missing(view, training)
+        if view.feature_dim != source.feature_dim:
+            raise InputError(
+                f"a view has features of size {view.feature_dim}, not {source.feature_dim}: extract it again"
+            )
+    if config.loss not in KINDS:
+        raise InputError(f"the loss is {config.loss!r}: it must be one of {', '.join(KINDS)}")
     vocabulary = build_vocabulary(
         training.captions, rows, min_count=config.min_count, open_vocabulary=config.open_vocabulary
     )
     torch.manual_seed(config.seed)
-    model = Shan(
-        ShanConfig(
-            feature_dim=source.feature_dim,
-            vocab_size=len(vocabulary),
-            embed_dim=config.embed_dim,
-            word_vector_dim=vectors.shape[1],
-            embedding_dim=config.embedding_dim,
-            temperature=config.temperature,
-            direction=config.direction,
-            steps=config.steps,
-        )
+    model = new_model(
+        config.model,
+        config.options,
+        feature_dim=source.feature_dim,
+        vocab_size=len(vocabulary),
+        embed_dim=config.embed_dim,
+        word_vector_dim=vectors.shape[1],
+        embedding_dim=config.embedding_dim,
     )
     table = vector_table(vocabulary, rows, vectors)
     model.text_encoder.word_vectors.weight.copy_(torch.from_numpy(table))
     with torch.no_grad():
         model.text_encoder.embedding.weight.zero_()  # the learnt part of a word never seen stays neutral
     data = data_digests(training, dev, vocabulary, table, source.feature_dim)
-    run = _Run(source, vocabulary, training, dev, data, model.to(device), output, config, device)
+    run = _Run((source, *views), vocabulary, training, dev, data, model.to(device), output, config, device)
     if resume:
         run.load()
     return run.train(on_progress)
@@ -108,30 +104,35 @@ class _Run:
 
     def __init__(
         self,
-        source: RegionSource,
+        views: tuple[RegionSource, ...],
         vocabulary: Vocabulary,
         training: CaptionSplit,
         dev: CaptionSplit,
         data: dict[str, str],
-        model: Shan,
+        model: RetrievalModel,
         output: Path,
         config: TrainConfig,
         device: torch.device,
     ) -> None:
-        self.source, self.vocabulary, self.training, self.dev, self.data = source, vocabulary, training, dev, data
+        self.views, self.vocabulary, self.training, self.dev, self.data = views, vocabulary, training, dev, data
         self.model, self.output, self.config, self.device = model, output, config, device
         self.tokens = [vocabulary.encode(caption) for caption in training.captions]
-        self.parameters = [p for p in model.parameters() if p.requires_grad]
+        self.loss = RankingLoss(
+            config.loss, candidates=config.candidates, margin=config.margin, temperature=config.loss_temperature
+        ).to(device)
+        self.parameters = [p for p in (*model.parameters(), *self.loss.parameters()) if p.requires_grad]
+        low = {"float32": False, "bfloat16": True, "auto": device.type == "cuda"}[config.precision]
+        self.autocast = torch.autocast(device.type, torch.bfloat16, enabled=low)
         self.optimiser = torch.optim.Adam(self.parameters, lr=config.learning_rate)
         self.averaged = {name: tensor.clone() for name, tensor in model.state_dict().items()}
         self.per_epoch = len(epoch_batches(training, config, 0))
         if not self.per_epoch:
             raise InputError(f"the captions have fewer than {config.batch_size} images: use a smaller batch size")
-        self.step, self.best = 0, -1.0
+        self.step, self.best, self.best_epoch = 0, -1.0, 0
 
     def train(self, on_progress: Callable[[TrainProgress], None]) -> float:
         config, total = self.config, self.config.epochs * self.per_epoch
-        while self.step < total:
+        while self.step < total and not self.stale():
             epoch = self.step // self.per_epoch
             losses: list[float] = []
             began, first = time.perf_counter(), self.step
@@ -151,27 +152,32 @@ class _Run:
             }
             write_metrics(self.output, line)
             if outcome.rsum > self.best:
-                self.best = outcome.rsum
+                self.best, self.best_epoch = outcome.rsum, epoch + 1
                 self.save_best()
             self.save()
             message = f"epoch {epoch + 1}: loss {line['loss']:.4f}, dev {recall_line(outcome)} (best {self.best:.1f})"
             on_progress(TrainProgress(self.step, total, losses[-1], speed, message))
         return self.best
 
+    def stale(self) -> bool:
+        """Whether `patience` epochs have gone by without a better one."""
+        epochs, rest = divmod(self.step, self.per_epoch)
+        return not rest and epochs - self.best_epoch >= self.config.patience
+
     def batches(self, epoch: int, skip: int) -> Iterator[Batch]:
         """The epoch's batches after the first `skip`, one read ahead."""
-        plan = iter(epoch_batches(self.training, self.config, epoch)[skip:])
+        plan = islice(enumerate(epoch_batches(self.training, self.config, epoch)), skip, None)
         with ThreadPoolExecutor(1) as pool:
-            ahead = [pool.submit(self.read, captions) for captions in islice(plan, 2)]
+            ahead = [pool.submit(self.read, captions, (epoch, number)) for number, captions in islice(plan, 2)]
             while ahead:
                 batch = ahead.pop(0).result()
-                ahead.extend(pool.submit(self.read, captions) for captions in islice(plan, 1))
+                ahead.extend(pool.submit(self.read, captions, (epoch, number)) for number, captions in islice(plan, 1))
                 yield batch
 
-    def read(self, captions: Sequence[int]) -> Batch:
-        """Features and tokens of some captions, by number."""
+    def read(self, captions: Sequence[int], place: tuple[int, int]) -> Batch:
+        """Features and tokens of some captions, by number; `place` (epoch, batch) decides which views are taken."""
         ids = [self.training.images[self.training.caption_images[i]] for i in captions]
-        features, mask = self.source.regions(ids)
+        features, mask = mixed_views(self.views, ids, np.random.default_rng((self.config.seed, *place)))
         tokens, lengths = pad([self.tokens[i] for i in captions])
         return Batch(*(torch.from_numpy(array).to(self.device) for array in (features, mask, tokens, lengths)))
 
@@ -180,13 +186,14 @@ class _Run:
         torch.manual_seed(hash((self.config.seed, self.step)) & 0x7FFFFFFF)
         for group in self.optimiser.param_groups:
             group["lr"] = self.config.learning_rate * schedule(self.step, total, self.config.warmup_steps)
-        image, caption = self.terms(batch)
-        loss = mined_loss(self.model, image, caption, self.config.margin, hardest=epoch >= self.config.warmup_epochs)
+        with self.autocast:
+            image, caption = augmented_terms(self.model, batch, self.config)
+            loss = self.loss(self.model, image, caption, hardest=epoch >= self.config.warmup_epochs)
         value = float(loss.detach())
         if not math.isfinite(value):
             raise ShanError(f"the loss is {value} at step {self.step}: lower --learning-rate and run again")
         self.optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(self.parameters, self.config.gradient_clip)
         self.optimiser.step()
         decay = min(self.config.average, (1 + self.step) / (10 + self.step))
@@ -195,31 +202,19 @@ class _Run:
                 self.averaged[name].lerp_(tensor, 1 - decay)
         return value
 
-    def terms(self, batch: Batch) -> tuple[Terms, Terms]:
-        """Both sides' terms, with dropout: without it 6,000 photos are learnt by heart in five epochs."""
-        config, model = self.config, self.model
-        features, mask = drop_regions(batch.features, batch.region_mask, config.region_dropout)
-        regions = model.image_encoder(dropout(features, config.feature_dropout))
-        text = model.text_encoder
-        # Whole learnt embeddings, so that a word never seen, which has none, still means something.
-        keep = torch.rand_like(batch.tokens, dtype=torch.float32) >= config.embedding_dropout
-        embedded = torch.cat([text.word_vectors(batch.tokens), text.embedding(batch.tokens) * keep[:, :, None]], dim=-1)
-        words, word_mask = text.encode(dropout(embedded, config.word_dropout), batch.lengths)
-        return image_terms(model.alignment, regions, mask), caption_terms(model.alignment, words, word_mask)
-
     def evaluate(self) -> Recall:
         """Recall of the averaged weights on all dev pairs."""
         held = {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
         self.model.load_state_dict(self.averaged)
         try:
-            scores = score_split(self.model, self.source, self.vocabulary, self.dev, self.device)
+            scores = score_split(self.model, self.views[0], self.vocabulary, self.dev, self.device)
         finally:
             self.model.load_state_dict(held)
         return recall(scores, self.dev.caption_images)
 
     def save_best(self) -> None:
         """Write the averaged weights as the checkpoint."""
-        best = Shan(self.model.config)
+        best = type(self.model)(self.model.config)
         best.load_state_dict(self.averaged)
         save_checkpoint(best, self.vocabulary, self.output)
 
@@ -230,6 +225,8 @@ class _Run:
             data=self.data,
             step=self.step,
             best=self.best,
+            best_epoch=self.best_epoch,
+            loss=self.loss.state_dict(),
             model=self.model.state_dict(),
             averaged=self.averaged,
             optimiser=self.optimiser.state_dict(),
@@ -243,11 +240,12 @@ class _Run:
         state.refuse_other(self.output, self.config, self.data)
         try:
             self.model.load_state_dict(state.model)
+            self.loss.load_state_dict(state.loss)
             self.optimiser.load_state_dict(state.optimiser)
             self.averaged = {name: state.averaged[name].to(self.device) for name in self.averaged}
         except (RuntimeError, ValueError, KeyError) as error:
             raise InputError(f"{self.output / STATE} does not fit this version's model: use {MEND}") from error
-        self.step, self.best = state.step, state.best
+        self.step, self.best, self.best_epoch = state.step, state.best, state.best_epoch
 
 
 def recall_line(outcome: Recall) -> str:
@@ -257,13 +255,6 @@ def recall_line(outcome: Recall) -> str:
         "/".join(f"{value:.1f}" for value in values) for values in (outcome.text_retrieval, outcome.image_retrieval)
     )
     return f"text R@{cuts} {text}, image {image}, rSum {outcome.rsum:.1f}"
-
-
-def drop_regions(features: Tensor, mask: Tensor, probability: float) -> tuple[Tensor, Tensor]:
-    """A random choice of every image's regions, the rest cut off: B x K' x F and mask B x K'; real ones first."""
-    kept = max(1, round(mask.shape[1] * (1 - probability)))
-    chosen = (torch.rand(mask.shape, device=mask.device) + ~mask).argsort(dim=1)[:, :kept]
-    return features.gather(1, chosen[:, :, None].expand(-1, -1, features.shape[2])), mask.gather(1, chosen)
 
 
 def _device(name: str) -> torch.device:

@@ -227,3 +227,15 @@ def test_other_floats_are_fed_as_they_want(tmp_path: Path, kind: int) -> None:
     np.testing.assert_allclose(features, np.full((64, 3), 0.2), atol=1e-3)
     assert boxes is not None
     assert boxes.shape == (64, 4)
+
+
+def test_a_mirror_image_has_the_same_regions_where_they_are_in_the_photo(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 255, (2, 8, 16, 3), np.uint8)
+    model = detector(tmp_path)
+    mirrored = FeatureExtractor(model, "cpu", threads=1, mirror=True)
+    assert mirrored.recipe.name == "halves-mirrored"
+    for one, other in zip(mirrored(pixels), load(model)(pixels), strict=True):
+        np.testing.assert_allclose(one[0], other[0][::-1], rtol=1e-6)
+        assert one[1] is not None
+        assert other[1] is not None
+        np.testing.assert_array_equal(one[1], other[1][::-1])

@@ -138,7 +138,7 @@ def test_another_vocabulary_is_refused(tmp_path):
         ({"steps": []}, "steps"),
         ({"steps": ["g2l"]}, "steps"),
         ({"steps": None}, "bad"),
-        ({"model": "scan"}, "scan"),
+        ({"model": "clip"}, "clip"),
         ({"layers": 2}, "layers"),
     ],
 )

@@ -3,10 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from shan_model import loss
 from shan_model.config import ShanConfig
-from shan_model.factorised import caption_terms, image_terms
-from shan_model.loss import hardest_pairs, mined_loss, pair_hinge
+from shan_model.loss import RankingLoss, hardest_pairs, pair_contrastive, pair_hinge
 from shan_model.shan import Shan
 from synthetic import F
 
@@ -26,33 +24,53 @@ def test_the_loss_on_pairs_is_the_dense_loss(hardest):
     assert found.item() == pytest.approx(total / B, abs=1e-12)
 
 
-@pytest.mark.parametrize("hardest", [True, False])
+def dense_hinge(scores, *, first, hardest, margin):
+    """Over all pairs of scores B x B: the sum for the first step, the mean for the whole score, or the worst."""
+    total = torch.zeros((), dtype=torch.float64)
+    for turned in (scores, scores.T):
+        for i in range(len(scores)):
+            others = [j for j in range(len(scores)) if j != i]
+            hinges = torch.stack([(margin - turned[i, i] + turned[i, j]).clamp_min(0) for j in others])
+            total = total + (hinges.max() if hardest else hinges.sum() if first else hinges.mean()) / len(scores)
+    return total
+
+
+def dense_contrastive(scores, *, scale):
+    """Over all pairs: minus the log of the own pair's share of its row and of its column, their mean."""
+    rows = (scale * scores).exp()
+    shares = [rows.diag() / rows.sum(axis) for axis in (0, 1)]
+    return -torch.stack(shares).log().mean()
+
+
+@pytest.mark.parametrize("kind", ["contrastive", "hardest", "all"])
 @pytest.mark.parametrize("steps", [("l2l",), ("l2l", "g2l", "g2g")])
-def test_the_losss_gradients_are_those_of_the_plain_module(hardest, steps, monkeypatch):
-    """With every negative a candidate: the mined loss against both hinges over the plain module's scores."""
+def test_the_losss_gradients_are_those_of_the_plain_module(kind, steps):
+    """With every negative a candidate: the mined loss against the dense ones over the plain module's scores."""
     torch.manual_seed(3)
-    B, K, n, margin = 5, 4, 6, 0.2
-    monkeypatch.setattr(loss, "CANDIDATES", B - 1)
+    B, K, n = 5, 4, 6
     config = ShanConfig(feature_dim=F, vocab_size=20, embed_dim=12, word_vector_dim=6, embedding_dim=4, steps=steps)
     model = Shan(config).double()
     features, mask = torch.randn(B, K, F, dtype=torch.float64), torch.arange(K) < torch.tensor([4, 2, 3, 4, 1])[:, None]
     tokens, lengths = torch.randint(3, 20, (B, n)), torch.tensor([6, 3, 4, 5, 3])
 
     words, word_mask = model.text_encoder(tokens, lengths)
-    image = image_terms(model.alignment, model.image_encoder(features), mask)
-    mined = mined_loss(model, image, caption_terms(model.alignment, words, word_mask), margin, hardest=hardest)
+    loss = RankingLoss(
+        "contrastive" if kind == "contrastive" else "triplet", candidates=99, margin=0.2, temperature=0.1
+    )
+    image = model.image_terms(model.image_encoder(features), mask)
+    mined = loss.double()(model, image, model.caption_terms(words, word_mask), hardest=kind == "hardest")
     found = torch.autograd.grad(mined, [p for p in model.parameters() if p.requires_grad], allow_unused=True)
 
     rows, columns = (grid.flatten() for grid in torch.meshgrid(torch.arange(B), torch.arange(B), indexing="ij"))
     words, word_mask = model.text_encoder(tokens, lengths)
     parts = model.alignment(model.image_encoder(features)[rows], mask[rows], words[columns], word_mask[columns])
     expected = torch.zeros((), dtype=torch.float64)
-    for scores, mean in ((parts[:, 0], False), (parts.sum(-1), True))[: 1 if len(steps) == 1 else 2]:
-        scores = scores.reshape(B, B)
-        for turned in (scores, scores.T):
-            for i in range(B):
-                hinges = torch.stack([(margin - turned[i, i] + turned[i, j]).clamp_min(0) for j in range(B) if j != i])
-                expected = expected + (hinges.max() if hardest else hinges.mean() if mean else hinges.sum()) / B
+    for number, scores in enumerate((parts[:, 0], parts.sum(-1))[: len(steps)]):
+        grid = scores.reshape(B, B)
+        if kind == "contrastive":
+            expected = expected + dense_contrastive(grid, scale=(10, 5)[number])
+        else:
+            expected = expected + dense_hinge(grid, first=number == 0, hardest=kind == "hardest", margin=0.2)
     torch.testing.assert_close(mined, expected)
     wanted = torch.autograd.grad(expected, [p for p in model.parameters() if p.requires_grad], allow_unused=True)
     for name, one, other in zip(
@@ -74,3 +92,11 @@ def test_two_candidates_hold_each_row_and_columns_hardest():
     own = scores.diag()
     expected = ((0.2 - own + dense.amax(1)).clamp_min(0) + (0.2 - own + dense.amax(0)).clamp_min(0)).mean()
     torch.testing.assert_close(pair_hinge(scores[images, captions], 9, 0.2, hardest=True), expected)
+
+
+def test_mined_pairs_are_told_from_their_own_as_in_a_softmax():
+    torch.manual_seed(2)
+    logits = torch.randn(4 + 2 * 12)
+    rows = [[logits[i], *logits[4 + way * 12 + 3 * i : 4 + way * 12 + 3 * i + 3]] for way in (0, 1) for i in range(4)]
+    expected = -np.mean([row[0] - np.log(sum(np.exp(x) for x in row)) for row in np.array(rows)])
+    assert pair_contrastive(logits, 4).item() == pytest.approx(expected, abs=1e-6)

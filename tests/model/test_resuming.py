@@ -78,8 +78,8 @@ def test_other_settings_are_refused_but_more_epochs_are_not(files, tmp_path):
 def test_resuming_reads_steps_that_were_saved(files, tmp_path):
     """`steps` is a tuple in the settings; saved and read again it still compares equal."""
     table, vectors = files
-    train(Photos(), table, vectors, tmp_path / "m", settings(epochs=1, steps=("l2l",)))
-    train(Photos(), table, vectors, tmp_path / "m", settings(epochs=2, steps=("l2l",)))
+    train(Photos(), table, vectors, tmp_path / "m", settings(epochs=1, options={"steps": ("l2l",)}))
+    train(Photos(), table, vectors, tmp_path / "m", settings(epochs=2, options={"steps": ("l2l",)}))
     assert weights(tmp_path / "m")["step"] == 12
 
 

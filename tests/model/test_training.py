@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from shan_engine.errors import InputError, ShanError
-from shan_model import training
+from shan_model import augment, training
 from shan_model.checkpoint import load_checkpoint
 from shan_model.schedule import schedule
 from shan_model.training import train
@@ -31,7 +31,7 @@ def test_dropped_regions_are_real_ones_first():
     torch.manual_seed(0)
     features = torch.arange(24.0).reshape(3, 8, 1) + 1
     mask = torch.tensor([[True] * 8, [True] * 2 + [False] * 6, [False] * 7 + [True]])
-    kept, kept_mask = training.drop_regions(features, mask, 0.5)
+    kept, kept_mask = augment.drop_regions(features, mask, 0.5)
     assert kept.shape == (3, 4, 1)
     assert kept_mask.sum(1).tolist() == [4, 2, 1]
     for row in range(3):

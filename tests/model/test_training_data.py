@@ -8,7 +8,7 @@ from shan_engine.captions import CaptionSplit
 from shan_engine.errors import InputError
 from shan_engine.store import FeatureStore
 from shan_model.data import build_vocabulary, read_word_vectors, refuse_missing, vector_table
-from shan_model.schedule import TrainConfig, epoch_batches
+from shan_model.schedule import epoch_batches
 from shan_model.training import train
 from synthetic import Photos, captioned, one_thread, settings
 
@@ -88,8 +88,3 @@ def test_wrong_word_vectors_are_refused(tmp_path, text, part):
     (tmp_path / "v.gz").write_text(text)
     with pytest.raises(InputError, match=r"v\.gz"):
         read_word_vectors(tmp_path / "v.gz")
-
-
-def test_the_defaults_never_reach_hardest_negatives():
-    """As the help of --warmup-epochs says."""
-    assert TrainConfig().warmup_epochs >= TrainConfig().epochs

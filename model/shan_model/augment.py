@@ -1,0 +1,63 @@
+"""What training changes about a batch by chance, so that few photos are not learnt by heart."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.functional import dropout
+
+from .data import RegionSource
+from .retrieval import RetrievalModel, Terms
+from .schedule import TrainConfig
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Images B x K x F and one caption each, as tensors on the device."""
+
+    features: Tensor
+    region_mask: Tensor
+    tokens: Tensor
+    lengths: Tensor
+
+
+def mixed_views(
+    views: Sequence[RegionSource], ids: Sequence[str], random: np.random.Generator
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Features B x K x F and mask B x K of images, each from a view chosen by chance, such as its mirror image."""
+    chosen = random.integers(len(views), size=len(ids))
+    parts = [(np.flatnonzero(chosen == number).tolist(), view) for number, view in enumerate(views)]
+    read = [(rows, *view.regions([ids[row] for row in rows])) for rows, view in parts if len(rows)]
+    most = max(mask.shape[1] for _, _, mask in read)
+    features = np.zeros((len(ids), most, read[0][1].shape[2]), np.float32)
+    masks = np.zeros((len(ids), most), np.bool_)
+    for rows, held, mask in read:
+        features[rows, : held.shape[1]], masks[rows, : mask.shape[1]] = held, mask
+    return features, masks
+
+
+def augmented_terms(model: RetrievalModel, batch: Batch, config: TrainConfig) -> tuple[Terms, Terms]:
+    """Both sides' terms of a batch, with dropout of regions, features, words and encoded rows."""
+    features, mask = drop_regions(batch.features, batch.region_mask, config.region_dropout)
+    regions = model.image_encoder(dropout(features, config.feature_dropout))
+    text = model.text_encoder
+    # Whole learnt embeddings, so that a word never seen, which has none, still means something.
+    keep = torch.rand_like(batch.tokens, dtype=torch.float32) >= config.embedding_dropout
+    embedded = torch.cat([text.word_vectors(batch.tokens), text.embedding(batch.tokens) * keep[:, :, None]], dim=-1)
+    words, word_mask = text.encode(dropout(embedded, config.word_dropout), batch.lengths)
+    return (
+        model.image_terms(dropout(regions, config.row_dropout), mask),
+        model.caption_terms(dropout(words, config.row_dropout), word_mask),
+    )
+
+
+def drop_regions(features: Tensor, mask: Tensor, probability: float) -> tuple[Tensor, Tensor]:
+    """A random choice of every image's regions, the rest cut off: B x K' x F and mask B x K'; real ones first."""
+    kept = max(1, round(mask.shape[1] * (1 - probability)))
+    chosen = (torch.rand(mask.shape, device=mask.device) + ~mask).argsort(dim=1)[:, :kept]
+    return features.gather(1, chosen[:, :, None].expand(-1, -1, features.shape[2])), mask.gather(1, chosen)
