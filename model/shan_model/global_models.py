@@ -112,7 +112,7 @@ class TransformerPool(nn.Module):
 
     def forward(self, rows: Tensor, mask: Tensor) -> Tensor:
         """Run the layers over the rows with the token before them."""
-        x = torch.cat([self.token.expand(len(rows), 1, -1), rows], dim=1)
+        x = torch.cat([self.token.expand(rows.shape[0], 1, -1), rows], dim=1)
         seen = torch.cat([torch.ones_like(mask[:, :1]), mask], dim=1)
         for layer in self.layers:
             x = layer(x, seen)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from shan_engine.errors import InputError, ShanError
-from shan_model import augment, training
+from shan_model import augment
 from shan_model.checkpoint import load_checkpoint
 from shan_model.schedule import schedule
 from shan_model.training import train
