@@ -18,9 +18,9 @@ def matrix(scorer: Scorer, gallery: Gallery, folder: Path, captions: Sequence[st
     return np.load(folder / "scores.npy")
 
 
-def by_id(scorer: Scorer, gallery: Gallery, folder: Path) -> dict[str, np.ndarray]:
+def by_id(scorer: Scorer, gallery: Gallery, folder: Path, captions: Sequence[str] = CAPTIONS) -> dict[str, np.ndarray]:
     """The scores of each image with every caption."""
-    scores = matrix(scorer, gallery, folder)
+    scores = matrix(scorer, gallery, folder, captions)
     return {id: scores[:, column] for column, id in enumerate(gallery.ids())}
 
 

@@ -1,4 +1,4 @@
-"""Commands that ask: search, score, evaluate."""
+"""Commands that ask: search, score."""
 
 from __future__ import annotations
 
@@ -10,13 +10,12 @@ import typer
 from .console import Device, DeviceOption, Gallery, Json, Model, messages, print_json, progress
 
 if TYPE_CHECKING:
-    from shan_engine.evaluation import Evaluation
     from shan_engine.gallery import Gallery as OpenGallery
     from shan_engine.scoring import Scorer
     from shan_engine.search import QueryHits
 
 
-def _open(gallery: Path | None, model: Path | None, device: DeviceOption) -> tuple[Scorer, OpenGallery]:
+def open_gallery(gallery: Path | None, model: Path | None, device: DeviceOption) -> tuple[Scorer, OpenGallery]:
     """Open what a command means, and say on standard error which gallery that is."""
     from shan_engine.bundle import Bundle
     from shan_engine.gallery import Gallery as OpenGallery
@@ -61,7 +60,7 @@ def search(
     wanted = [*(query or []), *(read_captions(queries) if queries else [])]
     if not wanted:
         raise InputError('nothing to search for: give a description in quotes, such as "a dog on grass"')
-    scorer, opened = _open(gallery, model, device)
+    scorer, opened = open_gallery(gallery, model, device)
     with progress("searching", "pairs") as (on_start, on_pairs):
         on_start(len(wanted) * len(opened))
         results = find(scorer, opened, wanted, top_k=top_k, on_pairs=on_pairs)
@@ -145,7 +144,7 @@ def score(
     if output.suffix not in (".npy", ".parquet"):
         raise InputError(f"cannot write scores to {output}: name it .npy (the matrix) or .parquet (the best rows)")
     captions = read_captions(queries)
-    scorer, opened = _open(gallery, model, device)
+    scorer, opened = open_gallery(gallery, model, device)
     with progress("scoring", "pairs") as (on_start, on_pairs):
         on_start(len(captions) * len(opened))
         if output.suffix == ".npy":
@@ -153,48 +152,3 @@ def score(
         else:
             score_top_k(scorer, opened, captions, output, top_k=top_k, on_pairs=on_pairs)
     messages.print(f"{output}: {len(captions):,} captions x {len(opened):,} images", markup=False, soft_wrap=True)
-
-
-def evaluate(
-    captions: Annotated[Path, typer.Option(help="Tab-separated file with the columns split, image, caption.")],
-    gallery: Gallery = None,
-    model: Model = None,
-    split: Annotated[str, typer.Option(help="Rows to use; the gallery's other images are left out.")] = "test",
-    device: Device = DeviceOption.AUTO,
-    json: Json = False,
-) -> None:
-    """Recall of captions against a gallery in both directions, from exact scores of all pairs.
-
-    Example: shan-engine evaluate --gallery flickr8k.gallery --captions captions.tsv --split test
-    """
-    from shan_engine.captions import CaptionTable
-    from shan_engine.evaluation import evaluate_split
-
-    table = CaptionTable.read(captions)
-    scorer, opened = _open(gallery, model, device)
-    with progress("scoring", "pairs") as (on_start, on_pairs):
-        outcome = evaluate_split(scorer, opened, table, split, on_start=on_start, on_pairs=on_pairs)
-    if json:
-        print_json(outcome.as_dict())
-        return
-    _print_recall(outcome)
-
-
-def _print_recall(outcome: Evaluation) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    found = outcome.recall
-    table = Table(title=f"{outcome.images:,} images, {outcome.captions:,} captions", title_justify="left")
-    table.add_column("")
-    for name in ("R@1", "R@5", "R@10", "median rank", "mean rank"):
-        table.add_column(name, justify="right")
-    for name, recalls, ranks in (
-        ("image to text", found.text_retrieval, found.text_ranks),
-        ("text to image", found.image_retrieval, found.image_ranks),
-    ):
-        table.add_row(name, *(f"{value:.1f}" for value in (*recalls, *ranks)))
-    console = Console(highlight=False)
-    console.print(table)
-    speed = outcome.images * outcome.captions / outcome.seconds
-    console.print(f"rSum {found.rsum:.1f}, {outcome.seconds:.1f} s, {speed:,.0f} pairs/s")

@@ -1,7 +1,8 @@
-"""Captioned images: a tab-separated table of split, image id and caption."""
+"""Captioned images: a tab-separated table of split, image id and caption, or SCAN's folder of caption files."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,9 @@ from numpy.typing import NDArray
 from .errors import InputError
 
 COLUMNS = ("split", "image", "caption")
+SCAN_CAPTIONS = "_caps.txt"
+SCAN_FEATURES = "_ims.npy"
+CAPTIONS_AN_IMAGE = 5  # in SCAN's files
 
 
 @dataclass(frozen=True)
@@ -21,11 +25,11 @@ class CaptionSplit:
     captions: tuple[str, ...]
     caption_images: NDArray[np.int64]
 
-    def first_images(self, count: int) -> CaptionSplit:
-        """The first `count` images with their captions."""
-        kept = np.flatnonzero(self.caption_images < count)
+    def images_between(self, first: int, last: int) -> CaptionSplit:
+        """The images from place `first` to before `last` with their captions."""
+        kept = np.flatnonzero((self.caption_images >= first) & (self.caption_images < last))
         captions = tuple(self.captions[i] for i in kept)
-        return CaptionSplit(self.images[:count], captions, self.caption_images[kept])
+        return CaptionSplit(self.images[first:last], captions, self.caption_images[kept] - first)
 
 
 @dataclass(frozen=True)
@@ -39,14 +43,13 @@ class CaptionTable:
     def read(cls, path: Path) -> CaptionTable:
         """Read a table with the header `split, image, caption`, tab-separated, no quoting.
 
-        Raises InputError naming the line that has other columns or an empty field.
+        Or a folder in SCAN's layout: `<split>_caps.txt`, one caption a line, five for each image; its images are
+        `<split>-0`, `<split>-1` and so on, as `import` names those of `<split>_ims.npy`. Raises InputError naming the
+        line that has other columns or an empty field.
         """
-        try:
-            text = path.read_text("utf-8-sig")
-        except OSError as error:
-            raise InputError(f"there is no caption file {path}") from error
-        except UnicodeDecodeError as error:
-            raise InputError(f"the caption file {path} is not UTF-8: {error}") from error
+        if path.is_dir():
+            return cls(path, tuple(_scan_rows(path)))
+        text = _read(path)
         # Not splitlines: it also splits at characters such as U+2028 that may stand inside a caption.
         lines = text.removesuffix("\n").split("\n")
         if tuple(lines[0].split("\t")) != COLUMNS:
@@ -69,3 +72,32 @@ class CaptionTable:
         return CaptionSplit(
             tuple(places), tuple(row[2] for row in rows), np.array([places[row[1]] for row in rows], np.int64)
         )
+
+
+def scan_image(split: str, row: int) -> str:
+    """The id of an image of SCAN's files, by its split and row."""
+    return f"{split}-{row}"
+
+
+def _scan_rows(folder: Path) -> Iterator[tuple[str, str, str]]:
+    files = sorted(folder.glob(f"*{SCAN_CAPTIONS}"))
+    if not files:
+        raise InputError(f"{folder} has no caption file such as test{SCAN_CAPTIONS}: give SCAN's folder or a table")
+    for file in files:
+        split = file.name.removesuffix(SCAN_CAPTIONS)
+        captions = _read(file).removesuffix("\n").split("\n")
+        if len(captions) % CAPTIONS_AN_IMAGE:
+            raise InputError(f"{file} has {len(captions)} lines: expected {CAPTIONS_AN_IMAGE} captions for each image")
+        for number, caption in enumerate(captions):
+            if not caption.strip():
+                raise InputError(f"{file}, line {number + 1} is empty: expected a caption")
+            yield split, scan_image(split, number // CAPTIONS_AN_IMAGE), caption.strip()
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text("utf-8-sig")
+    except OSError as error:
+        raise InputError(f"there is no caption file {path}") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"the caption file {path} is not UTF-8: {error}") from error

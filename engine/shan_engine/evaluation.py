@@ -1,128 +1,105 @@
-"""Recall of image-text retrieval, in both directions."""
+"""Recall of captions against galleries: exact scores of all pairs through bundles' graphs, one or an ensemble."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .captions import CaptionTable
+from .captions import CaptionSplit, CaptionTable
 from .errors import InputError
 from .gallery import Gallery
+from .recall import Interval, Recall, joined, ranks
 from .scoring import Scorer, score_groups
 
-CUTS = (1, 5, 10)
-BLOCK_ROWS = 256
-
-
-@dataclass(frozen=True)
-class Recall:
-    """R@1, 5 and 10 in percent, and median and mean rank (1 is best), both ways.
-
-    Text retrieval: an image is the query, its best-placed caption counts. Image retrieval: a caption is.
-    """
-
-    text_retrieval: tuple[float, ...]
-    image_retrieval: tuple[float, ...]
-    text_ranks: tuple[float, float]
-    image_ranks: tuple[float, float]
-
-    @property
-    def rsum(self) -> float:
-        """Sum of the six recalls."""
-        return sum(self.text_retrieval) + sum(self.image_retrieval)
-
-    def as_dict(self) -> dict[str, Any]:
-        """Every figure by name."""
-        named: dict[str, Any] = {}
-        for name, values, ranks in (
-            ("text_retrieval", self.text_retrieval, self.text_ranks),
-            ("image_retrieval", self.image_retrieval, self.image_ranks),
-        ):
-            named |= {f"{name}_r{cut}": round(value, 2) for cut, value in zip(CUTS, values, strict=True)}
-            named |= {f"{name}_median_rank": ranks[0], f"{name}_mean_rank": round(ranks[1], 2)}
-        return {**named, "rsum": round(self.rsum, 2)}
-
-
-def recall(scores: NDArray[np.float32], caption_images: NDArray[np.int64]) -> Recall:
-    """Recall of scores (images N x captions M), caption m belonging to image `caption_images[m]`.
-
-    A tie counts against the right answer. Raises InputError for NaN scores or an image without captions.
-    """
-    images, captions = scores.shape
-    of_caption = scores[caption_images, np.arange(captions)]
-    text_ranks = np.empty(images, np.int64)
-    image_ranks = np.ones(captions, np.int64)
-    for start in range(0, images, BLOCK_ROWS):
-        rows = slice(start, start + BLOCK_ROWS)
-        block = scores[rows]
-        if np.isnan(block).any():
-            raise InputError("the scores have NaN: check the features and the model")
-        own = caption_images == np.arange(images)[rows, None]
-        if not own.any(axis=1).all():
-            raise InputError("an image has no caption: leave it out")
-        best_own = np.where(own, block, -np.inf).max(axis=1, keepdims=True)
-        text_ranks[rows] = ((block >= best_own) & ~own).sum(axis=1) + 1
-        image_ranks += ((block >= of_caption) & ~own).sum(axis=0)
-    return Recall(_at_cuts(text_ranks), _at_cuts(image_ranks), _middle(text_ranks), _middle(image_ranks))
-
-
-def _at_cuts(ranks: NDArray[np.int64]) -> tuple[float, ...]:
-    return tuple(float((ranks <= cut).mean() * 100) for cut in CUTS)
-
-
-def _middle(ranks: NDArray[np.int64]) -> tuple[float, float]:
-    return float(np.median(ranks)), float(ranks.mean())
+Protocol = Literal["all", "1k", "5k", "folds"]
+Member = tuple[Scorer, Gallery]
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Recall with what it was measured on, and the speed."""
+    """Recall with 95 % intervals by name, what it was measured on, and the speed; `pairs` counts every member's."""
 
     recall: Recall
+    intervals: dict[str, Interval]
     images: int
     captions: int
+    pairs: int
     seconds: float
 
     def as_dict(self) -> dict[str, Any]:
         """Every figure by name."""
-        pairs = self.images * self.captions
         return {
             "images": self.images,
             "captions": self.captions,
             **self.recall.as_dict(),
+            "intervals_95": {name: list(interval) for name, interval in self.intervals.items()},
+            "pairs": self.pairs,
             "seconds": round(self.seconds, 1),
-            "pairs_per_second": round(pairs / self.seconds),
+            "pairs_per_second": round(self.pairs / self.seconds),
         }
 
 
+def folds(split: CaptionSplit, protocol: Protocol) -> list[CaptionSplit]:
+    """Parts of a split whose images are ranked among themselves.
+
+    `all`: the whole. `5k`: its first 5,000 images. `1k`: as many parts of 1,000 images as it has. `folds`: five equal
+    parts, as COCO's 1K test of 5,000. Raises InputError where it has too few images.
+    """
+    count = len(split.images)
+    sizes = {"all": (count, 1), "5k": (5000, 1), "1k": (1000, max(1, count // 1000)), "folds": (count // 5, 5)}
+    size, number = sizes[protocol]
+    if not 0 < size * number <= count:
+        needed = max(size, 1) * number
+        raise InputError(f"the split has {count} images, the protocol {protocol} needs {needed}: use --protocol all")
+    return [split.images_between(size * part, size * (part + 1)) for part in range(number)]
+
+
 def evaluate_split(
-    scorer: Scorer,
-    gallery: Gallery,
+    members: Sequence[Member],
     table: CaptionTable,
     split: str,
     *,
+    protocol: Protocol = "all",
     on_start: Callable[[int], None] = lambda total: None,
     on_pairs: Callable[[int], None] = lambda done: None,
 ) -> Evaluation:
-    """Exact scores of all captions of a split with all its images, through the bundle's graphs.
+    """Recall of a split from exact scores of all captions with all images of each fold.
 
-    Images of the gallery outside the split are left out. Raises InputError for an image that the gallery lacks.
+    The scores of several members, each a bundle with its gallery, are averaged. Images of a gallery outside the
+    split are left out. Raises InputError for an image that a gallery lacks.
     """
-    chosen = table.split(split)
-    tokens = [scorer.tokens(caption) for caption in chosen.captions]
-    part = gallery.restricted_to(chosen.images)
-    on_start(len(chosen.images) * len(tokens))
+    parts = folds(table.split(split), protocol)
+    pairs = len(members) * sum(len(part.images) * len(part.captions) for part in parts)
+    on_start(pairs)
     began = time.perf_counter()
-    columns = {id: column for column, id in enumerate(part.ids())}
-    scores = np.empty((len(tokens), len(columns)), np.float32)
+    found, done = [], 0
+    for part in parts:
+        total = np.zeros((len(part.captions), len(part.images)), np.float32)
+        for scorer, gallery in members:
+            total += split_scores(scorer, gallery, part, lambda now, before=done: on_pairs(before + now))  # type: ignore[misc]
+            done += total.size
+        found.append(ranks(total.T, part.caption_images))
+    seconds = time.perf_counter() - began
+    places = joined(found)
+    captions = sum(len(part.captions) for part in parts)
+    return Evaluation(places.recall(), places.intervals(), len(places.text), captions, pairs, seconds)
+
+
+def split_scores(
+    scorer: Scorer, gallery: Gallery, split: CaptionSplit, on_pairs: Callable[[int], None]
+) -> NDArray[np.float32]:
+    """Scores captions x images of a split, in its order."""
+    tokens = [scorer.tokens(caption) for caption in split.captions]
+    part = gallery.restricted_to(split.images)
+    scores = np.empty((len(tokens), len(split.images)), np.float32)
+    places = {image: place for place, image in enumerate(split.images)}
+    columns = np.array([places[id] for id in part.ids()])
     for group, found in score_groups(scorer, part, tokens, 4 * len(columns), on_pairs):
         for rows, images, pairs in found:
-            scores[group][rows, images] = pairs.T
-    seconds = time.perf_counter() - began
-    caption_columns = np.array([columns[image] for image in chosen.images])[chosen.caption_images]
-    return Evaluation(recall(scores.T, caption_columns), len(columns), len(tokens), seconds)
+            scores[group][np.ix_(rows, columns[images])] = pairs.T
+    return scores

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from shan_engine.captions import CaptionSplit, CaptionTable
 from shan_engine.errors import InputError, ShanError
-from shan_engine.evaluation import CUTS, Recall, recall
+from shan_engine.recall import CUTS, Recall, recall
 from shan_engine.text import Vocabulary, pad
 
 from .augment import Batch, augmented_terms, mixed_views
@@ -64,7 +64,7 @@ def train(
     """
     device = _device(config.device)
     _keep_freed_memory()
-    training, dev = captions.split("train"), captions.split("dev").first_images(config.dev_images)
+    training, dev = captions.split("train"), captions.split("dev").images_between(0, config.dev_images)
     rows, vectors = read_word_vectors(word_vectors)
     refuse_missing(source, training, dev)
     for view in views:

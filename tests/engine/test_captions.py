@@ -21,11 +21,11 @@ def test_splits_keep_the_files_order(tmp_path):
     assert dev.captions == ("one", "three", 'four "quoted"')
     assert dev.caption_images.tolist() == [0, 1, 0]
     assert read.split("train").images == ("c",)
-    first = dev.first_images(1)
+    first = dev.images_between(0, 1)
     assert first.images == ("b",)
     assert first.captions == ("one", 'four "quoted"')
     assert first.caption_images.tolist() == [0, 0]
-    assert dev.first_images(99).captions == dev.captions
+    assert dev.images_between(0, 99).captions == dev.captions
 
 
 def test_a_missing_split_lists_those_there(tmp_path):

@@ -8,8 +8,9 @@ from oracle import shan_score
 from shan_engine import indexing
 from shan_engine.captions import CaptionTable
 from shan_engine.errors import InputError
-from shan_engine.evaluation import evaluate_split, recall
+from shan_engine.evaluation import evaluate_split
 from shan_engine.gallery import Gallery
+from shan_engine.recall import recall
 from shan_engine.records import pad_regions
 from shan_engine.score_job import score_matrix, score_top_k
 from shan_engine.search import search
@@ -110,12 +111,12 @@ def test_evaluation_is_recall_of_the_matrix(scorer, gallery_path, tmp_path):
     table = CaptionTable.read(tmp_path / "c.tsv")
     found = by_id(scorer, gallery, tmp_path)
     expected = recall(np.stack([found[id] for id in images]), table.split("test").caption_images)
-    outcome = evaluate_split(scorer, gallery, table, "test")
+    outcome = evaluate_split([(scorer, gallery)], table, "test")
     assert outcome.recall == expected
     assert (outcome.images, outcome.captions) == (3, 5)
     (tmp_path / "c.tsv").write_text("split\timage\tcaption\ntest\tnobody\ta dog\n")
     with pytest.raises(InputError, match="nobody"):
-        evaluate_split(scorer, gallery, CaptionTable.read(tmp_path / "c.tsv"), "test")
+        evaluate_split([(scorer, gallery)], CaptionTable.read(tmp_path / "c.tsv"), "test")
 
 
 def test_queries_that_cannot_be_answered(scorer, gallery_path, tmp_path):

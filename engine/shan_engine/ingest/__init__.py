@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
 
+from shan_engine.captions import SCAN_FEATURES
 from shan_engine.errors import InputError
 from shan_engine.records import RegionRecord
 from shan_engine.store import FeatureStore, stored_dtype
@@ -13,7 +14,7 @@ from shan_engine.store_schema import StoreSchema
 
 from .bottom_up_tsv import open_tsv
 from .npz_folder import open_npz_folder
-from .scan_npy import open_npy
+from .scan_npy import open_npy, open_scan_folder
 from .source import Source
 
 __all__ = ["Source", "import_features"]
@@ -33,10 +34,11 @@ def import_features(
 ) -> int:
     """Import features into the store at `store_path`, made where it is missing; returns the number of images.
 
-    `features` is a SCAN `.npy` (N x K x F or N x F; `ids` its ids, one a line), a bottom-up-attention
-    `.tsv`, or a folder of one `.npz` an image. `extractor` is the name the store records, by default
-    `imported-<F>d`; `dtype` is float32 or float16, by default what the store has, float32 for a new one.
-    An image whose id is in the store replaces the one there if `replace`; a cut-off import is so done again.
+    `features` is a SCAN `.npy` (N x K x F or N x F; `ids` its ids, one a line) or a folder of SCAN's
+    `<split>_ims.npy`, a bottom-up-attention `.tsv`, or a folder of one `.npz` an image. `extractor` is the name the
+    store records, by default `imported-<F>d`; `dtype` is float32 or float16, by default what the store has, float32
+    for a new one. An image whose id is in the store replaces the one there if `replace`; a cut-off import is so done
+    again.
     `on_start` gets the number of images, 0 where only reading everything would tell. Each batch is one
     transaction. Raises InputError where a file cannot be used or, unless `replace`, an id is in the store (before
     anything is written, but for a `.tsv`, whose batches before that id stay), StoreError from the store.
@@ -71,7 +73,7 @@ def _open(features: Path, ids: Path | None) -> Source:
     if ids is not None:
         raise InputError(f"{features} names its images itself: leave out the ids file {ids}")
     if features.is_dir():
-        return open_npz_folder(features)
+        return open_scan_folder(features) if any(features.glob(f"*{SCAN_FEATURES}")) else open_npz_folder(features)
     if suffix == ".tsv":
         return open_tsv(features)
     raise InputError(f"{features} is of no known format: give a .npy file, a .tsv file or a folder of .npz files")

@@ -1,20 +1,23 @@
-"""SCAN's precomputed features: one `.npy` of N x K x F, whose rows may repeat each image five times."""
+"""SCAN's precomputed features: `.npy` of N x K x F, whose rows may repeat each image five times; or a folder."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from shan_engine.captions import CAPTIONS_AN_IMAGE, SCAN_FEATURES, scan_image
 from shan_engine.errors import InputError
 from shan_engine.records import RegionRecord
 
 from .source import Source
 
-_FOLD = 5  # captions an image: SCAN's dev and test files hold every image once a caption
+_FOLD = CAPTIONS_AN_IMAGE  # SCAN's dev and test files hold every image once a caption
 _SAMPLED_GROUPS = 20
 
 
@@ -40,6 +43,25 @@ def open_npy(path: Path, ids_path: Path | None = None) -> Source:
             ids = ids[::fold]
         _refuse_twice(ids, ids_path)
     return Source(ids, feature_dim, regions, _records(path, array, ids, fold))
+
+
+def open_scan_folder(folder: Path) -> Source:
+    """Open all of a folder's `<split>_ims.npy` as one; images are `<split>-0`, `<split>-1` and so on.
+
+    Raises InputError where a file cannot be used or the files differ in F.
+    """
+    parts, ids, largest = [], [], 0
+    feature_dim = None
+    for path in sorted(folder.glob(f"*{SCAN_FEATURES}")):
+        source = open_npy(path)
+        if feature_dim not in (None, source.feature_dim):
+            raise InputError(f"{path} has features of size {source.feature_dim}, the other files of {feature_dim}")
+        feature_dim, largest = source.feature_dim, max(largest, source.regions)
+        split = path.name.removesuffix(SCAN_FEATURES)
+        names = [scan_image(split, row) for row in range(len(source.ids or ()))]
+        parts.append(replace(record, id=name) for record, name in zip(source.records, names, strict=True))
+        ids += names
+    return Source(ids, feature_dim or 0, largest, chain.from_iterable(parts))
 
 
 def _load(path: Path) -> NDArray[Any]:

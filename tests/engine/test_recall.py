@@ -2,13 +2,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from shan_engine import evaluation
+from shan_engine import recall as recall_module
 from shan_engine.errors import InputError
-from shan_engine.evaluation import recall
+from shan_engine.recall import recall
 
 
 def test_recall_against_brute_force(monkeypatch):
-    monkeypatch.setattr(evaluation, "BLOCK_ROWS", 10)  # several blocks, the last one shorter
+    monkeypatch.setattr(recall_module, "BLOCK_ROWS", 10)  # several blocks, the last one shorter
     random = np.random.default_rng(0)
     images, captions = 23, 60
     owner = np.concatenate([np.arange(images), random.integers(0, images, captions - images)])
@@ -43,3 +43,31 @@ def test_recall_refuses_nan_and_an_image_without_captions():
         recall(np.full((2, 2), np.nan, np.float32), np.arange(2))
     with pytest.raises(InputError, match="no caption"):
         recall(np.zeros((3, 2), np.float32), np.arange(2))
+
+
+def test_intervals_are_those_of_images_drawn_again_with_their_captions():
+    random = np.random.default_rng(1)
+    owner = np.concatenate([np.arange(40), random.integers(0, 40, 60)])
+    found = recall_module.Ranks(random.integers(1, 20, 40), random.integers(1, 20, 100), owner)
+    intervals = found.intervals(resamples=4000)
+    drawn = []
+    for _ in range(4000):
+        images = random.integers(0, 40, 40)
+        captions = np.concatenate([np.flatnonzero(owner == image) for image in images])
+        drawn.append([(found.text[images] <= 5).mean() * 100, (found.image[captions] <= 10).mean() * 100])
+    expected = np.percentile(drawn, [2.5, 97.5], axis=0).T
+    np.testing.assert_allclose([intervals["text_retrieval_r5"], intervals["image_retrieval_r10"]], expected, atol=1.5)
+    assert intervals["rsum"][0] < found.recall().rsum < intervals["rsum"][1]
+
+
+def test_joined_ranks_are_the_mean_of_equal_folds():
+    random = np.random.default_rng(2)
+    folds = [
+        recall_module.Ranks(random.integers(1, 15, 10), random.integers(1, 15, 20), np.arange(20) // 2)
+        for _ in range(3)
+    ]
+    whole = recall_module.joined(folds)
+    for name in ("text_retrieval", "image_retrieval"):
+        mean = np.mean([getattr(fold.recall(), name) for fold in folds], axis=0)
+        np.testing.assert_allclose(getattr(whole.recall(), name), mean)
+    assert whole.caption_images.tolist() == (np.arange(60) // 2).tolist()

@@ -1,0 +1,108 @@
+"""Evaluation of splits: protocols, ensembles, and SCAN's files."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from conftest import CAPTIONS, EXTRACTOR, WORDS
+from gallery_scores import by_id
+from shan_engine.bundle import Bundle
+from shan_engine.captions import CaptionSplit, CaptionTable
+from shan_engine.errors import InputError
+from shan_engine.evaluation import evaluate_split, folds
+from shan_engine.gallery import Gallery
+from shan_engine.indexing import index_store
+from shan_engine.ingest import import_features
+from shan_engine.recall import recall
+from shan_engine.scoring import Scorer
+from shan_engine.store import FeatureStore
+from shan_export.bundle_writer import export_bundle
+
+
+def write_table(folder, images):
+    rows = [("test", image, f"{CAPTIONS[m % 5]} {WORDS[m % 20]}") for m, image in enumerate(images * 2)]
+    (folder / "c.tsv").write_text("split\timage\tcaption\n" + "".join("\t".join(row) + "\n" for row in rows))
+    return CaptionTable.read(folder / "c.tsv")
+
+
+def test_an_ensemble_averages_scores(scorer, gallery_path, store_path, make_checkpoint, tmp_path):
+    export_bundle(make_checkpoint(seed=3, direction="i2t").folder, tmp_path / "b", feature_extractor_name=EXTRACTOR)
+    other = Scorer(Bundle.open(tmp_path / "b"), "cpu", threads=1)
+    with FeatureStore.open(store_path) as store:
+        index_store(store, other, tmp_path / "g")
+    members = [(scorer, Gallery.open(gallery_path)), (other, Gallery.open(tmp_path / "g", other.bundle))]
+    table = write_table(tmp_path, [f"photo{number}" for number in (9, 2, 30, 7, 11)])
+    split = table.split("test")
+    scores = []
+    for member, gallery in members:
+        matrix = np.zeros((5, 10), np.float32)
+        found = by_id(member, gallery, tmp_path, split.captions)
+        for row, image in enumerate(split.images):
+            matrix[row] = found[image]
+        scores.append(matrix)
+    done = []
+    outcome = evaluate_split(members, table, "test", on_pairs=done.append)
+    assert outcome.recall == recall(sum(scores), split.caption_images)
+    assert outcome.recall != recall(scores[0], split.caption_images)
+    assert outcome.pairs == done[-1] == 100
+    assert done == sorted(done)
+
+
+def test_folds_rank_among_themselves(scorer, gallery_path, tmp_path):
+    table = write_table(tmp_path, [f"photo{number}" for number in range(41)])
+    outcome = evaluate_split([(scorer, Gallery.open(gallery_path))], table, "test", protocol="folds")
+    assert (outcome.images, outcome.captions, outcome.pairs) == (40, 80, 5 * 8 * 16)
+    assert outcome.recall.text_ranks[1] <= 15
+    assert outcome.recall.image_ranks[1] <= 8
+
+
+def test_protocols_take_the_images_they_name():
+    split = CaptionSplit(tuple(map(str, range(5200))), tuple("c" * 5200), np.arange(5200))
+    sizes = {name: [len(part.images) for part in folds(split, name)] for name in ("all", "1k", "5k", "folds")}
+    assert sizes == {"all": [5200], "1k": [1000] * 5, "5k": [5000], "folds": [1040] * 5}
+    assert folds(split, "1k")[2].images[:2] == ("2000", "2001")
+    assert folds(split, "1k")[2].caption_images[:2].tolist() == [0, 1]
+    for protocol, images, needed in (("1k", 999, 1000), ("5k", 4999, 5000), ("folds", 4, 5)):
+        with pytest.raises(InputError, match=f"has {images} images, the protocol {protocol} needs {needed}"):
+            folds(split.images_between(0, images), protocol)
+
+
+def test_scans_files_are_imported_and_evaluated(scorer, tmp_path):
+    """dev repeats every image five times, as SCAN's files do; test does not."""
+    random = np.random.default_rng(0)
+    folder = tmp_path / "f30k_precomp"
+    folder.mkdir()
+    dev, test = (np.abs(random.normal(size=(count, 4, 24))).astype(np.float32) for count in (6, 3))
+    np.save(folder / "dev_ims.npy", dev.repeat(5, axis=0))
+    np.save(folder / "test_ims.npy", test)
+    for split, count in (("dev", 6), ("test", 3)):
+        lines = [f"{CAPTIONS[row % 5]} {WORDS[row % 20]}" for row in range(5 * count)]
+        (folder / f"{split}_caps.txt").write_text("\n".join(lines) + "\n")
+    assert import_features(folder, tmp_path / "s", extractor=EXTRACTOR) == 9
+    with FeatureStore.open(tmp_path / "s") as store:
+        assert store.ids() == [*(f"dev-{row}" for row in range(6)), *(f"test-{row}" for row in range(3))]
+        np.testing.assert_array_equal(store.read(["dev-4"])[0].features, dev[4])
+        np.testing.assert_array_equal(store.read(["test-2"])[0].features, test[2])
+        index_store(store, scorer, tmp_path / "g")
+    table = CaptionTable.read(folder)
+    assert table.split("dev").images == tuple(f"dev-{row}" for row in range(6))
+    assert table.split("test").caption_images.tolist() == [0] * 5 + [1] * 5 + [2] * 5
+    outcome = evaluate_split([(scorer, Gallery.open(tmp_path / "g"))], table, "dev")
+    assert (outcome.images, outcome.captions) == (6, 30)
+
+
+def test_scans_files_that_do_not_fit(tmp_path):
+    with pytest.raises(InputError, match=r"has no caption file such as test_caps\.txt"):
+        CaptionTable.read(tmp_path)
+    captions = tmp_path / "dev_caps.txt"
+    captions.write_text("a dog\n" * 7)
+    with pytest.raises(InputError, match=r"dev_caps\.txt has 7 lines: expected 5 captions for each image"):
+        CaptionTable.read(tmp_path)
+    captions.write_text("a dog\n" * 3 + "\n" + "a dog\n")
+    with pytest.raises(InputError, match=r"dev_caps\.txt, line 4 is empty"):
+        CaptionTable.read(tmp_path)
+    np.save(tmp_path / "dev_ims.npy", np.ones((3, 2, 8), np.float32))
+    np.save(tmp_path / "test_ims.npy", np.ones((3, 2, 9), np.float32))
+    with pytest.raises(InputError, match=r"test_ims\.npy has features of size 9, the other files of 8"):
+        import_features(tmp_path, tmp_path / "s")
+    assert not (tmp_path / "s").exists()
