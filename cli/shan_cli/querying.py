@@ -64,6 +64,8 @@ def search(
     with progress("searching", "pairs") as (on_start, on_pairs):
         on_start(len(wanted) * len(opened))
         results = find(scorer, opened, wanted, top_k=top_k, on_pairs=on_pairs)
+    for result in results:
+        _print_reading(result)
     if html:
         from shan_engine.writers.html_report import write_report
 
@@ -76,9 +78,19 @@ def search(
             _print_table(result)
 
 
+def _print_reading(result: QueryHits) -> None:
+    """Say which words of a query the model reads otherwise, or not at all."""
+    said = [f"'{word}' is read as '{other}'" for word, other in result.replaced.items()]
+    said += [f"'{word}' is unknown to the model" for word in result.unknown]
+    if said:
+        messages.print(f"{result.query}: {', '.join(said)}", markup=False, soft_wrap=True)
+
+
 def _as_dict(result: QueryHits) -> dict[str, object]:
     return {
         "query": result.query,
+        "replaced_words": dict(result.replaced),
+        "unknown_words": list(result.unknown),
         "hits": [
             {
                 "rank": hit.rank,

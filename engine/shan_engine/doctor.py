@@ -23,6 +23,7 @@ REQUIRED = {
     "lmdb": "lmdb",
     "pillow": "PIL.Image",
     "nltk": "nltk",
+    "rapidfuzz": "rapidfuzz",
     "filelock": "filelock",
     "jinja2": "jinja2",
     "typer": "typer",

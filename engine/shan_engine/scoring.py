@@ -18,7 +18,7 @@ from .backends import Device, Graph, load_graph
 from .bundle import Bundle
 from .errors import InputError
 from .gallery import Gallery
-from .text import pad
+from .text import Reading, pad
 
 Arrays = dict[str, NDArray[Any]]
 # Floats of intermediate results that one call of the pair scorer may need: what a core's caches hold
@@ -68,8 +68,24 @@ class Scorer:
         return {name: array.shape[1:] for name, array in probe.items()}
 
     def tokens(self, caption: str) -> list[int]:
-        """Word numbers of a caption. Raises InputError where it is empty or longer than the model takes."""
-        tokens = self.bundle.vocabulary.encode(caption)
+        """Word numbers of a caption, as training takes them.
+
+        Raises InputError where it is empty or longer than the model takes.
+        """
+        return self._fitting(caption, self.bundle.vocabulary.encode(caption))
+
+    def read(self, query: str) -> Reading:
+        """How a query is read, with tolerance for words that the model does not know.
+
+        Raises InputError where it is empty or longer than the model takes, or has no word that the model knows.
+        """
+        reading = self.bundle.vocabulary.read(query)
+        if len(reading.unknown) == len(reading.words):
+            raise InputError(f"the model knows no word of '{query}': describe it in other words")
+        self._fitting(query, reading.tokens)
+        return reading
+
+    def _fitting(self, caption: str, tokens: list[int]) -> list[int]:
         if len(tokens) > self.bundle.manifest.max_words:
             raise InputError(
                 f"the caption '{caption[:40]}…' has {len(tokens) - 2} words, the model takes "

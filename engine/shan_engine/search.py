@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from .errors import InputError
 from .gallery import Gallery, GalleryImage
 from .scoring import Arrays, Scorer, score_groups
-from .text import tokenise
+from .text import Reading
 
 # Columns gathered before they are merged with the best so far; a call of the pair scorer has at most 256.
 MERGED_COLUMNS = 1024
@@ -40,10 +40,12 @@ class Hit:
 
 @dataclass(frozen=True)
 class QueryHits:
-    """The best images for a query, best first."""
+    """The best images for a query, best first; `replaced` and `unknown` words as in `text.Reading`."""
 
     query: str
     hits: tuple[Hit, ...]
+    replaced: Mapping[str, str] = field(default_factory=dict)
+    unknown: tuple[str, ...] = ()
 
 
 def search(
@@ -58,17 +60,19 @@ def search(
     """The `top_k` best images for each query, exact over the whole gallery.
 
     Memory: one call's images and captions, and k rows a query, whatever the gallery's size. Ties go to
-    the image indexed first. Raises InputError for an empty query, an empty gallery or k below 1.
+    the image indexed first. Raises InputError for a query that is empty or has no known word, an empty
+    gallery or k below 1.
     """
     if top_k < 1:
         raise InputError(f"top-k is {top_k}: ask for at least 1")
     if not len(gallery):
         raise InputError(f"the gallery {gallery.path} is empty: index some images first")
-    tokens = [scorer.tokens(query) for query in queries]
+    readings = [scorer.read(query) for query in queries]
     found = []
-    for group, scores, places in top_rows(scorer, gallery, tokens, top_k, on_pairs):
-        for query, words, *best in zip(queries[group], tokens[group], scores, places, strict=True):
-            found.append(QueryHits(query, _hits(scorer, gallery, query, words, best[0], best[1], explain)))
+    for group, scores, places in top_rows(scorer, gallery, [reading.tokens for reading in readings], top_k, on_pairs):
+        for query, reading, *best in zip(queries[group], readings[group], scores, places, strict=True):
+            hits = _hits(scorer, gallery, reading, best[0], best[1], explain)
+            found.append(QueryHits(query, hits, reading.replaced, reading.unknown))
     return found
 
 
@@ -130,13 +134,12 @@ class _Best:
 def _hits(
     scorer: Scorer,
     gallery: Gallery,
-    query: str,
-    tokens: Sequence[int],
+    reading: Reading,
     scores: NDArray[np.float32],
     places: NDArray[np.int64],
     explain: bool,
 ) -> tuple[Hit, ...]:
-    caption = scorer.encode_captions([tokens]) if explain else {}
+    caption = scorer.encode_captions([reading.tokens]) if explain else {}
     hits = []
     ends = np.cumsum([len(block) for block in gallery.blocks])
     for rank, (score, place) in enumerate(zip(scores, places, strict=True), 1):
@@ -146,14 +149,14 @@ def _hits(
         hit = Hit(rank, float(score), block.images[row])
         if explain:
             images = block.rows_of([row])
-            steps, words = _explain(scorer, query, images, block.boxes(row), caption)
+            steps, words = _explain(scorer, reading, images, block.boxes(row), caption)
             hit = Hit(rank, float(score), block.images[row], steps, words)
         hits.append(hit)
     return tuple(hits)
 
 
 def _explain(
-    scorer: Scorer, query: str, images: Arrays, boxes: NDArray[np.float32], caption: Arrays
+    scorer: Scorer, reading: Reading, images: Arrays, boxes: NDArray[np.float32], caption: Arrays
 ) -> tuple[tuple[float, ...], tuple[WordRegion, ...]]:
     outputs = scorer.explain(images, caption)
     steps = tuple(float(value) for value in outputs["step_scores"][0, 0]) if "step_scores" in outputs else ()
@@ -161,7 +164,7 @@ def _explain(
         return steps, ()
     attention = outputs["word_attention"][0, 0]
     words = []
-    for word, weights in zip(tokenise(query), attention[1:], strict=False):  # row 0 is the start marker
+    for word, weights in zip(reading.words, attention[1:], strict=False):  # row 0 is the start marker
         region = int(weights.argmax())
         box = tuple(float(value) for value in boxes[region]) if np.isfinite(boxes[region]).all() else None
         words.append(WordRegion(word, region, box, float(weights[region])))  # type: ignore[arg-type]

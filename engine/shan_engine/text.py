@@ -1,8 +1,14 @@
-"""Captions into word numbers: NLTK's Treebank-style tokeniser and a vocabulary in SCAN's layout."""
+"""Captions into word numbers: NLTK's Treebank-style tokeniser and a vocabulary in SCAN's layout.
+
+Training and recall take words as they are. A query is read with some tolerance: a word that the vocabulary lacks is
+tried without accents, in its parts at hyphens, as singular or plural, and with one typing error undone.
+"""
 
 from __future__ import annotations
 
 import json
+import re
+import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -17,6 +23,8 @@ from .files import replacing
 
 SPECIAL = ("<pad>", "<start>", "<end>", "<unk>")
 PAD, START, END, UNKNOWN = range(4)
+_ENDINGS = (("ies", "y"), ("es", ""), ("s", ""))
+_LEAST_TYPED = 4  # of shorter words, too many are one letter apart
 
 
 @cache
@@ -30,6 +38,24 @@ def tokenise(caption: str) -> list[str]:
     """Lower-cased words and punctuation of a caption."""
     words: list[str] = _tokeniser().tokenize(caption.lower())
     return words
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a query is read: its words as the vocabulary has them, their numbers, and what differs from the query.
+
+    `replaced` says what stands in the place of a word that is not in the vocabulary; `unknown` words stay as they are.
+    """
+
+    words: tuple[str, ...]
+    numbers: tuple[int, ...]
+    replaced: dict[str, str]
+    unknown: tuple[str, ...]
+
+    @property
+    def tokens(self) -> list[int]:
+        """The numbers between the markers, as the text encoder takes them."""
+        return [START, *self.numbers, END]
 
 
 @dataclass(frozen=True)
@@ -83,7 +109,52 @@ class Vocabulary:
         words = tokenise(caption)
         if not words:
             raise InputError("a query is empty: describe what to look for")
-        return [START, *(self.word2idx.get(word, UNKNOWN) for word in words), END]
+        return [START, *map(self._number, words), END]
+
+    def read(self, query: str) -> Reading:
+        """A query's words as far as they are known. Raises InputError where it is empty."""
+        words = tokenise(query)
+        if not words:
+            raise InputError("a query is empty: describe what to look for")
+        read: list[str] = []
+        replaced, unknown = {}, []
+        for word in words:
+            found = self._closest(word)
+            if not found:
+                unknown.append(word)
+            elif found != (word,):
+                replaced[word] = " ".join(found)
+            read.extend(found or (word,))
+        return Reading(tuple(read), tuple(self._number(word) for word in read), replaced, tuple(unknown))
+
+    def _number(self, word: str) -> int:
+        return self.word2idx.get(word, UNKNOWN)
+
+    def _closest(self, word: str) -> tuple[str, ...]:
+        """The known words that `word` stands for, none where there are none."""
+        if word in self.word2idx:
+            return (word,)
+        plain = "".join(c for c in unicodedata.normalize("NFKD", word) if not unicodedata.combining(c))
+        parts = [part for part in re.split(r"[-/_]", plain) if part]
+        if len(parts) > 1:
+            return tuple(found for part in parts for found in self._closest(part))
+        stems = [plain.removesuffix(end) + other for end, other in _ENDINGS if plain.endswith(end) and plain != end]
+        for candidate in (plain, *stems, plain + "s"):
+            if candidate in self.word2idx:
+                return (candidate,)
+        return self._without_typing_error(plain) if plain.isalpha() and len(plain) >= _LEAST_TYPED else ()
+
+    def _without_typing_error(self, word: str) -> tuple[str, ...]:
+        from rapidfuzz.distance import DamerauLevenshtein
+        from rapidfuzz.process import extract
+
+        near = extract(word, self._spelt, scorer=DamerauLevenshtein.distance, score_cutoff=1, limit=None)
+        # Vocabularies begin with the words that training saw most.
+        return (min(near, key=lambda found: self.word2idx[found[0]])[0],) if near else ()
+
+    @cached_property
+    def _spelt(self) -> list[str]:
+        return [word for word in self.words if word.isalpha() and len(word) >= _LEAST_TYPED - 1]
 
 
 def pad(token_lists: Sequence[Sequence[int]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -23,6 +23,7 @@ from .augment import Batch, augmented_terms, mixed_views
 from .checkpoint import save_checkpoint
 from .data import RegionSource, build_vocabulary, read_word_vectors, refuse_missing, vector_table
 from .loss import KINDS, RankingLoss
+from .plot import plot_metrics
 from .registry import new_model
 from .retrieval import RetrievalModel
 from .schedule import TrainConfig, epoch_batches, schedule
@@ -151,6 +152,7 @@ class _Run:
                 "pairs_per_second": round(speed),
             }
             write_metrics(self.output, line)
+            plot_metrics(self.output)
             if outcome.rsum > self.best:
                 self.best, self.best_epoch = outcome.rsum, epoch + 1
                 self.save_best()

@@ -124,3 +124,17 @@ class TestScores:
         common = ("score", "--gallery", place.gallery, "--model", place.bundle, "--queries", queries)
         assert "caption 2" in refusal(*common, "--output", place.here / "scores.npy")
         assert not (place.here / "scores.npy").exists()
+
+
+class TestWords:
+    def test_unknown_words_only(self, place):
+        assert "the model knows no word of 'qqqq zzzz'" in place.search("qqqq zzzz")
+
+    def test_what_is_read_otherwise_is_said(self, place):
+        done = shan("search", "a dogs qqqq", "--gallery", place.gallery, "--model", place.bundle, "--json")
+        assert done.returncode == 0, done.stderr
+        assert "a dogs qqqq: 'dogs' is read as 'dog', 'qqqq' is unknown to the model" in done.stderr
+        answer = json.loads(done.stdout)[0]
+        assert answer["replaced_words"] == {"dogs": "dog"}
+        assert answer["unknown_words"] == ["qqqq"]
+        assert [word["word"] for word in answer["hits"][0]["words"]] == ["a", "dog", "qqqq"]

@@ -100,3 +100,58 @@ def test_a_vocabulary_that_is_not_there_or_not_text(tmp_path):
     (tmp_path / "vocab.json").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(InputError, match="damaged"):
         Vocabulary.load(tmp_path / "vocab.json")
+
+
+VOCABULARY = Vocabulary.build(["dog", "dogs", "windmill", "cafe", "black", "and", "white", "city", "bus", "goose", "a"])
+
+
+@pytest.mark.parametrize(
+    ("query", "words", "replaced"),
+    [
+        ("A Dog", ("a", "dog"), {}),
+        ("windmills", ("windmill",), {"windmills": "windmill"}),
+        ("cities", ("city",), {"cities": "city"}),
+        ("buses", ("bus",), {"buses": "bus"}),
+        ("café", ("cafe",), {"café": "cafe"}),
+        ("black-and-white", ("black", "and", "white"), {"black-and-white": "black and white"}),
+        ("a widnmill", ("a", "windmill"), {"widnmill": "windmill"}),
+        ("whte", ("white",), {"whte": "white"}),
+        ("goosse", ("goose",), {"goosse": "goose"}),
+    ],
+)
+def test_a_query_is_read_with_tolerance(query, words, replaced):
+    reading = VOCABULARY.read(query)
+    assert reading.words == words
+    assert reading.replaced == replaced
+    assert reading.unknown == ()
+    assert reading.tokens == VOCABULARY.encode(" ".join(words))
+
+
+@pytest.mark.parametrize("word", ["dgo", "zebra", "7", "wnidmlil", "x-y"])
+def test_words_that_are_no_typing_error_stay_unknown(word):
+    reading = VOCABULARY.read(f"a {word}")
+    assert reading.unknown == (word,)
+    assert reading.words == ("a", word)
+    assert reading.tokens == VOCABULARY.encode(f"a {word}") == [1, VOCABULARY.word2idx["a"], 3, 2]
+
+
+def test_of_several_near_words_the_first_in_the_vocabulary_is_meant():
+    vocabulary = Vocabulary.build(["cart", "care", "card"])
+    assert vocabulary.read("carx").words == ("cart",)
+
+
+@given(st.text(max_size=40))
+def test_reading_never_fails_but_for_empty_text(text):
+    if not tokenise(text):
+        with pytest.raises(InputError, match="empty"):
+            VOCABULARY.read(text)
+    else:
+        reading = VOCABULARY.read(text)
+        assert len(reading.words) == len(reading.numbers) >= 1
+        assert all(
+            (word in VOCABULARY.word2idx) == (number != 3) for word, number in zip(*vars_of(reading), strict=True)
+        )
+
+
+def vars_of(reading):
+    return reading.words, reading.numbers
