@@ -27,6 +27,12 @@ class TextEncoderGraph(nn.Module):
     def __init__(self, model: RetrievalModel) -> None:
         super().__init__()
         self.model = model
+        # The learnt part of words never seen in training is 0, and one row of zeros does for all that come last.
+        embedding = model.text_encoder.embedding.weight.detach()
+        seen = embedding.any(dim=1).nonzero()
+        self.learnt = int(seen.max()) + 1 if len(seen) else 0
+        self.embedding: Tensor
+        self.register_buffer("embedding", embedding[: self.learnt + 1].clone())
         gru = model.text_encoder.gru
         self.hidden = gru.hidden_size
         self.weight_ih: Tensor
@@ -47,7 +53,7 @@ class TextEncoderGraph(nn.Module):
         The GRU is written as its ONNX node: `nn.GRU` has no `sequence_lens` and would read the padding.
         """
         encoder = self.model.text_encoder
-        embedded = torch.cat([encoder.word_vectors(tokens), encoder.embedding(tokens)], dim=-1)
+        embedded = torch.cat([encoder.word_vectors(tokens), self.embedding[tokens.clamp_max(self.learnt)]], dim=-1)
         states = torch.onnx.ops.symbolic(
             "GRU",
             (embedded.transpose(0, 1), self.weight_ih, self.weight_hh, self.bias, lengths.to(torch.int32)),

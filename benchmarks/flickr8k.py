@@ -1,0 +1,101 @@
+"""Every row of docs/results.md: train, export, index and evaluate on Flickr8k, with the installed command.
+
+    python benchmarks/flickr8k.py train --store F8K --view F8K_MIRRORED --captions captions.tsv --word-vectors glove.gz
+    python benchmarks/flickr8k.py test  --store F8K --captions captions.tsv
+
+`train` goes on where it was stopped; rows that are done are left alone. `test` evaluates the trained rows on the test
+split and writes benchmarks/results/flickr8k.json; run it once, at the end. `--rows` takes name patterns.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from fnmatch import fnmatch
+from pathlib import Path
+
+COMMAND = Path(sys.executable).parent / "shan-engine"
+RESULTS = Path(__file__).parent / "results" / "flickr8k.json"
+SEEDS = (0, 1, 2)
+ROWS = {
+    **{f"shan-l2l-s{seed}": ["--steps", "l2l", "--seed", seed] for seed in SEEDS},
+    **{f"shan-g2l-s{seed}": ["--steps", "l2l+g2l", "--seed", seed] for seed in SEEDS},
+    **{f"shan-s{seed}": ["--seed", seed] for seed in SEEDS},
+    "shan-t2i": ["--direction", "t2i"],
+    "shan-i2t": ["--direction", "i2t"],
+    "shan-512": ["--embed-dim", 512],
+    **{
+        f"scan-{direction}-{pooling}": ["--model", "scan", "--direction", direction, "--pooling", pooling]
+        for direction in ("t2i", "i2t")
+        for pooling in ("lse", "mean")
+    },
+    "vse": ["--model", "vse", "--loss", "triplet"],
+    "vse-contrastive": ["--model", "vse"],
+    "tern": ["--model", "tern"],
+}
+ENSEMBLES = {
+    "ensemble-s0-s1": ("shan-s0", "shan-s1"),
+    "ensemble-t2i-i2t": ("shan-t2i", "shan-i2t"),
+    "ensemble-scan": ("scan-t2i-lse", "scan-i2t-lse"),
+}
+
+
+def run(*arguments: object) -> None:
+    print("$ shan-engine", *arguments, flush=True)
+    subprocess.run([COMMAND, *map(str, arguments)], check=True)
+
+
+def train(options: argparse.Namespace) -> None:
+    for name, settings in ROWS.items():
+        folder = options.runs / name
+        if not fnmatch(name, options.rows) or (folder / "done").exists():
+            continue
+        views = [part for view in options.view for part in ("--view", view)]
+        common = ["--captions", options.captions, "--word-vectors", options.word_vectors, "--output", folder]
+        run("train", "--store", options.store, *views, *common, *settings)
+        (folder / "done").touch()
+
+
+def test(options: argparse.Namespace) -> None:
+    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    members = {name: (name,) for name in ROWS} | ENSEMBLES
+    for name, parts in members.items():
+        trained = all((options.runs / part / "done").exists() for part in parts)
+        if not fnmatch(name, options.rows) or name in results or not trained:
+            continue
+        pairs: list[object] = []
+        for part in parts:
+            bundle, gallery = options.runs / f"{part}.bundle", options.runs / f"{part}.gallery"
+            if not bundle.exists():
+                info = json.loads(subprocess.check_output([COMMAND, "store", "info", options.store, "--json"]))
+                extractor = ["--feature-extractor-name", info["feature_extractor"]]
+                run("export", options.runs / part, "--output", bundle, *extractor)
+            run("index", options.store, "--model", bundle, "--output", gallery, "--storage", "float32")
+            pairs += ["--gallery", gallery, "--model", bundle]
+        command = ["evaluate", "--captions", options.captions, "--split", "test", *pairs, "--json"]
+        results[name] = json.loads(subprocess.check_output([COMMAND, *map(str, command)]))
+        RESULTS.parent.mkdir(exist_ok=True)
+        RESULTS.write_text(json.dumps(results, indent=2) + "\n")
+        print(name, results[name]["rsum"], flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("phase", choices=["train", "test"])
+    parser.add_argument("--store", type=Path, required=True)
+    parser.add_argument("--view", type=Path, action="append", default=[])
+    parser.add_argument("--captions", type=Path, required=True)
+    parser.add_argument("--word-vectors", type=Path)
+    parser.add_argument("--runs", type=Path, default=Path("runs/flickr8k"))
+    parser.add_argument("--rows", default="*")
+    options = parser.parse_args()
+    if options.phase == "train" and options.word_vectors is None:
+        parser.error("train needs --word-vectors")
+    options.runs.mkdir(parents=True, exist_ok=True)
+    (train if options.phase == "train" else test)(options)
+
+
+if __name__ == "__main__":
+    main()
