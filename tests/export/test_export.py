@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from oracle import shan_score
@@ -14,7 +15,7 @@ from shan_engine.errors import BundleError, InputError
 from shan_engine.scoring import Scorer
 from shan_export import bundle_writer
 from shan_export.bundle_writer import export_bundle
-from shan_model.checkpoint import load_checkpoint
+from shan_model.checkpoint import load_checkpoint, save_checkpoint
 
 VARIANTS = [
     {"direction": "full"},
@@ -179,3 +180,19 @@ def test_the_fingerprint_is_of_weights_words_and_configuration(checkpoint, bundl
     with torch.no_grad():
         model.image_encoder.fc.bias[0] += 1e-3
     assert bundle_writer.fingerprint(model, vocabulary) != held
+
+
+def test_words_never_seen_share_one_row_of_the_learnt_embedding(make_checkpoint, tmp_path):
+    """A learnt part of 0 for the last 15 words: the graph keeps nine rows and a row of zeros."""
+    model, vocabulary = load_checkpoint(make_checkpoint(seed=4).folder)
+    sizes = []
+    for seen in (len(vocabulary), 9):
+        model.text_encoder.embedding.weight[seen:] = 0
+        save_checkpoint(model, vocabulary, tmp_path / f"{seen}")
+        manifest = export_bundle(tmp_path / f"{seen}", tmp_path / f"{seen}.bundle")
+        assert manifest.parity < 1e-5  # its captions are drawn from all words
+        graph = onnx.load(tmp_path / f"{seen}.bundle" / "text_encoder.onnx").graph
+        sizes.append({tuple(one.dims) for one in graph.initializer})
+    assert (24, 5) in sizes[0]
+    assert (10, 5) in sizes[1]
+    assert (24, 5) not in sizes[1]
