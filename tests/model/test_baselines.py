@@ -80,10 +80,9 @@ def test_scan_is_the_papers(options):
     assert found.item() == pytest.approx(expected, abs=1e-9)
 
 
+@pytest.mark.parametrize("problem", [("vse", {})], indirect=True)
 def test_vse_is_the_cosine_of_means(problem):
     model, V, region_mask, T, word_mask = problem
-    if model.config.model != "vse":
-        pytest.skip("another model")
     V, T = V.detach().numpy(), T.detach().numpy()
     for i in range(5):
         for j in range(4):
