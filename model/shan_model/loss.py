@@ -24,8 +24,10 @@ class RankingLoss(nn.Module):
     """The loss of B images with their B captions, without ever holding B x B x K x D numbers.
 
     The model's first step, several times cheaper than the rest, scores all B x B pairs and has a loss of its own:
-    with it alone the later steps start from a ranking that means something, and their loss needs only the pairs
-    that it finds hardest, `candidates` for each image and each caption.
+    with it alone the later steps start from a ranking that means something. Their loss needs only some pairs,
+    `candidates` for each image and each caption: in a triplet loss those that the first step finds hardest, in a
+    contrastive one some drawn with the probabilities that it gives them (of captions of like photos, the hardest are
+    often right, and nothing but them is learnt by heart).
     """
 
     def __init__(self, kind: str, *, candidates: int, margin: float, temperature: float) -> None:
@@ -42,13 +44,19 @@ class RankingLoss(nn.Module):
         loss = grid_contrastive(first * scales[0]) if self.contrastive else grid_hinge(first, self.margin, hardest)
         if len(model.steps) == 1:
             return loss
-        images, captions = hardest_pairs(first.detach(), self.candidates)
+        ranking = (first * scales[0] + gumbel(first)).detach() if self.contrastive else first.detach()
+        images, captions = hardest_pairs(ranking, self.candidates)
         pair_image = {name: term[images][:, None] for name, term in image.items()}
         pair_caption = {name: term[captions][:, None] for name, term in caption.items()}
         pairs = model.score_grid(pair_image, pair_caption).scores[:, 0, 0]
         if self.contrastive:
             return loss + pair_contrastive(pairs * scales[1], len(first))
         return loss + pair_hinge(pairs, len(first), self.margin, hardest)
+
+
+def gumbel(like: Tensor) -> Tensor:
+    """Noise of the same shape: the k largest of logits plus it are k draws from their softmax, none twice."""
+    return -torch.empty_like(like).exponential_().log()
 
 
 def grid_contrastive(logits: Tensor) -> Tensor:

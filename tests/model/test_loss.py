@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from shan_model.config import ShanConfig
-from shan_model.loss import RankingLoss, hardest_pairs, pair_contrastive, pair_hinge
+from shan_model.loss import RankingLoss, gumbel, hardest_pairs, pair_contrastive, pair_hinge
 from shan_model.shan import Shan
 from synthetic import F
 
@@ -100,3 +100,10 @@ def test_mined_pairs_are_told_from_their_own_as_in_a_softmax():
     rows = [[logits[i], *logits[4 + way * 12 + 3 * i : 4 + way * 12 + 3 * i + 3]] for way in (0, 1) for i in range(4)]
     expected = -np.mean([row[0] - np.log(sum(np.exp(x) for x in row)) for row in np.array(rows)])
     assert pair_contrastive(logits, 4).item() == pytest.approx(expected, abs=1e-6)
+
+
+def test_logits_with_gumbel_noise_are_drawn_as_their_softmax_says():
+    torch.manual_seed(0)
+    logits = torch.tensor([0.0, 1.0, 2.0, -1.0]).expand(40_000, -1)
+    drawn = (logits + gumbel(logits)).argmax(1).bincount(minlength=4) / len(logits)
+    torch.testing.assert_close(drawn, logits[0].softmax(0), atol=0.01, rtol=0)
