@@ -44,7 +44,7 @@ def test_training_learns(files, tmp_path):
     table, vectors = files
     rsum = train(
         Photos(), table, vectors, tmp_path / "model",
-        settings(epochs=25, batch_size=9, embed_dim=24, learning_rate=5e-3, average=0.9),
+        settings(epochs=25, patience=25, batch_size=9, embed_dim=24, learning_rate=5e-3, average=0.9),
     )  # fmt: skip
     assert rsum > 400  # chance is about 170
     model, vocabulary = load_checkpoint(tmp_path / "model")
