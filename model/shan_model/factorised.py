@@ -55,27 +55,29 @@ def score_grid(alignment: Alignment, image: Terms, caption: Terms, *, last_step:
     a, b = alignment.region_weight, alignment.word_weight
     V, T = image["image_regions"], caption["caption_words"]
     B, K, n, C = V.shape[-3], V.shape[-2], T.shape[-2], T.shape[-3]
-    by_region = image["region_mask"][..., :, None, :, None]  # B x 1 x K x 1
-    by_word = caption["word_mask"][..., None, :, None, :]  # 1 x C x 1 x n
+    by_region = image["region_mask"][..., :, :, None, None]  # B x K x 1 x 1
+    by_word = caption["word_mask"][..., None, None, :, :]  # 1 x 1 x C x n
 
+    # One product for all pairs; every pair's K x n numbers stay where it puts them, B x K x C x n.
     rows = V.flatten(-3, -2)  # BK x D
-    affinity = _as_grid(rows @ caption["caption_queries"].flatten(-3, -2).transpose(-1, -2), B, K, C, n)
-    similarity = _as_grid(rows @ T.flatten(-3, -2).transpose(-1, -2), B, K, C, n)
-    alpha = masked_softmax(affinity, by_word, dim=-1)  # B x C x K x n
-    beta = masked_softmax(affinity, by_region, dim=-2)
+    affinity = _split_both(rows @ caption["caption_queries"].flatten(-3, -2).transpose(-1, -2), B, C)
+    similarity = _split_both(rows @ T.flatten(-3, -2).transpose(-1, -2), B, C)
+    alpha = masked_softmax(affinity, by_word, dim=-1)
+    beta = masked_softmax(affinity, by_region, dim=-3)
 
     # Step 1: cosines from Gram matrices, so that neither t* nor v* exists.
-    alpha_by_caption = alpha.transpose(-4, -3).reshape(*_lead(alpha), C, B * K, n)  # C x BK x n
-    spread = _split_rows(alpha_by_caption @ caption["caption_gram"], B, K).transpose(-4, -3)
-    region_cosines = (alpha * similarity).sum(-1) / safe_sqrt((alpha * spread).sum(-1))  # B x C x K
-    beta_by_image = beta.transpose(-1, -2).flatten(-3, -2)  # B x Cn x K
-    spread = _split_rows(beta_by_image @ image["image_gram"], C, n).transpose(-1, -2)
-    word_cosines = (beta * similarity).sum(-2) / safe_sqrt((beta * spread).sum(-2))  # B x C x n
-    local_regions = masked_mean(region_cosines, image["region_mask"][..., :, None, :])
+    alpha_by_caption = alpha.flatten(-4, -3).transpose(-3, -2)  # C x BK x n
+    spread = (alpha_by_caption @ caption["caption_gram"]).transpose(-3, -2).reshape(alpha.shape)
+    region_cosines = (alpha * similarity).sum(-1) / safe_sqrt((alpha * spread).sum(-1))  # B x K x C
+    beta_by_image = beta.flatten(-2, -1)  # B x K x Cn
+    spread = (image["image_gram"] @ beta_by_image).reshape(beta.shape)
+    word_cosines = (beta * similarity).sum(-3) / safe_sqrt((beta * spread).sum(-3))  # B x C x n
+    local_regions = masked_mean(region_cosines.transpose(-1, -2), image["region_mask"][..., :, None, :])
     local_words = masked_mean(word_cosines, caption["word_mask"][..., None, :, :])
     steps = [a * local_regions + b * local_words]
 
     if "g2l" in names:  # Steps 2 and 3 on pooled vectors, B x C x D
+        words_by_image = beta_by_image.transpose(-1, -2)  # B x Cn x K
         v_c = _pool(
             V[..., None, :, :, :],
             _split_rows(alpha_by_caption @ T, B, K),
@@ -86,9 +88,9 @@ def score_grid(alignment: Alignment, image: Terms, caption: Terms, *, last_step:
         ).transpose(-3, -2)
         t_c = _pool(
             T[..., None, :, :, :],
-            _split_rows(beta_by_image @ V, C, n),
+            _split_rows(words_by_image @ V, C, n),
             caption["caption_gate_term"][..., None, :, :, :],
-            _split_rows(beta_by_image @ image["image_attended_gate_term"], C, n),
+            _split_rows(words_by_image @ image["image_attended_gate_term"], C, n),
             alignment.text_pool.weight,
             caption["word_mask"][..., None, :, :],
         )
@@ -101,21 +103,18 @@ def score_grid(alignment: Alignment, image: Terms, caption: Terms, *, last_step:
             steps.append(cosine(v_c + t_c_star, t_c + v_c_star))
 
     step_scores = torch.stack(steps, dim=-1)
-    return GridScores(step_scores.sum(-1), step_scores, beta.transpose(-1, -2))
+    return GridScores(step_scores.sum(-1), step_scores, beta.movedim(-3, -1))
 
 
-def _as_grid(products: Tensor, B: int, K: int, C: int, n: int) -> Tensor:
-    """BK x Cn to B x C x K x n."""
-    return products.reshape(*products.shape[:-2], B, K, C, n).transpose(-3, -2)
+def _split_both(products: Tensor, B: int, C: int) -> Tensor:
+    """BK x Cn to B x K x C x n."""
+    rows, columns = products.shape[-2:]
+    return products.reshape(*products.shape[:-2], B, rows // B, C, columns // C)
 
 
 def _split_rows(rows: Tensor, first: int, second: int) -> Tensor:
     """... x (first second) x D to ... x first x second x D."""
     return rows.reshape(*rows.shape[:-2], first, second, rows.shape[-1])
-
-
-def _lead(grid: Tensor) -> torch.Size:
-    return grid.shape[:-4]
 
 
 def _pool(local: Tensor, attended: Tensor, own: Tensor, mixed: Tensor, weight: Tensor, mask: Tensor) -> Tensor:
