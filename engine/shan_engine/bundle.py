@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import BundleError
+from .fields import demand
 from .files import replacing, sha256
 from .text import Vocabulary
 
@@ -97,7 +98,7 @@ def read_manifest(path: Path) -> Manifest:
     """A bundle's manifest, by its file. Raises BundleError where it is missing, damaged or of a newer schema."""
     try:
         data = json.loads(path.read_text("utf-8"))
-        _demand(type(data) is dict and type(data.get("version")) is int, "it has no version")
+        demand(type(data) is dict and type(data.get("version")) is int, "it has no version")
         if data["version"] <= SCHEMA_VERSION:
             return _checked(data)
     except OSError as error:
@@ -111,22 +112,22 @@ def read_manifest(path: Path) -> Manifest:
 
 def _checked(data: dict[str, Any]) -> Manifest:
     names = {*Manifest.__dataclass_fields__, "digest"}
-    _demand(data.keys() == names, f"its fields are not {', '.join(sorted(names))}")
-    _demand(_is_sha256(data["fingerprint"]), "its fingerprint is no SHA-256")
-    _demand(type(data["model"]) is dict, "its model is no configuration")
-    _demand(type(data["feature_dim"]) is int and data["feature_dim"] > 0, "its feature_dim is no size")
+    demand(data.keys() == names, f"its fields are not {', '.join(sorted(names))}")
+    demand(_is_sha256(data["fingerprint"]), "its fingerprint is no SHA-256")
+    demand(type(data["model"]) is dict, "its model is no configuration")
+    demand(type(data["feature_dim"]) is int and data["feature_dim"] > 0, "its feature_dim is no size")
     extractor = data["feature_extractor"]
-    _demand(extractor is None or type(extractor) is str, "its feature_extractor is no name")
-    _demand(type(data["max_words"]) is int and data["max_words"] > 2, "its max_words is no length")
+    demand(extractor is None or type(extractor) is str, "its feature_extractor is no name")
+    demand(type(data["max_words"]) is int and data["max_words"] > 2, "its max_words is no length")
     parity = data["parity"]
-    _demand(type(parity) in (int, float) and 0 <= parity < math.inf, "its parity is no difference")
-    _demand(type(data["files"]) is dict, "it has no list of files")
+    demand(type(parity) in (int, float) and 0 <= parity < math.inf, "its parity is no difference")
+    demand(type(data["files"]) is dict, "it has no list of files")
     for name, digest in data["files"].items():
         # Joined to the bundle's folder, it must not lead out of it.
-        _demand(_PLAIN_NAME.fullmatch(name) is not None, f"the file name {name!r} is not a plain one")
-        _demand(_is_sha256(digest), f"the file {name} has no SHA-256")
+        demand(_PLAIN_NAME.fullmatch(name) is not None, f"the file name {name!r} is not a plain one")
+        demand(_is_sha256(digest), f"the file {name} has no SHA-256")
     fields = {name: value for name, value in data.items() if name != "digest"}
-    _demand(data["digest"] == _digest(fields), "its fields are not those that were written")
+    demand(data["digest"] == _digest(fields), "its fields are not those that were written")
     return Manifest(**fields)
 
 
@@ -136,8 +137,3 @@ def _digest(fields: Mapping[str, Any]) -> str:
 
 def _is_sha256(value: Any) -> bool:
     return type(value) is str and _SHA256.fullmatch(value) is not None
-
-
-def _demand(condition: bool, fault: str) -> None:
-    if not condition:
-        raise ValueError(fault)

@@ -97,7 +97,9 @@ def _scan_rows(folder: Path) -> Iterator[tuple[str, str, str]]:
 def _read(path: Path) -> str:
     try:
         return path.read_text("utf-8-sig")
+    except FileNotFoundError as error:
+        raise InputError(f"there is no caption file {path}: give a table of captions or SCAN's folder") from error
     except OSError as error:
-        raise InputError(f"there is no caption file {path}") from error
+        raise InputError(f"cannot read the caption file {path}: {error.strerror}; check its permissions") from error
     except UnicodeDecodeError as error:
-        raise InputError(f"the caption file {path} is not UTF-8: {error}") from error
+        raise InputError(f"the caption file {path} is not UTF-8 ({error}): save it as UTF-8") from error

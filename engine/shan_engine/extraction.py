@@ -50,15 +50,15 @@ def extract_photos(
 
     Photos that were deleted from the folder are removed from the store. Every batch is committed on its
     own, so an interrupted run goes on where it stopped. A photo that cannot be decoded, or in which the
-    extractor finds no region, is skipped. `dtype` None keeps what the store has, float32 for a new one.
-    Raises InputError where no photo can be used or the extractor's outputs are not regions, StoreError
-    where the store is of another extractor or dtype.
+    extractor finds no region, is skipped; where it has changed, its old record is removed. `dtype` None keeps
+    what the store has, float32 for a new one. Raises InputError where no photo can be used or the
+    extractor's outputs are not regions, StoreError where the store is of another extractor or dtype.
     """
     photos = find_photos(folder)
     dtype = stored_dtype(store_path, dtype)
     plan = _plan(folder, photos, store_path, extractor.recipe.name)
     on_start(len(plan.extract))
-    broken: list[str] = []
+    broken: dict[str, str] = {}
     added = 0
     with ExitStack() as stack:
         store = None
@@ -75,7 +75,7 @@ def extract_photos(
                 if len(regions[0]):
                     records.append(_record(photo, scaled, regions))
                 else:
-                    broken.append(f"{photo.path} has no region: {extractor.model} found nothing in it")
+                    broken[photo.id] = f"{photo.path} has no region: {extractor.model} found nothing in it"
             if not records:
                 continue
             if store is None:
@@ -85,10 +85,18 @@ def extract_photos(
             store.write(records)
             added += len(records)
             on_photo(added + len(broken))
+        stale = [id for id in broken if id in plan.held]
+        if stale:
+            if store is None:
+                store = stack.enter_context(FeatureStore.open(store_path, readonly=False))
+            store.delete(stale)
+            broken |= {id: f"{broken[id]}; its features from before it changed are removed" for id in stale}
     on_photo(len(plan.extract))
     if not added and len(broken) == len(photos):
-        raise InputError(f"none of the {len(photos)} photos in {folder} can be used, the first: {broken[0]}")
-    return ExtractionResult(added, len(photos) - len(plan.extract), len(plan.delete), tuple(broken))
+        first = next(iter(broken.values()))
+        raise InputError(f"none of the {len(photos)} photos in {folder} can be used, the first: {first}")
+    removed = len(plan.delete) + len(stale)
+    return ExtractionResult(added, len(photos) - len(plan.extract), removed, tuple(broken.values()))
 
 
 def _record(photo: Photo, scaled: ScaledPhoto, regions: Regions) -> RegionRecord:
@@ -101,16 +109,20 @@ def _record(photo: Photo, scaled: ScaledPhoto, regions: Regions) -> RegionRecord
 
 @dataclass(frozen=True)
 class _Plan:
-    """How a store differs from a folder: photos to extract, photos whose path alone is new, ids to delete."""
+    """How a store differs from a folder: photos to extract, photos whose path alone is new, ids to delete.
+
+    `held` are the ids that the store has beside those to delete.
+    """
 
     extract: list[Photo]
     move: list[Photo]
     delete: list[str]
+    held: set[str]
 
 
 def _plan(folder: Path, photos: list[Photo], store_path: Path, extractor: str) -> _Plan:
     if not (store_path / "data.mdb").exists():
-        return _Plan(photos, [], [])
+        return _Plan(photos, [], [], set())
     with FeatureStore.open(store_path) as store:
         if store.schema.feature_extractor != extractor:
             raise StoreError(
@@ -120,7 +132,7 @@ def _plan(folder: Path, photos: list[Photo], store_path: Path, extractor: str) -
         held = {info.id: info for info in store.infos()}
     root = folder.resolve()
     gone = [info.id for info in held.values() if info.path == str(root / info.id) and not Path(info.path).exists()]
-    plan = _Plan([], [], gone)
+    plan = _Plan([], [], gone, held.keys() - set(gone))
     for photo in photos:
         info = held.get(photo.id)
         elsewhere = info is not None and info.path not in ("", str(photo.path))
@@ -144,24 +156,26 @@ def _move(store: FeatureStore, photos: list[Photo], batch_size: int = 256) -> No
         store.write([replace(record, path=str(photo.path)) for record, photo in zip(records, batch, strict=True)])
 
 
-def _decode(photos: list[Photo], recipe: Recipe, workers: int, broken: list[str]) -> Generator[_Decoded, None, None]:
-    """Decoded photos in order, a bounded number ahead; failures go to `broken` as sentences."""
+def _decode(
+    photos: list[Photo], recipe: Recipe, workers: int, broken: dict[str, str]
+) -> Generator[_Decoded, None, None]:
+    """Decoded photos in order, a bounded number ahead; failures go to `broken`, a sentence by id."""
 
     def load(photo: Photo) -> _Decoded:
         return photo, read_scaled(photo.path, recipe.width, recipe.height)
 
     with ThreadPoolExecutor(workers) as pool:
-        waiting: deque[Future[_Decoded]] = deque()
+        waiting: deque[tuple[Photo, Future[_Decoded]]] = deque()
         queue = iter(photos)
         try:
-            waiting.extend(pool.submit(load, photo) for photo in islice(queue, _AHEAD))
+            waiting.extend((photo, pool.submit(load, photo)) for photo in islice(queue, _AHEAD))
             while waiting:
-                first = waiting.popleft()
-                waiting.extend(pool.submit(load, photo) for photo in islice(queue, 1))
+                photo, decoded = waiting.popleft()
+                waiting.extend((photo, pool.submit(load, photo)) for photo in islice(queue, 1))
                 try:
-                    yield first.result()
+                    yield decoded.result()
                 except InputError as error:
-                    broken.append(str(error))
+                    broken[photo.id] = str(error)
         finally:
             pool.shutdown(cancel_futures=True)
 

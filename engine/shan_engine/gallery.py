@@ -13,7 +13,7 @@ gallery before can read on for one run.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -26,7 +26,7 @@ from .bundle import Bundle
 from .errors import GalleryError, InputError
 from .gallery_manifest import BlockEntry, GalleryManifest
 
-_MEND = "delete the gallery and index the store again"
+MEND = "delete the gallery and index the store again"
 
 
 @dataclass(frozen=True)
@@ -70,28 +70,32 @@ class Block:
     @cached_property
     def images(self) -> list[GalleryImage]:
         """The images that count."""
-        return [
-            GalleryImage(**{**fields, "path": str(self._beside / fields["path"]) if fields["path"] else ""})
-            for fields in self._listed()
-        ]
+        return [self._image(fields) for fields in self._listed()]
+
+    def image(self, row: int) -> GalleryImage:
+        """One of the images that count, read anew each time: a block's images all together take far more memory."""
+        return self._image(next(self._listed([row])))
+
+    def _image(self, fields: dict[str, Any]) -> GalleryImage:
+        return GalleryImage(**{**fields, "path": str(self._beside / fields["path"]) if fields["path"] else ""})
 
     def checksums(self) -> list[tuple[str, int]]:
         """Id and checksum of the images that count."""
         return [(fields["id"], fields["checksum"]) for fields in self._listed()]
 
-    def _listed(self) -> Iterator[dict[str, Any]]:
-        """What the list of images says of each that counts."""
+    def _listed(self, wanted: Sequence[int] | slice = slice(None)) -> Iterator[dict[str, Any]]:
+        """What the list of images says of those that count, or of some of them."""
         path = self._folder / "images.jsonl"
         try:
             # Not splitlines: it also splits at characters such as U+2028 that may stand inside a name.
             lines = path.read_text("utf-8").split("\n")
-            for row in self.rows:
+            for row in self.rows[wanted]:
                 fields = json.loads(lines[row])
                 if {name: type(value) for name, value in fields.items()} != _IMAGE_FIELDS:
                     raise ValueError(f"line {row + 1} is not an image")
                 yield fields
         except (OSError, ValueError, IndexError, AttributeError) as error:
-            raise GalleryError(f"{path} is missing or damaged: {_MEND}") from error
+            raise GalleryError(f"{path} is missing or damaged: {MEND}") from error
 
     def array(self, name: str) -> NDArray[Any]:
         """The mapped array of all the block's files' rows, `name` or 'boxes'; not only those that count."""
@@ -99,12 +103,12 @@ class Block:
         try:
             array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
         except (OSError, ValueError, EOFError) as error:
-            raise GalleryError(f"{path} is missing or truncated: {_MEND}") from error
+            raise GalleryError(f"{path} is missing or truncated: {MEND}") from error
         held = (array.dtype, array.shape) if isinstance(array, np.ndarray) else (np.dtype(object), ())
         expected = self._expected(name, held[1])
         if held != expected:
             said = " not ".join(f"{dtype} {shape}" for dtype, shape in (held, expected))
-            raise GalleryError(f"{path} does not fit the gallery's manifest, it holds {said}: {_MEND}")
+            raise GalleryError(f"{path} does not fit the gallery's manifest, it holds {said}: {MEND}")
         return array
 
     def _expected(self, name: str, shape: tuple[int, ...]) -> tuple[np.dtype[Any], tuple[int, ...]]:
@@ -163,7 +167,10 @@ class Gallery:
         wanted = set(ids)
         missing = wanted - set(self.ids())
         if missing:
-            raise InputError(f"the gallery {self.path} has no image '{min(missing)}' ({len(missing)} are missing)")
+            raise InputError(
+                f"the gallery {self.path} has no image '{min(missing)}' ({len(missing)} are missing): "
+                "index a store that has it, or choose another gallery or split"
+            )
         entries = []
         for entry, block in zip(self.manifest.blocks, self.blocks, strict=True):
             left_out = {int(row) for row, id in zip(block.rows, block.ids, strict=True) if id not in wanted}
@@ -184,5 +191,6 @@ def check_same_bundle(path: Path, manifest: GalleryManifest, bundle: Bundle) -> 
     if manifest.fingerprint != bundle.manifest.fingerprint:
         raise GalleryError(
             f"the gallery {path} was made by bundle {manifest.fingerprint[:12]}, not by {bundle.path} "
-            f"({bundle.manifest.fingerprint[:12]}): run `shan-engine index STORE --model {bundle.path} --output NEW`"
+            f"({bundle.manifest.fingerprint[:12]}): name the bundle that made it with --model (or in SHAN_MODEL), "
+            f"or run `shan-engine index STORE --model {bundle.path} --output NEW`"
         )

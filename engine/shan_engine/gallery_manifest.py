@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from .errors import GalleryError
+from .fields import DTYPES, demand
 from .files import replacing
 
 SCHEMA_VERSION = 1
 MANIFEST = "manifest.json"
-DTYPES = ("float32", "float16")
 _BLOCK_NAME = re.compile("[0-9a-f]{12}")
 
 
@@ -54,7 +54,7 @@ class GalleryManifest:
         path = gallery / MANIFEST
         try:
             data = json.loads(path.read_text("utf-8"))
-            _demand(type(data) is dict and type(data.get("version")) is int, "it has no version")
+            demand(type(data) is dict and type(data.get("version")) is int, "it has no version")
             if data["version"] <= SCHEMA_VERSION:
                 return _checked(data)
         except OSError as error:
@@ -75,21 +75,21 @@ def is_block_name(name: str) -> bool:
 
 def _checked(data: dict[str, Any]) -> GalleryManifest:
     fields = {"fingerprint", "feature_extractor", "dtype", "arrays", "blocks", "version"}
-    _demand(data.keys() == fields, f"its fields are not {', '.join(sorted(fields))}")
+    demand(data.keys() == fields, f"its fields are not {', '.join(sorted(fields))}")
     for name in ("fingerprint", "feature_extractor"):
-        _demand(type(data[name]) is str, f"its {name} is not a string")
-    _demand(data["dtype"] in DTYPES, "its dtype is neither float32 nor float16")
+        demand(type(data[name]) is str, f"its {name} is not a string")
+    demand(data["dtype"] in DTYPES, "its dtype is neither float32 nor float16")
     arrays, blocks = data["arrays"], data["blocks"]
-    _demand(type(arrays) is dict and len(arrays) > 0, "it names no arrays")
+    demand(type(arrays) is dict and len(arrays) > 0, "it names no arrays")
     for name, shape in arrays.items():
         # The name becomes a file's.
-        _demand(bool(name) and not set(name) & set("/\\\0"), f"the array name '{name}' has a slash or is empty")
-        _demand(type(shape) is list and _integers(shape, 1, math.inf), f"the array '{name}' has no shape")
-    _demand(len(arrays.get("region_mask", [1])) == 1, "the region mask is not one row an image")
-    _demand(type(blocks) is list, "it has no list of blocks")
+        demand(bool(name) and not set(name) & set("/\\\0"), f"the array name '{name}' has a slash or is empty")
+        demand(type(shape) is list and _integers(shape, 1, math.inf), f"the array '{name}' has no shape")
+    demand(len(arrays.get("region_mask", [1])) == 1, "the region mask is not one row an image")
+    demand(type(blocks) is list, "it has no list of blocks")
     for number, block in enumerate(blocks, 1):
         _check_block(block, f"block {number}")
-    _demand(len({block["name"] for block in blocks}) == len(blocks), "a block is named twice")
+    demand(len({block["name"] for block in blocks}) == len(blocks), "a block is named twice")
     return GalleryManifest(
         data["fingerprint"],
         data["feature_extractor"],
@@ -101,11 +101,11 @@ def _checked(data: dict[str, Any]) -> GalleryManifest:
 
 
 def _check_block(block: Any, what: str) -> None:
-    _demand(type(block) is dict and block.keys() == {"name", "images", "deleted"}, f"{what} is no block")
+    demand(type(block) is dict and block.keys() == {"name", "images", "deleted"}, f"{what} is no block")
     name, images, deleted = block["name"], block["images"], block["deleted"]
-    _demand(type(name) is str and is_block_name(name), f"{what} is not named by 12 hexadecimal characters")
-    _demand(_integers([images], 0, math.inf), f"{what} has no number of images")
-    _demand(
+    demand(type(name) is str and is_block_name(name), f"{what} is not named by 12 hexadecimal characters")
+    demand(_integers([images], 0, math.inf), f"{what} has no number of images")
+    demand(
         type(deleted) is list and _integers(deleted, 0, images) and len(set(deleted)) == len(deleted),
         f"{what} has deleted rows that are not its own",
     )
@@ -113,8 +113,3 @@ def _check_block(block: Any, what: str) -> None:
 
 def _integers(values: list[Any], least: int, end: float) -> bool:
     return all(type(value) is int and least <= value < end for value in values)
-
-
-def _demand(condition: bool, fault: str) -> None:
-    if not condition:
-        raise ValueError(fault)

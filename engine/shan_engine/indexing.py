@@ -16,9 +16,10 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from .errors import GalleryError, InputError
+from .fields import DTYPES
 from .files import NpyWriter, write_failure
 from .gallery import Gallery, GalleryImage, check_same_bundle
-from .gallery_manifest import DTYPES, MANIFEST, BlockEntry, GalleryManifest, is_block_name
+from .gallery_manifest import MANIFEST, BlockEntry, GalleryManifest, is_block_name
 from .records import RegionRecord, pad_regions
 from .scoring import Scorer
 from .store import FeatureStore

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from .backends import Device, Graph, load_graph
 from .bundle import Bundle
-from .errors import InputError
-from .gallery import Gallery
+from .errors import GalleryError, InputError
+from .gallery import MEND, Block, Gallery
 from .text import Reading, pad
 
 Arrays = dict[str, NDArray[Any]]
@@ -131,7 +131,8 @@ def score_groups(
 
     A group's captions meet each image in turn, so that images are read once a group. Memory: a call's images,
     a group's captions encoded, and what the caller keeps, `row_bytes` a caption: at most 256 MiB of it unless a
-    single row is larger. `on_pairs` hears how many pairs are done.
+    single row is larger. `on_pairs` hears how many pairs are done. Raises GalleryError, naming the image, for a
+    score that is NaN or infinite: no ranking holds it.
     """
     size = max(1, min(GROUP_CAPTIONS, GROUP_BYTES // row_bytes))
     for start in range(0, len(token_lists), size):
@@ -155,10 +156,18 @@ def _score_group(
         for place, images in block.batches(images_per_call):
             for rows, batch in zip(batches, captions, strict=True):
                 scores = scorer.score_pairs(images, batch)
+                _refuse_not_finite(gallery, block, place, scores)
                 yield rows, slice(offset + place.start, offset + place.stop), scores
                 done += scores.size
                 on_pairs(done)
         offset += len(block)
+
+
+def _refuse_not_finite(gallery: Gallery, block: Block, place: slice, scores: NDArray[np.float32]) -> None:
+    finite = np.isfinite(scores).all(axis=1)
+    if not finite.all():
+        id = block.ids[place.start + int(finite.argmin())]
+        raise GalleryError(f"image '{id}' of the gallery {gallery.path} has a NaN or infinite score: {MEND}")
 
 
 def _batches_by_length(token_lists: Sequence[Sequence[int]]) -> list[NDArray[np.int64]]:

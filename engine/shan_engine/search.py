@@ -146,12 +146,8 @@ def _hits(
         number = int(np.searchsorted(ends, place, side="right"))
         block = gallery.blocks[number]
         row = int(place - (ends[number] - len(block)))
-        hit = Hit(rank, float(score), block.images[row])
-        if explain:
-            images = block.rows_of([row])
-            steps, words = _explain(scorer, reading, images, block.boxes(row), caption)
-            hit = Hit(rank, float(score), block.images[row], steps, words)
-        hits.append(hit)
+        explained = _explain(scorer, reading, block.rows_of([row]), block.boxes(row), caption) if explain else ()
+        hits.append(Hit(rank, float(score), block.image(row), *explained))
     return tuple(hits)
 
 

@@ -27,6 +27,7 @@ from .environment import (
     write_transaction,
 )
 from .errors import InputError, StoreError
+from .fields import DTYPES
 from .records import (
     MAX_ID_BYTES,
     RecordInfo,
@@ -38,7 +39,7 @@ from .records import (
     pad_regions,
     peek_record,
 )
-from .store_schema import DTYPES, StoreSchema, read_schema, write_schema
+from .store_schema import StoreSchema, read_schema, write_schema
 
 _ROW = struct.Struct(">Q")
 _T = TypeVar("_T")
@@ -201,11 +202,8 @@ class FeatureStore:
 
         def drop(transaction: lmdb.Transaction) -> None:
             for id in wanted:
-                row = self._row(transaction, id)
-                if row is None:
-                    raise InputError(f"there is no image '{id}' in the store {self.path}")
+                transaction.delete(self._known_row(transaction, id), db=self._records)
                 transaction.delete(encode_id(id), db=self._ids)
-                transaction.delete(row, db=self._records)
 
         self._write(drop)
 
@@ -228,10 +226,7 @@ class FeatureStore:
         return before, self.bytes_used
 
     def _decode(self, transaction: lmdb.Transaction, id: str) -> RegionRecord:
-        row = self._row(transaction, id)
-        if row is None:
-            raise InputError(f"there is no image '{id}' in the store {self.path}")
-        value = transaction.get(row, db=self._records)
+        value = transaction.get(self._known_row(transaction, id), db=self._records)
         try:
             if value is None:
                 raise StoreError("its record is lost")
@@ -255,6 +250,12 @@ class FeatureStore:
         key = encode_id(id)
         held = transaction.get(key, db=self._ids) if 0 < len(key) <= MAX_ID_BYTES else None
         return None if held is None else bytes(held)
+
+    def _known_row(self, transaction: lmdb.Transaction, id: str) -> bytes:
+        row = self._row(transaction, id)
+        if row is None:
+            raise InputError(f"there is no image '{id}' in the store {self.path}: check the id, or add that image")
+        return row
 
     def _rows(self, transaction: lmdb.Transaction) -> list[tuple[bytes, bytes]]:
         return sorted((bytes(row), bytes(key)) for key, row in transaction.cursor(self._ids))

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import lmdb
 
 from .errors import StoreError
+from .fields import DTYPES, demand
 
 SCHEMA_VERSION = 1
-DTYPES = ("float32", "float16")
 
 
 @dataclass(frozen=True)
@@ -29,12 +30,26 @@ def read_schema(path: Path, text: bytes) -> StoreSchema:
     """A schema record's content; raises StoreError where it is damaged or newer, naming the store `path`."""
     try:
         data = json.loads(text)
-        version = int(data["version"])
-        if version <= SCHEMA_VERSION:
-            return StoreSchema(**data)
-    except (ValueError, KeyError, TypeError) as error:
-        raise StoreError(f"the schema record of {path} is damaged: restore the store from a copy") from error
-    raise StoreError(f"the store {path} has schema {version}, newer than {SCHEMA_VERSION}: upgrade shan-engine")
+        demand(type(data) is dict and _is_size(data.get("version")), "it has no version")
+        if data["version"] <= SCHEMA_VERSION:
+            return _checked(data)
+    except (ValueError, RecursionError) as error:
+        raise StoreError(f"the schema record of {path} is damaged ({error}): restore the store from a copy") from error
+    raise StoreError(f"the store {path} has schema {data['version']}, newer than {SCHEMA_VERSION}: upgrade shan-engine")
+
+
+def _checked(data: dict[str, Any]) -> StoreSchema:
+    names = StoreSchema.__dataclass_fields__.keys()
+    demand(data.keys() == names, f"its fields are not {', '.join(sorted(names))}")
+    demand(type(data["feature_extractor"]) is str, "its feature_extractor is no name")
+    for name in ("feature_dim", "max_regions"):
+        demand(_is_size(data[name]), f"its {name} is no size")
+    demand(data["dtype"] in DTYPES, "its dtype is neither float32 nor float16")
+    return StoreSchema(**data)
+
+
+def _is_size(value: Any) -> bool:
+    return type(value) is int and value > 0
 
 
 def write_schema(path: Path, environment: lmdb.Environment, schema: StoreSchema) -> None:

@@ -24,6 +24,7 @@ from .files import replacing
 SPECIAL = ("<pad>", "<start>", "<end>", "<unk>")
 PAD, START, END, UNKNOWN = range(4)
 _ENDINGS = (("ies", "y"), ("es", ""), ("s", ""))
+_MEND = "put back the vocab.json that the model was trained or exported with"
 _LEAST_TYPED = 4  # of shorter words, too many are one letter apart
 
 
@@ -83,15 +84,17 @@ class Vocabulary:
         try:
             data = json.loads(path.read_text("utf-8"))
             numbers = {str(word): int(number) for word, number in data["word2idx"].items()}
+        except FileNotFoundError as error:
+            raise InputError(f"there is no vocabulary {path}: {_MEND}") from error
         except OSError as error:
-            raise InputError(f"there is no vocabulary {path}") from error
+            raise InputError(f"cannot read the vocabulary {path}: {error.strerror}; check its permissions") from error
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise InputError(f"the vocabulary {path} is damaged: {error}") from error
+            raise InputError(f"the vocabulary {path} is damaged ({error}): {_MEND}") from error
         words = tuple(sorted(numbers, key=numbers.__getitem__))
         if [numbers[word] for word in words] != list(range(len(words))):
-            raise InputError(f"the vocabulary {path} does not number its words 0 to {len(words) - 1}")
+            raise InputError(f"the vocabulary {path} does not number its words 0 to {len(words) - 1}: {_MEND}")
         if words[:4] != SPECIAL:
-            raise InputError(f"the vocabulary {path} does not begin with {', '.join(SPECIAL)}")
+            raise InputError(f"the vocabulary {path} does not begin with {', '.join(SPECIAL)}: {_MEND}")
         return cls(words)
 
     def save(self, path: Path) -> None:
@@ -112,10 +115,13 @@ class Vocabulary:
         return [START, *map(self._number, words), END]
 
     def read(self, query: str) -> Reading:
-        """A query's words as far as they are known. Raises InputError where it is empty."""
-        words = tokenise(query)
-        if not words:
+        """A query's words as far as they are known. Raises InputError where it has no letter and no digit."""
+        if not query.strip():
             raise InputError("a query is empty: describe what to look for")
+        # Vocabularies hold punctuation too, which alone says nothing of an image.
+        if not any(character.isalnum() for character in query):
+            raise InputError(f"the query '{query}' has no word: describe what to look for")
+        words = tokenise(query)
         read: list[str] = []
         replaced, unknown = {}, []
         for word in words:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import time
 
+import pytest
 from conftest import make_store
 from extractors import detector
 from installed import shan, start
@@ -23,6 +25,15 @@ def test_a_log_gets_lines_with_time_left_and_note(monkeypatch, capsys):
     assert len(lines) == 1
     assert lines[0].startswith("training: 1,000 of 2,000 steps, 0:00:0")
     assert lines[0].endswith(" left, loss 0.500")
+
+
+def test_json_has_no_nan(capsys):
+    console.print_json({"score": 0.5})
+    assert capsys.readouterr().out == '{\n  "score": 0.5\n}\n'
+    for number in (math.nan, math.inf):
+        with pytest.raises(ValueError, match="not JSON compliant"):
+            console.print_json([{"score": number}])
+    assert capsys.readouterr().out == ""
 
 
 def test_a_short_job_says_nothing_between(capsys):

@@ -6,6 +6,7 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import onnxruntime
 import pytest
 from installed import refusal, shan
@@ -20,6 +21,10 @@ class TestQueries:
     @pytest.mark.parametrize("query", ["", "   ", "\t\n"])
     def test_empty(self, place, query):
         assert "empty" in place.search(query)
+
+    @pytest.mark.parametrize("query", [".", "?!"])
+    def test_without_a_word(self, place, query):
+        assert place.search(query) == f"the query '{query}' has no word: describe what to look for"
 
     def test_none(self):
         assert "nothing to search for" in refusal("search")
@@ -66,6 +71,18 @@ class TestGalleries:
             file.truncate(500)
         assert f"{array} is missing or truncated" in place.search("a dog")
 
+    def test_nan_in_one_row(self, place):
+        file = next(place.gallery.glob("blocks/*/image_regions.npy"))
+        array = np.load(file)
+        array[17] = np.nan
+        np.save(file, array)
+        assert "image 'photo17' of the gallery" in place.search("a dog", "--json")
+        shutil.rmtree(place.gallery)  # the mend it names
+        index = ("index", place.store, "--model", place.bundle, "--output", place.gallery)
+        assert shan(*index).returncode == 0
+        search = ("search", "a dog", "--gallery", place.gallery, "--model", place.bundle)
+        assert shan(*search).returncode == 0
+
     def test_newer_schema(self, place):
         edit_json(place.gallery / "manifest.json", version=99)
         assert "schema 99" in place.search("a dog")
@@ -103,7 +120,7 @@ class TestBundles:
         if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
             pytest.skip("this machine may have CUDA")
         sentence = refusal("search", "a dog", "--gallery", place.gallery, "--model", place.bundle, "--device", "cuda")
-        assert "pip install 'shan-engine[gpu]', or use --device cpu" in sentence
+        assert "pip install '.[gpu]' in the project's folder, or use --device cpu" in sentence
 
     def test_without_an_extractor(self, place, photos):
         sentence = refusal("extract", photos, "--store", place.here / "s", "--model", place.bundle)

@@ -53,8 +53,14 @@ def test_a_wrong_table_names_the_line(tmp_path, text, part):
 
 
 def test_a_missing_table(tmp_path):
-    with pytest.raises(InputError, match=r"gone\.tsv"):
+    with pytest.raises(InputError, match=r"there is no caption file .*gone\.tsv: give a table"):
         CaptionTable.read(tmp_path / "gone.tsv")
+
+
+def test_a_file_that_cannot_be_read_is_not_called_missing(tmp_path):
+    (tmp_path / "test_caps.txt").mkdir()
+    with pytest.raises(InputError, match=r"cannot read the caption file .*test_caps\.txt: Is a directory; check"):
+        CaptionTable.read(tmp_path)
 
 
 def test_lines_are_split_at_line_feeds_alone(tmp_path):

@@ -15,7 +15,7 @@ from shan_engine import extraction
 from shan_engine.errors import BackendError, InputError, StoreError
 from shan_engine.extraction import extract_photos
 from shan_engine.feature_extractor import FeatureExtractor, grid_boxes, read_recipe
-from shan_engine.photos import ScaledPhoto, read_scaled
+from shan_engine.photos import Photo, ScaledPhoto, find_photos, read_scaled
 from shan_engine.store import FeatureStore
 
 COLOURS = {"a.png": (255, 0, 0), "b.png": (0, 255, 0), "sub/c.png": (0, 0, 255)}
@@ -201,14 +201,47 @@ def test_broken_photos_are_reported_and_skipped(tmp_path: Path, photos: Path) ->
     assert "z.png cannot be decoded" in result.broken[1]
 
 
-def test_a_photo_that_became_broken_keeps_its_last_features(tmp_path: Path, photos: Path) -> None:
+def test_a_photo_that_became_broken_loses_its_old_features(tmp_path: Path, photos: Path) -> None:
     extractor = FeatureExtractor(detector(tmp_path), "cpu", threads=1)
     extract_photos(photos, tmp_path / "s", extractor)
     (photos / "a.png").write_bytes(b"broken")
     result = extract_photos(photos, tmp_path / "s", extractor)
-    assert (result.added, result.unchanged, len(result.broken)) == (0, 2, 1)
+    assert (result.added, result.unchanged, result.removed, len(result.broken)) == (0, 2, 1, 1)
+    assert result.broken[0].endswith("no photo at all; its features from before it changed are removed")
     with FeatureStore.open(tmp_path / "s") as store:
-        np.testing.assert_allclose(store.read(["a.png"])[0].features, [COLOURS["a.png"]] * 2)
+        assert store.ids() == ["b.png", "sub/c.png"]
+    again = extract_photos(photos, tmp_path / "s", extractor)
+    assert (again.unchanged, again.removed, len(again.broken)) == (2, 0, 1)
+    assert again.broken[0].endswith("no photo at all")
+
+
+def test_all_photos_became_broken(tmp_path: Path, photos: Path) -> None:
+    extractor = FeatureExtractor(detector(tmp_path), "cpu", threads=1)
+    extract_photos(photos, tmp_path / "s", extractor)
+    for name in COLOURS:
+        (photos / name).write_bytes(b"broken")
+    for _ in range(2):  # the second time the store is empty
+        with pytest.raises(InputError, match="none of the 3 photos"):
+            extract_photos(photos, tmp_path / "s", extractor)
+        with FeatureStore.open(tmp_path / "s") as store:
+            assert store.ids() == []
+
+
+def test_a_changed_photo_deleted_after_the_folder_was_listed(
+    tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    extractor = FeatureExtractor(detector(tmp_path), "cpu", threads=1)
+    extract_photos(photos, tmp_path / "s", extractor)
+    os.utime(photos / "a.png", ns=(1, 1))
+
+    def list_and_delete(folder: Path) -> list[Photo]:
+        found = find_photos(folder)
+        (folder / "a.png").unlink()
+        return found
+
+    monkeypatch.setattr(extraction, "find_photos", list_and_delete)
+    result = extract_photos(photos, tmp_path / "s", extractor)
+    assert (result.unchanged, result.removed, len(result.broken)) == (2, 1, 1)
 
 
 def test_nothing_but_broken_photos(tmp_path: Path) -> None:

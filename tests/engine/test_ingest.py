@@ -163,9 +163,19 @@ def test_a_failed_import_keeps_what_was_stored(tmp_path: Path) -> None:
     bad[7] = np.nan
     ids = tmp_path / "ids.txt"
     ids.write_text("".join(f"new-{i}\n" for i in range(8)))
-    with pytest.raises(InputError, match="row 7"):
-        import_features(save(tmp_path / "b.npy", bad), tmp_path / "s", ids=ids, batch_size=3)
+    path = save(tmp_path / "b.npy", bad)
+    with pytest.raises(InputError, match=r"row 7: .*; 6 images before it were imported .* again needs --replace$"):
+        import_features(path, tmp_path / "s", ids=ids, batch_size=3)
     assert list(stored(tmp_path / "s")) == ["0", "1", "2", *(f"new-{i}" for i in range(6))]
+    with pytest.raises(InputError, match=r"row 7: extract that image again$"):
+        import_features(path, tmp_path / "t", ids=ids, batch_size=8)
+    # What the sentence says is so.
+    bad[7] = 1
+    save(path, bad)
+    with pytest.raises(InputError, match=r"^6 images, such as 'new-0', are in the store"):
+        import_features(path, tmp_path / "s", ids=ids, batch_size=3)
+    assert import_features(path, tmp_path / "s", ids=ids, batch_size=3, replace=True) == 8
+    assert len(stored(tmp_path / "s")) == 11
 
 
 def test_tsv(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from gallery_scores import by_id, matrix
 from oracle import shan_score
 from shan_engine import indexing
 from shan_engine.captions import CaptionTable
-from shan_engine.errors import InputError
+from shan_engine.errors import GalleryError, InputError
 from shan_engine.evaluation import evaluate_split
 from shan_engine.gallery import Gallery
 from shan_engine.recall import recall
@@ -123,6 +123,8 @@ def test_queries_that_cannot_be_answered(scorer, gallery_path, tmp_path):
     gallery = Gallery.open(gallery_path)
     with pytest.raises(InputError, match="empty"):
         search(scorer, gallery, [" "])
+    with pytest.raises(InputError, match="the query '\\?!' has no word: describe"):
+        search(scorer, gallery, ["a dog", "?!"])
     with pytest.raises(InputError, match="top-k is 0"):
         search(scorer, gallery, ["a dog"], top_k=0)
     with pytest.raises(InputError, match="127 words, the model takes 126"):
@@ -135,3 +137,24 @@ def test_queries_that_cannot_be_answered(scorer, gallery_path, tmp_path):
     with pytest.raises(InputError, match="no captions"):
         score_matrix(scorer, gallery, [], tmp_path / "bad.npy")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_score_that_is_no_number_names_the_image(scorer, gallery_copy, tmp_path, value):
+    file = next(gallery_copy.glob("blocks/*/image_regions.npy"))
+    array = np.load(file)
+    array[17] = value
+    np.save(file, array)
+    gallery = Gallery.open(gallery_copy)
+    table = CaptionTable(tmp_path, (("test", "photo3", "a dog"), ("test", "photo17", "a cat")))
+    for action in (
+        lambda: search(scorer, gallery, ["a dog"], top_k=2),
+        lambda: score_matrix(scorer, gallery, CAPTIONS, tmp_path / "scores.npy"),
+        lambda: score_top_k(scorer, gallery, CAPTIONS, tmp_path / "top.parquet", top_k=2),
+        lambda: evaluate_split([(scorer, gallery)], table, "test"),
+    ):
+        with pytest.raises(GalleryError, match=r"'photo17' of the gallery .* NaN or infinite score: delete .* index"):
+            action()
+    assert [path.name for path in tmp_path.iterdir()] == ["gallery"]
+    part = gallery.restricted_to(["photo16", "photo18"])
+    assert len(search(scorer, part, ["a dog"])[0].hits) == 2

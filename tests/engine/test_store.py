@@ -82,9 +82,9 @@ def test_replace_and_delete(tmp_path: Path) -> None:
         assert "b" not in store
         assert "" not in store
         assert "x" * 600 not in store
-        with pytest.raises(InputError, match="no image 'b'"):
+        with pytest.raises(InputError, match=r"no image 'b' .*: check the id, or add that image"):
             store.read(["b"])
-        with pytest.raises(InputError, match="no image 'b'"):
+        with pytest.raises(InputError, match=r"no image 'b' .*: check the id, or add that image"):
             store.delete(["a", "b"])
         assert store.ids() == ["a"]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import mmap
 import os
 import struct
@@ -19,7 +20,7 @@ from shan_engine.environment import clear_errors
 from shan_engine.errors import StoreError
 from shan_engine.store import FeatureStore
 from shan_engine.store_check import verify_store
-from shan_engine.store_schema import StoreSchema
+from shan_engine.store_schema import StoreSchema, read_schema
 from stores import SCHEMA, record
 
 
@@ -104,6 +105,43 @@ def test_create_refuses_a_truncated_store(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="truncated"):
         FeatureStore.create(tmp_path, SCHEMA)
     assert (tmp_path / "data.mdb").stat().st_size == 8192
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"dtype": "flobt32"},
+        {"dtype": ["float32"]},
+        {"feature_dim": "16"},
+        {"feature_dim": -1},
+        {"feature_dim": True},
+        {"max_regions": "x"},
+        {"max_regions": 0},
+        {"max_regions": 100.0},
+        {"feature_extractor": 5},
+        {"version": "1"},
+        {"version": 0},
+        {"version": None},
+        {"more": 1},
+    ],
+)
+def test_a_schema_record_of_wrong_types_is_damaged(tmp_path: Path, change: dict[str, object]) -> None:
+    FeatureStore.create(tmp_path, SCHEMA).close()
+    with lmdb.open(str(tmp_path), max_dbs=3) as environment:
+        meta = environment.open_db(b"meta", create=False)
+        with environment.begin(write=True, db=meta) as transaction:
+            schema = json.loads(transaction.get(b"schema"))
+            transaction.put(b"schema", json.dumps({**schema, **change}).encode())
+    with pytest.raises(StoreError, match=r"the schema record of .* is damaged \(.*\): restore the store from a copy"):
+        FeatureStore.open(tmp_path)
+    with pytest.raises(StoreError, match="is damaged"):
+        FeatureStore.create(tmp_path, SCHEMA)
+
+
+@pytest.mark.parametrize("text", [b"", b"{", b"[]", b"null", b"{}", b"\xff", b"[" * 100_000])
+def test_a_schema_record_that_is_none_is_damaged(tmp_path: Path, text: bytes) -> None:
+    with pytest.raises(StoreError, match=r"the schema record of .* is damaged"):
+        read_schema(tmp_path, text)
 
 
 def test_too_many_readers_are_no_damage(tmp_path: Path) -> None:

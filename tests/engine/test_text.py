@@ -92,14 +92,18 @@ def test_a_wrong_vocabulary_is_refused(tmp_path, content, part):
     with pytest.raises(InputError, match=part) as caught:
         Vocabulary.load(tmp_path / "vocab.json")
     assert "vocab.json" in str(caught.value)
+    assert str(caught.value).endswith(": put back the vocab.json that the model was trained or exported with")
 
 
 def test_a_vocabulary_that_is_not_there_or_not_text(tmp_path):
-    with pytest.raises(InputError, match=r"there is no vocabulary .*vocab\.json"):
+    with pytest.raises(InputError, match=r"there is no vocabulary .*vocab\.json: put back"):
         Vocabulary.load(tmp_path / "vocab.json")
     (tmp_path / "vocab.json").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(InputError, match="damaged"):
         Vocabulary.load(tmp_path / "vocab.json")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(InputError, match=r"cannot read the vocabulary .*folder: Is a directory; check"):
+        Vocabulary.load(tmp_path / "folder")
 
 
 VOCABULARY = Vocabulary.build(["dog", "dogs", "windmill", "cafe", "black", "and", "white", "city", "bus", "goose", "a"])
@@ -135,15 +139,24 @@ def test_words_that_are_no_typing_error_stay_unknown(word):
     assert reading.tokens == VOCABULARY.encode(f"a {word}") == [1, VOCABULARY.word2idx["a"], 3, 2]
 
 
+@pytest.mark.parametrize("query", [".", "?!", " - ", "...", "🐶"])
+def test_a_query_without_letters_and_digits_is_refused_but_encoded_for_training(query):
+    vocabulary = Vocabulary.build(["dog", "."])
+    with pytest.raises(InputError, match="has no word: describe what to look for"):
+        vocabulary.read(query)
+    assert len(vocabulary.encode(query)) >= 3
+    assert vocabulary.read("7 dog.").words == ("7", "dog", ".")
+
+
 def test_of_several_near_words_the_first_in_the_vocabulary_is_meant():
     vocabulary = Vocabulary.build(["cart", "care", "card"])
     assert vocabulary.read("carx").words == ("cart",)
 
 
 @given(st.text(max_size=40))
-def test_reading_never_fails_but_for_empty_text(text):
-    if not tokenise(text):
-        with pytest.raises(InputError, match="empty"):
+def test_reading_never_fails_but_for_text_without_a_word(text):
+    if not any(character.isalnum() for character in text):
+        with pytest.raises(InputError, match="has no word" if text.strip() else "empty"):
             VOCABULARY.read(text)
     else:
         reading = VOCABULARY.read(text)

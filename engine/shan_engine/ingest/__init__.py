@@ -7,7 +7,7 @@ from itertools import islice
 from pathlib import Path
 
 from shan_engine.captions import SCAN_FEATURES
-from shan_engine.errors import InputError
+from shan_engine.errors import InputError, ShanError
 from shan_engine.records import RegionRecord
 from shan_engine.store import FeatureStore, stored_dtype
 from shan_engine.store_schema import StoreSchema
@@ -41,7 +41,8 @@ def import_features(
     again.
     `on_start` gets the number of images, 0 where only reading everything would tell. Each batch is one
     transaction. Raises InputError where a file cannot be used or, unless `replace`, an id is in the store (before
-    anything is written, but for a `.tsv`, whose batches before that id stay), StoreError from the store.
+    anything is written, but for a `.tsv`, whose batches before that id stay), StoreError from the store; the sentence
+    says how many images are in the store by then.
     """
     if batch_size < 1:
         raise InputError(f"a batch of {batch_size} images cannot be written: choose 1 or more")
@@ -56,11 +57,17 @@ def import_features(
     with FeatureStore.create(store_path, schema) as store:
         if source.ids is not None and not replace:
             store.refuse_held(source.ids)
-        while batch:
-            store.write(batch, replace=replace)
-            done += len(batch)
-            on_records(done)
-            batch = list(islice(records, batch_size))
+        try:
+            while batch:
+                store.write(batch, replace=replace)
+                done += len(batch)
+                on_records(done)
+                batch = list(islice(records, batch_size))
+        except ShanError as error:
+            if not done:
+                raise
+            kept = "the image before it was" if done == 1 else f"{done} images before it were"
+            raise type(error)(f"{error}; {kept} imported and stay, so running again needs --replace") from error
     return done
 
 
