@@ -8,7 +8,18 @@ from typing import Annotated
 
 import typer
 
-from .console import Device, DeviceOption, Json, Model, StorageOption, messages, print_json, progress
+from .console import (
+    Device,
+    DeviceOption,
+    EncoderModel,
+    ExtractorModel,
+    GalleryStorage,
+    Json,
+    StoreStorage,
+    messages,
+    print_json,
+    progress,
+)
 
 
 def extract(
@@ -18,15 +29,9 @@ def extract(
         Path | None,
         typer.Option(help="Your own ONNX backbone or detector, its recipe NAME.json beside it.", show_default=False),
     ] = None,
-    model: Model = None,
+    model: ExtractorModel = None,
     device: Device = DeviceOption.AUTO,
-    storage: Annotated[
-        StorageOption | None,
-        typer.Option(
-            help="Numbers on disk: float16 takes half the space; else what the store has, float32 for a new one.",
-            show_default=False,
-        ),
-    ] = None,
+    storage: StoreStorage = None,
     mirror: Annotated[
         bool, typer.Option("--mirror", help="Features of the mirror images, for `train --view`; a store of their own.")
     ] = False,
@@ -75,7 +80,12 @@ def extract(
 
 
 def import_(
-    features: Annotated[Path, typer.Argument(help="SCAN .npy, bottom-up .tsv, or a folder of .npz files.")],
+    features: Annotated[
+        Path,
+        typer.Argument(
+            help="SCAN .npy, a folder of SCAN's *_ims.npy, bottom-up .tsv, or a folder of one .npz an image."
+        ),
+    ],
     store: Annotated[Path, typer.Option(help="Feature store to make or add to.")],
     ids: Annotated[
         Path | None,
@@ -84,13 +94,7 @@ def import_(
     extractor: Annotated[
         str | None, typer.Option(help="Name of the extractor that made the features.", show_default=False)
     ] = None,
-    storage: Annotated[
-        StorageOption | None,
-        typer.Option(
-            help="Numbers on disk: float16 takes half the space; else what the store has, float32 for a new one.",
-            show_default=False,
-        ),
-    ] = None,
+    storage: StoreStorage = None,
     replace: Annotated[
         bool,
         typer.Option(
@@ -123,15 +127,9 @@ def import_(
 def index(
     store: Annotated[Path, typer.Argument(help="Feature store, made by extract or import.")],
     output: Annotated[Path, typer.Option(help="Gallery to make or bring up to date.")],
-    model: Model = None,
+    model: EncoderModel = None,
     device: Device = DeviceOption.AUTO,
-    storage: Annotated[
-        StorageOption | None,
-        typer.Option(
-            help="Numbers on disk: float16 takes half the space; else what the gallery has, float32 for a new one.",
-            show_default=False,
-        ),
-    ] = None,
+    storage: GalleryStorage = None,
     json: Json = False,
 ) -> None:
     """Encode a store's images for search; run again, it encodes new and changed images and drops removed ones.

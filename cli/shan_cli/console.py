@@ -35,19 +35,29 @@ class StorageOption(StrEnum):
 
 
 Device = Annotated[DeviceOption, typer.Option(help="Where the graphs run; cpu or cuda fail rather than fall back.")]
-Storage = Annotated[StorageOption, typer.Option(help="Numbers on disk: float16 takes half the space.")]
+
+
+def _storage(place: str) -> Any:
+    text = f"Numbers on disk: float16 takes half the space; else what the {place} has, float32 for a new one."
+    return typer.Option(help=text, show_default=False)
+
+
+StoreStorage = Annotated[StorageOption | None, _storage("store")]
+GalleryStorage = Annotated[StorageOption | None, _storage("gallery")]
 Json = Annotated[bool, typer.Option("--json", help="Print the answer as JSON on standard output.")]
 Gallery = Annotated[
     Path | None,
     typer.Option(help="Gallery to search; else the one in SHAN_GALLERY, else the bundled demo.", show_default=False),
 ]
-Model = Annotated[
-    Path | None,
-    typer.Option(
-        help="Bundle that made the gallery; else the one in SHAN_MODEL, else the bundled demo.",
-        show_default=False,
-    ),
-]
+
+
+def _model(purpose: str) -> Any:
+    return typer.Option(help=f"{purpose}; else the one in SHAN_MODEL, else the bundled demo.", show_default=False)
+
+
+Model = Annotated[Path | None, _model("Bundle that made the gallery")]
+ExtractorModel = Annotated[Path | None, _model("Bundle whose feature extractor is used, where --extractor names none")]
+EncoderModel = Annotated[Path | None, _model("Bundle to encode with; searches then need the same one")]
 
 
 class OnDone(Protocol):
@@ -89,5 +99,5 @@ def progress(label: str, unit: str) -> Iterator[tuple[Callable[[int], None], OnD
 
 
 def print_json(value: Any) -> None:
-    """One JSON document on standard output."""
-    print(json.dumps(value, indent=2, ensure_ascii=False))
+    """One JSON document on standard output. Raises ValueError for NaN and infinity, which JSON does not have."""
+    print(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))

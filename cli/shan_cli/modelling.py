@@ -43,19 +43,24 @@ class Pooling(StrEnum):
     MEAN = "mean"
 
 
-def _need(*modules: str) -> None:
+def _need(extra: str, *modules: str) -> None:
     from importlib.util import find_spec
 
-    from shan_engine.errors import BackendError
+    from shan_engine.errors import BackendError, install_command
 
     for module in modules:
         if find_spec(module) is None:
-            raise BackendError(f"{module} is not installed: pip install 'shan-engine[export]'")
+            raise BackendError(f"{module} is not installed: {install_command(extra)}")
 
 
 def train(
     store: Annotated[Path, typer.Option(help="Feature store with the images of the captions.")],
-    captions: Annotated[Path, typer.Option(help="Tab-separated file with the columns split, image, caption.")],
+    captions: Annotated[
+        Path,
+        typer.Option(
+            help="Tab-separated file with the columns split, image, caption; or a folder of SCAN's *_caps.txt."
+        ),
+    ],
     word_vectors: Annotated[Path, typer.Option(help="Word vectors in GloVe's text format, plain or .gz.")],
     output: Annotated[
         Path, typer.Option(help="Checkpoint folder: the best epoch by dev rSum, and the state to resume.")
@@ -80,9 +85,19 @@ def train(
     loss: Annotated[
         Loss,
         typer.Option(
-            help="contrastive (InfoNCE), or triplet: every negative in its first epoch, then the hardest alone.",
+            help="contrastive (InfoNCE), or triplet (hinges): every negative in its first epoch, then the hardest "
+            "alone. Either is there twice for a model of several steps: on step 1 over the whole batch, and on the "
+            "full score over --candidates pairs.",
         ),
     ] = Loss.CONTRASTIVE,
+    candidates: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="Negatives of an image and of a caption that the full score sees, chosen by step 1. 0: all of the "
+            "batch by the full score alone, as the SHAN paper's triplet loss has it, at many times the cost.",
+        ),
+    ] = 2,
     epochs: Annotated[int, typer.Option(min=1, help="At most.")] = 8,
     patience: Annotated[int, typer.Option(min=1, help="End after so many epochs that are no better on dev.")] = 3,
     batch_size: Annotated[int, typer.Option(min=2, help="Images per step, each with one caption.")] = 128,
@@ -104,7 +119,7 @@ def train(
       shan-engine train --store S --view MIRRORED --captions captions.tsv --word-vectors glove.txt.gz \\
         --output scan --model scan --direction t2i --pooling mean
     """
-    _need("torch", "safetensors")
+    _need("train", "torch", "safetensors")
     from shan_engine.captions import CaptionTable
     from shan_engine.store import FeatureStore
     from shan_model.schedule import TrainConfig
@@ -122,6 +137,7 @@ def train(
         learning_rate=learning_rate,
         patience=patience,
         loss=loss.value,
+        candidates=candidates,
         dev_images=dev_images,
         embed_dim=embed_dim,
         model=model.value,
@@ -163,7 +179,7 @@ def export(
 
     Example: shan-engine export checkpoint --output bundle --feature-extractor feature_extractor.onnx
     """
-    _need("torch", "safetensors", "onnx", "onnxscript")
+    _need("export", "torch", "safetensors", "onnx", "onnxscript")
     from shan_export.bundle_writer import export_bundle
 
     manifest = export_bundle(

@@ -9,6 +9,8 @@ import typer
 
 from .console import Device, DeviceOption, Gallery, Json, Model, messages, print_json, progress
 
+NARROW = 120  # columns of a console
+
 if TYPE_CHECKING:
     from shan_engine.gallery import Gallery as OpenGallery
     from shan_engine.scoring import Scorer
@@ -110,12 +112,23 @@ def _print_table(result: QueryHits) -> None:
     from rich.table import Table
     from rich.text import Text
 
+    console = Console()
+    # Where there is little room, a path that only puts a folder before the id is left out, and ids get up to two
+    # thirds of what is then there beside rank, score and lines.
+    with_path = console.width >= NARROW or any(
+        not hit.image.path.endswith(hit.image.id) for hit in result.hits if hit.image.path
+    )
+    room = max(3, console.width - 23)
+    id_width = min(max((Text(hit.image.id).cell_len for hit in result.hits), default=0), room * 2 // 3)
     table = Table(title=Text(result.query), title_justify="left")
     for name, justify in (("rank", "right"), ("score", "right")):
         table.add_column(name, justify=justify)  # type: ignore[arg-type]
-    table.add_column("id", overflow="fold")
-    table.add_column("words' best regions (number, weight)", overflow="fold")
-    table.add_column("path", overflow="fold", style="dim")
+    table.add_column("id", overflow="fold", max_width=None if with_path else id_width)
+    table.add_column(
+        "words' best regions (number, weight)", overflow="fold", max_width=None if with_path else room - id_width
+    )
+    if with_path:
+        table.add_column("path", overflow="fold", style="dim")
     for hit in result.hits:
         words = sorted(hit.words, key=lambda word: -word.weight)[:4]
         table.add_row(
@@ -123,9 +136,9 @@ def _print_table(result: QueryHits) -> None:
             f"{hit.score:.3f}",
             Text(hit.image.id),
             Text("  ".join(f"{word.word} #{word.region} {word.weight:.2f}" for word in words)),
-            Text(hit.image.path),
+            *([Text(hit.image.path)] if with_path else []),
         )
-    Console().print(table)
+    console.print(table)
 
 
 def score(

@@ -1,21 +1,25 @@
 """What is wrong with this installation, found by trying it.
 
-Only the standard library is imported here: a broken package is then a finding, not a traceback.
+Only the standard library and our errors are imported here: a broken package is then a finding, not a traceback.
 """
 
 from __future__ import annotations
 
 import base64
+import math
 import os
 import platform
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import import_module, metadata
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
+
+from .errors import first_line, install_command
 
 Status = Literal["ok", "warning", "error"]
 REQUIRED = {
@@ -30,8 +34,8 @@ REQUIRED = {
     "rich": "rich",
 }
 OPTIONAL = {
-    "torch": "training and exporting; pip install 'shan-engine[export]'",
-    "pyarrow": "writing .parquet; pip install 'shan-engine[parquet]'",
+    "torch": f"training and exporting; {install_command('train,export')}",
+    "pyarrow": f"writing .parquet; {install_command('parquet')}",
 }
 # All of them bring the module `onnxruntime`.
 RUNTIMES = (
@@ -51,6 +55,9 @@ RUNTIMES = (
 #   opset = onnx.helper.make_opsetid("", 13)
 #   onnx.helper.make_model(graph, opset_imports=[opset], ir_version=8).SerializeToString()
 IDENTITY = base64.b64decode("CAg6NwoQCgF4EgF5IghJZGVudGl0eRIBZ1oPCgF4EgoKCAgBEgQKAggBYg8KAXkSCgoICAESBAoCCAFCBAoAEA0=")
+
+
+QUERY = "a dog on grass"
 
 
 @dataclass(frozen=True)
@@ -95,9 +102,10 @@ def _packages() -> Iterator[Finding]:
     for package, module in {"shan-engine": "shan_engine", **REQUIRED}.items():
         version = _version(package)
         if version is None:
-            yield Finding(package, "error", "not installed", "pip install 'shan-engine[cpu]' (or [gpu])")
+            yield Finding(package, "error", "not installed", install_command("cpu", "gpu"))
         elif fault := _import_fault(module):
-            mend = f"pip install --force-reinstall {package}"
+            own = package == "shan-engine"
+            mend = install_command(force=True) if own else f"pip install --force-reinstall {package}"
             yield Finding(package, "error", f"{version}, but does not load: {fault}", mend)
         else:
             yield Finding(package, "ok", version)
@@ -107,12 +115,8 @@ def _import_fault(module: str) -> str | None:
     try:
         import_module(module)
     except Exception as error:  # a broken package may raise anything
-        return _first_line(error)
+        return first_line(error)
     return None
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _runtime_packages() -> Finding:
@@ -123,10 +127,10 @@ def _runtime_packages() -> Finding:
             "onnxruntime packages",
             "error",
             f"{listed} overwrite each other's files",
-            f"pip uninstall {' '.join(found)}, then pip install 'shan-engine[gpu]' or 'shan-engine[cpu]'",
+            f"pip uninstall {' '.join(found)}, then {install_command('gpu', 'cpu')}",
         )
     if not found:
-        return Finding("onnxruntime packages", "error", "none installed", "pip install 'shan-engine[cpu]' (or [gpu])")
+        return Finding("onnxruntime packages", "error", "none installed", install_command("cpu", "gpu"))
     return Finding("onnxruntime packages", "ok", listed)
 
 
@@ -138,9 +142,7 @@ def _providers() -> Iterator[Finding]:
         runtime = import_onnx_runtime()
         providers = runtime.get_available_providers()
     except Exception as error:  # ours, or whatever a broken package raises as it is imported
-        yield Finding(
-            "onnxruntime", "error", _first_line(error), "pip install --force-reinstall 'shan-engine[cpu]' (or [gpu])"
-        )
+        yield Finding("onnxruntime", "error", first_line(error), install_command("cpu", "gpu", force=True))
         return
     for provider in providers:
         if provider != "AzureExecutionProvider":  # a remote service, no device of this machine
@@ -161,11 +163,11 @@ def _provider(runtime: Any, provider: str) -> Finding:
         if value != 0.5:
             detail = f"gives {value} where 0.5 is right"
     except Exception as error:  # ONNX Runtime raises many types of its own
-        detail = f"does not load: {_first_line(error)}"
+        detail = f"does not load: {first_line(error)}"
     if not detail:
         return Finding(provider, "ok", "loads and runs")
     if provider == cpu:
-        return Finding(provider, "error", detail, "pip install --force-reinstall 'shan-engine[cpu]'")
+        return Finding(provider, "error", detail, install_command("cpu", force=True))
     return Finding(
         provider,
         "warning",
@@ -220,8 +222,21 @@ def _temporary() -> str:
         return "a temporary folder"
 
 
+def _answer(bundle: Any, gallery: Any) -> str:
+    """What one query finds: all that a search needs is loaded and run."""
+    from .scoring import Scorer
+    from .search import search
+
+    began = time.perf_counter()
+    (found,) = search(Scorer(bundle), gallery, [QUERY], top_k=1)
+    best = found.hits[0]
+    if not math.isfinite(best.score):
+        raise ValueError(f"'{QUERY}' scores {best.score}")
+    return f"'{QUERY}' finds {best.image.id} in {time.perf_counter() - began:.1f} s"
+
+
 def _demo(folder: Path | None) -> Iterator[Finding]:
-    mend = "pip install --force-reinstall shan-engine, or `git checkout artifacts/demo` in a checkout"
+    mend = f"`git checkout artifacts/demo`, then {install_command(force=True)}"
     if folder is None:
         yield Finding("demo", "warning", "this installation has none", f"{mend}; or name a bundle with --model")
         return
@@ -246,8 +261,10 @@ def _demo(folder: Path | None) -> Iterator[Finding]:
             yield Finding(name, "error", "it has no images", mend)
             return
         yield Finding(name, "ok", f"{len(images)} images in {gallery.path}")
+        name = "demo search"
+        yield Finding(name, "ok", _answer(bundle, gallery))
     except Exception as error:  # ours, a package that does not load, or damage that nobody thought of
-        yield Finding(name, "error", _first_line(error), mend)
+        yield Finding(name, "error", first_line(error), mend)
         return
     missing = [image.path for image in images if not Path(image.path).is_file()]
     if missing:

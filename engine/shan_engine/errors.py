@@ -33,3 +33,18 @@ class GalleryError(ShanError):
 
 class BackendError(ShanError):
     """A device or a run-time library is not there, or does not load."""
+
+
+def install_command(*extras: str, force: bool = False) -> str:
+    """The mend for a missing or broken package: how any one of these extras is installed.
+
+    It names the project's folder, as the project is on no package index.
+    """
+    first, *others = [f"'.[{extra}]'" for extra in extras] or ["."]
+    choice = f" (or {', '.join(others)})" if others else ""
+    return f"pip install {'--force-reinstall ' if force else ''}{first}{choice} in the project's folder"
+
+
+def first_line(error: Exception) -> str:
+    """What another library's error says, without the traceback or advice that may follow; its type if nothing."""
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -9,10 +9,11 @@ import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import numpy as np
 import torch
 from shan_engine.bundle import GRAPHS, MANIFEST, Bundle, Manifest, read_manifest
 from shan_engine.errors import BundleError, InputError
-from shan_engine.extraction import read_recipe
+from shan_engine.feature_extractor import FeatureExtractor
 from shan_engine.files import sha256, write_failure
 from shan_engine.text import Vocabulary
 from shan_model.checkpoint import load_checkpoint
@@ -40,11 +41,13 @@ def export_bundle(
 
     `feature_extractor` is an ONNX file with its recipe beside it, copied into the bundle;
     `feature_extractor_name` names one that stays outside it. Raises BundleError where the graphs differ
-    from PyTorch by more than 1e-4, or where `output` is there and not a bundle to `overwrite`; then nothing changes.
+    from PyTorch by more than 1e-4, or where `output` is there and not a bundle to `overwrite`, InputError where
+    the extractor's features are not of the model's size; then nothing changes.
     """
     refuse_output(output, overwrite)
-    recipe = None if feature_extractor is None else read_recipe(feature_extractor)
     model, vocabulary = load_checkpoint(checkpoint)
+    if feature_extractor is not None:
+        feature_extractor_name = extractor_name(feature_extractor, checkpoint, model.config.feature_dim)
     try:
         output = output.resolve()  # A link stays, and what it names is replaced.
         output.parent.mkdir(parents=True, exist_ok=True)
@@ -67,7 +70,7 @@ def export_bundle(
                 fingerprint=fingerprint(model, vocabulary),
                 model=model.config.to_dict(),
                 feature_dim=model.config.feature_dim,
-                feature_extractor=recipe.name if recipe else feature_extractor_name,
+                feature_extractor=feature_extractor_name,
                 max_words=max_words,
                 parity=difference,
                 files={file.name: sha256(file) for file in sorted(fresh.iterdir())},
@@ -80,6 +83,23 @@ def export_bundle(
     except OSError as error:
         raise InputError(write_failure(output, error)) from error
     return manifest
+
+
+def extractor_name(feature_extractor: Path, checkpoint: Path, feature_dim: int) -> str:
+    """The name in an extractor's recipe, after a blank photo went through it.
+
+    Raises InputError where it cannot be run or its features are not of size `feature_dim`.
+    """
+    extractor = FeatureExtractor(feature_extractor, "cpu")
+    recipe = extractor.recipe
+    ((features, _),) = extractor(np.zeros((1, recipe.height, recipe.width, 3), np.uint8), ["a blank photo"])
+    size = features.shape[1]
+    if size != feature_dim:
+        raise InputError(
+            f"{feature_extractor} gives features of size {size}, the checkpoint {checkpoint} takes {feature_dim}: "
+            "give the extractor that it was trained on"
+        )
+    return recipe.name
 
 
 def refuse_output(output: Path, overwrite: bool) -> None:

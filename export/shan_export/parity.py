@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from shan_engine.backends import load_graph
 from shan_engine.bundle import GRAPHS
+from shan_engine.text import END, START
 from shan_model.retrieval import RetrievalModel
 from torch import Tensor
 
@@ -46,7 +47,10 @@ def plain_scores(model: RetrievalModel, features: Tensor, mask: Tensor, tokens: 
 
 
 def cases(model: RetrievalModel, *, max_words: int, seed: int = 0) -> Iterator[Case]:
-    """Features, region mask, tokens and lengths: random, one word, longest caption, one region, one unmasked."""
+    """Features, region mask, tokens and lengths.
+
+    Random with a caption in its markers, one word, longest caption, one region, a hundred, one unmasked.
+    """
     generator = torch.Generator().manual_seed(seed)
     config = model.config
 
@@ -59,11 +63,14 @@ def cases(model: RetrievalModel, *, max_words: int, seed: int = 0) -> Iterator[C
             tokens[row, length:] = 0
         return features, mask, tokens, torch.tensor(lengths)
 
-    yield case(6, 36, [12, 7, 3, 20])
+    features, mask, tokens, lengths = case(6, 36, [12, 7, 3, 20])
+    tokens[0, [0, 11]] = torch.tensor([START, END])
+    yield features, mask, tokens, lengths
     yield case(1, 36, [3])
     yield case(3, 36, [1, 5])
     yield case(2, 36, [max_words, 4])
     yield case(2, 1, [9, 3])
+    yield case(2, 100, [8, 14])
     features, mask, tokens, lengths = case(3, 36, [11, 6])
     mask[:] = False
     mask[range(3), [0, 17, 35]] = True

@@ -15,6 +15,8 @@ from shan_engine.text import Vocabulary
 from .registry import model_class
 from .retrieval import RetrievalModel
 
+MEND = "copy the whole checkpoint again, or train it again"
+
 
 def save_checkpoint(model: RetrievalModel, vocabulary: Vocabulary, folder: Path) -> None:
     """Write the three files, each beside its place and renamed.
@@ -41,27 +43,30 @@ def load_checkpoint(folder: Path) -> tuple[RetrievalModel, Vocabulary]:
         tensors = load_file(folder / "model.safetensors")
     except FileNotFoundError as error:
         name = Path(error.filename).name if error.filename else "model.safetensors"
-        raise InputError(f"the checkpoint {folder} has no {name}") from error
+        raise InputError(f"the checkpoint {folder} has no {name}: {MEND}") from error
     except (OSError, ValueError, TypeError, AttributeError, SafetensorError) as error:
-        raise InputError(f"the checkpoint {folder} cannot be read: {error}") from error
+        raise InputError(f"the checkpoint {folder} cannot be read ({error}): {MEND}") from error
     vocabulary = Vocabulary.load(folder / "vocab.json")
     if len(vocabulary) != config.vocab_size:
-        raise InputError(f"{folder}: vocab.json has {len(vocabulary)} words, config.json says {config.vocab_size}")
+        raise InputError(
+            f"{folder}: vocab.json has {len(vocabulary)} words, config.json says {config.vocab_size}: {MEND}"
+        )
     with torch.device("meta"):
         model = chosen(config)
     expected = model.state_dict()
     for name in sorted(expected.keys() - tensors.keys()):
-        raise InputError(f"{folder}/model.safetensors has no tensor {name}")
+        raise InputError(f"{folder}/model.safetensors has no tensor {name}: {MEND}")
     for name in sorted(tensors.keys() - expected.keys()):
-        raise InputError(f"{folder}/model.safetensors has an unknown tensor {name}")
+        raise InputError(f"{folder}/model.safetensors has an unknown tensor {name}: {MEND}")
     for name, tensor in tensors.items():
         if tensor.shape != expected[name].shape:
             raise InputError(
-                f"{folder}/model.safetensors: {name} has shape {list(tensor.shape)}, not {list(expected[name].shape)}"
+                f"{folder}/model.safetensors: {name} has shape {list(tensor.shape)}, "
+                f"not {list(expected[name].shape)}: {MEND}"
             )
         if tensor.dtype != torch.float32:
-            raise InputError(f"{folder}/model.safetensors: {name} is {tensor.dtype}, not float32")
+            raise InputError(f"{folder}/model.safetensors: {name} is {tensor.dtype}, not float32: {MEND}")
         if not bool(torch.isfinite(tensor).all()):
-            raise InputError(f"{folder}/model.safetensors: {name} has NaN or infinite values")
+            raise InputError(f"{folder}/model.safetensors: {name} has NaN or infinite values: {MEND}")
     model.load_state_dict(tensors, assign=True)
     return model.eval().requires_grad_(False), vocabulary

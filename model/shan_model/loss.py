@@ -28,6 +28,9 @@ class RankingLoss(nn.Module):
     `candidates` for each image and each caption: in a triplet loss those that the first step finds hardest, in a
     contrastive one some drawn with the probabilities that it gives them (of captions of like photos, the hardest are
     often right, and nothing but them is learnt by heart).
+
+    With `candidates` 0 there is one loss alone, of the full score over all B x B pairs: the triplet loss is then
+    SHAN's own. It costs as many full scores, and holds those B x B x K x D numbers.
     """
 
     def __init__(self, kind: str, *, candidates: int, margin: float, temperature: float) -> None:
@@ -40,18 +43,24 @@ class RankingLoss(nn.Module):
     def forward(self, model: RetrievalModel, image: Terms, caption: Terms, *, hardest: bool = False) -> Tensor:
         """The loss from both sides' terms; with `hardest` only the worst negatives count in a triplet loss."""
         scales = self.log_scales.clamp_max(MAX_LOG_SCALE).exp()
+        if len(model.steps) > 1 and not self.candidates:
+            return self.of_grid(grid_in_chunks(model, image, caption, images=32), scales[1], hardest)
         first = grid_in_chunks(model, image, caption, last_step=model.steps[0], images=32)
-        loss = grid_contrastive(first * scales[0]) if self.contrastive else grid_hinge(first, self.margin, hardest)
+        loss = self.of_grid(first, scales[0], hardest)
         if len(model.steps) == 1:
             return loss
         ranking = (first * scales[0] + gumbel(first)).detach() if self.contrastive else first.detach()
-        images, captions = hardest_pairs(ranking, self.candidates)
+        images, captions = mined_pairs(ranking, self.candidates)
         pair_image = {name: term[images][:, None] for name, term in image.items()}
         pair_caption = {name: term[captions][:, None] for name, term in caption.items()}
         pairs = model.score_grid(pair_image, pair_caption).scores[:, 0, 0]
         if self.contrastive:
             return loss + pair_contrastive(pairs * scales[1], len(first))
         return loss + pair_hinge(pairs, len(first), self.margin, hardest)
+
+    def of_grid(self, scores: Tensor, scale: Tensor, hardest: bool) -> Tensor:
+        """The loss of scores B x B (own pairs diagonal)."""
+        return grid_contrastive(scores * scale) if self.contrastive else grid_hinge(scores, self.margin, hardest)
 
 
 def gumbel(like: Tensor) -> Tensor:
@@ -79,16 +88,16 @@ def grid_hinge(scores: Tensor, margin: float, hardest: bool) -> Tensor:
     return (by_image.sum() + by_caption.sum()) / len(scores)
 
 
-def hardest_pairs(scores: Tensor, negatives: int) -> tuple[Tensor, Tensor]:
-    """Image and caption numbers of the pairs that the loss needs, from scores B x B (own pairs diagonal).
+def mined_pairs(ranking: Tensor, negatives: int) -> tuple[Tensor, Tensor]:
+    """Image and caption numbers of the pairs that the loss needs, from a ranking B x B (own pairs diagonal).
 
-    First the B own pairs, then for every image its `negatives` hardest captions, then for every caption
-    its hardest images.
+    First the B own pairs, then for every image the `negatives` other captions that rank highest, then for every
+    caption such images.
     """
-    count = len(scores)
+    count = len(ranking)
     negatives = min(negatives, count - 1)
-    own = torch.arange(count, device=scores.device)
-    apart = scores.masked_fill(torch.eye(count, dtype=torch.bool, device=scores.device), -torch.inf)
+    own = torch.arange(count, device=ranking.device)
+    apart = ranking.masked_fill(torch.eye(count, dtype=torch.bool, device=ranking.device), -torch.inf)
     captions = apart.topk(negatives, dim=1).indices.flatten()
     images = apart.T.topk(negatives, dim=1).indices.flatten()
     repeated = own.repeat_interleave(negatives)
@@ -98,7 +107,7 @@ def hardest_pairs(scores: Tensor, negatives: int) -> tuple[Tensor, Tensor]:
 def pair_contrastive(logits: Tensor, count: int) -> Tensor:
     """Cross-entropy of finding the own pair among itself and the mined ones, mean over both ways.
 
-    `logits` as `hardest_pairs` orders the pairs of `count` images.
+    `logits` as `mined_pairs` orders the pairs of `count` images.
     """
     own, negatives = logits[:count], logits[count:].reshape(2, count, -1)
     choices = torch.cat([own[None, :, None].expand(2, -1, -1), negatives], dim=-1)
@@ -106,7 +115,7 @@ def pair_contrastive(logits: Tensor, count: int) -> Tensor:
 
 
 def pair_hinge(pairs: Tensor, count: int, margin: float, hardest: bool) -> Tensor:
-    """Mean over the batch of max(0, margin - own + negative), both ways; `pairs` as `hardest_pairs` orders them.
+    """Mean over the batch of max(0, margin - own + negative), both ways; `pairs` as `mined_pairs` orders them.
 
     With `hardest` only the worst of each row's and column's negatives counts, else their mean.
     """

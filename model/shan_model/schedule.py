@@ -22,7 +22,8 @@ class TrainConfig:
 
     The loss is `contrastive`, its first temperature `loss_temperature`, or `triplet` with `margin`: all negatives
     count in its first `warmup_epochs`, after them the hardest alone. `candidates` is how many mined negatives an
-    image and a caption have in the loss of a model's later steps.
+    image and a caption have in the loss of a model's later steps; 0 puts all pairs of the batch in one loss on the full
+    score.
 
     `dev_images` is how many images of split `dev` choose the best epoch; training ends after `patience` epochs that
     are no better. `precision` is float32 or bfloat16 (autocast), `auto` bfloat16 on a GPU.
@@ -37,7 +38,7 @@ class TrainConfig:
     warmup_steps: int = 200
     loss: str = "contrastive"
     loss_temperature: float = 0.1
-    candidates: int = 4
+    candidates: int = 2
     margin: float = 0.2
     warmup_epochs: int = 1
     embed_dim: int = 256

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
-import hashlib
-import json
+import re
+import shutil
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,29 +13,22 @@ import onnx
 import pytest
 from shan_engine import doctor
 from shan_engine.backends import onnx_runtime
-from shan_engine.bundle import GRAPHS, Manifest
+from shan_engine.bundle import Bundle
 from shan_engine.doctor import Finding, examine
-from shan_engine.gallery import BlockEntry, GalleryManifest
+from shan_engine.errors import BackendError
+from shan_engine.gallery import Gallery
+from shan_engine.scoring import Scorer
+from shan_engine.search import search
 
 
 @pytest.fixture
-def demo(tmp_path: Path) -> Path:
-    """A demo of two images whose graphs are never loaded."""
+def demo(tmp_path: Path, bundle_path: Path, gallery_path: Path) -> Path:
+    """A demo of 41 images."""
     folder = tmp_path / "demo"
-    (folder / "bundle").mkdir(parents=True)
-    for name in (*GRAPHS, "vocab.json"):
-        (folder / "bundle" / name).write_text(name)
-    files = {name: hashlib.sha256(name.encode()).hexdigest() for name in (*GRAPHS, "vocab.json")}
-    Manifest("f" * 64, {}, 4, None, 32, 0.0, files).save(folder / "bundle" / "manifest.json")
-    block = folder / "gallery" / "blocks" / "0123456789ab"
-    block.mkdir(parents=True)
-    np.save(block / "v.npy", np.zeros((2, 3), np.float32))
-    np.save(block / "boxes.npy", np.zeros((2, 3, 4), np.float32))
-    images = [{"id": n, "path": f"photos/{n}.jpg", "width": 8, "height": 8, "checksum": 0} for n in "ab"]
-    (block / "images.jsonl").write_text("".join(json.dumps(image) + "\n" for image in images))
-    GalleryManifest("f" * 64, "none", "float32", {"v": (3,)}, (BlockEntry("0123456789ab", 2),)).save(folder / "gallery")
+    shutil.copytree(bundle_path, folder / "bundle")
+    shutil.copytree(gallery_path, folder / "gallery")
     (folder / "photos").mkdir()
-    for n in "ab":
+    for n in range(41):
         (folder / "photos" / f"{n}.jpg").write_bytes(b"")
     return folder
 
@@ -50,8 +44,8 @@ def test_a_sound_installation_has_no_errors(demo: Path) -> None:
     assert named(findings, "numpy").detail == np.__version__
     assert named(findings, "CPUExecutionProvider") == Finding("CPUExecutionProvider", "ok", "loads and runs")
     assert named(findings, "feature store").status == "ok"
-    assert named(findings, "demo gallery").detail.startswith("2 images")
-    assert named(findings, "demo photos") == Finding("demo photos", "ok", "all 2 there")
+    assert named(findings, "demo gallery").detail.startswith("41 images")
+    assert named(findings, "demo photos") == Finding("demo photos", "ok", "all 41 there")
     assert "cores usable" in named(findings, "processor").detail
 
 
@@ -65,16 +59,45 @@ def test_no_demo_is_a_warning() -> None:
 
 
 def test_faults_of_the_demo_are_found(demo: Path) -> None:
-    (demo / "photos" / "b.jpg").unlink()
+    (demo / "photos" / "7.jpg").unlink()
     photos = named(examine(demo), "demo photos")
     assert photos.status == "warning"
-    assert photos.detail.startswith("1 of 2 are missing")
-    (demo / "gallery" / "blocks" / "0123456789ab" / "v.npy").write_bytes(b"")
+    assert photos.detail.startswith("1 of 41 are missing")
+    next(demo.glob("gallery/blocks/*/image_regions.npy")).write_bytes(b"")
     assert named(examine(demo), "demo gallery").status == "error"
     (demo / "bundle" / "vocab.json").write_text("changed")
     bundle = named(examine(demo), "demo bundle")
     assert bundle.status == "error"
     assert "vocab.json" in bundle.detail
+
+
+def test_a_query_goes_through_the_demo(demo: Path) -> None:
+    bundle = Bundle.open(demo / "bundle")
+    best = search(Scorer(bundle, "cpu"), Gallery.open(demo / "gallery", bundle), ["a dog on grass"])[0].hits[0]
+    finding = named(examine(demo), "demo search")
+    assert finding.status == "ok"
+    assert re.fullmatch(rf"'a dog on grass' finds {best.image.id} in \d+\.\d s", finding.detail)
+
+
+def test_a_demo_whose_graphs_do_not_run_is_an_error(demo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(graph: Any, inputs: Mapping[str, Any], outputs: Any = None) -> Any:
+        raise BackendError("ONNX Runtime failed: out of memory")
+
+    monkeypatch.setattr(onnx_runtime.OnnxRuntimeGraph, "run", fail)
+    finding = named(examine(demo), "demo search")
+    assert (finding.status, finding.detail) == ("error", "ONNX Runtime failed: out of memory")
+    assert finding.mend
+
+
+def test_a_demo_whose_scores_are_not_finite_is_an_error(demo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = onnx_runtime.OnnxRuntimeGraph.run
+    nan = {"scores": np.nan}
+
+    def spoilt(graph: Any, inputs: Mapping[str, Any], outputs: Any = None) -> dict[str, Any]:
+        return {name: array * nan.get(name, 1) for name, array in run(graph, inputs, outputs).items()}
+
+    monkeypatch.setattr(onnx_runtime.OnnxRuntimeGraph, "run", spoilt)
+    assert named(examine(demo), "demo search").status == "error"
 
 
 def test_a_demo_named_from_the_working_folder_finds_its_photos(demo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -88,6 +111,7 @@ def test_both_runtime_packages_at_once_are_an_error(monkeypatch: pytest.MonkeyPa
     finding = named(examine(None), "onnxruntime packages")
     assert finding.status == "error"
     assert str(finding.mend).startswith("pip uninstall onnxruntime onnxruntime-gpu")
+    assert str(finding.mend).endswith("then pip install '.[gpu]' (or '.[cpu]') in the project's folder")
 
 
 def test_missing_packages_are_errors(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,6 +122,16 @@ def test_missing_packages_are_errors(monkeypatch: pytest.MonkeyPatch) -> None:
     findings = examine(None)
     assert {name for name in doctor.REQUIRED if named(findings, name).status == "error"} == set(doctor.REQUIRED)
     assert named(findings, "onnxruntime packages").status == "error"
+    # The project is on no package index, so its own name is nothing to install.
+    for name in ("shan-engine", "numpy", "onnxruntime packages"):
+        assert named(findings, name).mend == "pip install '.[cpu]' (or '.[gpu]') in the project's folder"
+
+
+def test_optional_packages_say_which_extra_brings_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "find_spec", lambda name: None)
+    findings = examine(None)
+    assert "pip install '.[train,export]' in the project's folder" in named(findings, "torch").detail
+    assert "pip install '.[parquet]' in the project's folder" in named(findings, "pyarrow").detail
 
 
 def test_a_provider_that_is_listed_but_replaced_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ import torch
 from conftest import WORDS, random_tensors, tiny_config, write_checkpoint
 from shan_engine.errors import InputError
 from shan_engine.text import Vocabulary
-from shan_model.checkpoint import load_checkpoint, save_checkpoint
+from shan_model.checkpoint import MEND, load_checkpoint, save_checkpoint
 from shan_model.config import ShanConfig
 from shan_model.shan import Shan
 from synthetic import fill
@@ -99,23 +99,25 @@ def test_a_wrong_tensor_is_named(tmp_path, change, parts):
     folder = write_checkpoint(tmp_path / "bad", tiny_config(), tensors)
     with pytest.raises(InputError) as caught:
         load_checkpoint(folder)
-    assert all(part in str(caught.value) for part in [*parts, str(folder)])
+    assert all(part in str(caught.value) for part in [*parts, str(folder), MEND])
 
 
 @pytest.mark.parametrize("name", ["config.json", "vocab.json", "model.safetensors"])
 def test_a_missing_file_is_named(tmp_path, name):
     folder = write_checkpoint(tmp_path / "bad", tiny_config(), random_tensors(tiny_config()))
     (folder / name).unlink()
-    with pytest.raises(InputError, match=name):
+    with pytest.raises(InputError, match=name) as caught:
         load_checkpoint(folder)
+    assert name == "vocab.json" or str(caught.value).endswith(f"the checkpoint {folder} has no {name}: {MEND}")
 
 
 @pytest.mark.parametrize("name", ["config.json", "vocab.json", "model.safetensors"])
 def test_a_damaged_file_is_an_error(tmp_path, name):
     folder = write_checkpoint(tmp_path / "bad", tiny_config(), random_tensors(tiny_config()))
     (folder / name).write_bytes((folder / name).read_bytes()[:50])
-    with pytest.raises(InputError, match="bad"):
+    with pytest.raises(InputError, match="bad") as caught:
         load_checkpoint(folder)
+    assert name == "vocab.json" or str(caught.value).endswith(MEND)
 
 
 def test_another_vocabulary_is_refused(tmp_path):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from shan_model.config import ShanConfig
-from shan_model.loss import RankingLoss, gumbel, hardest_pairs, pair_contrastive, pair_hinge
+from shan_model.loss import RankingLoss, gumbel, mined_pairs, pair_contrastive, pair_hinge
 from shan_model.shan import Shan
 from synthetic import F
 
@@ -14,7 +14,7 @@ def test_the_loss_on_pairs_is_the_dense_loss(hardest):
     torch.manual_seed(0)
     B, margin = 7, 0.2
     scores = torch.randn(B, B, dtype=torch.float64)
-    images, captions = hardest_pairs(scores, B - 1)  # all negatives, so the mean is the dense mean
+    images, captions = mined_pairs(scores, B - 1)  # all negatives, so the mean is the dense mean
     found = pair_hinge(scores[images, captions], B, margin, hardest=hardest)
     total = 0.0
     for i in range(B):
@@ -42,49 +42,88 @@ def dense_contrastive(scores, *, scale):
     return -torch.stack(shares).log().mean()
 
 
-@pytest.mark.parametrize("kind", ["contrastive", "hardest", "all"])
-@pytest.mark.parametrize("steps", [("l2l",), ("l2l", "g2l", "g2g")])
-def test_the_losss_gradients_are_those_of_the_plain_module(kind, steps):
-    """With every negative a candidate: the mined loss against the dense ones over the plain module's scores."""
+def tiny_problem(steps):
+    """A model in float64 and five images and captions: features, mask, tokens and lengths."""
     torch.manual_seed(3)
     B, K, n = 5, 4, 6
     config = ShanConfig(feature_dim=F, vocab_size=20, embed_dim=12, word_vector_dim=6, embedding_dim=4, steps=steps)
     model = Shan(config).double()
     features, mask = torch.randn(B, K, F, dtype=torch.float64), torch.arange(K) < torch.tensor([4, 2, 3, 4, 1])[:, None]
-    tokens, lengths = torch.randint(3, 20, (B, n)), torch.tensor([6, 3, 4, 5, 3])
+    return model, features, mask, torch.randint(3, 20, (B, n)), torch.tensor([6, 3, 4, 5, 3])
 
-    words, word_mask = model.text_encoder(tokens, lengths)
-    loss = RankingLoss(
-        "contrastive" if kind == "contrastive" else "triplet", candidates=99, margin=0.2, temperature=0.1
-    )
-    image = model.image_terms(model.image_encoder(features), mask)
-    mined = loss.double()(model, image, model.caption_terms(words, word_mask), hardest=kind == "hardest")
-    found = torch.autograd.grad(mined, [p for p in model.parameters() if p.requires_grad], allow_unused=True)
 
+def plain_parts(model, features, mask, tokens, lengths):
+    """Step scores B x B x steps by the plain module."""
+    B = len(features)
     rows, columns = (grid.flatten() for grid in torch.meshgrid(torch.arange(B), torch.arange(B), indexing="ij"))
     words, word_mask = model.text_encoder(tokens, lengths)
     parts = model.alignment(model.image_encoder(features)[rows], mask[rows], words[columns], word_mask[columns])
+    return parts.reshape(B, B, -1)
+
+
+def terms(model, features, mask, tokens, lengths):
+    words, word_mask = model.text_encoder(tokens, lengths)
+    return model.image_terms(model.image_encoder(features), mask), model.caption_terms(words, word_mask)
+
+
+def assert_same_gradients(model, one, other):
+    parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    found, wanted = (torch.autograd.grad(loss, list(parameters.values()), allow_unused=True) for loss in (one, other))
+    for name, left, right in zip(parameters, found, wanted, strict=True):
+        assert (left is None) == (right is None), name
+        if left is not None:
+            torch.testing.assert_close(left, right, msg=name)
+
+
+@pytest.mark.parametrize("hardest", [True, False])
+@pytest.mark.parametrize("steps", [("l2l",), ("l2l", "g2l", "g2g")])
+def test_no_candidates_give_the_papers_triplet_loss(steps, hardest):
+    """SHAN.md: hinges over the full score alone, with the batch's hardest negatives, or with the sum over all."""
+    model, *batch = tiny_problem(steps)
+    loss = RankingLoss("triplet", candidates=0, margin=0.2, temperature=0.1)
+    found = loss(model, *terms(model, *batch), hardest=hardest)
+    S = plain_parts(model, *batch).sum(-1)
+    B, negative = len(S), ~torch.eye(len(S), dtype=torch.bool)
+    own = S.diag()
     expected = torch.zeros((), dtype=torch.float64)
-    for number, scores in enumerate((parts[:, 0], parts.sum(-1))[: len(steps)]):
-        grid = scores.reshape(B, B)
+    for k in range(B):
+        others = [(0.2 - own[k] + side[negative[k]]).clamp_min(0) for side in (S[k], S[:, k])]
+        expected = expected + sum(hinges.max() if hardest else hinges.sum() for hinges in others) / B
+    torch.testing.assert_close(found, expected)
+    assert_same_gradients(model, found, expected)
+
+
+def test_no_candidates_give_one_contrastive_loss_of_the_full_score():
+    model, *batch = tiny_problem(("l2l", "g2l", "g2g"))
+    loss = RankingLoss("contrastive", candidates=0, margin=0.2, temperature=0.1).double()
+    found = loss(model, *terms(model, *batch))
+    torch.testing.assert_close(found, dense_contrastive(plain_parts(model, *batch).sum(-1), scale=5))
+
+
+@pytest.mark.parametrize("kind", ["contrastive", "hardest", "all"])
+@pytest.mark.parametrize("steps", [("l2l",), ("l2l", "g2l", "g2g")])
+def test_the_losss_gradients_are_those_of_the_plain_module(kind, steps):
+    """With every negative a candidate: the mined loss against the dense ones over the plain module's scores."""
+    model, *batch = tiny_problem(steps)
+    loss = RankingLoss(
+        "contrastive" if kind == "contrastive" else "triplet", candidates=99, margin=0.2, temperature=0.1
+    )
+    mined = loss.double()(model, *terms(model, *batch), hardest=kind == "hardest")
+    parts = plain_parts(model, *batch)
+    expected = torch.zeros((), dtype=torch.float64)
+    for number, grid in enumerate((parts[..., 0], parts.sum(-1))[: len(steps)]):
         if kind == "contrastive":
             expected = expected + dense_contrastive(grid, scale=(10, 5)[number])
         else:
             expected = expected + dense_hinge(grid, first=number == 0, hardest=kind == "hardest", margin=0.2)
     torch.testing.assert_close(mined, expected)
-    wanted = torch.autograd.grad(expected, [p for p in model.parameters() if p.requires_grad], allow_unused=True)
-    for name, one, other in zip(
-        [name for name, p in model.named_parameters() if p.requires_grad], found, wanted, strict=True
-    ):
-        assert (one is None) == (other is None), name
-        if one is not None:
-            torch.testing.assert_close(one, other, msg=name)
+    assert_same_gradients(model, mined, expected)
 
 
 def test_two_candidates_hold_each_row_and_columns_hardest():
     torch.manual_seed(1)
     scores = torch.randn(9, 9)
-    images, captions = hardest_pairs(scores, 2)
+    images, captions = mined_pairs(scores, 2)
     assert len(images) == 9 + 2 * 18
     assert (images[:9] == captions[:9]).all()
     assert (images[9:] != captions[9:]).all()

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import BackendError
+from ..errors import BackendError, first_line, install_command
 from .base import Array, Device
 
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
@@ -37,7 +37,7 @@ class OnnxRuntimeGraph:
         if _PROVIDERS[device] not in ort.get_available_providers():
             raise BackendError(
                 f"ONNX Runtime {ort.__version__} here has no {device} support: "
-                "pip uninstall onnxruntime, then pip install 'shan-engine[gpu]', or use --device cpu"
+                f"pip uninstall onnxruntime, then {install_command('gpu')}, or use --device cpu"
             )
         options = ort.SessionOptions()
         options.log_severity_level = 3
@@ -49,7 +49,7 @@ class OnnxRuntimeGraph:
         try:
             session = ort.InferenceSession(str(path), options, providers=providers)
         except Exception as error:  # ONNX Runtime raises many types of its own
-            raise BackendError(f"ONNX Runtime cannot load {path}: {_first_line(error)}") from error
+            raise BackendError(f"ONNX Runtime cannot load {path}: {first_line(error)}") from error
         loaded = session.get_providers()[0]
         if loaded != _PROVIDERS[device] and not fallback:
             raise BackendError(
@@ -75,11 +75,7 @@ class OnnxRuntimeGraph:
         try:
             return dict(zip(names, self._session.run(names, feed), strict=True))
         except Exception as error:  # ONNX Runtime raises many types of its own
-            raise BackendError(f"ONNX Runtime failed: {_first_line(error)}") from error
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+            raise BackendError(f"ONNX Runtime failed: {first_line(error)}") from error
 
 
 def import_onnx_runtime() -> Any:
@@ -87,10 +83,10 @@ def import_onnx_runtime() -> Any:
     try:
         import onnxruntime
     except ImportError as error:
-        raise BackendError("ONNX Runtime is not installed: pip install 'shan-engine[cpu]' (or [gpu])") from error
+        raise BackendError(f"ONNX Runtime is not installed: {install_command('cpu', 'gpu')}") from error
     if not hasattr(onnxruntime, "InferenceSession"):
         raise BackendError(
             "ONNX Runtime's files are damaged (two of its packages overwrote each other): "
-            "pip uninstall onnxruntime onnxruntime-gpu, then install one of them"
+            f"pip uninstall onnxruntime onnxruntime-gpu, then {install_command('cpu', 'gpu')}"
         )
     return onnxruntime

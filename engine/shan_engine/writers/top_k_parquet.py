@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InputError
+from ..errors import InputError, install_command
 from ..files import replacing
 
 
@@ -53,7 +53,7 @@ def import_pyarrow() -> Any:
         import pyarrow.parquet
     except ImportError as error:
         raise InputError(
-            "writing .parquet needs pyarrow, which is not installed: pip install 'shan-engine[parquet]'"
+            f"writing .parquet needs pyarrow, which is not installed: {install_command('parquet')}"
         ) from error
     return pyarrow
 

@@ -1,0 +1,70 @@
+"""Help texts and mends say what is so."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+import typer
+from shan_cli.main import app
+from shan_engine.writers import top_k_parquet
+from typer.testing import CliRunner
+
+TRAIN = ("train", "--store", "S", "--captions", "C", "--word-vectors", "V", "--output", "O")
+
+
+def help_of(command: str, parameter: str) -> str:
+    """A parameter's help text, as it is before it is wrapped."""
+    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    (found,) = (one.help for one in commands[command].params if one.name == parameter)
+    return str(found)
+
+
+def test_a_bundle_is_said_to_be_what_the_command_uses_it_for():
+    assert help_of("search", "model").startswith("Bundle that made the gallery; else the one in SHAN_MODEL")
+    assert help_of("score", "model") == help_of("search", "model")
+    assert help_of("extract", "model").startswith("Bundle whose feature extractor is used")
+    assert help_of("index", "model").startswith("Bundle to encode with")
+
+
+def test_storage_is_said_to_be_kept():
+    assert help_of("extract", "storage") == help_of("import", "storage")
+    assert "else what the store has" in help_of("extract", "storage")
+    assert "else what the gallery has" in help_of("index", "storage")
+
+
+def test_folders_of_scan_are_said_to_be_taken():
+    assert "a folder of SCAN's *_ims.npy" in help_of("import", "features")
+    assert "a folder of SCAN's *_caps.txt" in help_of("train", "captions")
+
+
+@pytest.mark.parametrize(("command", "extra"), [(TRAIN, "train"), (("export", "C", "--output", "B"), "export")])
+def test_a_missing_package_is_mended_by_the_commands_own_extra(monkeypatch, command, extra):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 1
+    assert f"torch is not installed: pip install '.[{extra}]' in the project's folder" in done.output
+
+
+def test_no_mend_installs_the_projects_name():
+    """It is on no package index."""
+    root = Path(top_k_parquet.__file__).parents[3]
+    sources = [path for folder in ("engine", "cli", "export", "model") for path in (root / folder).rglob("*.py")]
+    assert len(sources) > 50
+    for path in sources:
+        text = path.read_text("utf-8")
+        assert "shan-engine[" not in text, path
+        assert "--force-reinstall shan-engine" not in text, path
+
+
+def test_candidates_reach_the_training(monkeypatch, store_path, tmp_path):
+    asked = []
+    captions = tmp_path / "captions.tsv"
+    captions.write_text("split\timage\tcaption\ntrain\tphoto1\ta dog\n")
+    monkeypatch.setattr("shan_model.training.train", lambda *args, **options: asked.append(args[4]) or 1.0)
+    for more in ((), ("--loss", "triplet", "--candidates", "0")):
+        command = ["train", "--store", store_path, "--captions", captions, "--word-vectors", "V", "--output", "O"]
+        done = CliRunner().invoke(app, [*map(str, command), *more])
+        assert done.exit_code == 0, done.output
+    assert [(config.loss, config.candidates) for config in asked] == [("contrastive", 4), ("triplet", 0)]
