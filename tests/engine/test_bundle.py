@@ -116,4 +116,4 @@ def test_a_manifest_nested_without_end_is_damage(bundle_copy):
 
 
 def test_the_demos_bundle_opens():
-    assert Bundle.open(demo_bundle()).manifest.feature_extractor == "efficientnet-lite2-260-grid6"
+    assert Bundle.open(demo_bundle()).manifest.feature_extractor == "efficientnet-lite2-384-hypercolumn-conse-grid6"

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import shutil
 from pathlib import Path
@@ -9,12 +10,14 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from extractors import backbone, detector
 from oracle import shan_score
 from shan_engine.bundle import Bundle
 from shan_engine.errors import BundleError, InputError
 from shan_engine.scoring import Scorer
 from shan_export import bundle_writer
 from shan_export.bundle_writer import export_bundle
+from shan_export.parity import cases
 from shan_model.checkpoint import load_checkpoint, save_checkpoint
 
 VARIANTS = [
@@ -71,6 +74,54 @@ def test_a_graph_with_a_wrong_weight_is_never_a_bundle(checkpoint, tmp_path, mon
     with pytest.raises(BundleError, match="differ from PyTorch by"):
         export_bundle(checkpoint.folder, tmp_path / "bundle")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("marker", ["<start>", "<end>"])
+def test_a_graph_with_a_wrong_marker_is_never_a_bundle(checkpoint, tmp_path, monkeypatch, marker):
+    write = bundle_writer.write_graphs
+
+    def wrong(model, folder, on_stage):
+        other, vocabulary = load_checkpoint(checkpoint.folder)
+        other.text_encoder.word_vectors.weight[vocabulary.words.index(marker)] += 0.5
+        write(other, folder, on_stage)
+
+    monkeypatch.setattr(bundle_writer, "write_graphs", wrong)
+    with pytest.raises(BundleError, match="differ from PyTorch by"):
+        export_bundle(checkpoint.folder, tmp_path / "bundle")
+
+
+def test_parity_is_of_one_to_a_hundred_regions(checkpoint):
+    model, _ = load_checkpoint(checkpoint.folder)
+    assert {features.shape[1] for features, *_ in cases(model, max_words=20)} == {1, 36, 100}
+
+
+def test_an_extractor_of_another_size_is_refused(checkpoint, tmp_path):
+    """Three numbers a region, for a checkpoint that takes 24."""
+    for extractor in (detector(tmp_path), backbone(tmp_path)):
+        with pytest.raises(InputError) as caught:
+            export_bundle(checkpoint.folder, tmp_path / "new" / "bundle", feature_extractor=extractor)
+        assert str(caught.value) == (
+            f"{extractor} gives features of size 3, the checkpoint {checkpoint.folder} takes 24: "
+            "give the extractor that it was trained on"
+        )
+    assert not (tmp_path / "new").exists()
+
+
+def test_an_extractor_goes_into_the_bundle_with_its_recipes_name(make_checkpoint, tmp_path):
+    model = detector(tmp_path)
+    manifest = export_bundle(
+        make_checkpoint(feature_dim=3, steps=["l2l"]).folder, tmp_path / "bundle", feature_extractor=model
+    )
+    assert manifest.feature_extractor == "halves"
+    held = Bundle.open(tmp_path / "bundle").feature_extractor
+    assert held is not None
+    assert held.read_bytes() == model.read_bytes()
+
+
+def test_an_export_says_its_stages_and_nothing_else(checkpoint, tmp_path, capfd, caplog):
+    export_bundle(checkpoint.folder, tmp_path / "bundle")
+    assert capfd.readouterr() == ("", "")
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
 def test_scores_that_are_not_finite_are_never_a_bundle(checkpoint, tmp_path, monkeypatch):
@@ -183,16 +234,29 @@ def test_the_fingerprint_is_of_weights_words_and_configuration(checkpoint, bundl
 
 
 def test_words_never_seen_share_one_row_of_the_learnt_embedding(make_checkpoint, tmp_path):
-    """A learnt part of 0 for the last 15 words: the graph keeps nine rows and a row of zeros."""
+    """Of 24 words, all have a learnt part, then only some: the graph keeps theirs and a row of zeros."""
     model, vocabulary = load_checkpoint(make_checkpoint(seed=4).folder)
     sizes = []
-    for seen in (len(vocabulary), 9):
-        model.text_encoder.embedding.weight[seen:] = 0
-        save_checkpoint(model, vocabulary, tmp_path / f"{seen}")
-        manifest = export_bundle(tmp_path / f"{seen}", tmp_path / f"{seen}.bundle")
+    for number, unseen in enumerate(([], [0, 5, 6, *range(12, 24)])):
+        with torch.no_grad():
+            model.text_encoder.embedding.weight[unseen] = 0
+        save_checkpoint(model, vocabulary, tmp_path / f"{number}")
+        manifest = export_bundle(tmp_path / f"{number}", tmp_path / f"{number}.bundle")
         assert manifest.parity < 1e-5  # its captions are drawn from all words
-        graph = onnx.load(tmp_path / f"{seen}.bundle" / "text_encoder.onnx").graph
+        graph = onnx.load(tmp_path / f"{number}.bundle" / "text_encoder.onnx").graph
         sizes.append({tuple(one.dims) for one in graph.initializer})
-    assert (24, 5) in sizes[0]
+    assert (25, 5) in sizes[0]
     assert (10, 5) in sizes[1]
-    assert (24, 5) not in sizes[1]
+    assert (25, 5) not in sizes[1]
+
+
+def test_word_vectors_are_halved_only_where_nothing_is_lost(make_checkpoint, tmp_path):
+    model, vocabulary = load_checkpoint(make_checkpoint(seed=4).folder)
+    types = {}
+    for name, vectors in (("exact", torch.randn(24, 7).half().float()), ("inexact", torch.randn(24, 7))):
+        model.text_encoder.word_vectors.weight.copy_(vectors)
+        save_checkpoint(model, vocabulary, tmp_path / name)
+        assert export_bundle(tmp_path / name, tmp_path / f"{name}.bundle").parity < 1e-5
+        graph = onnx.load(tmp_path / f"{name}.bundle" / "text_encoder.onnx").graph
+        types[name] = {one.data_type for one in graph.initializer if tuple(one.dims) == (24, 7)}
+    assert types == {"exact": {onnx.TensorProto.FLOAT16}, "inexact": {onnx.TensorProto.FLOAT}}
