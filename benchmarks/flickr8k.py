@@ -19,6 +19,7 @@ from pathlib import Path
 COMMAND = Path(sys.executable).parent / "shan-engine"
 RESULTS = Path(__file__).parent / "results" / "flickr8k.json"
 SEEDS = (0, 1, 2)
+BUDGET = ["--epochs", 5, "--dev-images", 500]  # the same for every row
 ROWS = {
     **{f"shan-l2l-s{seed}": ["--steps", "l2l", "--seed", seed] for seed in SEEDS},
     **{f"shan-g2l-s{seed}": ["--steps", "l2l+g2l", "--seed", seed] for seed in SEEDS},
@@ -54,7 +55,7 @@ def train(options: argparse.Namespace) -> None:
             continue
         views = [part for view in options.view for part in ("--view", view)]
         common = ["--captions", options.captions, "--word-vectors", options.word_vectors, "--output", folder]
-        run("train", "--store", options.store, *views, *common, *settings)
+        run("train", "--store", options.store, *views, *common, *BUDGET, *settings)
         (folder / "done").touch()
 
 

@@ -29,7 +29,8 @@ class Commands(TyperGroup):
             messages.print(f"error: {error}", style="red", markup=False, soft_wrap=True)
             raise typer.Exit(1) from error
         except KeyboardInterrupt as interrupt:
-            messages.print("interrupted: what was complete is kept; run the command again to go on", soft_wrap=True)
+            more = "run the command again to go on, an import with --replace"
+            messages.print(f"interrupted: what was complete is kept; {more}", soft_wrap=True)
             raise typer.Exit(130) from interrupt
         except BrokenPipeError as error:  # as of `shan-engine search … | head`
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

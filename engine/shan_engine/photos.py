@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-from .errors import InputError
+from .errors import InputError, first_line
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
 MAX_PIXELS = 300_000_000
@@ -126,8 +126,7 @@ def _decode(path: Path, least_side: int | None = None) -> tuple[Image.Image, tup
     except UnidentifiedImageError as error:
         raise InputError(f"{path} cannot be decoded: it is damaged or no photo at all") from error
     except Exception as error:  # by format and damage, Pillow raises a dozen types
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise InputError(f"{path} cannot be decoded: {reason}") from error
+        raise InputError(f"{path} cannot be decoded: {first_line(error)}") from error
 
 
 _TOO_LARGE = f"more than {MAX_PIXELS // 10**6} megapixels: save a smaller copy in its place"
