@@ -33,9 +33,11 @@ def class_vectors(names: list[str], rows: Mapping[str, int], vectors: NDArray[np
     for number, synonyms in enumerate(names):
         for place, name in enumerate(synonyms.lower().split(",")):
             words = re.findall("[a-z]+", name)
-            for word in words:
+            weights = np.ones(len(words))
+            weights[-1:] = 2
+            for word, weight in zip(words, weights, strict=True):
                 if word in rows:
-                    table[number] += vectors[rows[word]] * (2 if word == words[-1] else 1) / (1 + place)
+                    table[number] += vectors[rows[word]] * weight / (1 + place)
     table /= np.maximum(np.linalg.norm(table, axis=1, keepdims=True), 1e-6)
     return table
 
