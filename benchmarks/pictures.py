@@ -21,7 +21,7 @@ from shan_engine.scoring import Scorer
 from shan_engine.search import QueryHits, search
 
 matplotlib.use("Agg")
-from matplotlib import pyplot  # noqa: E402
+from matplotlib import pyplot
 
 OUTPUT = Path(__file__).parents[1] / "docs" / "demo.jpg"
 # From artifacts/demo/queries.tsv, by their order there: neither the best six nor the worst.
