@@ -44,6 +44,10 @@ def _storage(place: str) -> Any:
 
 StoreStorage = Annotated[StorageOption | None, _storage("store")]
 GalleryStorage = Annotated[StorageOption | None, _storage("gallery")]
+Captions = Annotated[
+    Path,
+    typer.Option(help="Tab-separated file with the columns split, image, caption; or a folder of SCAN's *_caps.txt."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print the answer as JSON on standard output.")]
 Gallery = Annotated[
     Path | None,

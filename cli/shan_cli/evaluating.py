@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .console import Device, DeviceOption, Json, print_json, progress
+from .console import Captions, Device, DeviceOption, Json, print_json, progress
 from .querying import open_gallery
 
 if TYPE_CHECKING:
@@ -27,12 +27,7 @@ class ProtocolOption(StrEnum):
 
 
 def evaluate(
-    captions: Annotated[
-        Path,
-        typer.Option(
-            help="Tab-separated file with the columns split, image, caption; or a folder of SCAN's *_caps.txt."
-        ),
-    ],
+    captions: Captions,
     gallery: Annotated[
         list[Path] | None,
         typer.Option(

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from .console import Device, DeviceOption, messages, progress
+from .console import Captions, Device, DeviceOption, messages, progress
 
 
 class ModelName(StrEnum):
@@ -55,12 +55,7 @@ def _need(extra: str, *modules: str) -> None:
 
 def train(
     store: Annotated[Path, typer.Option(help="Feature store with the images of the captions.")],
-    captions: Annotated[
-        Path,
-        typer.Option(
-            help="Tab-separated file with the columns split, image, caption; or a folder of SCAN's *_caps.txt."
-        ),
-    ],
+    captions: Captions,
     word_vectors: Annotated[Path, typer.Option(help="Word vectors in GloVe's text format, plain or .gz.")],
     output: Annotated[
         Path, typer.Option(help="Checkpoint folder: the best epoch by dev rSum, and the state to resume.")

@@ -121,8 +121,8 @@ def _print_table(result: QueryHits) -> None:
     room = max(3, console.width - 23)
     id_width = min(max((Text(hit.image.id).cell_len for hit in result.hits), default=0), room * 2 // 3)
     table = Table(title=Text(result.query), title_justify="left")
-    for name, justify in (("rank", "right"), ("score", "right")):
-        table.add_column(name, justify=justify)  # type: ignore[arg-type]
+    for name in ("rank", "score"):
+        table.add_column(name, justify="right")
     table.add_column("id", overflow="fold", max_width=None if with_path else id_width)
     table.add_column(
         "words' best regions (number, weight)", overflow="fold", max_width=None if with_path else room - id_width

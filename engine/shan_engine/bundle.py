@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import BundleError
-from .fields import demand
+from .fields import demand, is_size
 from .files import replacing, sha256
 from .text import Vocabulary
 
@@ -115,7 +115,7 @@ def _checked(data: dict[str, Any]) -> Manifest:
     demand(data.keys() == names, f"its fields are not {', '.join(sorted(names))}")
     demand(_is_sha256(data["fingerprint"]), "its fingerprint is no SHA-256")
     demand(type(data["model"]) is dict, "its model is no configuration")
-    demand(type(data["feature_dim"]) is int and data["feature_dim"] > 0, "its feature_dim is no size")
+    demand(is_size(data["feature_dim"]), "its feature_dim is no size")
     extractor = data["feature_extractor"]
     demand(extractor is None or type(extractor) is str, "its feature_extractor is no name")
     demand(type(data["max_words"]) is int and data["max_words"] > 2, "its max_words is no length")

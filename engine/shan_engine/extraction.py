@@ -13,13 +13,11 @@ from pathlib import Path
 import numpy as np
 
 from .errors import InputError, StoreError
-from .feature_extractor import FeatureExtractor, Recipe, Regions, read_recipe
+from .feature_extractor import FeatureExtractor, Recipe, Regions
 from .photos import Photo, ScaledPhoto, find_photos, read_scaled
 from .records import RegionRecord
 from .store import FeatureStore, stored_dtype
 from .store_schema import StoreSchema
-
-__all__ = ["ExtractionResult", "FeatureExtractor", "Recipe", "extract_photos", "read_recipe"]
 
 _AHEAD = 64
 _Decoded = tuple[Photo, ScaledPhoto]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 DTYPES = ("float32", "float16")  # of numbers on disk, the first unless another is asked for
 
 
@@ -9,3 +11,8 @@ def demand(condition: bool, fault: str) -> None:
     """Raise ValueError with `fault`, a clause, unless the condition holds."""
     if not condition:
         raise ValueError(fault)
+
+
+def is_size(value: Any) -> bool:
+    """Whether a field read from JSON is a whole number above 0."""
+    return type(value) is int and value > 0

