@@ -18,12 +18,12 @@ format: .venv/installed
 	.venv/bin/ruff check --fix .
 
 # The demo as an installed user has it: no PyTorch, and a copy of the code, made anew when the code changes.
-.venv-demo/installed: pyproject.toml constraints.txt $(shell find engine cli artifacts/demo -type f -not -name '*.pyc')
+.venv-demo/installed: pyproject.toml constraints.txt hatch_build.py $(shell find engine cli artifacts/demo -type f -not -name '*.pyc' -not -name '*.so')
 	$(PYTHON) -m venv .venv-demo
 	.venv-demo/bin/pip install --quiet --constraint constraints.txt ".[cpu]"
 	touch $@
 
-.venv/installed: pyproject.toml constraints.txt
+.venv/installed: pyproject.toml constraints.txt hatch_build.py $(wildcard engine/shan_engine/kernel/*.[ch])
 	$(PYTHON) -m venv .venv
 	.venv/bin/pip install --quiet --constraint constraints.txt --editable ".[cpu,parquet,train,export,efficientnet,dev]"
 	touch $@

@@ -1,0 +1,286 @@
+"""The exact SHAN score on CPU as compiled C: no PyTorch, no ONNX Runtime.
+
+The libraries beside this file are compiled when the package is built, one for each kind of processor;
+`load_kernel` takes the best. The environment variable SHAN_KERNEL overrides that: `off` for none, or a
+variant's name (`x86-64-v4`, `x86-64-v3`, `baseline`).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .arrays import Array, checked, taken, within
+from .library import chosen_variant, load_library, variants
+
+__all__ = ["TABLE_WIDTH", "Kernel", "ShanConstants", "load_kernel", "variants"]
+
+# Captions packed together: their arrays stay in the last cache while image after image meets them.
+BLOCK_BYTES = 4 * 2**20
+# Multiplications below which starting a thread costs more than it brings.
+THREAD_WORK = 20_000_000
+# A thread's share is cut in this many, so that a core that is busy otherwise holds nobody up.
+PARTS = 4
+MAX_TABLE_WORDS = 511
+# Rows of a table of centroids are a multiple of this many floats.
+TABLE_WIDTH = 16
+_TYPES: dict[str, int] = {"float32": 0, "float16": 1, "int8": 2}
+
+
+@dataclass(frozen=True)
+class ShanConstants:
+    """What a model's score has beside the arrays: `image_pool` and `text_pool` are D floats (None for step 1 alone).
+
+    `region_weight` and `word_weight` are a and b of the direction; `steps` is how many of L2L, G2L and G2G count.
+    """
+
+    image_pool: NDArray[np.float32] | None
+    text_pool: NDArray[np.float32] | None
+    temperature: float
+    region_weight: float
+    word_weight: float
+    steps: int
+
+
+def load_kernel(constants: ShanConstants, *, threads: int | None = None) -> Kernel | None:
+    """The kernel for this processor and a model's constants; None where it is not built or SHAN_KERNEL=off.
+
+    Raises BackendError where SHAN_KERNEL names a variant that cannot run here.
+    """
+    variant = chosen_variant()
+    return None if variant is None else Kernel(constants, variant, threads=threads)
+
+
+class Kernel:
+    """One variant of the compiled score; `threads` is the number of usable CPUs where None."""
+
+    def __init__(self, constants: ShanConstants, variant: str, *, threads: int | None = None) -> None:
+        self.constants, self.variant = constants, variant
+        self.threads = threads or usable_cpus()
+        self._library = load_library(variant)
+
+    def on_one_thread(self) -> Kernel:
+        """The same kernel for a caller that has threads of its own."""
+        return Kernel(self.constants, self.variant, threads=1)
+
+    def score(self, images: Mapping[str, Array], captions: Mapping[str, Array]) -> NDArray[np.float32]:
+        """Scores B x C of every image with every caption; arrays as for `step_scores`."""
+        scores: NDArray[np.float32] = self.step_scores(images, captions).sum(-1)
+        return scores
+
+    def step_scores(self, images: Mapping[str, Array], captions: Mapping[str, Array]) -> NDArray[np.float32]:
+        """Scores of each step, B x C x steps, of every image with every caption.
+
+        Of images: `image_regions` B x K x D, `region_mask` B x K and, from step 2 on, `image_gate_term` and
+        `image_attended_gate_term` B x K x D. Of captions: `caption_words`, `caption_queries` C x n x D,
+        `word_mask` C x n and, from step 2 on, `caption_gate_term` and `caption_attended_gate_term`; float32, masks
+        bool, other names are ignored. An image or caption without any row scores NaN. Raises ValueError where
+        an array is missing or has another type, shape or layout.
+        """
+        regions = taken(images, "image_regions", np.float32, (None, None, None))
+        B, K, D = regions.shape
+        mask = taken(images, "region_mask", np.bool_, (B, K))
+        if self.constants.steps == 1:
+            return self.local_scores(regions, None, mask, np.arange(B), captions)[..., None]
+        gate, attended = (
+            taken(images, name, np.float32, (B, K, D)) for name in ("image_gate_term", "image_attended_gate_term")
+        )
+        n, C = _caption_shape(captions, D)
+        out = np.empty((B, C, self.constants.steps), np.float32)
+        for start, packed in self._packed(captions, D):
+
+            def score_part(part: slice, start: int = start, packed: int = packed) -> None:
+                failed = self._library.shan_score(
+                    packed,
+                    *(_address(array[part]) for array in (regions, gate, attended, mask)),
+                    part.stop - part.start,
+                    K,
+                    out.ctypes.data + out.strides[0] * part.start + out.strides[1] * start,
+                    C * self.constants.steps,
+                )
+                _refuse(failed)
+
+            self._in_parts(score_part, B, 5 * K * n * D * C)
+        return out
+
+    def local_scores(
+        self,
+        regions: Array,
+        scales: NDArray[np.float32] | None,
+        mask: NDArray[np.bool_],
+        rows: NDArray[np.int64],
+        captions: Mapping[str, Array],
+    ) -> NDArray[np.float32]:
+        """Step 1 alone, R x C: the images `rows` (R) of an array, which may be memory-mapped, with every caption.
+
+        `regions` is N x K x D in float32, float16, or int8 with `scales` N x K (value = int8 * scale), `mask`
+        N x K. Only those rows are read. Raises ValueError for arrays of another type, shape or layout, and for
+        rows outside 0 .. N - 1.
+        """
+        if regions.dtype.name not in _TYPES:
+            raise ValueError(f"regions has type {regions.dtype}, not one of {', '.join(_TYPES)}")
+        checked("regions", regions, regions.dtype.type, (None, None, None))
+        N, K, D = regions.shape
+        checked("mask", mask, np.bool_, (N, K))
+        checked("rows", rows, np.int64, (None,))
+        within("rows", rows, N)
+        if regions.dtype == np.int8:
+            if scales is None:
+                raise ValueError("int8 regions need their scales, N x K")
+            checked("scales", scales, np.float32, (N, K))
+        n, C = _caption_shape(captions, D)
+        out = np.empty((len(rows), C), np.float32)
+        for start, packed in self._packed(captions, D, local=True):
+            width = min(C - start, self._block(n, D))
+            block = np.empty((len(rows), width), np.float32)
+
+            def score_part(part: slice, packed: int = packed, block: NDArray[np.float32] = block) -> None:
+                failed = self._library.shan_local(
+                    packed,
+                    _address(regions),
+                    _TYPES[regions.dtype.name],
+                    None if scales is None else _address(scales),
+                    _address(mask),
+                    _address(rows[part]),
+                    part.stop - part.start,
+                    K,
+                    _address(block[part]),
+                )
+                _refuse(failed)
+
+            self._in_parts(score_part, len(rows), 3 * K * n * D * C)
+            out[:, start : start + width] = block
+        return out
+
+    def centroid_scores(
+        self,
+        codes: NDArray[np.uint16],
+        counts: NDArray[np.int32],
+        table: NDArray[np.float32],
+        words: NDArray[np.int64],
+    ) -> NDArray[np.float32]:
+        """Step 1 with every region replaced by a centroid, N x C: what a large search looks at first.
+
+        `codes` N x K names the regions' centroids, of which the first `counts` (N) are real; the others must be
+        centroids, too. `table` is C x Q x W, W a multiple of 16 and at least 1 + 2n; of caption c with n =
+        `words[c]` words (C, at most 511), row q holds the centroid's r_q, then e_q1 ... e_qn, then s_q1 ... s_qn.
+        The score is a mean_i r_i + b mean_j (Σ_i s_ij / Σ_i e_ij). Raises ValueError for arrays of another type,
+        shape or layout and for codes, counts or words out of range.
+        """
+        checked("codes", codes, np.uint16, (None, None))
+        N, K = codes.shape
+        checked("counts", counts, np.int32, (N,))
+        checked("table", table, np.float32, (None, None, None))
+        C, Q, W = table.shape
+        checked("words", words, np.int64, (C,))
+        within("codes", codes, Q)
+        within("counts", counts, K + 1)
+        within("words", words, min((W + 1) // 2, MAX_TABLE_WORDS + 1))
+        if W % TABLE_WIDTH:
+            raise ValueError(f"table has rows of {W} floats, not of a multiple of {TABLE_WIDTH}")
+        out = np.empty((N, C), np.float32)
+
+        def score_part(part: slice) -> None:
+            for caption in range(C):
+                self._library.shan_centroids(
+                    _address(codes[part]),
+                    _address(counts[part]),
+                    part.stop - part.start,
+                    K,
+                    _address(table[caption]),
+                    W,
+                    int(words[caption]),
+                    self.constants.region_weight,
+                    self.constants.word_weight,
+                    out.ctypes.data + out.strides[0] * part.start + out.strides[1] * caption,
+                    C,
+                )
+
+        self._in_parts(score_part, N, K * W * C)
+        return out
+
+    def _in_parts(self, work: Callable[[slice], None], items: int, work_of_one: int) -> None:
+        """Run `work` on all items, in slices, on as many threads as are worth it."""
+        if items == 0:
+            return
+        threads = max(1, min(self.threads, items, items * work_of_one // THREAD_WORK))
+        if threads == 1:
+            work(slice(0, items))
+            return
+        edges = np.linspace(0, items, min(items, threads * PARTS) + 1).astype(int).tolist()
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(work, [slice(*edge) for edge in pairwise(edges)]))
+
+    @staticmethod
+    def _block(n: int, D: int) -> int:
+        """How many captions are packed together."""
+        return max(1, BLOCK_BYTES // max(1, 16 * n * D))
+
+    def _packed(self, captions: Mapping[str, Array], D: int, *, local: bool = False) -> Iterator[tuple[int, int]]:
+        """Blocks of captions: the first one's number and the packed block, freed when the next is asked for."""
+        n, C = _caption_shape(captions, D)
+        names = ["caption_words", "caption_queries", "caption_gate_term", "caption_attended_gate_term"]
+        terms = [taken(captions, name, np.float32, (C, n, D)) for name in (names[:2] if local else names)]
+        mask = taken(captions, "word_mask", np.bool_, (C, n))
+        pools: list[int | None] = [None, None]
+        if not local:
+            for side, pool in enumerate((self.constants.image_pool, self.constants.text_pool)):
+                if pool is None:
+                    raise ValueError("steps after the first need image_pool and text_pool")
+                pools[side] = _address(checked(("image_pool", "text_pool")[side], pool, np.float32, (D,)))
+        size = self._block(n, D)
+        for start in range(0, C, size):
+            block = slice(start, min(start + size, C))
+            addresses = [_address(term[block]) for term in terms]
+            with self._freed(
+                self._library.shan_captions_new(
+                    *addresses,
+                    *[None] * (4 - len(addresses)),
+                    _address(mask[block]),
+                    block.stop - start,
+                    n,
+                    D,
+                    *pools,
+                    self.constants.temperature,
+                    self.constants.region_weight,
+                    self.constants.word_weight,
+                    1 if local else self.constants.steps,
+                )
+            ) as packed:
+                yield start, packed
+
+    @contextmanager
+    def _freed(self, packed: int | None) -> Iterator[int]:
+        if packed is None:
+            raise MemoryError("no memory for packed captions")
+        try:
+            yield packed
+        finally:
+            self._library.shan_captions_free(packed)
+
+
+def _caption_shape(captions: Mapping[str, Array], D: int) -> tuple[int, int]:
+    """Words and captions of `caption_words`, C x n x D."""
+    C, n, _ = taken(captions, "caption_words", np.float32, (None, None, D)).shape
+    return n, C
+
+
+def _address(array: Array) -> int:
+    return array.ctypes.data
+
+
+def _refuse(failed: int) -> None:
+    if failed:
+        raise MemoryError("no memory for the score kernel")
+
+
+def usable_cpus() -> int:
+    """How many CPUs this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
