@@ -1,6 +1,7 @@
-"""How many floats one call of the pair scorer should take: pairs/s for several sizes, in one run.
+"""How much one call of the pair scorer should take: pairs/s for several sizes, in one run.
 
-    python benchmarks/batching.py [--gallery G --model BUNDLE]
+    python benchmarks/batching.py [--gallery G --model BUNDLE]                  # the kernel: images a call
+    SHAN_KERNEL=off python benchmarks/batching.py [--gallery G --model BUNDLE]  # ONNX Runtime: floats a call
 
 Sizes take turns, so that a busy moment of the machine hits all of them; medians and ratios to the engine's
 own choice are printed. One query a call and 32 a call differ, so both are shown.
@@ -19,7 +20,8 @@ from shan_engine.gallery import Gallery
 from shan_engine.locate import locate_gallery
 from shan_engine.search import top_rows
 
-SIZES = (500_000, 1_000_000, 2_000_000, 4_000_000, 8_000_000, 16_000_000)
+FLOATS = (500_000, 1_000_000, 2_000_000, 4_000_000, 8_000_000, 16_000_000)
+IMAGES = (16, 32, 64, 128, 256, 512)
 QUERY = "two children play with a red ball in the water while a dog looks on"
 
 
@@ -32,13 +34,15 @@ def main() -> None:
     place = locate_gallery(options.gallery, options.model)
     bundle = Bundle.open(place.bundle)
     gallery, scorer = Gallery.open(place.gallery, bundle), scoring.Scorer(bundle)
-    chosen = scoring.CALL_FLOATS
+    kernel = scorer.kernel is not None
+    setting, sizes, unit = ("KERNEL_IMAGES", IMAGES, "images") if kernel else ("CALL_FLOATS", FLOATS, "floats")
+    chosen = getattr(scoring, setting)
     for captions in (1, 32):
         tokens = [scorer.tokens(QUERY)] * captions
-        speeds: dict[int, list[float]] = {size: [] for size in SIZES}
+        speeds: dict[int, list[float]] = {size: [] for size in sizes}
         for turn in range(options.turns + 1):
-            for size in SIZES:
-                scoring.CALL_FLOATS = size
+            for size in sizes:
+                setattr(scoring, setting, size)
                 began = time.perf_counter()
                 list(top_rows(scorer, gallery, tokens, 10))
                 if turn:  # the first turn warms up
@@ -48,7 +52,7 @@ def main() -> None:
         for size, values in speeds.items():
             median = statistics.median(values)
             print(
-                f"  {size:>11,} floats a call: {median:>9,.0f} pairs/s, {median / reference:.2f} of the engine's choice"
+                f"  {size:>11,} {unit} a call: {median:>9,.0f} pairs/s, {median / reference:.2f} of the engine's choice"
             )
 
 

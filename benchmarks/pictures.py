@@ -40,7 +40,9 @@ def attention(scorer: Scorer, gallery: Gallery, query: str, image: str) -> dict[
     """Each word's attention over an image's regions, 6 x 6; a word that stands twice has its last place."""
     reading = scorer.read(query)
     block = next(block for block in gallery.blocks if image in block.ids)
-    found = scorer.explain(block.rows_of([block.ids.index(image)]), scorer.encode_captions([reading.tokens]))
+    found = scorer.explain(
+        scorer.complete(block.rows_of([block.ids.index(image)])), scorer.encode_captions([reading.tokens])
+    )
     rows = found["word_attention"][0, 0, 1 : 1 + len(reading.words)]  # without the markers
     return {word: row.reshape(GRID, GRID) for word, row in zip(reading.words, rows, strict=True)}
 

@@ -35,6 +35,13 @@ def extract(
     mirror: Annotated[
         bool, typer.Option("--mirror", help="Features of the mirror images, for `train --view`; a store of their own.")
     ] = False,
+    crop: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="Features of a part of each photo chosen by chance, for `train --view`; another for each number.",
+        ),
+    ] = 0,
     batch_size: Annotated[int, typer.Option(min=1, help="Photos per call of the extractor.")] = 16,
     workers: Annotated[int, typer.Option(min=1, help="Decoding threads.")] = os.cpu_count() or 2,
     json: Json = False,
@@ -54,7 +61,7 @@ def extract(
         extractor = bundle.feature_extractor
         if extractor is None:
             raise InputError(f"the bundle {bundle.path} has no feature extractor: name one with --extractor")
-    network = FeatureExtractor(extractor, device.value, mirror=mirror)
+    network = FeatureExtractor(extractor, device.value, mirror=mirror, crop=crop)
     with progress("extracting", "photos") as (on_start, on_photo):
         result = extract_photos(
             photos,

@@ -27,23 +27,39 @@ class DeviceOption(StrEnum):
     CUDA = "cuda"
 
 
-class StorageOption(StrEnum):
-    """How numbers are stored."""
+class StoreStorageOption(StrEnum):
+    """How a store's numbers are stored."""
 
     FLOAT32 = "float32"
     FLOAT16 = "float16"
 
 
+class GalleryStorageOption(StrEnum):
+    """How a gallery's numbers are stored."""
+
+    FLOAT32 = "float32"
+    FLOAT16 = "float16"
+    INT8 = "int8"
+
+
 Device = Annotated[DeviceOption, typer.Option(help="Where the graphs run; cpu or cuda fail rather than fall back.")]
 
 
-def _storage(place: str) -> Any:
-    text = f"Numbers on disk: float16 takes half the space; else what the {place} has, float32 for a new one."
-    return typer.Option(help=text, show_default=False)
-
-
-StoreStorage = Annotated[StorageOption | None, _storage("store")]
-GalleryStorage = Annotated[StorageOption | None, _storage("gallery")]
+StoreStorage = Annotated[
+    StoreStorageOption | None,
+    typer.Option(
+        help="Numbers on disk: float16 takes half the space; else what the store has, float32 for a new one.",
+        show_default=False,
+    ),
+]
+GalleryStorage = Annotated[
+    GalleryStorageOption | None,
+    typer.Option(
+        help="Numbers on disk: float16 takes half the space, int8 a quarter; else what the gallery has, float32 for a "
+        "new one.",
+        show_default=False,
+    ),
+]
 Captions = Annotated[
     Path,
     typer.Option(help="Tab-separated file with the columns split, image, caption; or a folder of SCAN's *_caps.txt."),

@@ -15,6 +15,7 @@ from typer.core import TyperGroup
 from . import collect, evaluating, modelling, querying, store
 from .console import messages
 from .health import doctor
+from .tuning import tune
 
 
 class Commands(TyperGroup):
@@ -53,6 +54,7 @@ app.command()(querying.search)
 app.command()(collect.extract)
 app.command("import")(collect.import_)
 app.command()(collect.index)
+app.command()(tune)
 app.command()(querying.score)
 app.command()(evaluating.evaluate)
 app.add_typer(store.app, name="store")

@@ -63,8 +63,8 @@ def train(
     view: Annotated[
         list[Path] | None,
         typer.Option(
-            help="Store with other features of the same photos, as `extract --mirror` makes; at each step an image is "
-            "taken from one of the stores by chance. Repeatable.",
+            help="Store with other features of the same photos, as `extract --mirror` or `--crop` makes; at each step "
+            "an image is taken from one of the stores by chance. Repeatable.",
             show_default=False,
         ),
     ] = None,

@@ -42,10 +42,21 @@ def search(
     html: Annotated[
         Path | None, typer.Option(help="Also write a report with thumbnails and regions.", show_default=False)
     ] = None,
+    exhaustive: Annotated[
+        bool, typer.Option("--exhaustive", help="Score all images, however large the gallery is; never in steps.")
+    ] = False,
+    recall_target: Annotated[
+        float,
+        typer.Option(help="Share of an exhaustive search's hits that a search in steps is to find; see `tune`."),
+    ] = 0.99,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say how many images each step looked at.")] = False,
     device: Device = DeviceOption.AUTO,
     json: Json = False,
 ) -> None:
-    """Find the images that fit a description, by exact scores over the whole gallery.
+    """Find the images that fit a description, by SHAN's exact scores.
+
+    A gallery of some thousand images and more is searched in steps: a look at every image's coarse regions, exact
+    step 1 for the best of these, the whole exact score for the best of those.
 
     Examples:
 
@@ -65,9 +76,19 @@ def search(
     scorer, opened = open_gallery(gallery, model, device)
     with progress("searching", "pairs") as (on_start, on_pairs):
         on_start(len(wanted) * len(opened))
-        results = find(scorer, opened, wanted, top_k=top_k, on_pairs=on_pairs)
+        results = find(
+            scorer,
+            opened,
+            wanted,
+            top_k=top_k,
+            exhaustive=exhaustive,
+            recall_target=recall_target,
+            on_pairs=on_pairs,
+        )
     for result in results:
         _print_reading(result)
+        if verbose:
+            messages.print(_scanned_line(result, len(opened)), markup=False, soft_wrap=True)
     if html:
         from shan_engine.writers.html_report import write_report
 
@@ -84,8 +105,21 @@ def _print_reading(result: QueryHits) -> None:
     """Say which words of a query the model reads otherwise, or not at all."""
     said = [f"'{word}' is read as '{other}'" for word, other in result.replaced.items()]
     said += [f"'{word}' is unknown to the model" for word in result.unknown]
+    if result.left_out:
+        said.append(f"its last {result.left_out} words are left out, the model takes no more")
     if said:
         messages.print(f"{result.query}: {', '.join(said)}", markup=False, soft_wrap=True)
+
+
+def _scanned_line(result: QueryHits, images: int) -> str:
+    seen = result.scanned
+    if seen is None:
+        return f"{result.query}: all {images:,} images scored"
+    proven = "; no other image can be among the hits" if seen.proven else ""
+    return (
+        f"{result.query}: {seen.first_pass:,} images in the first pass, {seen.step_1:,} in step 1, "
+        f"{seen.all_steps:,} in all steps{proven}"
+    )
 
 
 def _as_dict(result: QueryHits) -> dict[str, object]:
@@ -93,6 +127,8 @@ def _as_dict(result: QueryHits) -> dict[str, object]:
         "query": result.query,
         "replaced_words": dict(result.replaced),
         "unknown_words": list(result.unknown),
+        "words_left_out": result.left_out,
+        "scanned": vars(result.scanned) if result.scanned else None,
         "hits": [
             {
                 "rank": hit.rank,

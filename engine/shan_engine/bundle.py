@@ -1,33 +1,35 @@
 """A bundle: the graphs, vocabulary and manifest that score without PyTorch.
 
-Files: `manifest.json`, `image_encoder.onnx`, `text_encoder.onnx`, `pair_scorer.onnx`, `vocab.json`, and
-optionally `feature_extractor.onnx` with its recipe. The engine knows a model only by its graphs:
+Files: `manifest.json`, `image_encoder.onnx`, `text_encoder.onnx`, `pair_scorer.onnx`, `vocab.json`, and where the
+model has them `image_terms.onnx` and `kernel.npz`, and optionally `feature_extractor.onnx` with its recipe. The engine
+knows a model only by its graphs:
 
 - image encoder: `features` B x K x F, `region_mask` B x K (bool) -> the arrays a gallery stores;
+- image terms: those arrays -> the image arrays that are made from them again when they are scored;
 - text encoder: `tokens` C x n (int64), `lengths` C (int64) -> the arrays of a caption;
-- pair scorer: those arrays and `region_mask` by name -> `scores` B x C, `step_scores` B x C x steps,
+- pair scorer: all image and caption arrays and `region_mask` by name -> `scores` B x C, `step_scores` B x C x steps,
   and, where the model has it, `word_attention` B x C x n x K: the weight each word gives to each region.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import re
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from .errors import BundleError
-from .fields import demand, is_size
+from .fields import demand, digest, is_size
 from .files import replacing, sha256
 from .text import Vocabulary
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 GRAPHS = ("image_encoder.onnx", "text_encoder.onnx", "pair_scorer.onnx")
+IMAGE_TERMS = "image_terms.onnx"
+KERNEL_CONSTANTS = "kernel.npz"  # what the compiled kernel needs, where it can score the model (kernel.ShanConstants)
 MANIFEST = "manifest.json"
 _SHA256 = re.compile("[0-9a-f]{64}")
 _PLAIN_NAME = re.compile("[A-Za-z0-9_][A-Za-z0-9_.-]*")
@@ -54,7 +56,7 @@ class Manifest:
         """Write as JSON with a digest of all fields, beside and renamed."""
         fields = asdict(self)
         with replacing(path) as temporary:
-            temporary.write_text(json.dumps({**fields, "digest": _digest(fields)}, indent=2) + "\n", "utf-8")
+            temporary.write_text(json.dumps({**fields, "digest": digest(fields)}, indent=2) + "\n", "utf-8")
 
 
 @dataclass(frozen=True)
@@ -74,11 +76,11 @@ class Bundle:
         missing = [name for name in (*GRAPHS, "vocab.json") if name not in manifest.files]
         if missing:
             raise BundleError(f"the manifest of {path} does not list {missing[0]}: export the bundle again")
-        for name, digest in manifest.files.items():
+        for name, expected in manifest.files.items():
             file = path / name
             if not file.is_file():
                 raise BundleError(f"the bundle {path} has no {name}: export it again")
-            if sha256(file) != digest:
+            if sha256(file) != expected:
                 raise BundleError(f"{file} is not the file that was exported: copy or export the bundle again")
         return cls(path, manifest)
 
@@ -99,14 +101,16 @@ def read_manifest(path: Path) -> Manifest:
     try:
         data = json.loads(path.read_text("utf-8"))
         demand(type(data) is dict and type(data.get("version")) is int, "it has no version")
-        if data["version"] <= SCHEMA_VERSION:
+        if data["version"] == SCHEMA_VERSION:
             return _checked(data)
     except OSError as error:
         raise BundleError(f"there is no bundle at {path.parent}: make one with `shan-engine export`") from error
     except (ValueError, RecursionError) as error:
         raise BundleError(f"{path} is damaged or not a bundle's ({error}): export the bundle again") from error
+    older = data["version"] < SCHEMA_VERSION
     raise BundleError(
-        f"the bundle {path.parent} has schema {data['version']}, newer than {SCHEMA_VERSION}: upgrade shan-engine"
+        f"the bundle {path.parent} has schema {data['version']}, {'older' if older else 'newer'} than "
+        f"{SCHEMA_VERSION}: {'export its checkpoint again' if older else 'upgrade shan-engine'}"
     )
 
 
@@ -122,17 +126,13 @@ def _checked(data: dict[str, Any]) -> Manifest:
     parity = data["parity"]
     demand(type(parity) in (int, float) and 0 <= parity < math.inf, "its parity is no difference")
     demand(type(data["files"]) is dict, "it has no list of files")
-    for name, digest in data["files"].items():
+    for name, held in data["files"].items():
         # Joined to the bundle's folder, it must not lead out of it.
         demand(_PLAIN_NAME.fullmatch(name) is not None, f"the file name {name!r} is not a plain one")
-        demand(_is_sha256(digest), f"the file {name} has no SHA-256")
+        demand(_is_sha256(held), f"the file {name} has no SHA-256")
     fields = {name: value for name, value in data.items() if name != "digest"}
-    demand(data["digest"] == _digest(fields), "its fields are not those that were written")
+    demand(data["digest"] == digest(fields), "its fields are not those that were written")
     return Manifest(**fields)
-
-
-def _digest(fields: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
 
 
 def _is_sha256(value: Any) -> bool:

@@ -18,7 +18,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
-from .errors import first_line, install_command
+from .errors import BackendError, first_line, install_command
 
 Status = Literal["ok", "warning", "error"]
 REQUIRED = {
@@ -29,6 +29,8 @@ REQUIRED = {
     "rapidfuzz": "rapidfuzz",
     "filelock": "filelock",
     "jinja2": "jinja2",
+    "xxhash": "xxhash",
+    "faiss-cpu": "faiss",
     "typer": "typer",
     "rich": "rich",
 }
@@ -84,6 +86,7 @@ def examine(demo: Path | None) -> list[Finding]:
         _runtime_packages(),
         *_providers(),
         _cores(),
+        _kernel(),
         *_optional(),
         _lmdb(),
         *_demo(demo),
@@ -116,6 +119,22 @@ def _import_fault(module: str) -> str | None:
     except Exception as error:  # a broken package may raise anything
         return first_line(error)
     return None
+
+
+def _kernel() -> Finding:
+    from .kernel import variants
+    from .kernel.library import chosen_variant
+
+    try:
+        chosen = chosen_variant()
+    except BackendError as error:
+        return Finding("score kernel", "error", first_line(error), "unset SHAN_KERNEL")
+    if chosen:
+        return Finding("score kernel", "ok", f"{chosen}, compiled for this processor")
+    if variants():
+        return Finding("score kernel", "warning", "turned off by SHAN_KERNEL: scores are slower", "unset SHAN_KERNEL")
+    detail = "not built: scores go through ONNX Runtime, slower, and large galleries are searched exhaustively"
+    return Finding("score kernel", "warning", detail, f"install a C compiler, then {install_command(force=True)}")
 
 
 def _runtime_packages() -> Finding:
@@ -252,8 +271,8 @@ def _demo(folder: Path | None) -> Iterator[Finding]:
             return
         images = gallery.images()
         for block in gallery.blocks:
-            for array in (*gallery.manifest.arrays, "boxes"):
-                block.array(array)
+            block.check(block.rows)
+            block.boxes(0)
         if not images:
             yield Finding(name, "error", "it has no images", mend)
             return

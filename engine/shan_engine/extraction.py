@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from .errors import InputError, StoreError
-from .feature_extractor import FeatureExtractor, Recipe, Regions
-from .photos import Photo, ScaledPhoto, find_photos, read_scaled
+from .feature_extractor import FeatureExtractor, Regions
+from .photos import WHOLE, Photo, ScaledPhoto, crop_of, find_photos, read_scaled
 from .records import RegionRecord
 from .store import FeatureStore, stored_dtype
 from .store_schema import StoreSchema
@@ -65,7 +65,7 @@ def extract_photos(
             store.delete(plan.delete)
             _move(store, plan.move)
         # Closed at once when the run is interrupted: photos that wait to be decoded are dropped.
-        decoded = stack.enter_context(closing(_decode(plan.extract, extractor.recipe, workers, broken)))
+        decoded = stack.enter_context(closing(_decode(plan.extract, extractor, workers, broken)))
         for batch in _batches(decoded, batch_size):
             found = extractor(np.stack([scaled.pixels for _, scaled in batch]), [photo.path for photo, _ in batch])
             records = []
@@ -101,6 +101,8 @@ def _record(photo: Photo, scaled: ScaledPhoto, regions: Regions) -> RegionRecord
     """A photo's record, its boxes in pixels of the whole photo."""
     features, boxes = regions
     if boxes is not None:
+        x0, y0, x1, y1 = scaled.part
+        boxes = np.array([x0, y0] * 2) + boxes * np.array([x1 - x0, y1 - y0] * 2)
         boxes = (boxes * np.array(scaled.size * 2, np.float32)).astype(np.float32)
     return RegionRecord(photo.id, features, boxes, str(photo.path), *scaled.size, photo.stamp)
 
@@ -155,12 +157,13 @@ def _move(store: FeatureStore, photos: list[Photo], batch_size: int = 256) -> No
 
 
 def _decode(
-    photos: list[Photo], recipe: Recipe, workers: int, broken: dict[str, str]
+    photos: list[Photo], extractor: FeatureExtractor, workers: int, broken: dict[str, str]
 ) -> Generator[_Decoded, None, None]:
     """Decoded photos in order, a bounded number ahead; failures go to `broken`, a sentence by id."""
 
     def load(photo: Photo) -> _Decoded:
-        return photo, read_scaled(photo.path, recipe.width, recipe.height)
+        part = crop_of(photo.id, extractor.crop) if extractor.crop else WHOLE
+        return photo, read_scaled(photo.path, extractor.recipe.width, extractor.recipe.height, part)
 
     with ThreadPoolExecutor(workers) as pool:
         waiting: deque[tuple[Photo, Future[_Decoded]]] = deque()

@@ -42,15 +42,23 @@ class Recipe:
 class FeatureExtractor:
     """An ONNX backbone or detector with its recipe. Raises InputError where it does not take images as asked.
 
-    With `mirror` it sees mirror images, for a model to be trained on; boxes are where the regions are in the photo.
+    For a model to be trained on, it sees mirror images with `mirror`, and with `crop` above 0 it is to be given parts
+    of photos, other ones for each number (photos.crop_of); boxes are where the regions are in the photo.
     """
 
     def __init__(
-        self, model: Path, device: Device = "auto", *, threads: int | None = None, mirror: bool = False
+        self,
+        model: Path,
+        device: Device = "auto",
+        *,
+        threads: int | None = None,
+        mirror: bool = False,
+        crop: int = 0,
     ) -> None:
-        self.model = model
+        self.model, self.crop, self._mirror = model, crop, mirror
         recipe = read_recipe(model)
-        self.recipe, self._mirror = replace(recipe, name=f"{recipe.name}-mirrored") if mirror else recipe, mirror
+        view = f"{f'-crop{crop}' if crop else ''}{'-mirrored' if mirror else ''}"
+        self.recipe = replace(recipe, name=recipe.name + view)
         self._graph = load_graph(model, device, threads=threads)
         if len(self._graph.inputs) != 1:
             raise InputError(f"{model} takes {len(self._graph.inputs)} inputs: an extractor takes one, the image")

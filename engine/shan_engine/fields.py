@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+from collections.abc import Mapping
 from typing import Any
 
 DTYPES = ("float32", "float16")  # of numbers on disk, the first unless another is asked for
@@ -11,6 +14,11 @@ def demand(condition: bool, fault: str) -> None:
     """Raise ValueError with `fault`, a clause, unless the condition holds."""
     if not condition:
         raise ValueError(fault)
+
+
+def digest(fields: Mapping[str, Any]) -> str:
+    """Hex SHA-256 of fields as JSON: what a manifest says of itself, so that a changed byte is found."""
+    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
 
 
 def is_size(value: Any) -> bool:

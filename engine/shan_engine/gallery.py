@@ -1,18 +1,21 @@
 """A gallery: a collection's images as the pair scorer wants them, in memory-mapped blocks.
 
     GALLERY/manifest.json              bundle fingerprint, arrays, blocks with their deleted rows
-    GALLERY/blocks/<name>/<array>.npy  one array a file, images x the array's shape
+    GALLERY/blocks/<name>/<array>.npy  one array a file, images x the array's shape; see gallery_storage
     GALLERY/blocks/<name>/boxes.npy    images x K x 4, pixels, NaN where unknown
     GALLERY/blocks/<name>/images.jsonl one image a line: id, path, size, checksum of its features
+    GALLERY/blocks/<name>/rows.npy     checksum of an image's rows of all arrays
+    GALLERY/blocks/<name>/codes-*.npy  images x K, numbers of the regions' centroids; see centroids
 
-A block never changes once it is named in the manifest, and the manifest is replaced in one rename. The
-folder of a block that a new manifest leaves out stays until the next `index` starts: whoever opened the
-gallery before can read on for one run.
+Every image read is checked against its checksum, every small file against the one in the manifest. A block never
+changes once it is named in the manifest, and the manifest is replaced in one rename. The folder of a block that a new
+manifest leaves out stays until the next `index` starts: whoever opened the gallery before can read on for one run.
 """
 
 from __future__ import annotations
 
 import json
+import mmap
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -25,8 +28,10 @@ from numpy.typing import NDArray
 from .bundle import Bundle
 from .errors import GalleryError, InputError
 from .gallery_manifest import BlockEntry, GalleryManifest
+from .gallery_storage import Arrays, file_checksum, layout, row_checksums, unpacked
 
 MEND = "delete the gallery and index the store again"
+LIST = "images.jsonl"
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,8 @@ class Block:
     def __init__(self, gallery: Path, entry: BlockEntry, manifest: GalleryManifest) -> None:
         self._folder, self._beside = gallery / "blocks" / entry.name, gallery.parent
         self._entry, self._manifest = entry, manifest
+        self._layout = layout(manifest.arrays, manifest.dtype)
+        self._sound: set[str] = set()
 
     def __len__(self) -> int:
         return self._entry.live
@@ -72,9 +79,9 @@ class Block:
         """The images that count."""
         return [self._image(fields) for fields in self._listed()]
 
-    def image(self, row: int) -> GalleryImage:
-        """One of the images that count, read anew each time: a block's images all together take far more memory."""
-        return self._image(next(self._listed([row])))
+    def images_at(self, rows: Sequence[int]) -> list[GalleryImage]:
+        """Some of the images that count, read anew each time: a block's images all together take far more memory."""
+        return [self._image(fields) for fields in self._listed(rows)]
 
     def _image(self, fields: dict[str, Any]) -> GalleryImage:
         return GalleryImage(**{**fields, "path": str(self._beside / fields["path"]) if fields["path"] else ""})
@@ -85,61 +92,123 @@ class Block:
 
     def _listed(self, wanted: Sequence[int] | slice = slice(None)) -> Iterator[dict[str, Any]]:
         """What the list of images says of those that count, or of some of them."""
-        path = self._folder / "images.jsonl"
+        lines = self._lines()
         try:
-            # Not splitlines: it also splits at characters such as U+2028 that may stand inside a name.
-            lines = path.read_text("utf-8").split("\n")
             for row in self.rows[wanted]:
                 fields = json.loads(lines[row])
                 if {name: type(value) for name, value in fields.items()} != _IMAGE_FIELDS:
                     raise ValueError(f"line {row + 1} is not an image")
                 yield fields
-        except (OSError, ValueError, IndexError, AttributeError) as error:
+        except (ValueError, IndexError, AttributeError) as error:
+            raise GalleryError(f"{self._folder / LIST} is damaged: {MEND}") from error
+
+    def _lines(self) -> list[str]:
+        path = self._checked_file(LIST)
+        try:
+            # Not splitlines: it also splits at characters such as U+2028 that may stand inside a name.
+            return path.read_text("utf-8").split("\n")
+        except (OSError, ValueError) as error:
             raise GalleryError(f"{path} is missing or damaged: {MEND}") from error
 
-    def array(self, name: str) -> NDArray[Any]:
-        """The mapped array of all the block's files' rows, `name` or 'boxes'; not only those that count."""
-        path = self._folder / f"{name}.npy"
+    def _checked_file(self, name: str) -> Path:
+        """A small file's path. Raises GalleryError, the first time, where its bytes are not those written."""
+        path = self._folder / name
+        if name not in self._sound:
+            try:
+                held = file_checksum(path)
+            except OSError as error:
+                raise GalleryError(f"{path} is missing or damaged: {MEND}") from error
+            if held != self._entry.files.get(name):
+                raise GalleryError(f"{path} is damaged, its bytes are not those that were written: {MEND}")
+            self._sound.add(name)
+        return path
+
+    @cached_property
+    def files(self) -> Arrays:
+        """The mapped arrays of all files' rows, by name; not only rows that count, and not checked."""
+        # As plain arrays: rows of a memmap are slow to take.
+        return {name: np.asarray(mapped) for name, mapped in self._maps.items()}
+
+    @cached_property
+    def _maps(self) -> dict[str, np.memmap[Any, Any]]:
+        return {name: self._mapped(f"{name}.npy", *kind) for name, kind in self._layout.items()}
+
+    def _mapped(self, name: str, dtype: np.dtype[Any], shape: tuple[int, ...]) -> np.memmap[Any, Any]:
+        path = self._folder / name
         try:
-            array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+            array: np.memmap[Any, Any] = np.load(path, mmap_mode="r", allow_pickle=False)
         except (OSError, ValueError, EOFError) as error:
             raise GalleryError(f"{path} is missing or truncated: {MEND}") from error
         held = (array.dtype, array.shape) if isinstance(array, np.ndarray) else (np.dtype(object), ())
-        expected = self._expected(name, held[1])
+        expected = (dtype, (self._entry.images, *shape))
         if held != expected:
             said = " not ".join(f"{dtype} {shape}" for dtype, shape in (held, expected))
             raise GalleryError(f"{path} does not fit the gallery's manifest, it holds {said}: {MEND}")
         return array
 
-    def _expected(self, name: str, shape: tuple[int, ...]) -> tuple[np.dtype[Any], tuple[int, ...]]:
-        arrays, images = self._manifest.arrays, self._entry.images
-        if name == "boxes":
-            return np.dtype(np.float32), (images, *arrays.get("region_mask", shape[1:2]), 4)
-        return np.dtype(np.bool_ if name == "region_mask" else self._manifest.dtype), (images, *arrays[name])
+    def release(self) -> None:
+        """Give the memory of mapped files back, as far as they were read; arrays stay valid, read again as needed.
 
-    def rows_of(self, rows: list[int]) -> dict[str, NDArray[Any]]:
+        The system may keep the files in its cache, but they count no longer as this process's.
+        """
+        if hasattr(mmap, "MADV_DONTNEED"):
+            for mapped in self._maps.values():
+                mapped._mmap.madvise(mmap.MADV_DONTNEED)  # type: ignore[attr-defined]
+
+    def check(self, rows: NDArray[np.int64]) -> None:
+        """Raise GalleryError, naming the image, where some rows of the files, by number, are not as written.
+
+        A row is read once for it as long as the block is open.
+        """
+        new = rows[~self._rows_sound[rows]]
+        wrong = new[row_checksums(list(self.files.values()), new) != self._row_checksums[new]]
+        if len(wrong):
+            id = json.loads(self._lines()[wrong[0]])["id"]
+            raise GalleryError(f"image '{id}' of {self._folder} is damaged, a byte of it has changed: {MEND}")
+        self._rows_sound[new] = True
+
+    @cached_property
+    def _rows_sound(self) -> NDArray[np.bool_]:
+        return np.zeros(self._entry.images, np.bool_)
+
+    @cached_property
+    def _row_checksums(self) -> NDArray[np.uint64]:
+        return self._mapped(self._checked_file("rows.npy").name, np.dtype(np.uint64), ())
+
+    def rows_of(self, rows: Sequence[int] | NDArray[np.int64]) -> Arrays:
         """The arrays, by name, of some of the images that count."""
-        return {name: _widen(self.array(name)[self.rows[rows]]) for name in self._manifest.arrays}
+        return self.unpacked(self.rows[rows])
+
+    def unpacked(self, rows: NDArray[np.int64]) -> Arrays:
+        """The arrays, by name, at some rows of the files, checked."""
+        self.check(rows)
+        whole = slice(int(rows[0]), int(rows[-1]) + 1) if len(rows) else slice(0)
+        taken = whole if whole.stop - whole.start == len(rows) else rows  # views where rows follow each other
+        return unpacked({name: array[taken] for name, array in self.files.items()})
 
     def boxes(self, row: int) -> NDArray[np.float32]:
         """Boxes K x 4 in pixels of one of the images that count, NaN where unknown."""
-        boxes: NDArray[np.float32] = np.array(self.array("boxes")[self.rows[row]])
+        name = self._checked_file("boxes.npy").name
+        mask = self._layout.get("region_mask")
+        regions = mask[1] if mask else np.load(self._folder / name, mmap_mode="r").shape[1:2]
+        boxes: NDArray[np.float32] = np.array(self._mapped(name, np.dtype(np.float32), (*regions, 4))[self.rows[row]])
         return boxes
 
-    def batches(self, size: int) -> Iterator[tuple[slice, dict[str, NDArray[Any]]]]:
+    def codes(self, centroids: str) -> NDArray[np.uint16]:
+        """Numbers of the regions' centroids, images x K, of the images that count."""
+        path = self._checked_file(f"codes-{centroids}.npy")
+        mapped = self._mapped(path.name, np.dtype(np.uint16), self._layout["region_mask"][1])
+        codes: NDArray[np.uint16] = mapped[self.rows]
+        return codes
+
+    def batches(self, size: int) -> Iterator[tuple[slice, Arrays]]:
         """Up to `size` images at a time: their place among those that count, and their arrays by name.
 
         Views of the mapped files where no row is deleted and the types agree; copies otherwise.
         """
-        mapped = {name: self.array(name) for name in self._manifest.arrays}
         for start in range(0, len(self), size):
             place = slice(start, min(start + size, len(self)))
-            rows: slice | NDArray[np.int64] = self.rows[place] if self._entry.deleted else place
-            yield place, {name: _widen(array[rows]) for name, array in mapped.items()}
-
-
-def _widen(array: NDArray[Any]) -> NDArray[Any]:
-    return array.astype(np.float32) if array.dtype == np.float16 else array
+            yield place, self.unpacked(self.rows[place])
 
 
 class Gallery:

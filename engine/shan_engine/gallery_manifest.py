@@ -10,21 +10,25 @@ from pathlib import Path
 from typing import Any
 
 from .errors import GalleryError
-from .fields import DTYPES, demand
+from .fields import demand, digest
 from .files import replacing
+from .gallery_storage import GALLERY_DTYPES
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 MANIFEST = "manifest.json"
 _BLOCK_NAME = re.compile("[0-9a-f]{12}")
+_CHECKSUM = re.compile("[0-9a-f]{16}")
+_FILE_NAME = re.compile("[a-z0-9_-]+[.](npy|jsonl)")
 
 
 @dataclass(frozen=True)
 class BlockEntry:
-    """A block in the manifest: images in it, and the rows that no longer count."""
+    """A block in the manifest: images in it, the rows that no longer count, checksums of files read whole."""
 
     name: str
     images: int
     deleted: tuple[int, ...] = ()
+    files: dict[str, str] = field(default_factory=dict)
 
     @property
     def live(self) -> int:
@@ -34,19 +38,24 @@ class BlockEntry:
 
 @dataclass(frozen=True)
 class GalleryManifest:
-    """What a gallery holds; `arrays` maps an array's name to its shape per image."""
+    """What a gallery holds; `arrays` maps an array's name to its shape per image.
+
+    `centroids` is the checksum of the centroids that its blocks' codes are numbers of; empty where it has none.
+    """
 
     fingerprint: str
     feature_extractor: str
     dtype: str
     arrays: dict[str, tuple[int, ...]]
     blocks: tuple[BlockEntry, ...] = field(default=())
+    centroids: str = ""
     version: int = SCHEMA_VERSION
 
     def save(self, gallery: Path) -> None:
-        """Replace the gallery's manifest."""
+        """Replace the gallery's manifest, a digest of all fields with it."""
+        fields = json.loads(json.dumps(asdict(self)))
         with replacing(gallery / MANIFEST) as temporary:
-            temporary.write_text(json.dumps(asdict(self), indent=1) + "\n", "utf-8")
+            temporary.write_text(json.dumps({**fields, "digest": digest(fields)}, indent=1) + "\n", "utf-8")
 
     @classmethod
     def load(cls, gallery: Path) -> GalleryManifest:
@@ -55,7 +64,7 @@ class GalleryManifest:
         try:
             data = json.loads(path.read_text("utf-8"))
             demand(type(data) is dict and type(data.get("version")) is int, "it has no version")
-            if data["version"] <= SCHEMA_VERSION:
+            if data["version"] == SCHEMA_VERSION:
                 return _checked(data)
         except OSError as error:
             raise GalleryError(f"there is no gallery at {gallery}: make one with `shan-engine index`") from error
@@ -63,8 +72,10 @@ class GalleryManifest:
             raise GalleryError(
                 f"{path} is damaged or not a gallery's ({error}): index the store into a new gallery"
             ) from error
+        older = data["version"] < SCHEMA_VERSION
         raise GalleryError(
-            f"the gallery {gallery} has schema {data['version']}, newer than {SCHEMA_VERSION}: upgrade shan-engine"
+            f"the gallery {gallery} has schema {data['version']}, {'older' if older else 'newer'} than "
+            f"{SCHEMA_VERSION}: {'index the store into a new gallery' if older else 'upgrade shan-engine'}"
         )
 
 
@@ -74,11 +85,13 @@ def is_block_name(name: str) -> bool:
 
 
 def _checked(data: dict[str, Any]) -> GalleryManifest:
-    fields = {"fingerprint", "feature_extractor", "dtype", "arrays", "blocks", "version"}
-    demand(data.keys() == fields, f"its fields are not {', '.join(sorted(fields))}")
+    names = {*GalleryManifest.__dataclass_fields__, "digest"}
+    demand(data.keys() == names, f"its fields are not {', '.join(sorted(names))}")
     for name in ("fingerprint", "feature_extractor"):
         demand(type(data[name]) is str, f"its {name} is not a string")
-    demand(data["dtype"] in DTYPES, "its dtype is neither float32 nor float16")
+    demand(data["dtype"] in GALLERY_DTYPES, f"its dtype is none of {', '.join(GALLERY_DTYPES)}")
+    centroids = data["centroids"]
+    demand(centroids == "" or _is_checksum(centroids), "its centroids have no checksum")
     arrays, blocks = data["arrays"], data["blocks"]
     demand(type(arrays) is dict and len(arrays) > 0, "it names no arrays")
     for name, shape in arrays.items():
@@ -90,18 +103,21 @@ def _checked(data: dict[str, Any]) -> GalleryManifest:
     for number, block in enumerate(blocks, 1):
         _check_block(block, f"block {number}")
     demand(len({block["name"] for block in blocks}) == len(blocks), "a block is named twice")
+    fields = {name: value for name, value in data.items() if name != "digest"}
+    demand(data["digest"] == digest(fields), "its fields are not those that were written")
     return GalleryManifest(
         data["fingerprint"],
         data["feature_extractor"],
         data["dtype"],
         {name: tuple(shape) for name, shape in arrays.items()},
-        tuple(BlockEntry(block["name"], block["images"], tuple(block["deleted"])) for block in blocks),
+        tuple(BlockEntry(**{**block, "deleted": tuple(block["deleted"])}) for block in blocks),
+        centroids,
         data["version"],
     )
 
 
 def _check_block(block: Any, what: str) -> None:
-    demand(type(block) is dict and block.keys() == {"name", "images", "deleted"}, f"{what} is no block")
+    demand(type(block) is dict and block.keys() == BlockEntry.__dataclass_fields__.keys(), f"{what} is no block")
     name, images, deleted = block["name"], block["images"], block["deleted"]
     demand(type(name) is str and is_block_name(name), f"{what} is not named by 12 hexadecimal characters")
     demand(_integers([images], 0, math.inf), f"{what} has no number of images")
@@ -109,6 +125,16 @@ def _check_block(block: Any, what: str) -> None:
         type(deleted) is list and _integers(deleted, 0, images) and len(set(deleted)) == len(deleted),
         f"{what} has deleted rows that are not its own",
     )
+
+    demand(type(block["files"]) is dict, f"{what} has no list of files")
+    for file, checksum in block["files"].items():
+        # The name becomes a file's.
+        demand(_FILE_NAME.fullmatch(file) is not None, f"{what} names the file {file!r}")
+        demand(_is_checksum(checksum), f"the file {file} of {what} has no checksum")
+
+
+def _is_checksum(value: Any) -> bool:
+    return type(value) is str and _CHECKSUM.fullmatch(value) is not None
 
 
 def _integers(values: list[Any], least: int, end: float) -> bool:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import shutil
-import uuid
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +12,14 @@ import numpy as np
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
+from .block_writer import Part, write_block
+from .bundle import KERNEL_CONSTANTS
+from .centroids import FROM_IMAGES, Centroids, add_centroids
 from .errors import GalleryError, InputError
-from .fields import DTYPES
-from .files import NpyWriter, write_failure
+from .files import write_failure
 from .gallery import Gallery, GalleryImage, check_same_bundle
 from .gallery_manifest import MANIFEST, BlockEntry, GalleryManifest, is_block_name
+from .gallery_storage import GALLERY_DTYPES
 from .records import RegionRecord, pad_regions
 from .scoring import Scorer
 from .store import FeatureStore
@@ -51,16 +51,16 @@ def index_store(
 
     New and changed images are encoded, and with them the images of blocks that are less than half full, so
     that blocks stay few and full. Each complete block is saved at once: interrupted, the run keeps those, and
-    the gallery holds every image once, an image whose turn had not come as it was before. `dtype` is float32
-    or float16; None is what the gallery has, float32 for a new one.
+    the gallery holds every image once, an image whose turn had not come as it was before. `dtype` is float32,
+    float16 or int8; None is what the gallery has, float32 for a new one.
 
     Raises InputError where `output` is a folder of other things, the gallery holds another `dtype`, or the
     store is empty or does not fit the bundle; GalleryError where the gallery is damaged, belongs to another
     bundle or is being written.
     """
     _check_features(store, scorer)
-    if dtype not in (None, *DTYPES):
-        raise InputError(f"a gallery cannot hold {dtype}: choose float32 or float16")
+    if dtype not in (None, *GALLERY_DTYPES):
+        raise InputError(f"a gallery cannot hold {dtype}: choose one of {', '.join(GALLERY_DTYPES)}")
     infos = store.infos()
     if not infos:
         raise InputError(f"the store {store.path} is empty: extract or import some images first")
@@ -128,7 +128,7 @@ def _new_manifest(store: FeatureStore, scorer: Scorer, dtype: str | None, region
     return GalleryManifest(
         scorer.bundle.manifest.fingerprint,
         store.schema.feature_extractor,
-        dtype or DTYPES[0],
+        dtype or GALLERY_DTYPES[0],
         scorer.image_array_shapes(regions),
     )
 
@@ -184,20 +184,27 @@ class _Update:
         """Encode what is new, then what fills blocks up, saving after each block."""
         todo = [*self._new, *self._refill]
         regions = self._regions(scorer) if todo else 0
-        on_start(len(todo))
+        held = self._manifest.centroids
+        centroids = Centroids.load(self._output, held) if held and todo else None
+        # Only a model that the kernel scores is searched in steps.
+        codes = not held and len(self._wanted) >= FROM_IMAGES and KERNEL_CONSTANTS in scorer.bundle.manifest.files
+        on_start(len(todo) + (len(self._wanted) if codes else 0))
         for start in range(0, len(todo), BLOCK_IMAGES):
             ids = todo[start : start + BLOCK_IMAGES]
 
             def report(done: int, start: int = start) -> None:
                 on_images(start + done)
 
-            written = _write_block(store, scorer, self._output, self._manifest, ids, self._wanted, regions, report)
-            self._written.append(written)
+            parts = _encoded(store, scorer, ids, self._wanted, self._output.parent, regions, report)
+            self._written.append(write_block(self._output, self._manifest, len(ids), parts, centroids))
             for name, row in (self._leaves[id] for id in ids if id in self._leaves):
                 self._deleted[name].add(row)
             self._save()
         if not todo:
             self._save()
+        if codes:
+            held_now = GalleryManifest.load(self._output)
+            add_centroids(self._output, held_now, lambda done: on_images(len(todo) + done)).save(self._output)
         return IndexResult(len(self._new), self._removed, self._unchanged)
 
     def _regions(self, scorer: Scorer) -> int:
@@ -218,47 +225,25 @@ class _Update:
             replace(self._manifest, blocks=blocks).save(self._output)
 
 
-def _write_block(
+def _encoded(
     store: FeatureStore,
     scorer: Scorer,
-    output: Path,
-    manifest: GalleryManifest,
     ids: Sequence[str],
     checksums: Mapping[str, int],
+    beside: Path,
     regions: int,
     on_images: Callable[[int], None],
-) -> BlockEntry:
-    name = uuid.uuid4().hex[:12]
-    folder = output / "blocks" / name
-    try:
-        folder.mkdir(parents=True)
-        with ExitStack() as stack:
-            files = {
-                array: stack.enter_context(
-                    NpyWriter(
-                        folder / f"{array}.npy",
-                        (len(ids), *shape),
-                        np.bool_ if array == "region_mask" else manifest.dtype,
-                    )
-                )
-                for array, shape in manifest.arrays.items()
-            }
-            boxes = stack.enter_context(NpyWriter(folder / "boxes.npy", (len(ids), regions, 4), np.float32))
-            lines = stack.enter_context((folder / "images.jsonl").open("w", encoding="utf-8"))
-            for start in range(0, len(ids), ENCODE_BATCH):
-                records = store.read(ids[start : start + ENCODE_BATCH])
-                for array, values in scorer.encode_images(*pad_to(records, regions)).items():
-                    files[array].append(values)
-                boxes.append(_boxes(records, regions))
-                for record in records:
-                    path = _relative(record.path, output.parent)
-                    image = GalleryImage(record.id, path, record.width, record.height, checksums[record.id])
-                    lines.write(json.dumps(asdict(image), ensure_ascii=True) + "\n")
-                on_images(start + len(records))
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
-    return BlockEntry(name, len(ids))
+) -> Iterator[Part]:
+    """Images of the store as a block takes them, some at a time."""
+    for start in range(0, len(ids), ENCODE_BATCH):
+        records = store.read(ids[start : start + ENCODE_BATCH])
+        arrays = scorer.encode_images(*pad_to(records, regions))
+        listed = [
+            GalleryImage(record.id, _relative(record.path, beside), record.width, record.height, checksums[record.id])
+            for record in records
+        ]
+        yield arrays, _boxes(records, regions), listed
+        on_images(start + len(records))
 
 
 def _relative(path: str, beside: Path) -> str:

@@ -9,15 +9,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .backends import Device, Graph, load_graph
-from .bundle import Bundle
-from .errors import GalleryError, InputError
+from .bundle import IMAGE_TERMS, KERNEL_CONSTANTS, Bundle
+from .errors import BundleError, GalleryError, InputError
 from .gallery import MEND, Block, Gallery
+from .kernel import Kernel, ShanConstants, load_kernel
 from .text import Reading, pad
 
 Arrays = dict[str, NDArray[Any]]
@@ -25,6 +27,8 @@ Arrays = dict[str, NDArray[Any]]
 # decides the speed, so this is far below what memory allows (benchmarks/batching.py).
 CALL_FLOATS = 4_000_000
 MAX_CAPTIONS = 32
+# The kernel lays captions out anew in each call: many images share that.
+KERNEL_IMAGES = 128
 # Captions of one pass over the gallery: encoded, and their rows of scores held, together.
 GROUP_CAPTIONS = 256
 GROUP_BYTES = 256 * 2**20
@@ -47,6 +51,28 @@ class Scorer:
         return self._load("image_encoder.onnx")
 
     @cached_property
+    def image_terms(self) -> Graph | None:
+        """What a gallery stores to the other image arrays; None where it stores all."""
+        return self._load(IMAGE_TERMS) if IMAGE_TERMS in self.bundle.manifest.files else None
+
+    @cached_property
+    def kernel(self) -> Kernel | None:
+        """The compiled kernel; None where it is not built, cannot score this model, or the graphs run elsewhere."""
+        if KERNEL_CONSTANTS not in self.bundle.manifest.files or self.text_encoder.device != "cpu":
+            return None
+        return load_kernel(self._constants(), threads=self._threads)
+
+    def _constants(self) -> ShanConstants:
+        path = self.bundle.path / KERNEL_CONSTANTS
+        try:
+            with np.load(path, allow_pickle=False) as held:
+                arrays = {name: held[name] for name in held.files}
+            numbers = {name: array.item() for name, array in arrays.items() if array.ndim == 0}
+            return ShanConstants(**{**arrays, **numbers})
+        except (OSError, ValueError, TypeError) as error:
+            raise BundleError(f"{path} is not what the kernel reads ({error}): export the bundle again") from error
+
+    @cached_property
     def text_encoder(self) -> Graph:
         """Tokens to caption arrays."""
         return self._load("text_encoder.onnx")
@@ -57,12 +83,16 @@ class Scorer:
         return self._load("pair_scorer.onnx")
 
     def encode_images(self, features: NDArray[np.float32], region_mask: NDArray[np.bool_]) -> Arrays:
-        """Image arrays of features B x K x F and mask B x K, the mask among them, each B x its shape."""
+        """What a gallery stores of features B x K x F and mask B x K, the mask among it, each B x its shape."""
         encoded = self.image_encoder.run({"features": features, "region_mask": region_mask})
         return {**encoded, "region_mask": region_mask}
 
+    def complete(self, images: Mapping[str, NDArray[Any]]) -> Arrays:
+        """All image arrays, from those that a gallery stores."""
+        return {**images, **self.image_terms.run(images)} if self.image_terms else dict(images)
+
     def image_array_shapes(self, regions: int) -> dict[str, tuple[int, ...]]:
-        """Shape per image of every image array, for images padded to `regions`."""
+        """Shape per image of every array that a gallery stores, for images padded to `regions`."""
         dim = self.bundle.manifest.feature_dim
         probe = self.encode_images(np.ones((1, regions, dim), np.float32), np.ones((1, regions), np.bool_))
         return {name: array.shape[1:] for name, array in probe.items()}
@@ -72,26 +102,23 @@ class Scorer:
 
         Raises InputError where it is empty or longer than the model takes.
         """
-        return self._fitting(caption, self.bundle.vocabulary.encode(caption))
-
-    def read(self, query: str) -> Reading:
-        """How a query is read, with tolerance for words that the model does not know.
-
-        Raises InputError where it is empty or longer than the model takes, or has no word that the model knows.
-        """
-        reading = self.bundle.vocabulary.read(query)
-        if len(reading.unknown) == len(reading.words):
-            raise InputError(f"the model knows no word of '{query}': describe it in other words")
-        self._fitting(query, reading.tokens)
-        return reading
-
-    def _fitting(self, caption: str, tokens: list[int]) -> list[int]:
+        tokens = self.bundle.vocabulary.encode(caption)
         if len(tokens) > self.bundle.manifest.max_words:
             raise InputError(
                 f"the caption '{caption[:40]}…' has {len(tokens) - 2} words, the model takes "
                 f"{self.bundle.manifest.max_words - 2}: shorten it"
             )
         return tokens
+
+    def read(self, query: str) -> Reading:
+        """How a query is read: with tolerance for words that the model does not know, cut where it takes no more.
+
+        Raises InputError where it is empty or has no word that the model knows.
+        """
+        reading = self.bundle.vocabulary.read(query)
+        if len(reading.unknown) == len(reading.words):
+            raise InputError(f"the model knows no word of '{query}': describe it in other words")
+        return reading.cut(self.bundle.manifest.max_words - 2)
 
     def encode_captions(self, token_lists: Sequence[Sequence[int]]) -> Arrays:
         """Caption arrays by name, each C x its shape, padded to the longest caption."""
@@ -101,15 +128,19 @@ class Scorer:
     def score_pairs(
         self, images: Mapping[str, NDArray[Any]], captions: Mapping[str, NDArray[Any]]
     ) -> NDArray[np.float32]:
-        """Scores B x C of every image with every caption."""
+        """Scores B x C of every image (its arrays complete) with every caption."""
+        if self.kernel:
+            return self.kernel.score(images, captions)
         return self.pair_scorer.run({**images, **captions}, ["scores"])["scores"]
 
     def explain(self, images: Mapping[str, NDArray[Any]], captions: Mapping[str, NDArray[Any]]) -> Arrays:
-        """All of the pair scorer's outputs: `scores`, `step_scores` and, where it has it, `word_attention`."""
+        """All of the pair scorer's outputs, for complete images: `scores`, `step_scores`, perhaps `word_attention`."""
         return self.pair_scorer.run({**images, **captions})
 
     def images_per_call(self, gallery: Gallery, captions: int, words: int) -> int:
         """How many images one call takes with that many captions of that many words."""
+        if self.kernel:
+            return KERNEL_IMAGES
         per_image = max(math.prod(shape) for shape in gallery.manifest.arrays.values())
         regions = gallery.manifest.arrays.get("region_mask", (1,))[0]
         per_pair = 4 * per_image * (1 + words / regions)
@@ -153,7 +184,8 @@ def _score_group(
     images_per_call = scorer.images_per_call(gallery, len(batches[0]), longest)
     offset = 0
     for block in gallery.blocks:
-        for place, images in block.batches(images_per_call):
+        for place, stored in block.batches(images_per_call):
+            images = scorer.complete(stored)
             for rows, batch in zip(batches, captions, strict=True):
                 scores = scorer.score_pairs(images, batch)
                 _refuse_not_finite(gallery, block, place, scores)
@@ -161,13 +193,19 @@ def _score_group(
                 done += scores.size
                 on_pairs(done)
         offset += len(block)
+        block.release()
 
 
 def _refuse_not_finite(gallery: Gallery, block: Block, place: slice, scores: NDArray[np.float32]) -> None:
     finite = np.isfinite(scores).all(axis=1)
     if not finite.all():
         id = block.ids[place.start + int(finite.argmin())]
-        raise GalleryError(f"image '{id}' of the gallery {gallery.path} has a NaN or infinite score: {MEND}")
+        raise GalleryError(not_finite(id, gallery.path))
+
+
+def not_finite(id: str, gallery: Path) -> str:
+    """The sentence for an image whose score is NaN or infinite."""
+    return f"image '{id}' of the gallery {gallery} has a NaN or infinite score: {MEND}"
 
 
 def _batches_by_length(token_lists: Sequence[Sequence[int]]) -> list[NDArray[np.int64]]:

@@ -1,4 +1,4 @@
-"""Exhaustive exact search: every query against every image of a gallery, keeping the best k."""
+"""Search: the best k images of a gallery for each query, by exact scores of all images or step by step."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from .centroids import FROM_IMAGES
 from .errors import InputError
 from .gallery import Gallery, GalleryImage
 from .scoring import Arrays, Scorer, score_groups
+from .stepwise import Found, Scanned, Stages, can_step, search_in_steps
 from .text import Reading
+from .tuning import DEFAULT_TARGET, Tuning, choose_widths, measure
 
 # Columns gathered before they are merged with the best so far; a call of the pair scorer has at most 256.
 MERGED_COLUMNS = 1024
@@ -40,12 +43,17 @@ class Hit:
 
 @dataclass(frozen=True)
 class QueryHits:
-    """The best images for a query, best first; `replaced` and `unknown` words as in `text.Reading`."""
+    """The best images for a query, best first; `replaced`, `unknown` and `left_out` words as in `text.Reading`.
+
+    `scanned` says how many images a step-wise search looked at; None after an exhaustive one.
+    """
 
     query: str
     hits: tuple[Hit, ...]
     replaced: Mapping[str, str] = field(default_factory=dict)
     unknown: tuple[str, ...] = ()
+    left_out: int = 0
+    scanned: Scanned | None = None
 
 
 def search(
@@ -55,25 +63,79 @@ def search(
     *,
     top_k: int = 10,
     explain: bool = True,
+    exhaustive: bool = False,
+    recall_target: float = DEFAULT_TARGET,
     on_pairs: Callable[[int], None] = lambda done: None,
 ) -> list[QueryHits]:
-    """The `top_k` best images for each query, exact over the whole gallery.
+    """The `top_k` best images for each query.
 
-    Memory: one call's images and captions, and k rows a query, whatever the gallery's size. Ties go to
-    the image indexed first. Raises InputError for a query that is empty or has no known word, an empty
-    gallery or k below 1.
+    A large gallery is searched in steps (stepwise.py), careful enough to find `recall_target` of the hits that an
+    `exhaustive` search finds; all other searches are that. Memory: one call's images and captions, k rows a query,
+    and in steps the codes of all images. Ties go to the image indexed first. Raises InputError for a query that is
+    empty or has no known word, an empty gallery, k below 1 or a target outside 0 to 1.
     """
     if top_k < 1:
         raise InputError(f"top-k is {top_k}: ask for at least 1")
     if not len(gallery):
         raise InputError(f"the gallery {gallery.path} is empty: index some images first")
+    widths = choose_widths(gallery.path, len(gallery), top_k, recall_target)
     readings = [scorer.read(query) for query in queries]
-    found = []
-    for group, scores, places in top_rows(scorer, gallery, [reading.tokens for reading in readings], top_k, on_pairs):
-        for query, reading, *best in zip(queries[group], readings[group], scores, places, strict=True):
-            hits = _hits(scorer, gallery, reading, best[0], best[1], explain)
-            found.append(QueryHits(query, hits, reading.replaced, reading.unknown))
-    return found
+    tokens = [reading.tokens for reading in readings]
+    ranked: Iterator[Found]
+    if exhaustive or not can_step(scorer, gallery):
+        ranked = _exhaustive(scorer, gallery, tokens, top_k, on_pairs)
+    else:
+        stages = Stages(scorer, gallery)
+        ranked = search_in_steps(stages, tokens, top_k, widths, lambda done: on_pairs(done * len(gallery)))
+    return [
+        QueryHits(
+            query,
+            _hits(scorer, gallery, reading, scores, places, explain),
+            reading.replaced,
+            reading.unknown,
+            reading.left_out,
+            scanned,
+        )
+        for query, reading, (scores, places, scanned) in zip(queries, readings, ranked, strict=True)
+    ]
+
+
+def tune_gallery(
+    scorer: Scorer,
+    gallery: Gallery,
+    queries: Sequence[str],
+    *,
+    top_k: int = 10,
+    on_pairs: Callable[[int], None] = lambda done: None,
+) -> Tuning:
+    """Measure step-wise against exhaustive search on some queries, and keep the outcome in the gallery.
+
+    `on_pairs` hears of each query with each image twice. Raises InputError where the gallery cannot be searched in
+    steps or a query cannot be used.
+    """
+    if not can_step(scorer, gallery):
+        raise InputError(
+            f"the gallery {gallery.path} is searched exhaustively, there is nothing to tune: searches in steps need "
+            f"the compiled kernel (see `shan-engine doctor`), a SHAN bundle and {FROM_IMAGES:,} images when indexed"
+        )
+    tokens = [scorer.read(query).tokens for query in queries]
+    exhaustive = [places for _, places, _ in _exhaustive(scorer, gallery, tokens, top_k, on_pairs)]
+    pairs = len(tokens) * len(gallery)
+    stages = Stages(scorer, gallery)
+    tuning = measure(stages, exhaustive, tokens, lambda done: on_pairs(pairs + done * len(gallery)))
+    tuning.save(gallery.path)
+    return tuning
+
+
+def _exhaustive(
+    scorer: Scorer,
+    gallery: Gallery,
+    tokens: Sequence[Sequence[int]],
+    top_k: int,
+    on_pairs: Callable[[int], None],
+) -> Iterator[Found]:
+    for _, scores, places in top_rows(scorer, gallery, tokens, top_k, on_pairs):
+        yield from ((*row, None) for row in zip(scores, places, strict=True))
 
 
 def top_rows(
@@ -140,21 +202,23 @@ def _hits(
     explain: bool,
 ) -> tuple[Hit, ...]:
     caption = scorer.encode_captions([reading.tokens]) if explain else {}
-    hits = []
     ends = np.cumsum([len(block) for block in gallery.blocks])
-    for rank, (score, place) in enumerate(zip(scores, places, strict=True), 1):
-        number = int(np.searchsorted(ends, place, side="right"))
+    numbers = np.searchsorted(ends, places, side="right")
+    hits = {}
+    for number in np.unique(numbers):  # a block's list of images is read once
         block = gallery.blocks[number]
-        row = int(place - (ends[number] - len(block)))
-        explained = _explain(scorer, reading, block.rows_of([row]), block.boxes(row), caption) if explain else ()
-        hits.append(Hit(rank, float(score), block.image(row), *explained))
-    return tuple(hits)
+        ranks = np.flatnonzero(numbers == number).tolist()
+        rows = [int(place - (ends[number] - len(block))) for place in places[ranks]]
+        for rank, row, image in zip(ranks, rows, block.images_at(rows), strict=True):
+            explained = _explain(scorer, reading, block.rows_of([row]), block.boxes(row), caption) if explain else ()
+            hits[rank] = Hit(rank + 1, float(scores[rank]), image, *explained)
+    return tuple(hits[rank] for rank in range(len(places)))
 
 
 def _explain(
     scorer: Scorer, reading: Reading, images: Arrays, boxes: NDArray[np.float32], caption: Arrays
 ) -> tuple[tuple[float, ...], tuple[WordRegion, ...]]:
-    outputs = scorer.explain(images, caption)
+    outputs = scorer.explain(scorer.complete(images), caption)
     steps = tuple(float(value) for value in outputs["step_scores"][0, 0]) if "step_scores" in outputs else ()
     if "word_attention" not in outputs:
         return steps, ()

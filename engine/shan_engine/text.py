@@ -10,7 +10,7 @@ import json
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
@@ -35,10 +35,19 @@ def _tokeniser() -> Any:
     return NLTKWordTokenizer()
 
 
+# Captions that are split at spaces alone: loading NLTK takes longer than many a search. It parts a few plain words.
+_PLAIN = re.compile("[a-z0-9 ]*")
+_PARTED = {"cannot", "gimme", "gonna", "gotta", "lemme", "wanna"}
+
+
 def tokenise(caption: str) -> list[str]:
     """Lower-cased words and punctuation of a caption."""
-    words: list[str] = _tokeniser().tokenize(caption.lower())
-    return words
+    lower = caption.lower()
+    words = lower.split(" ")
+    if _PLAIN.fullmatch(lower) and not _PARTED.intersection(words):
+        return [word for word in words if word]
+    parted: list[str] = _tokeniser().tokenize(lower)
+    return parted
 
 
 @dataclass(frozen=True)
@@ -46,12 +55,20 @@ class Reading:
     """How a query is read: its words as the vocabulary has them, their numbers, and what differs from the query.
 
     `replaced` says what stands in the place of a word that is not in the vocabulary; `unknown` words stay as they are.
+    `left_out` is how many words at its end go beyond what the model takes.
     """
 
     words: tuple[str, ...]
     numbers: tuple[int, ...]
     replaced: dict[str, str]
     unknown: tuple[str, ...]
+    left_out: int = 0
+
+    def cut(self, most: int) -> Reading:
+        """The same with at most so many words."""
+        return replace(
+            self, words=self.words[:most], numbers=self.numbers[:most], left_out=max(0, len(self.words) - most)
+        )
 
     @property
     def tokens(self) -> list[int]:

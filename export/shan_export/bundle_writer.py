@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from shan_engine.bundle import GRAPHS, MANIFEST, Bundle, Manifest, read_manifest
+from shan_engine.bundle import GRAPHS, IMAGE_TERMS, KERNEL_CONSTANTS, MANIFEST, Bundle, Manifest, read_manifest
 from shan_engine.errors import BundleError, InputError
 from shan_engine.feature_extractor import FeatureExtractor
 from shan_engine.files import sha256, write_failure
@@ -22,7 +22,7 @@ from torch import Tensor
 
 from .graphs import export_graph
 from .parity import TOLERANCE, largest_difference
-from .wrappers import ImageEncoderGraph, PairScorerGraph, TextEncoderGraph
+from .wrappers import ImageEncoderGraph, ImageTermsGraph, PairScorerGraph, TextEncoderGraph
 
 MAX_WORDS = 128
 
@@ -139,7 +139,7 @@ def put_in_place(fresh: Path, output: Path) -> None:
 
 
 def write_graphs(model: RetrievalModel, folder: Path, on_stage: Callable[[str], None] = lambda stage: None) -> None:
-    """Write the three ONNX files of `model` into `folder`."""
+    """Write the ONNX files of `model` into `folder`, and the kernel's constants where it has some."""
     config = model.config
     features, mask = torch.randn(3, 5, config.feature_dim), torch.ones(3, 5, dtype=torch.bool)
     tokens, lengths = torch.full((2, 4), 3), torch.tensor([4, 3])
@@ -147,6 +147,7 @@ def write_graphs(model: RetrievalModel, folder: Path, on_stage: Callable[[str], 
         image_graph, text_graph = ImageEncoderGraph(model), TextEncoderGraph(model)
         encoded = image_graph(features, mask)
         image = model.image_terms(model.image_encoder(features), mask)
+        derived = [name for name in image if name not in (*encoded, "region_mask")]
         words, word_mask = model.text_encoder(tokens, lengths)
         caption = text_graph.terms(words, word_mask)
         attended = model.score_grid(image, caption).word_attention is not None
@@ -158,6 +159,19 @@ def write_graphs(model: RetrievalModel, folder: Path, on_stage: Callable[[str], 
         dynamic={"features": {0: "images", 1: "regions"}, "region_mask": {0: "images", 1: "regions"}},
         path=folder / GRAPHS[0],
     )
+    if derived:
+        on_stage("image terms")
+        stored = {name: image[name] for name in (*encoded, "region_mask")}
+        export_graph(
+            ImageTermsGraph(model),
+            inputs=stored,
+            outputs=derived,
+            dynamic=_axes(stored, "images", "regions"),
+            path=folder / IMAGE_TERMS,
+        )
+    constants = model.kernel_constants()
+    if constants:
+        np.savez(folder / KERNEL_CONSTANTS, **{name: value.detach().numpy() for name, value in constants.items()})  # type: ignore[arg-type]
     on_stage("text encoder")
     export_graph(
         text_graph,

@@ -34,19 +34,21 @@ def export_graph(
     parameters = inspect.signature(module.forward).parameters.values()
     variadic = any(parameter.kind is inspect.Parameter.VAR_POSITIONAL for parameter in parameters)
     with _quiet():
-        torch.onnx.export(
+        program = torch.onnx.export(
             module.eval(),
             tuple(inputs.values()),
-            str(path),
             input_names=list(inputs),
             output_names=list(outputs),
             dynamic_shapes=(shapes,) if variadic else shapes,
             opset_version=OPSET,
             dynamo=True,
-            external_data=False,
             verbose=False,
             optimize=True,
         )
+        assert program is not None
+        for node in program.model.graph.all_nodes():
+            node.metadata_props.clear()  # source lines and paths of the machine that exports
+        program.save(str(path), external_data=False)
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from shan_engine.backends import load_graph
-from shan_engine.bundle import GRAPHS
+from shan_engine.bundle import GRAPHS, IMAGE_TERMS
 from shan_engine.text import END, START
 from shan_model.retrieval import RetrievalModel
 from torch import Tensor
@@ -20,11 +20,15 @@ Case = tuple[Tensor, Tensor, Tensor, Tensor]
 def largest_difference(model: RetrievalModel, folder: Path, *, max_words: int, seed: int = 0) -> float:
     """Largest absolute difference of a score over random and edge inputs; NaN anywhere gives infinity."""
     image_encoder, text_encoder, pair_scorer = (load_graph(folder / name, "cpu") for name in GRAPHS)
+    image_terms = load_graph(folder / IMAGE_TERMS, "cpu") if (folder / IMAGE_TERMS).exists() else None
     worst = 0.0
     for features, mask, tokens, lengths in cases(model, max_words=max_words, seed=seed):
         image = image_encoder.run({"features": features.numpy(), "region_mask": mask.numpy()})
+        image["region_mask"] = mask.numpy()
+        if image_terms:
+            image |= image_terms.run(image)
         caption = text_encoder.run({"tokens": tokens.numpy(), "lengths": lengths.numpy()})
-        outputs = pair_scorer.run({**image, "region_mask": mask.numpy(), **caption})
+        outputs = pair_scorer.run({**image, **caption})
         expected = plain_scores(model, features, mask, tokens, lengths).numpy()
         difference = float(np.abs(outputs["scores"] - expected.sum(-1)).max())
         difference = max(difference, float(np.abs(outputs["step_scores"] - expected).max()))

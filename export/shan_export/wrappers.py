@@ -8,18 +8,36 @@ from shan_model.retrieval import RetrievalModel
 from torch import Tensor, nn
 from torch.nn.functional import embedding
 
+REGIONS = "image_regions"
+
 
 class ImageEncoderGraph(nn.Module):
-    """features B x K x F, region_mask B x K -> the model's image terms but the mask."""
+    """features B x K x F, region_mask B x K -> what a gallery stores: V where the model's terms have it, else all."""
 
     def __init__(self, model: RetrievalModel) -> None:
         super().__init__()
         self.model = model
 
     def forward(self, features: Tensor, region_mask: Tensor) -> dict[str, Tensor]:
-        """Encode, then everything of an image that no caption changes."""
-        terms = self.model.image_terms(self.model.image_encoder(features), region_mask)
-        return {name: term for name, term in terms.items() if name != "region_mask"}
+        """Encode the features; a padding region's row is 0."""
+        regions = self.model.image_encoder(features)
+        terms = self.model.image_terms(regions, region_mask)
+        if REGIONS in terms:
+            return {REGIONS: terms[REGIONS] * region_mask[..., None]}
+        return terms
+
+
+class ImageTermsGraph(nn.Module):
+    """image_regions B x K x D, region_mask B x K -> the model's other image terms."""
+
+    def __init__(self, model: RetrievalModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, image_regions: Tensor, region_mask: Tensor) -> dict[str, Tensor]:
+        """Everything of an image that no caption changes, from what the gallery stores."""
+        terms = self.model.image_terms(image_regions, region_mask)
+        return {name: term for name, term in terms.items() if name not in (REGIONS, "region_mask")}
 
 
 class TextEncoderGraph(nn.Module):

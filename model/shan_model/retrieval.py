@@ -48,6 +48,7 @@ class RetrievalModel(nn.Module, ABC):
         """All of an image that no caption changes, from V (B x K x D, rows of length 1) and its mask (B x K).
 
         A term is B x K x anything, B x K x K where its name ends in `_gram`, B x D where it ends in `_vector`.
+        Where V is among them, as `image_regions`, it is all that a gallery stores: the rest is made from it again.
         """
 
     @abstractmethod
@@ -57,6 +58,10 @@ class RetrievalModel(nn.Module, ABC):
     @abstractmethod
     def score_grid(self, image: Terms, caption: Terms, *, last_step: str | None = None) -> GridScores:
         """Every image with every caption, by all steps or those up to `last_step`."""
+
+    def kernel_constants(self) -> dict[str, Tensor]:
+        """What the engine's compiled kernel needs to score SHAN's terms; empty for a model that it cannot score."""
+        return {}
 
     @abstractmethod
     def pair_scores(self, regions: Tensor, region_mask: Tensor, words: Tensor, word_mask: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from . import factorised
@@ -36,6 +37,18 @@ class Shan(RetrievalModel):
     def score_grid(self, image: Terms, caption: Terms, *, last_step: str | None = None) -> GridScores:
         """See `factorised.score_grid`."""
         return factorised.score_grid(self.alignment, image, caption, last_step=last_step)
+
+    def kernel_constants(self) -> dict[str, Tensor]:
+        """By the names of `shan_engine.kernel.ShanConstants`."""
+        alignment = self.alignment
+        return {
+            "image_pool": alignment.image_pool.weight[0],
+            "text_pool": alignment.text_pool.weight[0],
+            "temperature": torch.tensor(alignment.temperature),
+            "region_weight": torch.tensor(float(alignment.region_weight)),
+            "word_weight": torch.tensor(float(alignment.word_weight)),
+            "steps": torch.tensor(len(self.steps)),
+        }
 
     def pair_scores(self, regions: Tensor, region_mask: Tensor, words: Tensor, word_mask: Tensor) -> Tensor:
         """See `alignment.Alignment`."""

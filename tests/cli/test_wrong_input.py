@@ -10,6 +10,7 @@ import numpy as np
 import onnxruntime
 import pytest
 from installed import refusal, shan
+from resigned import sign_again, sign_fields
 from shan_engine.gallery import Gallery
 
 
@@ -30,7 +31,9 @@ class TestQueries:
         assert "nothing to search for" in refusal("search")
 
     def test_too_long(self, place):
-        assert "the model takes 126: shorten it" in place.search("dog " * 400)
+        found = shan("search", "dog " * 400, "--gallery", place.gallery, "--model", place.bundle, "--json")
+        assert found.returncode == 0
+        assert "its last 274 words are left out, the model takes no more" in found.stderr
 
     def test_file_missing_empty_or_of_another_encoding(self, place):
         file = place.here / "queries.txt"
@@ -56,7 +59,7 @@ class TestGalleries:
         sentence = refusal("search", "a dog", "--gallery", place.gallery)
         assert f"the gallery {place.gallery} was made by bundle" in sentence
         assert "shan-engine index" in sentence
-        edit_json(place.gallery / "manifest.json", fingerprint="0" * 64)
+        sign_fields(place.gallery / "manifest.json", fingerprint="0" * 64)
         sentence = refusal("index", place.store, "--model", place.bundle, "--output", place.gallery)
         assert "was made by bundle 000000000000" in sentence
         assert len(Gallery.open(place.gallery)) == 41
@@ -76,6 +79,9 @@ class TestGalleries:
         array = np.load(file)
         array[17] = np.nan
         np.save(file, array)
+        assert "image 'photo17' of" in (said := place.search("a dog", "--json"))
+        assert "a byte of it has changed" in said
+        sign_again(place.gallery)
         assert "image 'photo17' of the gallery" in place.search("a dog", "--json")
         shutil.rmtree(place.gallery)  # the mend it names
         index = ("index", place.store, "--model", place.bundle, "--output", place.gallery)

@@ -54,6 +54,12 @@ def test_every_fault_says_how_to_mend_it_and_nothing_else_does(tmp_path: Path) -
         assert bool(finding.mend) == (finding.status != "ok"), finding
 
 
+@pytest.mark.parametrize(("choice", "status"), [("baseline", "ok"), ("off", "warning"), ("fastest", "error")])
+def test_the_kernel_that_the_environment_chooses_is_said(monkeypatch, choice: str, status: str) -> None:
+    monkeypatch.setenv("SHAN_KERNEL", choice)
+    assert named(examine(None), "score kernel").status == status
+
+
 def test_no_demo_is_a_warning() -> None:
     assert named(examine(None), "demo").status == "warning"
 

@@ -7,8 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import make_record, make_store
+from resigned import sign_again
 from shan_engine.bundle import Bundle, read_manifest
 from shan_engine.errors import BundleError, GalleryError, InputError
+from shan_engine.fields import digest
 from shan_engine.gallery import Gallery
 from shan_engine.indexing import index_store
 from shan_engine.score_job import score_top_k
@@ -82,8 +84,14 @@ def test_a_damaged_list_of_images_is_named(gallery_copy):
     lines = file.read_text().splitlines()
     for content in ("", "\n".join(lines[:-1]), "\n".join([*lines[:-1], "{"]), "\n".join([*lines[:-1], "[1]"])):
         file.write_text(content)
-        with pytest.raises(GalleryError, match=r"images\.jsonl is missing or damaged"):
+        with pytest.raises(GalleryError, match=r"images\.jsonl is damaged"):
             Gallery.open(gallery_copy).images()
+        sign_again(gallery_copy)
+        with pytest.raises(GalleryError, match=r"images\.jsonl is damaged"):
+            Gallery.open(gallery_copy).images()
+    file.unlink()
+    with pytest.raises(GalleryError, match=r"images\.jsonl is missing or damaged"):
+        Gallery.open(gallery_copy).images()
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "null", '{"version": 1}', '{"version": "x"}', '{"version": null}'])
@@ -99,9 +107,10 @@ def test_a_damaged_manifest_is_named(gallery_copy, bundle_copy, content):
 def test_a_newer_schema_asks_for_an_upgrade(gallery_copy, bundle_copy):
     for folder, kind, error in ((gallery_copy, Gallery, GalleryError), (bundle_copy, Bundle, BundleError)):
         data = json.loads((folder / "manifest.json").read_text())
-        (folder / "manifest.json").write_text(json.dumps({**data, "version": 2, "news": True}))
-        with pytest.raises(error, match="schema 2, newer than 1: upgrade"):
-            kind.open(folder)
+        for version, sentence in ((3, "schema 3, newer than 2: upgrade"), (1, "schema 1, older than 2: .* again|new")):
+            (folder / "manifest.json").write_text(json.dumps({**data, "version": version, "news": True}))
+            with pytest.raises(error, match=sentence):
+                kind.open(folder)
     for kind, error in ((Gallery, GalleryError), (Bundle, BundleError)):
         with pytest.raises(error, match="there is no"):
             kind.open(gallery_copy / "nowhere")
@@ -170,6 +179,7 @@ def test_an_older_list_of_images_still_reads(named):
     for image, name in zip(images, ("0", "1", *NAMES[2:]), strict=True):
         image |= {"id": name, "path": f"photos/{name}"}
     file.write_text("".join(json.dumps(image, ensure_ascii=False) + "\n" for image in images), "utf-8")
+    sign_again(named)
     gallery = Gallery.open(named)
     assert gallery.ids()[2:] == NAMES[2:]
     assert [image.path for image in gallery.images()][2:] == [str(named.parent / "photos" / name) for name in NAMES[2:]]
@@ -199,7 +209,8 @@ def without(fields, name):
         lambda m: without(m, "dtype"),
         lambda m: {**m, "fingerprint": 5},
         lambda m: {**m, "feature_extractor": None},
-        lambda m: {**m, "dtype": "int8"},
+        lambda m: {**m, "dtype": "float64"},
+        lambda m: {**m, "centroids": "../x"},
         lambda m: {**m, "dtype": ["float32"]},
         lambda m: {**m, "arrays": []},
         lambda m: {**m, "arrays": {}},
@@ -224,10 +235,31 @@ def without(fields, name):
     ],
 )
 def test_a_manifest_of_wrong_types_is_damaged(gallery_copy, change):
-    manifest = json.loads((gallery_copy / "manifest.json").read_text())
-    (gallery_copy / "manifest.json").write_text(json.dumps(change(manifest)))
-    with pytest.raises(GalleryError, match=r"manifest\.json is damaged"):
+    path = gallery_copy / "manifest.json"
+    changed = change(without(json.loads(path.read_text()), "digest"))
+    for fields in (changed, {**changed, "digest": digest(changed)}):
+        path.write_text(json.dumps(fields))
+        with pytest.raises(GalleryError, match=r"manifest\.json is damaged"):
+            Gallery.open(gallery_copy)
+
+
+def test_a_changed_number_in_the_manifest_is_damage(gallery_copy):
+    path = gallery_copy / "manifest.json"
+    fields = json.loads(path.read_text())
+    fields["blocks"][0]["deleted"] = [3]
+    path.write_text(json.dumps(fields))
+    with pytest.raises(GalleryError, match=r"manifest\.json is damaged .*not those that were written"):
         Gallery.open(gallery_copy)
+
+
+@pytest.mark.parametrize("name", ["image_regions", "region_mask", "rows", "boxes"])
+def test_one_changed_byte_is_found_when_it_is_read(scorer, gallery_copy, name):
+    file = next(gallery_copy.glob(f"blocks/*/{name}.npy"))
+    content = bytearray(file.read_bytes())
+    content[-3] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(GalleryError, match=r"'photo40' of .* damaged, a byte|npy is damaged, its bytes"):
+        search(scorer, Gallery.open(gallery_copy), ["a dog"])
 
 
 def test_a_manifest_that_nests_without_end_is_damaged(gallery_copy):
@@ -255,10 +287,14 @@ def test_a_foreign_array_is_named(scorer, gallery_copy, name, array):
 def test_foreign_boxes_and_archives_are_named(scorer, gallery_copy):
     file = next(gallery_copy.glob("blocks/*/boxes.npy"))
     np.save(file, np.zeros((41, 8, 4), np.float32))
+    with pytest.raises(GalleryError, match=r"boxes\.npy is damaged"):
+        search(scorer, Gallery.open(gallery_copy), ["a dog"])
+    sign_again(gallery_copy)
     with pytest.raises(GalleryError, match=r"boxes\.npy does not fit"):
         search(scorer, Gallery.open(gallery_copy), ["a dog"])
     with file.open("wb") as archive:
         np.savez(archive, a=np.zeros(3))
+    sign_again(gallery_copy)
     with pytest.raises(GalleryError, match=r"boxes\.npy does not fit"):
         search(scorer, Gallery.open(gallery_copy), ["a dog"])
 
@@ -268,6 +304,7 @@ def test_a_list_of_images_of_wrong_types_is_damaged(gallery_copy, change):
     file = next(gallery_copy.glob("blocks/*/images.jsonl"))
     lines = file.read_text().split("\n")
     file.write_text("\n".join([json.dumps({**json.loads(lines[0]), **change}), *lines[1:]]))
+    sign_again(gallery_copy)
     for read in (Gallery.ids, Gallery.images):
-        with pytest.raises(GalleryError, match=r"images\.jsonl is missing or damaged"):
+        with pytest.raises(GalleryError, match=r"images\.jsonl is damaged"):
             read(Gallery.open(gallery_copy))

@@ -67,7 +67,7 @@ def test_a_gallery_keeps_its_numbers(scorer, tmp_path):
         assert index_store(store, scorer, path, dtype="float16").unchanged == 4
     gallery = Gallery.open(path)
     assert gallery.manifest.dtype == "float16"
-    assert {block.array("image_regions").dtype for block in gallery.blocks} == {np.dtype(np.float16)}
+    assert {block.files["image_regions"].dtype for block in gallery.blocks} == {np.dtype(np.float16)}
 
 
 def test_arrays_of_another_bundle_are_refused_before_any_is_written(scorer, tmp_path):

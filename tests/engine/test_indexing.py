@@ -97,15 +97,16 @@ def bytes_of(folder):
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
 
 
-def test_float16_is_close_to_float32_and_half_the_size(scorer, store_path, gallery_path, tmp_path):
+@pytest.mark.parametrize(("dtype", "share", "difference"), [("float16", 0.7, 2e-3), ("int8", 0.55, 2e-2)])
+def test_small_numbers_are_close_to_float32(scorer, store_path, gallery_path, tmp_path, dtype, share, difference):
     with FeatureStore.open(store_path) as store:
-        index_store(store, scorer, tmp_path / "half", dtype="float16")
-        with pytest.raises(InputError, match="int8"):
-            index_store(store, scorer, tmp_path / "other", dtype="int8")
-    half, full = Gallery.open(tmp_path / "half"), Gallery.open(gallery_path)
-    assert half.manifest.dtype == "float16"
-    assert bytes_of(half.path) < 0.7 * bytes_of(full.path)
-    assert_same(by_id(scorer, half, tmp_path), by_id(scorer, full, tmp_path), 2e-2)
+        index_store(store, scorer, tmp_path / "small", dtype=dtype)
+        with pytest.raises(InputError, match="cannot hold float64: choose one of float32, float16, int8"):
+            index_store(store, scorer, tmp_path / "other", dtype="float64")
+    small, full = Gallery.open(tmp_path / "small"), Gallery.open(gallery_path)
+    assert small.manifest.dtype == dtype
+    assert bytes_of(small.path) < share * bytes_of(full.path)
+    assert_same(by_id(scorer, small, tmp_path), by_id(scorer, full, tmp_path), difference)
 
 
 # Updates, as a reader meets them

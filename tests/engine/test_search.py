@@ -5,6 +5,7 @@ import pytest
 from conftest import CAPTIONS, make_record
 from gallery_scores import by_id, matrix
 from oracle import shan_score
+from resigned import sign_again
 from shan_engine import indexing
 from shan_engine.captions import CaptionTable
 from shan_engine.errors import GalleryError, InputError
@@ -14,6 +15,13 @@ from shan_engine.recall import recall
 from shan_engine.records import pad_regions
 from shan_engine.score_job import score_matrix, score_top_k
 from shan_engine.search import search
+
+
+@pytest.fixture(params=["kernel", "onnx-runtime"], autouse=True)
+def way(request, scorer, monkeypatch) -> None:
+    """Both ways to a score; where the kernel is not built, ONNX Runtime twice."""
+    if request.param == "onnx-runtime":
+        monkeypatch.setitem(vars(scorer), "kernel", None)
 
 
 def test_a_gallerys_scores_are_the_papers(scorer, checkpoint, gallery_path, tmp_path):
@@ -31,10 +39,12 @@ def test_a_gallerys_scores_are_the_papers(scorer, checkpoint, gallery_path, tmp_
 def test_padding_and_batching_never_change_a_score(scorer, tmp_path):
     records = [make_record(number) for number in range(8)]
     tokens = [scorer.tokens(caption) for caption in CAPTIONS]
-    together = scorer.score_pairs(scorer.encode_images(*pad_regions(records)), scorer.encode_captions(tokens))
+    together = scorer.score_pairs(
+        scorer.complete(scorer.encode_images(*pad_regions(records))), scorer.encode_captions(tokens)
+    )
     for i, record in enumerate(records):
-        alone = scorer.encode_images(*pad_regions([record]))
-        wider = scorer.encode_images(*indexing.pad_to([record], 15))
+        alone = scorer.complete(scorer.encode_images(*pad_regions([record])))
+        wider = scorer.complete(scorer.encode_images(*indexing.pad_to([record], 15)))
         for c, caption in enumerate(tokens):
             words = scorer.encode_captions([caption])
             for image in (alone, wider):
@@ -45,6 +55,7 @@ def test_small_calls_give_the_same_matrix(scorer, gallery_path, tmp_path, monkey
     gallery = Gallery.open(gallery_path)
     whole = matrix(scorer, gallery, tmp_path)
     monkeypatch.setattr("shan_engine.scoring.CALL_FLOATS", 1)
+    monkeypatch.setattr("shan_engine.scoring.KERNEL_IMAGES", 1)
     monkeypatch.setattr("shan_engine.scoring.MAX_CAPTIONS", 2)
     monkeypatch.setattr("shan_engine.scoring.GROUP_CAPTIONS", 3)
     done = []
@@ -63,6 +74,7 @@ def test_search_is_the_top_of_the_matrix(scorer, gallery_path, tmp_path, monkeyp
     for top_k, columns in ((1, 1024), (7, 1024), (500, 1024), (3, 1), (7, 9)):
         monkeypatch.setattr("shan_engine.search.MERGED_COLUMNS", columns)
         monkeypatch.setattr("shan_engine.scoring.CALL_FLOATS", 4_000_000 if columns == 1024 else 1)
+        monkeypatch.setattr("shan_engine.scoring.KERNEL_IMAGES", 128 if columns == 1024 else 1)
         results = search(scorer, gallery, CAPTIONS, top_k=top_k, explain=False)
         assert [result.query for result in results] == list(CAPTIONS)
         for row, result in zip(scores, results, strict=True):
@@ -119,6 +131,13 @@ def test_evaluation_is_recall_of_the_matrix(scorer, gallery_path, tmp_path):
         evaluate_split([(scorer, gallery)], CaptionTable.read(tmp_path / "c.tsv"), "test")
 
 
+def test_a_query_is_cut_where_the_model_takes_no_more(scorer, gallery_path):
+    whole, longer = search(scorer, Gallery.open(gallery_path), ["dog " * 126, "dog " * 126 + "cat " * 174])
+    assert (whole.left_out, longer.left_out) == (0, 174)
+    for one, other in zip(whole.hits, longer.hits, strict=True):
+        assert (one.image, pytest.approx(one.score, abs=1e-5)) == (other.image, other.score)
+
+
 def test_queries_that_cannot_be_answered(scorer, gallery_path, tmp_path):
     gallery = Gallery.open(gallery_path)
     with pytest.raises(InputError, match="empty"):
@@ -128,8 +147,7 @@ def test_queries_that_cannot_be_answered(scorer, gallery_path, tmp_path):
     with pytest.raises(InputError, match="top-k is 0"):
         search(scorer, gallery, ["a dog"], top_k=0)
     with pytest.raises(InputError, match="127 words, the model takes 126"):
-        search(scorer, gallery, ["dog " * 127])
-    assert len(search(scorer, gallery, ["dog " * 126], top_k=1)[0].hits) == 1
+        score_matrix(scorer, gallery, ["dog " * 127], tmp_path / "bad.npy")
     with pytest.raises(InputError, match=r"caption 2: .* empty"):
         score_matrix(scorer, gallery, ["a dog", ""], tmp_path / "bad.npy")
     with pytest.raises(InputError, match=r"\.npy"):
@@ -145,6 +163,7 @@ def test_a_score_that_is_no_number_names_the_image(scorer, gallery_copy, tmp_pat
     array = np.load(file)
     array[17] = value
     np.save(file, array)
+    sign_again(gallery_copy)
     gallery = Gallery.open(gallery_copy)
     table = CaptionTable(tmp_path, (("test", "photo3", "a dog"), ("test", "photo17", "a cat")))
     for action in (

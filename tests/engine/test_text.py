@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from nltk.tokenize import NLTKWordTokenizer
 from shan_engine.errors import InputError
 from shan_engine.text import SPECIAL, Vocabulary, pad, tokenise
 
@@ -18,6 +19,14 @@ def test_tokenise_lowers_and_splits_punctuation():
         "two", "dogs", ",", "running", ";", "they", "ca", "n't", "stop", ".",
     ]  # fmt: skip
     assert tokenise("   ") == []
+
+
+WORD = st.one_of(st.text("abcdentgilmorw019 ", max_size=6), st.sampled_from(["cannot", "gonna", "Wanna", "gotta", "s"]))
+
+
+@given(st.lists(WORD, max_size=8).map(" ".join))
+def test_plain_captions_are_split_as_nltk_splits_them(caption):
+    assert tokenise(caption) == NLTKWordTokenizer().tokenize(caption.lower())
 
 
 def test_the_layout_on_disk_and_back(tmp_path):

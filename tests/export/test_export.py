@@ -34,7 +34,7 @@ def test_exported_scores_are_the_papers(make_checkpoint, tmp_path, variant):
     checkpoint = make_checkpoint(seed=5, **variant)
     stages = []
     manifest = export_bundle(checkpoint.folder, tmp_path / "bundle", on_stage=stages.append)
-    assert len(stages) == 4
+    assert len(stages) == 5
     assert 0 < manifest.parity < 1e-4
     assert manifest.model == checkpoint.config
     assert manifest.feature_dim == checkpoint.config["feature_dim"]
@@ -49,7 +49,7 @@ def test_exported_scores_are_the_papers(make_checkpoint, tmp_path, variant):
     features = np.zeros((3, 36, manifest.feature_dim), np.float32)
     mask = np.arange(36) < np.array(regions)[:, None]
     features[mask] = np.concatenate(photos)
-    found = scorer.explain(scorer.encode_images(features, mask), scorer.encode_captions(captions))
+    found = scorer.explain(scorer.complete(scorer.encode_images(features, mask)), scorer.encode_captions(captions))
     expected = np.array(
         [
             [shan_score(checkpoint.tensors, checkpoint.config, photo, caption) for caption in captions]

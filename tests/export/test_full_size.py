@@ -34,7 +34,7 @@ def step_scores(scorer, photos, captions, *, regions=None, words=None):
     features[mask] = np.concatenate(photos)
     longest = [[1, *[3] * (words - 2), 2]] if words else []  # left out again
     encoded = scorer.encode_captions([*captions, *longest])
-    found = scorer.explain(scorer.encode_images(features, mask), encoded)["step_scores"]
+    found = scorer.explain(scorer.complete(scorer.encode_images(features, mask)), encoded)["step_scores"]
     return found[:, : len(captions)]
 
 

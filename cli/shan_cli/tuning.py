@@ -1,0 +1,47 @@
+"""The command that measures how careful a search in steps must be."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .console import Device, DeviceOption, Json, Model, messages, print_json, progress
+from .querying import open_gallery
+
+
+def tune(
+    gallery: Annotated[Path, typer.Argument(help="Gallery to measure and to keep the settings in.")],
+    queries: Annotated[Path, typer.Option(help="File of queries as they are asked, one a line; a hundred or more.")],
+    model: Model = None,
+    top_k: Annotated[int, typer.Option("--top-k", "-k", min=1, help="Hits of each query that are to be found.")] = 10,
+    device: Device = DeviceOption.AUTO,
+    json: Json = False,
+) -> None:
+    """Measure how many images the steps of a search must look at to find what an exhaustive search finds.
+
+    Every query is searched exhaustively, so that this takes a while; `search --recall-target` then uses what was
+    measured. Run it again when the gallery or the questions have changed much.
+
+    Example: shan-engine tune pictures.gallery --queries asked.txt
+    """
+    from shan_engine.score_job import read_captions
+    from shan_engine.search import tune_gallery
+    from shan_engine.tuning import TARGETS
+
+    wanted = read_captions(queries)
+    scorer, opened = open_gallery(gallery, model, device)
+    with progress("measuring", "pairs") as (on_start, on_pairs):
+        on_start(2 * len(wanted) * len(opened))
+        tuning = tune_gallery(scorer, opened, wanted, top_k=top_k, on_pairs=on_pairs)
+    if json:
+        print_json({"targets": list(TARGETS), **vars(tuning), "gallery": str(gallery)})
+        return
+    for target in TARGETS:
+        widths = tuning.widths(len(opened), top_k, target)
+        messages.print(
+            f"to find {target:.1%} of the hits: {widths.step_1:,} of {len(opened):,} images in step 1, "
+            f"{widths.all_steps:,} in all steps",
+            soft_wrap=True,
+        )

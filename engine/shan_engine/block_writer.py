@@ -1,0 +1,70 @@
+"""One block of a gallery, written to the end or not at all."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import uuid
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .centroids import Centroids
+from .files import NpyWriter
+from .gallery import LIST, GalleryImage
+from .gallery_manifest import BlockEntry, GalleryManifest
+from .gallery_storage import Arrays, file_checksum, layout, packed, row_checksums
+
+Part = tuple[Arrays, NDArray[np.float32], Sequence[GalleryImage]]
+"""Some images' arrays by name, their boxes B x K x 4, and what the list says of them."""
+
+
+def write_block(
+    gallery: Path, manifest: GalleryManifest, images: int, parts: Iterable[Part], centroids: Centroids | None
+) -> BlockEntry:
+    """Write a new block of `images` images that come in parts; what its entry in the manifest is to be.
+
+    With `centroids` it has codes. Raises OSError as a write does; then no block is left.
+    """
+    name = uuid.uuid4().hex[:12]
+    folder = gallery / "blocks" / name
+    files = layout(manifest.arrays, manifest.dtype)
+    shapes = {file: (dtype, (images, *shape)) for file, (dtype, shape) in files.items()}
+    shapes["rows"] = (np.dtype(np.uint64), (images,))
+    mask_shape = manifest.arrays.get("region_mask")
+    codes = f"codes-{centroids.checksum}" if centroids else ""
+    if centroids and mask_shape:
+        shapes[codes] = (np.dtype(np.uint16), (images, *mask_shape))
+    try:
+        folder.mkdir(parents=True)
+        with ExitStack() as stack:
+            writers = {
+                file: stack.enter_context(NpyWriter(folder / f"{file}.npy", shape, dtype))
+                for file, (dtype, shape) in shapes.items()
+            }
+            lines = stack.enter_context((folder / LIST).open("w", encoding="utf-8"))
+            for arrays, boxes, listed in parts:
+                rows: Arrays = {}
+                for array, values in arrays.items():
+                    rows.update(packed(array, values, manifest.dtype))
+                rows = {file: np.ascontiguousarray(rows[file]) for file in files}
+                rows["rows"] = row_checksums(list(rows.values()), range(len(listed)))
+                if centroids and codes in writers:
+                    rows[codes] = centroids.codes(arrays["image_regions"], arrays["region_mask"])
+                if "boxes" not in writers:
+                    shape = (images, *boxes.shape[1:])
+                    writers["boxes"] = stack.enter_context(NpyWriter(folder / "boxes.npy", shape, np.float32))
+                rows["boxes"] = boxes
+                for file, values in rows.items():
+                    writers[file].append(values)
+                lines.writelines(json.dumps(asdict(image), ensure_ascii=True) + "\n" for image in listed)
+        whole = [f"{file}.npy" for file in ("rows", "boxes", codes) if file in writers]
+        checksums = {file: file_checksum(folder / file) for file in (LIST, *whole)}
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    return BlockEntry(name, images, files=checksums)

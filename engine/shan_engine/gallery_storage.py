@@ -1,0 +1,68 @@
+"""How a gallery's numbers lie on disk: as floats, or as int8 with a scale for each row of the last axis.
+
+Every image has a checksum over its rows of all files, so that a changed byte is found when the image is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xxhash
+from numpy.typing import NDArray
+
+GALLERY_DTYPES = ("float32", "float16", "int8")
+SCALES = ".scales"
+Layout = dict[str, tuple[np.dtype[Any], tuple[int, ...]]]
+Arrays = dict[str, NDArray[Any]]
+
+
+def layout(arrays: Mapping[str, tuple[int, ...]], dtype: str) -> Layout:
+    """Type and shape per image of every file, by its name, for `arrays` (name -> shape) stored as `dtype`."""
+    files: Layout = {}
+    for name, shape in arrays.items():
+        files[name] = (np.dtype(np.bool_ if name == "region_mask" else dtype), shape)
+        if files[name][0] == np.int8:
+            files[name + SCALES] = (np.dtype(np.float32), shape[:-1])
+    return files
+
+
+def packed(name: str, values: NDArray[Any], dtype: str) -> Arrays:
+    """Array `name` of some images as it is written, by file.
+
+    int8: each row of the last axis is divided by its largest absolute value / 127, which is its scale.
+    """
+    if dtype != "int8" or values.dtype == np.bool_:
+        return {name: values.astype(np.bool_ if values.dtype == np.bool_ else dtype)}
+    scales = np.abs(values).max(axis=-1) / np.float32(127)
+    steps = np.rint(values / np.where(scales > 0, scales, 1)[..., None])
+    return {name: steps.astype(np.int8), name + SCALES: scales.astype(np.float32)}
+
+
+def unpacked(files: Mapping[str, NDArray[Any]]) -> Arrays:
+    """Arrays by name, float32 or bool, of some images' rows of all files."""
+    return {name: _floats(rows, files.get(name + SCALES)) for name, rows in files.items() if not name.endswith(SCALES)}
+
+
+def _floats(rows: NDArray[Any], scales: NDArray[np.float32] | None) -> NDArray[Any]:
+    if scales is not None:
+        return rows * scales[..., None]
+    return rows.astype(np.float32) if rows.dtype == np.float16 else rows
+
+
+def row_checksums(files: Sequence[NDArray[Any]], rows: Iterable[int]) -> NDArray[np.uint64]:
+    """XXH3 of each of some rows' bytes, each file's the seed of the next one's."""
+    found = []
+    for row in rows:
+        checksum = 0
+        for array in files:
+            checksum = xxhash.xxh3_64_intdigest(array[row], checksum)
+        found.append(checksum)
+    return np.array(found, np.uint64)
+
+
+def file_checksum(path: Path) -> str:
+    """XXH3 of a file's bytes, hexadecimal."""
+    return xxhash.xxh3_64_hexdigest(path.read_bytes())

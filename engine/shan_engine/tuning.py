@@ -1,0 +1,143 @@
+"""How many images the stages of a step-wise search see, so that it finds what an exhaustive search would.
+
+    GALLERY/tuning.json   measured on a user's own queries by `shan-engine tune`
+
+A hit of the exhaustive ranking is found where its rank in the first pass is within the images that meet step 1, and
+its rank in step 1 within those that meet all steps. `tune` holds these ranks' quantiles.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import GalleryError, InputError
+from .fields import demand
+from .files import replacing
+
+if TYPE_CHECKING:
+    from .stepwise import Stages
+
+TUNING = "tuning.json"
+TARGETS = (0.9, 0.95, 0.98, 0.99, 0.995, 0.999, 1.0)
+DEFAULT_TARGET = 0.99
+LEAST_STEP_1, LEAST_ALL_STEPS = 1000, 50
+# Of the hits that may be lost, the share lost before step 1; images are cheaper to keep after it.
+LOST_BEFORE_STEP_1 = 0.75
+
+
+@dataclass(frozen=True)
+class Widths:
+    """How many images meet step 1, and how many of those all steps."""
+
+    step_1: int
+    all_steps: int
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """What was measured: for each of `TARGETS` the share of images that must meet step 1, and the number for all steps.
+
+    `top_k` hits of each of `queries` queries over `images` images were looked for.
+    """
+
+    images: int
+    queries: int
+    top_k: int
+    step_1: tuple[float, ...]
+    all_steps: tuple[int, ...]
+
+    def save(self, gallery: Path) -> None:
+        """Write it into the gallery, in place of an older one."""
+        with replacing(gallery / TUNING) as temporary:
+            temporary.write_text(json.dumps(asdict(self), indent=1) + "\n", "utf-8")
+
+    @classmethod
+    def load(cls, gallery: Path) -> Tuning | None:
+        """The gallery's; None where it has none. Raises GalleryError where it is damaged."""
+        path = gallery / TUNING
+        try:
+            data = json.loads(path.read_text("utf-8"))
+            demand(type(data) is dict and data.keys() == cls.__dataclass_fields__.keys(), "its fields are others")
+            for name in ("step_1", "all_steps"):
+                held = data[name]
+                demand(type(held) is list and len(held) == len(TARGETS), f"its {name} is no list of {len(TARGETS)}")
+                demand(all(type(x) in (int, float) and 0 < x < math.inf for x in held), f"its {name} are no numbers")
+                data[name] = tuple(held)
+            demand(all(type(data[name]) is int for name in ("images", "queries", "top_k")), "its counts are no numbers")
+            return cls(**data)
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            raise GalleryError(f"{path} is damaged ({error}): delete it, or run `shan-engine tune` again") from error
+
+    def widths(self, images: int, top_k: int, target: float) -> Widths:
+        """For a gallery of that many images, the least widths measured that find at least `target` of the hits."""
+        place = next(i for i, held in enumerate(TARGETS) if held >= target - 1e-9)
+        return _at_least(self.step_1[place] * images, self.all_steps[place] * top_k / self.top_k, top_k)
+
+
+# For galleries that are not tuned: somewhat more than 100 dev captions of Flickr8k needed among 100 thousand images of
+# benchmarks/large_gallery.py (0.5 to 5 % in step 1, 33 to 123 in all steps) and, in all steps, among its 8,000 photos.
+UNTUNED = Tuning(
+    images=100_000,
+    queries=100,
+    top_k=10,
+    step_1=(0.01, 0.012, 0.018, 0.025, 0.035, 0.08, 1.0),
+    all_steps=(50, 60, 80, 110, 150, 200, 1000),
+)
+
+
+def choose_widths(gallery: Path, images: int, top_k: int, target: float) -> Widths:
+    """Those of the gallery's own tuning, else the untuned ones. Raises InputError for a target outside 0 to 1."""
+    if not 0 < target <= 1:
+        raise InputError(f"the recall target is {target}: give a share of the hits above 0 and up to 1, such as 0.99")
+    return (Tuning.load(gallery) or UNTUNED).widths(images, top_k, target)
+
+
+def measure(
+    stages: Stages,
+    exhaustive: Sequence[NDArray[np.int64]],
+    tokens: Sequence[Sequence[int]],
+    on_queries: Callable[[int], None] = lambda done: None,
+) -> Tuning:
+    """Measure the ranks that the hits of exhaustive searches have in the stages before.
+
+    `exhaustive` holds the places of each query's hits, `tokens` its word numbers.
+    """
+    count = len(stages.gallery)
+    everything = np.arange(count)
+    first, second = [], []
+    for done, (hits, words) in enumerate(zip(exhaustive, tokens, strict=True), 1):
+        caption = stages.scorer.encode_captions([words])
+        first.append(_ranks(stages.first_pass([caption])[:, 0], hits))
+        second.append(_ranks(stages.step_1(caption, everything), hits))
+        on_queries(done)
+    before, after = np.concatenate(first), np.concatenate(second)
+    kept_before = [1 - LOST_BEFORE_STEP_1 * (1 - target) for target in TARGETS]
+    kept_after = [1 - (1 - LOST_BEFORE_STEP_1) * (1 - target) for target in TARGETS]
+    return Tuning(
+        images=count,
+        queries=len(tokens),
+        top_k=max(len(hits) for hits in exhaustive),
+        step_1=tuple(float(np.quantile(before, share, method="higher")) / count for share in kept_before),
+        all_steps=tuple(int(np.quantile(after, share, method="higher")) for share in kept_after),
+    )
+
+
+def _ranks(scores: NDArray[np.float32], places: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Ranks, from 1, of the images at `places`."""
+    return np.array([np.count_nonzero(scores >= scores[place]) for place in places])
+
+
+def _at_least(step_1: float, all_steps: float, top_k: int) -> Widths:
+    least = max(LEAST_ALL_STEPS, 2 * top_k)
+    wide = max(least, math.ceil(all_steps))
+    return Widths(max(LEAST_STEP_1, wide, math.ceil(step_1)), wide)

@@ -1,0 +1,58 @@
+"""`tune` and the options of a search in steps, as the installed command."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from conftest import make_store
+from installed import output_of, refusal, shan
+from shan_engine import kernel
+from shan_engine.indexing import index_store
+
+pytestmark = pytest.mark.skipif(not kernel.variants(), reason="the kernel is not built")
+
+
+@pytest.fixture(scope="module")
+def place(scorer, bundle_path, tmp_path_factory):
+    """The options of a gallery with centroids, and a file of queries."""
+    folder = tmp_path_factory.mktemp("tuned")
+    with pytest.MonkeyPatch.context() as patch, make_store(folder / "store", range(1200)) as store:
+        patch.setattr("shan_engine.indexing.FROM_IMAGES", 100)
+        index_store(store, scorer, folder / "gallery")
+    queries = folder / "asked.txt"
+    queries.write_text("a dog on grass\nman rides a bike\n")
+    return folder / "gallery", ["--model", bundle_path], queries
+
+
+def test_a_search_says_what_it_looked_at(place):
+    gallery, model, _ = place
+    search = ["search", "a dog", "--gallery", gallery, *model]
+    (found,) = json.loads(output_of(*search, "--json"))
+    assert found["scanned"] == {"first_pass": 1200, "step_1": 1000, "all_steps": 110, "proven": False}
+    assert "1,200 images in the first pass, 1,000 in step 1, 110 in all steps" in shan(*search, "-v").stderr
+    (whole,) = json.loads(output_of(*search, "--exhaustive", "--json"))
+    assert whole["scanned"] is None
+    assert len(whole["hits"]) == len(found["hits"]) == 10
+    assert "all 1,200 images scored" in shan(*search, "-v", "--exhaustive").stderr
+    assert "the recall target is 1.5: give a share" in refusal(*search, "--recall-target", "1.5")
+
+
+def test_tuning_is_kept_in_the_gallery_and_used(place):
+    gallery, model, queries = place
+    said = shan("tune", gallery, "--queries", queries, *model)
+    assert said.returncode == 0
+    assert "to find 99.0% of the hits: 1,000 of 1,200 images in step 1" in said.stderr
+    held = json.loads(output_of("tune", gallery, "--queries", queries, *model, "--json"))
+    assert (held["images"], held["queries"], held["top_k"]) == (1200, 2, 10)
+    assert (gallery / "tuning.json").exists()
+    (gallery / "tuning.json").write_text("{")
+    search = ["search", "a dog", "--gallery", gallery, *model]
+    assert "tuning.json is damaged" in refusal(*search)
+    assert shan("tune", gallery, "--queries", queries, *model).returncode == 0
+    assert shan(*search).returncode == 0
+
+
+def test_a_small_gallery_has_nothing_to_tune(place, gallery_path):
+    _, model, queries = place
+    assert "there is nothing to tune" in refusal("tune", gallery_path, "--queries", queries, *model)
