@@ -1,0 +1,257 @@
+"""Search of large galleries: how long, how much memory, and how many of an exhaustive search's hits are found.
+
+    python benchmarks/large_gallery.py make --source flickr8k.gallery --images 100000 --output 100k.gallery
+    python benchmarks/large_gallery.py run --captions captions.tsv 8k.gallery 32k.gallery 100k.gallery 1m.gallery
+
+`make` recombines and jitters the regions of a real gallery's photos, seeded; without --source the demo's. `run` takes
+queries from split `test` of a caption file, or without one the demo's queries, and writes
+benchmarks/results/large_gallery.json and docs/large-gallery.svg. `compare` gives the same regions to fast-plaid and the
+pooled regions to faiss (pip install fast-plaid).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from shan_engine.block_writer import Part, write_block
+from shan_engine.bundle import Bundle
+from shan_engine.captions import CaptionTable
+from shan_engine.centroids import FROM_IMAGES, add_centroids
+from shan_engine.gallery import Gallery, GalleryImage
+from shan_engine.indexing import BLOCK_IMAGES
+from shan_engine.locate import demo_folder
+from shan_engine.scoring import Scorer
+from shan_engine.search import search
+
+COMMAND = Path(sys.executable).parent / "shan-engine"
+RESULTS = Path(__file__).parent / "results" / "large_gallery.json"
+PLOT = Path(__file__).parent.parent / "docs" / "large-gallery.svg"
+SWAPPED = 0.3  # share of an image's regions that come from a second photo
+NOISE = 0.5  # length of the jitter beside a region's length 1: cosine about 0.89
+PART = 256
+WARM = 30
+
+
+def make(options: argparse.Namespace) -> None:
+    source = Gallery.open(options.source or demo_folder() / "gallery")
+    regions = np.concatenate([block.rows_of(np.arange(len(block)))["image_regions"] for block in source.blocks])
+    mask = np.concatenate([block.rows_of(np.arange(len(block)))["region_mask"] for block in source.blocks])
+    regions, mask = regions[mask.all(axis=1)], mask[mask.all(axis=1)]
+    manifest = replace(source.manifest, dtype=options.storage, blocks=(), centroids="")
+    options.output.mkdir(parents=True)
+    entries, began = [], time.perf_counter()
+    for start in range(0, options.images, BLOCK_IMAGES):
+        count = min(BLOCK_IMAGES, options.images - start)
+        entries.append(write_block(options.output, manifest, count, _recombined(regions, start, count), None))
+        print(f"{start + count:,} images, {time.perf_counter() - began:.0f} s", flush=True)
+    manifest = replace(manifest, blocks=tuple(entries))
+    manifest.save(options.output)
+    if options.images >= FROM_IMAGES:
+        add_centroids(options.output, manifest).save(options.output)
+    print(f"centroids, {time.perf_counter() - began:.0f} s", flush=True)
+
+
+def _recombined(regions: np.ndarray, start: int, count: int) -> Iterator[Part]:
+    _, K, D = regions.shape
+    for first in range(start, start + count, PART):
+        size = min(PART, start + count - first)
+        random = np.random.default_rng((0, first))
+        one, other = random.integers(len(regions), size=(2, size))
+        swapped = random.random((size, K)) < SWAPPED
+        made = np.where(swapped[:, :, None], regions[other], regions[one])
+        made = made + random.standard_normal(made.shape, np.float32) * np.float32(NOISE / D**0.5)
+        made /= np.linalg.norm(made, axis=2, keepdims=True)
+        images = [GalleryImage(f"image{number}", "", 0, 0, 0) for number in range(first, first + size)]
+        arrays = {"image_regions": made, "region_mask": np.ones((size, K), np.bool_)}
+        yield arrays, np.full((size, K, 4), np.nan, np.float32), images
+
+
+def queries_of(captions: Path | None, count: int) -> list[str]:
+    if captions is None:
+        lines = (demo_folder() / "queries.tsv").read_text("utf-8").splitlines()[1:]
+        return [line.split("\t")[0] for line in lines][:count]
+    found = CaptionTable.read(captions).split("test").captions
+    return list(found[:: max(1, len(found) // count)])[:count]
+
+
+def run(options: argparse.Namespace) -> None:
+    bundle = Bundle.open(options.bundle or demo_folder() / "bundle")
+    queries = queries_of(options.captions, options.queries)
+    held = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    before = {row["images"]: row for row in held.get("rows", ())}
+    rows = []
+    for path in options.galleries:
+        row = measure(bundle, path, queries, options)
+        rows.append({**(before.get(row["images"], {}) if not options.exhaustive_pairs else {}), **row})
+        print(json.dumps(rows[-1]), flush=True)
+        machine = {"machine": platform.machine(), "cpus": os.cpu_count(), "model": bundle.manifest.model}
+        RESULTS.write_text(json.dumps({**held, **machine, "rows": rows}, indent=1) + "\n")
+    plot(rows)
+
+
+def measure(bundle: Bundle, path: Path, queries: list[str], options: argparse.Namespace) -> dict[str, object]:
+    gallery = Gallery.open(path, bundle)
+    scorer = Scorer(bundle, "cpu")
+    stepwise = search(scorer, gallery, queries, explain=False)  # also reads the pages that are looked at
+    seconds = []
+    for query in queries[:WARM]:
+        began = time.perf_counter()
+        search(scorer, gallery, [query], explain=False)
+        seconds.append(time.perf_counter() - began)
+    began = time.perf_counter()
+    search(scorer, gallery, queries[:100], explain=False)
+    batch = time.perf_counter() - began
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    compared = {}
+    if options.exhaustive_pairs:
+        asked = queries[:: max(1, round(len(queries) * len(gallery) / options.exhaustive_pairs))]
+        began = time.perf_counter()
+        exhaustive = search(scorer, gallery, asked, explain=False, exhaustive=True)
+        found = {hits.query: [hit.image.id for hit in hits.hits] for hits in stepwise}
+        truth = [{hit.image.id for hit in hits.hits} for hits in exhaustive]
+        compared = {
+            "seconds_a_query_exhaustive": round((time.perf_counter() - began) / len(asked), 3),
+            "agreement_at_10": shares([found[query] for query in asked], truth),
+            "queries_compared": len(asked),
+        }
+    command = [COMMAND, "search", queries[0], "--gallery", path, "--model", bundle.path, "--json"]
+    cold = []
+    for _ in range(3):
+        began = time.perf_counter()
+        subprocess.run(command, check=True, capture_output=True)
+        cold.append(time.perf_counter() - began)
+    scanned = stepwise[0].scanned
+    return {
+        "images": len(gallery),
+        "storage": gallery.manifest.dtype,
+        "seconds_a_query": round(statistics.median(seconds), 4),
+        "seconds_for_100_queries": round(batch, 2),
+        **compared,
+        "scanned": vars(scanned) if scanned else None,
+        "cold_seconds": round(statistics.median(cold), 2),
+        "peak_mib": peak,
+        "bytes_an_image": round(sum(f.stat().st_size for f in path.rglob("*") if f.is_file()) / len(gallery)),
+    }
+
+
+def compare(options: argparse.Namespace) -> None:
+    """The share of an exhaustive search's first ten that other engines find with the same regions and words."""
+    bundle = Bundle.open(options.bundle or demo_folder() / "bundle")
+    scorer, gallery = Scorer(bundle, "cpu"), Gallery.open(options.gallery, bundle)
+    queries = queries_of(options.captions, options.queries)
+    truth = [
+        {hit.image.id for hit in found.hits}
+        for found in search(scorer, gallery, queries, explain=False, exhaustive=True)
+    ]
+    regions = np.concatenate([block.rows_of(np.arange(len(block)))["image_regions"] for block in gallery.blocks])
+    words = [scorer.encode_captions([scorer.read(query).tokens])["caption_words"][0] for query in queries]
+    rows = {}
+    for name, ranking in (("faiss, pooled vectors", faiss_pooled), ("fast-plaid", fast_plaid)):
+        rows[name] = ranking(regions, words, gallery.ids(), truth, options.work)
+        print(name, json.dumps(rows[name]), flush=True)
+    held = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    RESULTS.write_text(json.dumps({**held, "others": {"images": len(gallery), **rows}}, indent=1) + "\n")
+
+
+def shares(found: list[list[str]], truth: list[set[str]]) -> float:
+    return round(float(np.mean([len(set(ids) & held) / len(held) for ids, held in zip(found, truth, strict=True)])), 4)
+
+
+def faiss_pooled(regions: np.ndarray, words: list, ids: list[str], truth: list[set[str]], work: Path) -> dict:
+    import faiss
+
+    began = time.perf_counter()
+    pooled = regions.mean(axis=1)
+    faiss.normalize_L2(pooled)
+    index = faiss.IndexFlatIP(pooled.shape[1])
+    index.add(pooled)
+    built = time.perf_counter() - began
+    found, seconds = [], []
+    for rows in words:
+        began = time.perf_counter()
+        query = rows.mean(axis=0, keepdims=True)
+        found.append([ids[place] for place in index.search(query, 10)[1][0]])
+        seconds.append(time.perf_counter() - began)
+    return {
+        "seconds_to_build": round(built, 1),
+        "seconds_a_query": round(statistics.median(seconds), 4),
+        "agreement_at_10": shares(found, truth),
+        "bytes_an_image": pooled.shape[1] * 4,
+    }
+
+
+def fast_plaid(regions: np.ndarray, words: list, ids: list[str], truth: list[set[str]], work: Path) -> dict:
+    import torch
+    from fast_plaid import search as plaid
+
+    folder = work / "plaid"
+    began = time.perf_counter()
+    index = plaid.FastPlaid(index=str(folder), device="cpu")
+    index.create(documents_embeddings=[torch.from_numpy(rows) for rows in regions])
+    built = time.perf_counter() - began
+    found, seconds = [], []
+    for rows in words:
+        began = time.perf_counter()
+        (hits,) = index.search(queries_embeddings=torch.from_numpy(rows)[None], top_k=10)
+        seconds.append(time.perf_counter() - began)
+        found.append([ids[place] for place, _ in hits])
+    return {
+        "seconds_to_build": round(built, 1),
+        "seconds_a_query": round(statistics.median(seconds), 4),
+        "agreement_at_10": shares(found, truth),
+        "bytes_an_image": round(sum(f.stat().st_size for f in folder.rglob("*") if f.is_file()) / len(ids)),
+    }
+
+
+def plot(rows: list[dict]) -> None:
+    import matplotlib
+
+    matplotlib.use("svg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(6, 3.6), layout="constrained")
+    for key, label in (("seconds_a_query", "in steps"), ("seconds_a_query_exhaustive", "exhaustive")):
+        axes.plot([row["images"] for row in rows], [row[key] for row in rows], "o-", label=label)
+    axes.set(xscale="log", yscale="log", xlabel="images", ylabel="seconds a query, warm")
+    axes.grid(alpha=0.3)
+    axes.legend()
+    figure.savefig(PLOT, metadata={"Date": None})
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    phases = parser.add_subparsers(dest="phase", required=True)
+    maker = phases.add_parser("make")
+    maker.add_argument("--source", type=Path, help="gallery of real photos; else the demo's")
+    maker.add_argument("--images", type=int, required=True)
+    maker.add_argument("--output", type=Path, required=True)
+    maker.add_argument("--storage", default="int8")
+    runner, other = phases.add_parser("run"), phases.add_parser("compare")
+    runner.add_argument("galleries", type=Path, nargs="+")
+    runner.add_argument(
+        "--exhaustive-pairs", type=float, default=2e7, help="pairs of the exhaustive comparison; 0: as it was"
+    )
+    other.add_argument("gallery", type=Path)
+    other.add_argument("--work", type=Path, required=True, help="folder for the other engines' indexes")
+    for phase in (runner, other):
+        phase.add_argument("--captions", type=Path)
+        phase.add_argument("--queries", type=int, default=200)
+        phase.add_argument("--bundle", type=Path)
+    options = parser.parse_args()
+    {"make": make, "run": run, "compare": compare}[options.phase](options)
+
+
+if __name__ == "__main__":
+    main()
