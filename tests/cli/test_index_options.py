@@ -16,7 +16,7 @@ def test_a_gallery_keeps_its_storage_unless_told_otherwise(bundle_path, tmp_path
     assert (len(Gallery.open(gallery)), Gallery.open(gallery).manifest.dtype) == (3, "float16")
     output_of("index", tmp_path / "s", "--output", tmp_path / "new", *model)
     assert Gallery.open(tmp_path / "new").manifest.dtype == "float32"
-    assert shan("index", tmp_path / "s", "--output", gallery, *model, "--storage", "int8").returncode == 2
+    assert shan("index", tmp_path / "s", "--output", gallery, *model, "--storage", "int4").returncode == 2
 
 
 def test_photos_among_which_a_gallery_is_asked_for_are_left_alone(bundle_path, store_path, tmp_path):
