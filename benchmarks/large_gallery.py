@@ -6,7 +6,7 @@
 `make` recombines and jitters the regions of a real gallery's photos, seeded; without --source the demo's. `run` takes
 queries from split `test` of a caption file, or without one the demo's queries, and writes
 benchmarks/results/large_gallery.json and docs/large-gallery.svg. `compare` gives the same regions to fast-plaid and the
-pooled regions to faiss (pip install fast-plaid).
+pooled regions to faiss, in an environment of its own (pip install fast-plaid, which wants another torch).
 """
 
 from __future__ import annotations
