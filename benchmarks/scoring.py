@@ -27,7 +27,8 @@ import torch
 from numpy.typing import NDArray
 from shan_engine import scoring
 from shan_engine.backends import load_graph
-from shan_engine.kernel import Kernel, ShanConstants, usable_cpus, variants
+from shan_engine.cpus import usable_cpus
+from shan_engine.kernel import Kernel, ShanConstants, variants
 from shan_engine.text import tokenise
 from shan_export.bundle_writer import write_graphs
 from shan_model.config import ShanConfig

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import BundleError
-from .fields import demand, digest, is_size
+from .fields import demand, digest, is_size, other_schema
 from .files import replacing, sha256
 from .text import Vocabulary
 
@@ -107,11 +107,8 @@ def read_manifest(path: Path) -> Manifest:
         raise BundleError(f"there is no bundle at {path.parent}: make one with `shan-engine export`") from error
     except (ValueError, RecursionError) as error:
         raise BundleError(f"{path} is damaged or not a bundle's ({error}): export the bundle again") from error
-    older = data["version"] < SCHEMA_VERSION
-    raise BundleError(
-        f"the bundle {path.parent} has schema {data['version']}, {'older' if older else 'newer'} than "
-        f"{SCHEMA_VERSION}: {'export its checkpoint again' if older else 'upgrade shan-engine'}"
-    )
+    schema = other_schema(data["version"], SCHEMA_VERSION, "export its checkpoint again")
+    raise BundleError(f"the bundle {path.parent} has {schema}")
 
 
 def _checked(data: dict[str, Any]) -> Manifest:

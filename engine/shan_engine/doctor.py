@@ -18,6 +18,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
+from .cpus import usable_cpus
 from .errors import BackendError, first_line, install_command
 
 Status = Literal["ok", "warning", "error"]
@@ -122,13 +123,14 @@ def _import_fault(module: str) -> str | None:
 
 
 def _kernel() -> Finding:
-    from .kernel import variants
-    from .kernel.library import chosen_variant
-
     try:
+        from .kernel.library import chosen_variant, variants
+
         chosen = chosen_variant()
     except BackendError as error:
         return Finding("score kernel", "error", first_line(error), "unset SHAN_KERNEL")
+    except Exception as error:  # NumPy, broken, may raise anything
+        return Finding("score kernel", "error", first_line(error), install_command(force=True))
     if chosen:
         return Finding("score kernel", "ok", f"{chosen}, compiled for this processor")
     if variants():
@@ -195,7 +197,7 @@ def _provider(runtime: Any, provider: str) -> Finding:
 
 
 def _cores() -> Finding:
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    usable = usable_cpus()
     return Finding("processor", "ok", f"{usable} of {os.cpu_count() or usable} cores usable")
 
 

@@ -21,6 +21,12 @@ def digest(fields: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
 
 
+def other_schema(version: int, own: int, remake: str) -> str:
+    """What is said of another schema than our `own`: `remake` mends an older one."""
+    order, mend = ("older", remake) if version < own else ("newer", "upgrade shan-engine")
+    return f"schema {version}, {order} than {own}: {mend}"
+
+
 def is_size(value: Any) -> bool:
     """Whether a field read from JSON is a whole number above 0."""
     return type(value) is int and value > 0

@@ -231,6 +231,16 @@ class Gallery:
     def __len__(self) -> int:
         return sum(len(block) for block in self.blocks)
 
+    @cached_property
+    def ends(self) -> NDArray[np.int64]:
+        """Each block's end among all images, which are in the blocks' order."""
+        return np.cumsum([len(block) for block in self.blocks])
+
+    def find(self, place: int) -> tuple[Block, int]:
+        """The block with the image at a place among all images, and its row among those that count there."""
+        number = int(np.searchsorted(self.ends, place, side="right"))
+        return self.blocks[number], place - int(self.ends[number]) + len(self.blocks[number])
+
     def restricted_to(self, ids: Iterable[str]) -> Gallery:
         """The same gallery with only the images `ids`. Raises InputError, naming one, where it lacks some."""
         wanted = set(ids)

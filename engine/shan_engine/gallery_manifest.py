@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import GalleryError
-from .fields import demand, digest
+from .fields import demand, digest, other_schema
 from .files import replacing
 from .gallery_storage import GALLERY_DTYPES
 
@@ -72,11 +72,8 @@ class GalleryManifest:
             raise GalleryError(
                 f"{path} is damaged or not a gallery's ({error}): index the store into a new gallery"
             ) from error
-        older = data["version"] < SCHEMA_VERSION
-        raise GalleryError(
-            f"the gallery {gallery} has schema {data['version']}, {'older' if older else 'newer'} than "
-            f"{SCHEMA_VERSION}: {'index the store into a new gallery' if older else 'upgrade shan-engine'}"
-        )
+        schema = other_schema(data["version"], SCHEMA_VERSION, "index the store into a new gallery")
+        raise GalleryError(f"the gallery {gallery} has {schema}")
 
 
 def is_block_name(name: str) -> bool:
@@ -125,7 +122,6 @@ def _check_block(block: Any, what: str) -> None:
         type(deleted) is list and _integers(deleted, 0, images) and len(set(deleted)) == len(deleted),
         f"{what} has deleted rows that are not its own",
     )
-
     demand(type(block["files"]) is dict, f"{what} has no list of files")
     for file, checksum in block["files"].items():
         # The name becomes a file's.

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,7 @@ from numpy.typing import NDArray
 from .backends import Device, Graph, load_graph
 from .bundle import IMAGE_TERMS, KERNEL_CONSTANTS, Bundle
 from .errors import BundleError, GalleryError, InputError
-from .gallery import MEND, Block, Gallery
+from .gallery import MEND, Gallery
 from .kernel import Kernel, ShanConstants, load_kernel
 from .text import Reading, pad
 
@@ -91,6 +90,13 @@ class Scorer:
         """All image arrays, from those that a gallery stores."""
         return {**images, **self.image_terms.run(images)} if self.image_terms else dict(images)
 
+    def for_pairs(self, images: Mapping[str, NDArray[Any]]) -> Arrays:
+        """What `score_pairs` reads of images, from those arrays that a gallery stores."""
+        if self.kernel is None or self.image_terms is None:
+            return self.complete(images)
+        wanted = self.kernel.image_terms
+        return {**images, **self.image_terms.run(images, wanted)} if wanted else dict(images)
+
     def image_array_shapes(self, regions: int) -> dict[str, tuple[int, ...]]:
         """Shape per image of every array that a gallery stores, for images padded to `regions`."""
         dim = self.bundle.manifest.feature_dim
@@ -128,7 +134,7 @@ class Scorer:
     def score_pairs(
         self, images: Mapping[str, NDArray[Any]], captions: Mapping[str, NDArray[Any]]
     ) -> NDArray[np.float32]:
-        """Scores B x C of every image (its arrays complete) with every caption."""
+        """Scores B x C of every image (its arrays as of `for_pairs`) with every caption."""
         if self.kernel:
             return self.kernel.score(images, captions)
         return self.pair_scorer.run({**images, **captions}, ["scores"])["scores"]
@@ -185,27 +191,25 @@ def _score_group(
     offset = 0
     for block in gallery.blocks:
         for place, stored in block.batches(images_per_call):
-            images = scorer.complete(stored)
+            images = scorer.for_pairs(stored)
             for rows, batch in zip(batches, captions, strict=True):
                 scores = scorer.score_pairs(images, batch)
-                _refuse_not_finite(gallery, block, place, scores)
-                yield rows, slice(offset + place.start, offset + place.stop), scores
+                columns = slice(offset + place.start, offset + place.stop)
+                refuse_not_finite(gallery, range(columns.start, columns.stop), scores)
+                yield rows, columns, scores
                 done += scores.size
                 on_pairs(done)
         offset += len(block)
         block.release()
 
 
-def _refuse_not_finite(gallery: Gallery, block: Block, place: slice, scores: NDArray[np.float32]) -> None:
+def refuse_not_finite(gallery: Gallery, places: Sequence[int] | NDArray[np.int64], scores: NDArray[np.float32]) -> None:
+    """Raise GalleryError, naming the first image, where of those at `places` some score (R x C) is NaN or infinite."""
     finite = np.isfinite(scores).all(axis=1)
     if not finite.all():
-        id = block.ids[place.start + int(finite.argmin())]
-        raise GalleryError(not_finite(id, gallery.path))
-
-
-def not_finite(id: str, gallery: Path) -> str:
-    """The sentence for an image whose score is NaN or infinite."""
-    return f"image '{id}' of the gallery {gallery} has a NaN or infinite score: {MEND}"
+        block, row = gallery.find(int(places[int(finite.argmin())]))
+        (image,) = block.images_at([row])
+        raise GalleryError(f"image '{image.id}' of the gallery {gallery.path} has a NaN or infinite score: {MEND}")
 
 
 def _batches_by_length(token_lists: Sequence[Sequence[int]]) -> list[NDArray[np.int64]]:

@@ -14,7 +14,7 @@ from .gallery import Gallery, GalleryImage
 from .scoring import Arrays, Scorer, score_groups
 from .stepwise import Found, Scanned, Stages, can_step, search_in_steps
 from .text import Reading
-from .tuning import DEFAULT_TARGET, Tuning, choose_widths, measure
+from .tuning import DEFAULT_TARGET, Tuning, check_target, choose_widths, measure
 
 # Columns gathered before they are merged with the best so far; a call of the pair scorer has at most 256.
 MERGED_COLUMNS = 1024
@@ -78,14 +78,14 @@ def search(
         raise InputError(f"top-k is {top_k}: ask for at least 1")
     if not len(gallery):
         raise InputError(f"the gallery {gallery.path} is empty: index some images first")
-    widths = choose_widths(gallery.path, len(gallery), top_k, recall_target)
+    check_target(recall_target)
     readings = [scorer.read(query) for query in queries]
     tokens = [reading.tokens for reading in readings]
     ranked: Iterator[Found]
     if exhaustive or not can_step(scorer, gallery):
         ranked = _exhaustive(scorer, gallery, tokens, top_k, on_pairs)
     else:
-        stages = Stages(scorer, gallery)
+        stages, widths = Stages(scorer, gallery), choose_widths(gallery.path, len(gallery), top_k, recall_target)
         ranked = search_in_steps(stages, tokens, top_k, widths, lambda done: on_pairs(done * len(gallery)))
     return [
         QueryHits(
@@ -202,13 +202,12 @@ def _hits(
     explain: bool,
 ) -> tuple[Hit, ...]:
     caption = scorer.encode_captions([reading.tokens]) if explain else {}
-    ends = np.cumsum([len(block) for block in gallery.blocks])
-    numbers = np.searchsorted(ends, places, side="right")
+    numbers = np.searchsorted(gallery.ends, places, side="right")
     hits = {}
     for number in np.unique(numbers):  # a block's list of images is read once
         block = gallery.blocks[number]
         ranks = np.flatnonzero(numbers == number).tolist()
-        rows = [int(place - (ends[number] - len(block))) for place in places[ranks]]
+        rows = (places[ranks] - (gallery.ends[number] - len(block))).tolist()
         for rank, row, image in zip(ranks, rows, block.images_at(rows), strict=True):
             explained = _explain(scorer, reading, block.rows_of([row]), block.boxes(row), caption) if explain else ()
             hits[rank] = Hit(rank + 1, float(scores[rank]), image, *explained)

@@ -22,11 +22,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .centroids import REGIONS, Centroids
-from .errors import GalleryError
 from .gallery import Block, Gallery
 from .gallery_storage import SCALES, Arrays
 from .kernel import TABLE_WIDTH, Kernel, ShanConstants
-from .scoring import Scorer, not_finite
+from .scoring import Scorer, refuse_not_finite
 from .tuning import Widths
 
 GROUP = 16  # queries whose first pass is made together
@@ -59,7 +58,6 @@ class Stages:
         assert scorer.kernel is not None
         self.scorer, self.gallery, self.kernel = scorer, gallery, scorer.kernel
         self._centroids = Centroids.load(gallery.path, gallery.manifest.centroids)
-        self._ends = np.cumsum([len(block) for block in gallery.blocks])
 
     @cached_property
     def _codes(self) -> tuple[NDArray[np.uint16], NDArray[np.int32]]:
@@ -112,28 +110,18 @@ class Stages:
         """The exact score of the images at `places` (ascending) with one caption."""
         parts = [block.unpacked(rows) for block, rows in self._rows(places)]
         images = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-        return (kernel or self.kernel).score(self.scorer.complete(images), caption)[:, 0]
+        return (kernel or self.kernel).score(self.scorer.for_pairs(images), caption)[:, 0]
 
     def release(self) -> None:
         """Give the memory of the mapped files back: a query reads few of a page's neighbours, but maps them."""
         for block in self.gallery.blocks:
             block.release()
 
-    def refuse_not_finite(self, places: NDArray[np.int64], scores: NDArray[np.float32]) -> None:
-        """Raise GalleryError, naming the image, where a score of the images at `places` is NaN or infinite."""
-        finite = np.isfinite(scores)
-        if not finite.all():
-            place = int(places[finite.argmin()])
-            number = int(np.searchsorted(self._ends, place, side="right"))
-            block = self.gallery.blocks[number]
-            (image,) = block.images_at([place - int(self._ends[number]) + len(block)])
-            raise GalleryError(not_finite(image.id, self.gallery.path))
-
     def _rows(self, places: NDArray[np.int64]) -> Iterator[tuple[Block, NDArray[np.int64]]]:
         """Blocks with rows of their files, for ascending places in the gallery's order."""
-        cuts = np.searchsorted(places, self._ends)
+        cuts = np.searchsorted(places, self.gallery.ends)
         start = 0
-        for block, end, stop in zip(self.gallery.blocks, self._ends, cuts, strict=True):
+        for block, end, stop in zip(self.gallery.blocks, self.gallery.ends, cuts, strict=True):
             if stop > start:
                 yield block, block.rows[places[start:stop] - (end - len(block))]
             start = stop
@@ -169,11 +157,11 @@ def _search_one(
 ) -> Found:
     near = best(first, max(widths.step_1, top_k))
     local = stages.step_1(caption, near, kernel)
-    stages.refuse_not_finite(near, local)
+    refuse_not_finite(stages.gallery, near, local[:, None])
     order = best(local, max(widths.all_steps, top_k))
     places = near[order]
     scores = stages.all_steps(caption, places, kernel)
-    stages.refuse_not_finite(places, scores)
+    refuse_not_finite(stages.gallery, places, scores[:, None])
     ranked = np.lexsort((places, -scores))[:top_k]
     limit = _limit(kernel.constants, np.delete(local, order), len(near) < len(first))
     proven = bool(scores[ranked[-1]] >= limit)

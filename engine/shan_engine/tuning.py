@@ -95,10 +95,14 @@ UNTUNED = Tuning(
 )
 
 
-def choose_widths(gallery: Path, images: int, top_k: int, target: float) -> Widths:
-    """Those of the gallery's own tuning, else the untuned ones. Raises InputError for a target outside 0 to 1."""
+def check_target(target: float) -> None:
+    """Raise InputError for a recall target outside 0 to 1."""
     if not 0 < target <= 1:
         raise InputError(f"the recall target is {target}: give a share of the hits above 0 and up to 1, such as 0.99")
+
+
+def choose_widths(gallery: Path, images: int, top_k: int, target: float) -> Widths:
+    """Those of the gallery's own tuning, else the untuned ones, for a target that `check_target` lets pass."""
     return (Tuning.load(gallery) or UNTUNED).widths(images, top_k, target)
 
 

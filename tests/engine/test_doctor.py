@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import sys
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
@@ -58,6 +59,11 @@ def test_every_fault_says_how_to_mend_it_and_nothing_else_does(tmp_path: Path) -
 def test_the_kernel_that_the_environment_chooses_is_said(monkeypatch, choice: str, status: str) -> None:
     monkeypatch.setenv("SHAN_KERNEL", choice)
     assert named(examine(None), "score kernel").status == status
+
+
+def test_a_kernel_that_does_not_load_is_a_finding(monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "shan_engine.kernel.library", None)
+    assert named(examine(None), "score kernel").status == "error"
 
 
 def test_no_demo_is_a_warning() -> None:

@@ -120,7 +120,7 @@ def test_images_come_and_go_without_new_centroids(scorer, copy, narrow, monkeypa
     gallery = Gallery.open(copy / "gallery")
     assert gallery.manifest.centroids == before
     stages = Stages(scorer, gallery)
-    for block, end in zip(gallery.blocks, stages._ends, strict=True):
+    for block, end in zip(gallery.blocks, gallery.ends, strict=True):
         stored = block.rows_of(np.arange(len(block)))
         codes = stages._centroids.codes(stored["image_regions"], stored["region_mask"])
         np.testing.assert_array_equal(stages._codes[0][end - len(block) : end], codes)

@@ -7,7 +7,6 @@ variant's name (`x86-64-v4`, `x86-64-v3`, `baseline`).
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from ..cpus import usable_cpus
 from .arrays import Array, checked, taken, within
 from .library import chosen_variant, load_library, variants
 
@@ -31,6 +31,7 @@ PARTS = 4
 MAX_TABLE_WORDS = 511
 # Rows of a table of centroids are a multiple of this many floats.
 TABLE_WIDTH = 16
+GATE_TERMS = ("image_gate_term", "image_attended_gate_term")
 _TYPES: dict[str, int] = {"float32": 0, "float16": 1, "int8": 2}
 
 
@@ -66,6 +67,11 @@ class Kernel:
         self.threads = threads or usable_cpus()
         self._library = load_library(variant)
 
+    @property
+    def image_terms(self) -> tuple[str, ...]:
+        """What `step_scores` reads of images beside their regions and mask."""
+        return GATE_TERMS if self.constants.steps > 1 else ()
+
     def on_one_thread(self) -> Kernel:
         """The same kernel for a caller that has threads of its own."""
         return Kernel(self.constants, self.variant, threads=1)
@@ -89,9 +95,7 @@ class Kernel:
         mask = taken(images, "region_mask", np.bool_, (B, K))
         if self.constants.steps == 1:
             return self.local_scores(regions, None, mask, np.arange(B), captions)[..., None]
-        gate, attended = (
-            taken(images, name, np.float32, (B, K, D)) for name in ("image_gate_term", "image_attended_gate_term")
-        )
+        gate, attended = (taken(images, name, np.float32, (B, K, D)) for name in GATE_TERMS)
         n, C = _caption_shape(captions, D)
         out = np.empty((B, C, self.constants.steps), np.float32)
         for start, packed in self._packed(captions, D):
@@ -279,8 +283,3 @@ def _address(array: Array) -> int:
 def _refuse(failed: int) -> None:
     if failed:
         raise MemoryError("no memory for the score kernel")
-
-
-def usable_cpus() -> int:
-    """How many CPUs this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
