@@ -12,7 +12,7 @@ import typer
 from shan_engine.errors import ShanError
 from typer.core import TyperGroup
 
-from . import collect, evaluating, modelling, querying, store
+from . import collect, evaluating, modelling, querying, scoring, store
 from .console import messages
 from .health import doctor
 from .tuning import tune
@@ -55,7 +55,7 @@ app.command()(collect.extract)
 app.command("import")(collect.import_)
 app.command()(collect.index)
 app.command()(tune)
-app.command()(querying.score)
+app.command()(scoring.score)
 app.command()(evaluating.evaluate)
 app.add_typer(store.app, name="store")
 app.command()(modelling.train)

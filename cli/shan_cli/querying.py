@@ -1,4 +1,4 @@
-"""Commands that ask: search, score."""
+"""Commands that ask: search."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def search(
       shan-engine search --queries queries.txt --gallery pictures.gallery --json
     """
     from shan_engine.errors import InputError
-    from shan_engine.score_job import read_captions
+    from shan_engine.queries import read_captions
     from shan_engine.search import search as find
 
     wanted = [*(query or []), *(read_captions(queries) if queries else [])]
@@ -175,41 +175,3 @@ def _print_table(result: QueryHits) -> None:
             *([Text(hit.image.path)] if with_path else []),
         )
     console.print(table)
-
-
-def score(
-    queries: Annotated[Path, typer.Option(help="File of captions, one a line.")],
-    output: Annotated[
-        Path,
-        typer.Option(
-            help="scores.npy: the matrix, captions x images, and its columns' ids in scores.ids.txt; "
-            "scores.parquet: the best rows."
-        ),
-    ],
-    gallery: Gallery = None,
-    model: Model = None,
-    top_k: Annotated[int, typer.Option("--top-k", "-k", min=1, help="Rows for each caption in a .parquet.")] = 10,
-    device: Device = DeviceOption.AUTO,
-) -> None:
-    """Score every caption of a file with every image of a gallery.
-
-    Examples:
-
-      shan-engine score --gallery G --queries captions.txt --output scores.npy
-
-      shan-engine score --gallery G --queries captions.txt --output best.parquet --top-k 20
-    """
-    from shan_engine.errors import InputError
-    from shan_engine.score_job import read_captions, score_matrix, score_top_k
-
-    if output.suffix not in (".npy", ".parquet"):
-        raise InputError(f"cannot write scores to {output}: name it .npy (the matrix) or .parquet (the best rows)")
-    captions = read_captions(queries)
-    scorer, opened = open_gallery(gallery, model, device)
-    with progress("scoring", "pairs") as (on_start, on_pairs):
-        on_start(len(captions) * len(opened))
-        if output.suffix == ".npy":
-            score_matrix(scorer, opened, captions, output, on_pairs=on_pairs)
-        else:
-            score_top_k(scorer, opened, captions, output, top_k=top_k, on_pairs=on_pairs)
-    messages.print(f"{output}: {len(captions):,} captions x {len(opened):,} images", markup=False, soft_wrap=True)

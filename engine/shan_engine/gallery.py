@@ -64,6 +64,11 @@ class Block:
     def __len__(self) -> int:
         return self._entry.live
 
+    @property
+    def name(self) -> str:
+        """The name of its folder, which no other block of any gallery has."""
+        return self._entry.name
+
     @cached_property
     def rows(self) -> NDArray[np.int64]:
         """Rows of the files that count."""

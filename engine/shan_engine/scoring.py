@@ -34,15 +34,15 @@ GROUP_BYTES = 256 * 2**20
 
 
 class Scorer:
-    """A bundle's graphs on one device, loaded when first needed."""
+    """A bundle's graphs on one device (`device` is what was asked for), loaded when first needed."""
 
     def __init__(self, bundle: Bundle, device: Device = "auto", *, threads: int | None = None) -> None:
         self.bundle = bundle
-        self._device: Device = device
+        self.device: Device = device
         self._threads = threads
 
     def _load(self, name: str) -> Graph:
-        return load_graph(self.bundle.path / name, self._device, threads=self._threads)
+        return load_graph(self.bundle.path / name, self.device, threads=self._threads)
 
     @cached_property
     def image_encoder(self) -> Graph:
@@ -139,6 +139,21 @@ class Scorer:
             return self.kernel.score(images, captions)
         return self.pair_scorer.run({**images, **captions}, ["scores"])["scores"]
 
+    @property
+    def steps(self) -> tuple[str, ...]:
+        """Names of the score's parts; none where the model has no parts."""
+        return tuple(self.bundle.manifest.model.get("steps", ()))
+
+    def score_steps(
+        self, images: Mapping[str, NDArray[Any]], captions: Mapping[str, NDArray[Any]]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """As `score_pairs`, and beside the scores B x C their parts B x C x steps."""
+        if self.kernel:
+            steps = self.kernel.step_scores(images, captions)
+            return steps.sum(-1), steps
+        outputs = self.pair_scorer.run({**images, **captions}, ["scores", "step_scores"])
+        return outputs["scores"], outputs["step_scores"]
+
     def explain(self, images: Mapping[str, NDArray[Any]], captions: Mapping[str, NDArray[Any]]) -> Arrays:
         """All of the pair scorer's outputs, for complete images: `scores`, `step_scores`, perhaps `word_attention`."""
         return self.pair_scorer.run({**images, **captions})
@@ -184,7 +199,7 @@ def _score_group(
     done: int,
     on_pairs: Callable[[int], None],
 ) -> GroupScores:
-    batches = _batches_by_length(token_lists)
+    batches = batches_by_length(token_lists)
     captions = [scorer.encode_captions([token_lists[row] for row in rows]) for rows in batches]
     longest = max(len(tokens) for tokens in token_lists)
     images_per_call = scorer.images_per_call(gallery, len(batches[0]), longest)
@@ -212,7 +227,7 @@ def refuse_not_finite(gallery: Gallery, places: Sequence[int] | NDArray[np.int64
         raise GalleryError(f"image '{image.id}' of the gallery {gallery.path} has a NaN or infinite score: {MEND}")
 
 
-def _batches_by_length(token_lists: Sequence[Sequence[int]]) -> list[NDArray[np.int64]]:
+def batches_by_length(token_lists: Sequence[Sequence[int]]) -> list[NDArray[np.int64]]:
     """Rows of captions to be scored together: of similar length, so that padding stays small."""
     order = np.argsort([len(tokens) for tokens in token_lists], kind="stable")
     return [order[start : start + MAX_CAPTIONS] for start in range(0, len(order), MAX_CAPTIONS)]
