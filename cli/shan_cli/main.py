@@ -12,7 +12,7 @@ import typer
 from shan_engine.errors import ShanError
 from typer.core import TyperGroup
 
-from . import collect, evaluating, modelling, querying, scoring, store
+from . import collect, evaluating, gallery, modelling, querying, scoring, store
 from .console import messages
 from .health import doctor
 from .tuning import tune
@@ -58,6 +58,7 @@ app.command()(tune)
 app.command()(scoring.score)
 app.command()(evaluating.evaluate)
 app.add_typer(store.app, name="store")
+app.add_typer(gallery.app, name="gallery")
 app.command()(modelling.train)
 app.command()(modelling.export)
 app.command()(doctor)

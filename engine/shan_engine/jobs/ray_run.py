@@ -11,6 +11,7 @@ import os
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -29,26 +30,29 @@ class BlockWorker:
     """What an actor is: a bundle and galleries, open between blocks."""
 
     def __init__(self, bundle: Path, fingerprint: str, device: Any, views: Sequence[Any], task: Task) -> None:
+        self._asked = bundle, fingerprint, device, views, task
+
+    @cached_property
+    def _scorer(self) -> BlockScorer:
+        # Not made with the actor: Ray gives errors of a block to the driver whole, those of an actor as text.
+        bundle, fingerprint, device, views, task = self._asked
         opened = Bundle.open(bundle)
         if opened.manifest.fingerprint != fingerprint:
             raise BundleError(f"{bundle} is another bundle on a worker: give a path that is the same on all machines")
         images = [View(Images.of_manifests(manifests), places) for manifests, places in views]
         # One thread: there are as many workers as CPUs.
-        self._scorer = BlockScorer(Scorer(opened, device, threads=1), images, task)
+        return BlockScorer(Scorer(opened, device, threads=1), images, task)
 
     def run(self, block: JobBlock, texts: Sequence[str]) -> Found:
-        """A block's part of the result."""
+        """A block's part of the result. Raises as `BlockScorer.run`, and BundleError, GalleryError on opening."""
         return self._scorer.run(block, texts)
-
-    def process(self) -> int:
-        """The number of the worker's process."""
-        return os.getpid()
 
 
 @dataclass
 class RayCluster:
-    """A way to run blocks: on `address`, with so many workers (None: one a CPU of the cluster, or one a GPU).
+    """A way to run blocks, used with `with`: on `address`, with so many workers.
 
+    None of them named, there is one for each CPU of the cluster, or for each GPU where graphs run on those.
     `local` is a cluster on this machine for this job alone, `auto` the running one, else an address as Ray takes it.
     `lost` counts the workers that died.
     """
@@ -56,18 +60,29 @@ class RayCluster:
     address: str
     workers: int | None = None
     lost: int = field(default=0, init=False)
+    _connected: bool = field(default=False, init=False)
+
+    def __enter__(self) -> RayCluster:
+        """Connect, unless this process is connected. Raises BackendError where Ray or a cluster is missing."""
+        ray = import_ray()
+        self._connected = not ray.is_initialized()
+        if self._connected:
+            self._connect(ray)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._connected:
+            import_ray().shutdown()
 
     def __call__(self, work: Work) -> Iterator[tuple[JobBlock, Found]]:
-        """The blocks, as they get done. Raises BackendError where Ray or a cluster is missing."""
+        """The blocks, as they get done. Raises BackendError where the cluster has no room or loses every worker."""
         ray = import_ray()
-        started = not ray.is_initialized()
-        if started:
-            self._connect(ray)
+        workers: list[Any] = []
         try:
-            yield from self._run(ray, work)
+            yield from self._run(ray, work, workers)
         finally:
-            if started:
-                ray.shutdown()
+            for worker in workers:
+                ray.kill(worker)
 
     def _connect(self, ray: Any) -> None:
         local = self.address == "local"
@@ -80,7 +95,7 @@ class RayCluster:
                 "--ray local"
             ) from error
 
-    def _run(self, ray: Any, work: Work) -> Iterator[tuple[JobBlock, Found]]:
+    def _run(self, ray: Any, work: Work, workers: list[Any]) -> Iterator[tuple[JobBlock, Found]]:
         device = work.scorer.device
         resource = "GPU" if device == "cuda" else "CPU"
         count = self.workers or int(ray.cluster_resources().get(resource, 0))
@@ -91,7 +106,9 @@ class RayCluster:
         remote = ray.remote(BlockWorker).options(**{f"num_{resource.lower()}s": 1})
 
         def hire() -> Any:
-            return remote.remote(bundle.path.resolve(), bundle.manifest.fingerprint, device, views, work.task)
+            asked = bundle.path.resolve(), bundle.manifest.fingerprint, device, views, work.task
+            workers.append(remote.remote(*asked))
+            return workers[-1]
 
         queues = _by_shard(work.blocks, min(count, len(work.blocks)))
         busy: dict[Any, tuple[int, Any, JobBlock]] = {}
@@ -112,8 +129,6 @@ class RayCluster:
             try:
                 found = ray.get(done)
             except ray.exceptions.RayActorError as error:
-                if isinstance(cause := _cause(error), ShanError):
-                    raise cause from error
                 self.lost += 1
                 losses[block.number] = losses.get(block.number, 0) + 1
                 if losses[block.number] == MOST_LOSSES:
@@ -128,11 +143,6 @@ class RayCluster:
             else:
                 yield block, found
             give(number, worker)
-
-
-def _cause(error: BaseException) -> BaseException | None:
-    """What an actor's constructor raised, where that is why it is gone."""
-    return getattr(getattr(error, "cause", None), "cause", None) or error.__cause__
 
 
 def _by_shard(blocks: Sequence[JobBlock], workers: int) -> list[deque[JobBlock]]:
