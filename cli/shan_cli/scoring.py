@@ -6,7 +6,7 @@ import json
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,7 +16,7 @@ import typer
 from .console import Device, DeviceOption, Model, messages, progress
 
 if TYPE_CHECKING:
-    from shan_engine.jobs import Progress
+    from shan_engine.jobs import Progress, Runner
 
 
 class DirectionOption(StrEnum):
@@ -123,13 +123,14 @@ def score(
     galleries = [Gallery.open(place.gallery, bundle) for place in places]
     for place, opened in zip(places, galleries, strict=True):
         messages.print(f"{len(opened):,} images in {place.gallery} ({place.reason})", markup=False, soft_wrap=True)
-    runner = run_here
-    if ray:
-        from shan_engine.jobs.ray_run import RayCluster, import_ray
+    with ExitStack() as stack:
+        runner: Runner = run_here
+        if ray:
+            from shan_engine.jobs.ray_run import RayCluster
 
-        import_ray()
-        runner = RayCluster(ray, workers)
-    with _stopping() as stop, _json_lines() if log_json else _bar() as on_progress:
+            runner = stack.enter_context(RayCluster(ray, workers))
+        stop = stack.enter_context(_stopping())
+        on_progress = stack.enter_context(_json_lines() if log_json else _bar())
         result = score_job(
             Scorer(bundle, device.value),
             galleries,
