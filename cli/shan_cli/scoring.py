@@ -109,13 +109,12 @@ def score(
     from shan_engine.bundle import Bundle
     from shan_engine.errors import InputError
     from shan_engine.gallery import Gallery
-    from shan_engine.jobs import JobOptions, check_output, parse_memory, run_here, score_job
+    from shan_engine.jobs import JobOptions, parse_memory, run_here, score_job
     from shan_engine.locate import locate_gallery
     from shan_engine.queries import read_queries
     from shan_engine.scoring import Scorer
 
     options = JobOptions(direction.value, top_k, threshold, parse_memory(memory), block_pairs)
-    check_output(output, options)
     if workers and not ray:
         raise InputError("--workers are Ray's: add --ray local, or leave it out")
     places = [locate_gallery(one, model) for one in gallery or (None,)]

@@ -34,15 +34,15 @@ GROUP_BYTES = 256 * 2**20
 
 
 class Scorer:
-    """A bundle's graphs on one device (`device` is what was asked for), loaded when first needed."""
+    """A bundle's graphs on one device, loaded when first needed."""
 
     def __init__(self, bundle: Bundle, device: Device = "auto", *, threads: int | None = None) -> None:
         self.bundle = bundle
-        self.device: Device = device
+        self._device: Device = device
         self._threads = threads
 
     def _load(self, name: str) -> Graph:
-        return load_graph(self.bundle.path / name, self.device, threads=self._threads)
+        return load_graph(self.bundle.path / name, self._device, threads=self._threads)
 
     @cached_property
     def image_encoder(self) -> Graph:

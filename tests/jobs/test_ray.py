@@ -29,7 +29,10 @@ def cluster():
     import_ray()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=FutureWarning, module="ray")
-        ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+        ray.init(
+            num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR,
+            object_store_memory=2**27,
+        )  # fmt: skip
     yield
     ray.shutdown()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .compute import Runner, run_here
 from .job import Progress
-from .options import DEFAULT_TOP_K, Direction, JobOptions, check_output, parse_memory
+from .options import DEFAULT_TOP_K, Direction, JobOptions, parse_memory
 from .run import JobResult, score_job
 
 __all__ = [
@@ -14,7 +14,6 @@ __all__ = [
     "JobResult",
     "Progress",
     "Runner",
-    "check_output",
     "parse_memory",
     "run_here",
     "score_job",

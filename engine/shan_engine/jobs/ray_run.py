@@ -24,6 +24,8 @@ from .plan import JobBlock
 
 # A block that so many workers died of is not tried again.
 MOST_LOSSES = 4
+# Of a cluster for one job: what blocks give passes through, a few MB each; Ray would take a third of the memory.
+OBJECT_BYTES = 2**29
 
 
 class BlockWorker:
@@ -86,7 +88,8 @@ class RayCluster:
 
     def _connect(self, ray: Any) -> None:
         local = self.address == "local"
-        options = {"num_cpus": self.workers, "include_dashboard": False} if local else {"address": self.address}
+        here = {"num_cpus": self.workers, "include_dashboard": False, "object_store_memory": OBJECT_BYTES}
+        options = here if local else {"address": self.address}
         try:
             ray.init(**options, log_to_driver=False, logging_level=logging.ERROR)
         except (ConnectionError, OSError, ValueError, RuntimeError) as error:
@@ -96,8 +99,8 @@ class RayCluster:
             ) from error
 
     def _run(self, ray: Any, work: Work, workers: list[Any]) -> Iterator[tuple[JobBlock, Found]]:
-        device = work.scorer.device
-        resource = "GPU" if device == "cuda" else "CPU"
+        device = work.scorer.text_encoder.device
+        resource = "CPU" if device == "cpu" else "GPU"
         count = self.workers or int(ray.cluster_resources().get(resource, 0))
         if count < 1:
             raise BackendError(f"the Ray cluster '{self.address}' has no {resource}: add a machine that has one")
