@@ -146,31 +146,41 @@ def measure(options: argparse.Namespace, work: Path, dim: int) -> dict[str, Any]
 
 
 def ray_against_one(common: tuple[object, ...], work: Path, options: argparse.Namespace) -> dict[str, Any]:
-    """The same blocks in one process of one thread, on one Ray worker, and on several."""
-    blocks = ("--block-pairs", options.ray_block_pairs, "--log-json")
+    """The same blocks of some captions in one process of one thread, on one Ray worker, and on several."""
+    queries = work / "some-captions.txt"
+    queries.write_text("".join(f"{text}\n" for text in captions(options.table, options.ray_captions)), "utf-8")
+    common = (*common[: common.index("--queries")], "--queries", queries)
     outputs, figures = {}, {}
-    for name, more in {
-        "one process": (),
-        "1 worker": ("--ray", "local", "--workers", 1),
-        f"{options.ray} workers": ("--ray", "local", "--workers", options.ray),
-    }.items():
+    for name, workers in {"one process": 0, "1 worker": 1, f"{options.ray} workers": options.ray}.items():
         outputs[name] = work / f"ray-{name.replace(' ', '-')}.parquet"
-        command = [COMMAND, *map(str, (*common, "--output", outputs[name], *blocks, *more))]
-        if not more:
-            command = ["taskset", "-c", str(min(os.sched_getaffinity(0))), *command]
-        began = time.perf_counter()
-        done = subprocess.run(command, check=True, capture_output=True, text=True)
-        lines = [json.loads(line) for line in done.stderr.splitlines() if line.startswith("{")]
-        figures[name] = {
-            "seconds": round(time.perf_counter() - began, 1),
-            "blocks": lines[-1]["blocks"],
-            "pairs_per_second_once_started": lines[-1]["pairs_per_second"],
-            "milliseconds_a_block": round(
-                1e3 * lines[-1]["pairs"] / lines[-1]["pairs_per_second"] / lines[-1]["blocks"], 1
-            ),
-        }
+        blocks = ("--output", outputs[name], "--block-pairs", options.ray_block_pairs, "--log-json")
+        command = [COMMAND, *map(str, (*common, *blocks))]
+        if workers:
+            command += ["--ray", "local", "--workers", str(workers)]
+        elif hasattr(os, "sched_getaffinity"):
+            command = ["taskset", "-c", str(max(os.sched_getaffinity(0))), *command]
+        figures[name] = timed_blocks(command, max(1, workers))
     figures["equal_bytes"] = len({output.read_bytes() for output in outputs.values()}) == 1
     return figures
+
+
+def timed_blocks(command: list[str | Path], workers: int) -> dict[str, Any]:
+    """Seconds of a whole job, and of a block from the moment that every worker has done one."""
+    began, moments = time.perf_counter(), {}
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    for line in process.stderr or ():
+        if line.startswith("{"):
+            done = json.loads(line)
+            moments[done["blocks_done"]] = time.perf_counter()
+    if process.wait():
+        raise SystemExit(f"{command} failed")
+    first, last = min(workers, done["blocks"]), done["blocks"]
+    return {
+        "seconds": round(time.perf_counter() - began, 1),
+        "blocks": last,
+        "seconds_to_the_first_blocks": round(moments[first] - began, 1),
+        "milliseconds_a_block_then": round(1e3 * (moments[last] - moments[first]) / max(1, last - first), 1),
+    }
 
 
 def main() -> None:
@@ -181,6 +191,7 @@ def main() -> None:
     parser.add_argument("--jobs", nargs="+", default=["dense", "top 10", "top 10, image to text"])
     parser.add_argument("--sample", type=int, default=20_000, help="pairs of the PyTorch loop")
     parser.add_argument("--ray", type=int, default=0, help="workers of a local Ray cluster; 0: without")
+    parser.add_argument("--ray-captions", type=int, default=500)
     parser.add_argument("--ray-block-pairs", type=int, default=2**17)
     parser.add_argument("--table", type=Path, default=Path("../shared/flickr8k/captions.tsv"))
     parser.add_argument("--work", type=Path, help="folder for bundles and galleries; else a temporary one")
