@@ -180,10 +180,6 @@ class TestBadInput:
         demo = Path(__file__).parents[2] / "artifacts" / "demo" / "gallery"
         assert f"the gallery {demo} was made by bundle" in refused(b"a dog\n", "--gallery", demo)
 
-    def test_no_cluster(self, refused):
-        pytest.importorskip("ray")
-        assert "no Ray cluster at 'auto'" in refused(b"a dog\n", "--ray", "auto")
-
 
 @pytest.mark.slow
 def test_a_cluster_for_one_job(command, tmp_path):

@@ -134,3 +134,15 @@ def test_no_ray_is_one_sentence(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(BackendError, match=r"--ray needs Ray, which is not installed: pip install '\.\[ray\]'"):
         import_ray()
+
+
+def test_no_cluster_is_one_sentence(monkeypatch):
+    def missing(**options):
+        assert options["address"] == "auto"
+        raise ConnectionError("Could not find any running Ray instance.\nMore advice")
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", missing)
+    said = r"no Ray cluster at 'auto' \(Could not find any running Ray instance\.\): start one with `ray start --head`"
+    with pytest.raises(BackendError, match=said), RayCluster("auto"):
+        raise AssertionError("it connected")
