@@ -118,6 +118,17 @@ def progress(label: str, unit: str) -> Iterator[tuple[Callable[[int], None], OnD
         yield (lambda total: bar.update(task, total=total)), on_done
 
 
+def need(extra: str, *modules: str) -> None:
+    """Raise BackendError, naming the extra that brings it, for the first of some modules that is not installed."""
+    from importlib.util import find_spec
+
+    from shan_engine.errors import BackendError, install_command
+
+    for module in modules:
+        if find_spec(module) is None:
+            raise BackendError(f"{module} is not installed: {install_command(extra)}")
+
+
 def print_json(value: Any) -> None:
     """One JSON document on standard output. Raises ValueError for NaN and infinity, which JSON does not have."""
     print(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))

@@ -1,4 +1,4 @@
-"""Where a score is computed: captions and images through a bundle's three graphs.
+"""Where a score is computed: captions and images through a bundle's graphs.
 
 A score needs the image arrays (from a gallery), the caption arrays (from the text encoder) and the pair
 scorer, which takes a batch of images by a batch of captions.
@@ -7,21 +7,26 @@ scorer, which takes a batch of images by a batch of captions.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .backends import Device, Graph, load_graph
+from .backends import Backend, Device, Graph, load_graph
+from .backends.cuda_memory import OutOfDeviceMemoryError
+from .backends.tensorrt_native import TensorRtPlans
 from .bundle import IMAGE_TERMS, KERNEL_CONSTANTS, Bundle
-from .errors import BundleError, GalleryError, InputError
+from .errors import BackendError, BundleError, GalleryError, InputError
 from .gallery import MEND, Gallery
 from .kernel import Kernel, ShanConstants, load_kernel
+from .plans import Precision
 from .text import Reading, pad
 
 Arrays = dict[str, NDArray[Any]]
+Key = TypeVar("Key")
 # Floats of intermediate results that one call of the pair scorer may need: what a core's caches hold
 # decides the speed, so this is far below what memory allows (benchmarks/batching.py).
 CALL_FLOATS = 4_000_000
@@ -34,14 +39,32 @@ GROUP_BYTES = 256 * 2**20
 
 
 class Scorer:
-    """A bundle's graphs on one device, loaded when first needed."""
+    """A bundle's graphs on one device, loaded when first needed.
 
-    def __init__(self, bundle: Bundle, device: Device = "auto", *, threads: int | None = None) -> None:
+    `backend` is who runs them: ONNX Runtime, or TensorRT from the bundle's plans of a `precision`.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        device: Device = "auto",
+        *,
+        threads: int | None = None,
+        backend: Backend = "auto",
+        precision: Precision | None = None,
+    ) -> None:
         self.bundle = bundle
         self._device: Device = device
         self._threads = threads
+        if backend != "tensorrt" and precision:
+            raise BackendError(f"only TensorRT's plans have a precision ({precision}): add --backend tensorrt")
+        if backend == "tensorrt" and device == "cpu":
+            raise BackendError("TensorRT runs on NVIDIA GPUs: leave --device cpu out, or --backend tensorrt")
+        self._plans = TensorRtPlans(bundle, precision) if backend == "tensorrt" else None
 
     def _load(self, name: str) -> Graph:
+        if self._plans:
+            return self._plans.load(Path(name).stem)
         return load_graph(self.bundle.path / name, self._device, threads=self._threads)
 
     @cached_property
@@ -51,8 +74,10 @@ class Scorer:
 
     @cached_property
     def image_terms(self) -> Graph | None:
-        """What a gallery stores to the other image arrays; None where it stores all."""
-        return self._load(IMAGE_TERMS) if IMAGE_TERMS in self.bundle.manifest.files else None
+        """What a gallery stores to the other image arrays; None where the pair scorer needs no others."""
+        if self._plans or IMAGE_TERMS not in self.bundle.manifest.files:
+            return None
+        return self._load(IMAGE_TERMS)
 
     @cached_property
     def kernel(self) -> Kernel | None:
@@ -135,9 +160,43 @@ class Scorer:
         self, images: Mapping[str, NDArray[Any]], captions: Mapping[str, NDArray[Any]]
     ) -> NDArray[np.float32]:
         """Scores B x C of every image (its arrays as of `for_pairs`) with every caption."""
+        ((_, scores),) = self.score_calls([(None, images, captions)])
+        return scores
+
+    def score_calls(
+        self, calls: Iterable[tuple[Key, Mapping[str, NDArray[Any]], Mapping[str, NDArray[Any]]]]
+    ) -> Iterator[tuple[Key, NDArray[np.float32]]]:
+        """As `score_pairs` of many calls, each with a key, in order; a GPU gets the next before one is done."""
         if self.kernel:
-            return self.kernel.score(images, captions)
-        return self.pair_scorer.run({**images, **captions}, ["scores"])["scores"]
+            for key, images, captions in calls:
+                yield key, self.kernel.score(images, captions)
+            return
+        waiting: tuple[Key, Callable[[], Arrays]] | None = None
+        for key, images, captions in calls:
+            try:
+                begun = key, self.pair_scorer.begin({**images, **captions}, ["scores"])
+            except OutOfDeviceMemoryError:
+                if waiting:
+                    yield waiting[0], waiting[1]()["scores"]
+                waiting = None
+                yield key, self._in_halves(images, captions)
+                continue
+            if waiting:
+                yield waiting[0], waiting[1]()["scores"]
+            waiting = begun
+        if waiting:
+            yield waiting[0], waiting[1]()["scores"]
+
+    def _in_halves(
+        self, images: Mapping[str, NDArray[Any]], captions: Mapping[str, NDArray[Any]]
+    ) -> NDArray[np.float32]:
+        """Scores of fewer images at a time, as many as fit into the device's memory."""
+        count = len(next(iter(images.values())))
+        if count == 1:
+            return self.pair_scorer.run({**images, **captions}, ["scores"])["scores"]
+        middle = count // 2
+        parts = ({name: array[part] for name, array in images.items()} for part in (slice(middle), slice(middle, None)))
+        return np.concatenate([scores for _, scores in self.score_calls((None, part, captions) for part in parts)])
 
     def explain(self, images: Mapping[str, NDArray[Any]], captions: Mapping[str, NDArray[Any]]) -> Arrays:
         """All of the pair scorer's outputs, for complete images: `scores`, `step_scores`, perhaps `word_attention`."""
@@ -147,6 +206,8 @@ class Scorer:
         """How many images one call takes with that many captions of that many words."""
         if self.kernel:
             return KERNEL_IMAGES
+        if self._plans:
+            return self._plans.plans.limits.images
         per_image = max(math.prod(shape) for shape in gallery.manifest.arrays.values())
         regions = gallery.manifest.arrays.get("region_mask", (1,))[0]
         per_pair = 4 * per_image * (1 + words / regions)
@@ -188,19 +249,23 @@ def _score_group(
     captions = [scorer.encode_captions([token_lists[row] for row in rows]) for rows in batches]
     longest = max(len(tokens) for tokens in token_lists)
     images_per_call = scorer.images_per_call(gallery, len(batches[0]), longest)
-    offset = 0
-    for block in gallery.blocks:
-        for place, stored in block.batches(images_per_call):
-            images = scorer.for_pairs(stored)
-            for rows, batch in zip(batches, captions, strict=True):
-                scores = scorer.score_pairs(images, batch)
+
+    def calls() -> Iterator[tuple[tuple[NDArray[np.int64], slice], Arrays, Arrays]]:
+        offset = 0
+        for block in gallery.blocks:
+            for place, stored in block.batches(images_per_call):
                 columns = slice(offset + place.start, offset + place.stop)
-                refuse_not_finite(gallery, range(columns.start, columns.stop), scores)
-                yield rows, columns, scores
-                done += scores.size
-                on_pairs(done)
-        offset += len(block)
-        block.release()
+                images = scorer.for_pairs(stored)
+                for rows, batch in zip(batches, captions, strict=True):
+                    yield (rows, columns), images, batch
+            offset += len(block)
+            block.release()
+
+    for (rows, columns), scores in scorer.score_calls(calls()):
+        refuse_not_finite(gallery, range(columns.start, columns.stop), scores)
+        yield rows, columns, scores
+        done += scores.size
+        on_pairs(done)
 
 
 def refuse_not_finite(gallery: Gallery, places: Sequence[int] | NDArray[np.int64], scores: NDArray[np.float32]) -> None:

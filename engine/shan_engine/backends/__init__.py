@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from .base import Device, Graph, load_graph
+from .base import Backend, Device, Graph, load_graph
 
-__all__ = ["Device", "Graph", "load_graph"]
+__all__ = ["Backend", "Device", "Graph", "load_graph"]

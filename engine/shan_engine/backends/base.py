@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 Device = Literal["auto", "cpu", "cuda"]
+Backend = Literal["auto", "onnxruntime", "tensorrt"]
 
 
 class Graph(Protocol):
@@ -30,6 +31,12 @@ class Graph(Protocol):
 
     def run(self, inputs: Mapping[str, Array], outputs: Sequence[str] | None = None) -> dict[str, Array]:
         """Outputs by name; all of them where `outputs` is None."""
+        ...
+
+    def begin(
+        self, inputs: Mapping[str, Array], outputs: Sequence[str] | None = None
+    ) -> Callable[[], dict[str, Array]]:
+        """As `run`, but the function given waits for it; one more may be begun meanwhile."""
         ...
 
 

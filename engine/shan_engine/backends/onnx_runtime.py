@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +76,13 @@ class OnnxRuntimeGraph:
             return dict(zip(names, self._session.run(names, feed), strict=True))
         except Exception as error:  # ONNX Runtime raises many types of its own
             raise BackendError(f"ONNX Runtime failed: {first_line(error)}") from error
+
+    def begin(
+        self, inputs: Mapping[str, Array], outputs: Sequence[str] | None = None
+    ) -> Callable[[], dict[str, Array]]:
+        """Runs at once."""
+        results = self.run(inputs, outputs)
+        return lambda: results
 
 
 def import_onnx_runtime() -> Any:
