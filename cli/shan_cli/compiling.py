@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import ExitStack
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .console import Json, messages, need, print_json, progress
+from .console import Json, OnDone, messages, need, print_json, progress
 
 if TYPE_CHECKING:
     from shan_engine.plans import PlanSet
@@ -111,11 +113,18 @@ def compile_plans(
     need("tensorrt-rtx", "onnx", "ml_dtypes")
     from shan_export.tensorrt.compile import compile_bundle
 
-    with progress("compiling", "steps") as (on_start, on_step):
+    with ExitStack() as stack:
+        bar: list[tuple[Callable[[int], None], OnDone]] = []
+
+        def next_stage(stage: str) -> None:
+            stack.close()
+            bar[:] = [stack.enter_context(progress(stage, "steps"))]
+            messages.print(f"{stage} …", markup=False)
 
         def show(done: int, total: int) -> None:
+            on_start, on_done = bar[0]
             on_start(total)
-            on_step(done)
+            on_done(done)
 
         plans, new = compile_bundle(
             bundle,
@@ -126,7 +135,7 @@ def compile_plans(
             captioned=captioned,
             allow_loss=allow_loss,
             rebuild=rebuild,
-            on_stage=lambda stage: messages.print(f"{stage} …", markup=False),
+            on_stage=next_stage,
             on_progress=show,
         )
     state = "compiled" if new else "there already"

@@ -37,6 +37,24 @@ class Limits:
     words: int = 128
 
 
+# What plans are made fastest for.
+OPTIMAL = Limits(images=64, regions=36, captions=16, words=16)
+_OF_IMAGES = ("image_", "region_", "features")
+
+
+def profile(name: str, shape: Sequence[int | str | None], limits: Limits) -> list[tuple[int, int, int]]:
+    """Least, optimal and most of each axis of a graph's input; an axis that may change is no number above 0."""
+    axes = ("images", "regions") if name.startswith(_OF_IMAGES) else ("captions", "words")
+    sizes = []
+    for axis, size in enumerate(shape):
+        if isinstance(size, int) and size > 0:
+            sizes.append((size, size, size))
+        else:
+            most, optimal = (getattr(held, axes[min(axis, 1)]) for held in (limits, OPTIMAL))
+            sizes.append((1, min(most, optimal), most))
+    return sizes
+
+
 @dataclass(frozen=True)
 class PrecisionCheck:
     """What the graphs as converted do to scores, run by ONNX Runtime on the CPU.

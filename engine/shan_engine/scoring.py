@@ -22,7 +22,7 @@ from .bundle import IMAGE_TERMS, KERNEL_CONSTANTS, Bundle
 from .errors import BackendError, BundleError, GalleryError, InputError
 from .gallery import MEND, Gallery
 from .kernel import Kernel, ShanConstants, load_kernel
-from .plans import Precision
+from .plans import ENGINES, Precision
 from .text import Reading, pad
 
 Arrays = dict[str, NDArray[Any]]
@@ -41,7 +41,8 @@ GROUP_BYTES = 256 * 2**20
 class Scorer:
     """A bundle's graphs on one device, loaded when first needed.
 
-    `backend` is who runs them: ONNX Runtime, or TensorRT from the bundle's plans of a `precision`.
+    `backend` is who runs them: ONNX Runtime, alone or with its TensorRT provider, or TensorRT itself from the bundle's
+    plans of a `precision`.
     """
 
     def __init__(
@@ -58,14 +59,16 @@ class Scorer:
         self._threads = threads
         if backend != "tensorrt" and precision:
             raise BackendError(f"only TensorRT's plans have a precision ({precision}): add --backend tensorrt")
-        if backend == "tensorrt" and device == "cpu":
-            raise BackendError("TensorRT runs on NVIDIA GPUs: leave --device cpu out, or --backend tensorrt")
+        if backend.endswith("tensorrt") and device == "cpu":
+            raise BackendError(f"TensorRT runs on NVIDIA GPUs: leave --device cpu out, or --backend {backend}")
+        self._through_tensorrt = backend == "onnxruntime-tensorrt"
         self._plans = TensorRtPlans(bundle, precision) if backend == "tensorrt" else None
 
     def _load(self, name: str) -> Graph:
         if self._plans:
             return self._plans.load(Path(name).stem)
-        return load_graph(self.bundle.path / name, self._device, threads=self._threads)
+        engines = self.bundle.path / ENGINES / "onnxruntime" if self._through_tensorrt else None
+        return load_graph(self.bundle.path / name, self._device, threads=self._threads, engines=engines)
 
     @cached_property
     def image_encoder(self) -> Graph:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 Device = Literal["auto", "cpu", "cuda"]
-Backend = Literal["auto", "onnxruntime", "tensorrt"]
+Backend = Literal["auto", "onnxruntime", "onnxruntime-tensorrt", "tensorrt"]
 
 
 class Graph(Protocol):
@@ -40,8 +40,14 @@ class Graph(Protocol):
         ...
 
 
-def load_graph(path: Path, device: Device = "auto", *, threads: int | None = None) -> Graph:
-    """Load an ONNX file on `device`. Raises BackendError where the device or its library is missing."""
+def load_graph(
+    path: Path, device: Device = "auto", *, threads: int | None = None, engines: Path | None = None
+) -> Graph:
+    """Load an ONNX file in ONNX Runtime on `device`; with `engines` through its TensorRT provider, which keeps there
+    what it compiles.
+
+    Raises BackendError where the device or its library is missing.
+    """
     from .onnx_runtime import OnnxRuntimeGraph
 
-    return OnnxRuntimeGraph(path, device, threads=threads)
+    return OnnxRuntimeGraph(path, device, threads=threads, engines=engines)

@@ -18,7 +18,7 @@ from ..errors import BackendError, InputError
 from ..files import replacing
 from ..plans import Precision, find_plans
 from .base import Array
-from .cuda_memory import Cuda, DeviceBuffer, PinnedBuffer
+from .cuda_memory import Cuda, DeviceBuffer, OutOfDeviceMemoryError, PinnedBuffer
 from .tensorrt_library import TensorRt, import_tensorrt
 
 SLOTS = 2
@@ -63,6 +63,15 @@ class TensorRtGraph:
         self, inputs: Mapping[str, Array], outputs: Sequence[str] | None = None
     ) -> Callable[[], dict[str, Array]]:
         """Start a call; the function given waits for it. At most one other may be begun and not yet waited for."""
+        try:
+            return self._begin(inputs, outputs)
+        except OutOfDeviceMemoryError:
+            self._slots[(self._calls - 1) % SLOTS].free()  # a smaller call needs the room
+            self._scratch.free()
+            self._shapes = ()
+            raise
+
+    def _begin(self, inputs: Mapping[str, Array], outputs: Sequence[str] | None) -> Callable[[], dict[str, Array]]:
         feed = {name: np.asarray(inputs[name], dtype) for name, (dtype, _) in self.inputs.items()}
         slot, cuda = self._slots[self._calls % SLOTS], self._cuda
         self._calls += 1
@@ -154,6 +163,12 @@ class _Slot:
             self.forget_graph()
         self.addresses[name] = address
         return address
+
+    def free(self) -> None:
+        """Give its device memory back."""
+        self.forget_graph()
+        for buffer in self.buffers.values():
+            buffer.free()
 
     def forget_graph(self) -> None:
         """Its shapes or addresses no longer hold."""

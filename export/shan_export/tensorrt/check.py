@@ -18,7 +18,7 @@ from shan_engine.errors import BundleError
 from shan_engine.evaluation import split_scores
 from shan_engine.gallery import Gallery
 from shan_engine.plans import PrecisionCheck
-from shan_engine.recall import recall
+from shan_engine.recall import CUTS, recall
 from shan_engine.scoring import Scorer
 
 from ..cases import cases
@@ -52,7 +52,7 @@ def check_precision(
     exact: Graphs,
     lower: Graphs,
     captioned: tuple[Gallery, CaptionSplit] | None,
-    on_pairs: Callable[[int], None] = lambda done: None,
+    on_pairs: Callable[[int, int], None] = lambda done, total: None,
 ) -> PrecisionCheck:
     """Differences of `lower` from `exact`, both run on the CPU; recall where a captioned gallery is given."""
     with tempfile.TemporaryDirectory() as first, tempfile.TemporaryDirectory() as second:
@@ -64,13 +64,14 @@ def check_precision(
         size = len(split.images) * len(split.captions)
         found = [
             recall(
-                split_scores(scorer, gallery, split, lambda done, start=start: on_pairs(start + done)).T,  # type: ignore[misc]
+                split_scores(scorer, gallery, split, lambda done, start=start: on_pairs(start + done, 2 * size)).T,  # type: ignore[misc]
                 split.caption_images,
             )
             for start, scorer in zip((0, size), scorers, strict=True)
         ]
     before, after = (outcome.as_dict() for outcome in found)
-    change = {name: round(after[name] - before[name], 3) for name in before if "_r" in name}
+    recalls = tuple(f"_r{cut}" for cut in CUTS)
+    change = {name: round(after[name] - before[name], 3) for name in before if name.endswith(recalls)}
     return PrecisionCheck(difference, len(split.images), len(split.captions), change)
 
 

@@ -48,7 +48,8 @@ def compile_bundle(
     `max_images` is the most of one call. `captioned` names a gallery, its captions, a split and how many of its
     images measure recall and int8's ranges. Without `rebuild` a set that fits is left as it is; a stale one is
     replaced. Raises BackendError where TensorRT is missing or fails, BundleError where the precision loses too much
-    recall, InputError for int8 without a captioned gallery; then nothing changes.
+    recall, InputError for int8 without a captioned gallery; then nothing changes. `on_progress` hears of the steps
+    (pairs scored, steps of the compiler) done and in all, of the stage that `on_stage` named.
     """
     bundle = Bundle.open(path)
     builder = Compiler(import_tensorrt(compiler), architectures_of(architectures))
@@ -107,7 +108,7 @@ def _compile(
         on_stage(f"converting to {precision}")
         graphs = converted(exact, precision, calibration(bundle, exact, *measured) if measured else ())
         on_stage("measuring what it costs")
-        check = check_precision(bundle, exact, graphs, measured)
+        check = check_precision(bundle, exact, graphs, measured, on_progress)
         if not allow_loss:
             refuse_loss(precision, check)
     engines = bundle.path / ENGINES

@@ -12,9 +12,7 @@ from shan_engine.backends.cuda_memory import Cuda
 from shan_engine.backends.tensorrt_library import TensorRt
 from shan_engine.errors import BackendError, first_line
 from shan_engine.files import replacing
-from shan_engine.plans import Limits
-
-OPTIMAL = Limits(images=64, regions=36, captions=16, words=16)
+from shan_engine.plans import Limits, profile
 
 
 class Compiler:
@@ -74,6 +72,8 @@ class Compiler:
         self._target(config)
         config.add_optimization_profile(self._profile(builder, network, limits))
         config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
+        if hasattr(trt.BuilderFlag, "TF32"):  # it keeps 10 bits of a product's factors
+            config.clear_flag(trt.BuilderFlag.TF32)
         monitor = _monitor(trt, on_progress)
         config.progress_monitor = monitor
         cache = self._timing_cache(config, timing_cache)
@@ -97,16 +97,11 @@ class Compiler:
             config.set_compute_capability(getattr(capability, f"SM{name[3:]}"), number)
 
     def _profile(self, builder: Any, network: Any, limits: Limits) -> Any:
-        profile = builder.create_optimization_profile()
+        held = builder.create_optimization_profile()
         for number in range(network.num_inputs):
             tensor = network.get_input(number)
-            side = ("images", "regions") if tensor.name in _IMAGE_INPUTS else ("captions", "words")
-            sizes = [
-                (size,) * 3 if size >= 0 else _range(limits, side[0] if axis == 0 else side[1])
-                for axis, size in enumerate(tensor.shape)
-            ]
-            profile.set_shape(tensor.name, *zip(*sizes, strict=True))
-        return profile
+            held.set_shape(tensor.name, *zip(*profile(tensor.name, tensor.shape, limits), strict=True))
+        return held
 
     def _timing_cache(self, config: Any, path: Path | None) -> Any:
         if self.crosses or path is None:  # TensorRT for RTX times nothing while it compiles
@@ -119,15 +114,6 @@ class Compiler:
                 cache = config.create_timing_cache(b"")
                 config.set_timing_cache(cache, False)
         return cache
-
-
-_IMAGE_INPUTS = ("features", "region_mask", "image_regions")
-
-
-def _range(limits: Limits, name: str) -> tuple[int, int, int]:
-    """Least, optimal and most of an axis."""
-    most = getattr(limits, name)
-    return 1, min(most, getattr(OPTIMAL, name)), most
 
 
 def _monitor(trt: Any, on_progress: Callable[[int, int], None]) -> Any:
