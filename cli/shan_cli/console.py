@@ -27,6 +27,14 @@ class DeviceOption(StrEnum):
     CUDA = "cuda"
 
 
+class BackendOption(StrEnum):
+    """What scores pairs."""
+
+    AUTO = "auto"
+    ONNXRUNTIME = "onnxruntime"
+    TORCH = "torch"
+
+
 class StoreStorageOption(StrEnum):
     """How a store's numbers are stored."""
 
@@ -43,6 +51,13 @@ class GalleryStorageOption(StrEnum):
 
 
 Device = Annotated[DeviceOption, typer.Option(help="Where the graphs run; cpu or cuda fail rather than fall back.")]
+Backend = Annotated[
+    BackendOption,
+    typer.Option(
+        help="What scores: onnxruntime, or torch, which keeps the gallery on CUDA devices; auto is torch for --device "
+        "cuda where PyTorch and Triton are installed."
+    ),
+]
 
 
 StoreStorage = Annotated[
