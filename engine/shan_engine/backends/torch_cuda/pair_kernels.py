@@ -5,7 +5,7 @@ Both compute what `kernel/pair.c` does, accumulate in float32 whatever the array
 - `score_in_rows` holds whole rows of D: regions pass by in tiles of BK, with running softmaxes over regions, so that V
   and the gate terms are read from device memory once and each gate is computed once. For small D and n.
 - `score_in_chunks` holds all regions and words of BD dimensions at a time. Any D; gates are computed twice, before and
-  after their pooling weights are known.
+  after their pooling weights are known. Step 1 needs one pass, for all its products are of Gram matrices.
 
 Regions and gate terms are B x K x D, words, queries and gate terms C x n x D, masks B x K and C x n of bytes; `OUT` is
 C x B. Padding rows of a tile are masked, so that K, n and D may be anything.
@@ -31,12 +31,17 @@ def _softmax(logits, valid):
     last: tl.constexpr = len(logits.shape) - 1
     logits = tl.where(valid, logits, LOWEST)
     weights = tl.where(valid, tl.exp(logits - tl.max(logits, last, keep_dims=True)), 0.0)
-    return weights / tl.sum(weights, last, keep_dims=True)
+    return weights * (1.0 / tl.sum(weights, last, keep_dims=True))
 
 
 @triton.jit
-def _fuse(local, attended, gate):
-    """The gate's mixture; `gate` is before its sigmoid."""
+def _fuse(local, attended, gate, FAST: tl.constexpr):
+    """The gate's mixture; `gate` is before its sigmoid, which FAST makes with the GPU's approximate tanh (1e-3)."""
+    if FAST:
+        tanh = tl.inline_asm_elementwise(
+            "tanh.approx.f32 $0, $1;", "=f,f", [0.5 * gate], dtype=tl.float32, is_pure=True, pack=1
+        )
+        return attended + (local - attended) * (0.5 + 0.5 * tanh)
     return attended + (local - attended) / (1.0 + tl.exp(-gate))
 
 
@@ -68,10 +73,27 @@ def _global_steps(vv, tt, vt, v_ts, t_vs, v_vs, t_ts, ts_ts, vs_vs, ts_vs, a, b,
 
 
 @triton.jit
+def _both_fused(
+    V, V_OWN, V_ATTENDED, T, T_OWN, T_ATTENDED, first_region, first_word, region, word, column,
+    K, N, D, alpha, beta, PRECISION: tl.constexpr, FAST: tl.constexpr,
+):  # fmt: skip
+    """Regions and words fused with what they attend to, at some columns, and themselves."""
+    v, t = _rows(V, first_region, region, K, column, D), _rows(T, first_word, word, N, column, D)
+    own = _rows(V_OWN, first_region, region, K, column, D).to(tl.float32)
+    gate = tl.dot(alpha, _rows(T_ATTENDED, first_word, word, N, column, D), acc=own, input_precision=PRECISION)
+    v_fused = _fuse(v.to(tl.float32), tl.dot(alpha, t, input_precision=PRECISION), gate, FAST)
+    own = _rows(T_OWN, first_word, word, N, column, D).to(tl.float32)
+    gate = tl.dot(beta, _rows(V_ATTENDED, first_region, region, K, column, D), acc=own, input_precision=PRECISION)
+    t_fused = _fuse(t.to(tl.float32), tl.dot(beta, v, input_precision=PRECISION), gate, FAST)
+    return v_fused, t_fused, v, t
+
+
+@triton.jit
 def score_in_rows(
     V, V_OWN, V_ATTENDED, V_MASK, T, U, T_OWN, T_ATTENDED, T_MASK, V_POOL, T_POOL, OUT,
     images, captions, K, N, D, temperature, a, b,
-    STEPS: tl.constexpr, BK: tl.constexpr, BN: tl.constexpr, BD: tl.constexpr, PRECISION: tl.constexpr,
+    STEPS: tl.constexpr, BK: tl.constexpr, BN: tl.constexpr, BD: tl.constexpr,
+    PRECISION: tl.constexpr, FAST: tl.constexpr,
 ):  # fmt: skip
     """Grid: (images * captions,), the captions of one image beside each other; BD at least D, BN at least n."""
     pair = tl.program_id(0)
@@ -81,6 +103,7 @@ def score_in_rows(
     words = _valid(T_MASK, first_word, word, N)
     t = _rows(T, first_word, word, N, column, D)
     queries = tl.trans(_rows(U, first_word, word, N, column, D))
+    gram = tl.dot(t, tl.trans(t), input_precision=PRECISION).to(t.dtype)
 
     local_regions, regions_total = 0.0, 0.0
     v_star = tl.zeros((BN, BD), tl.float32)  # of each word, before its division by `total`
@@ -94,18 +117,21 @@ def score_in_rows(
         region = start + tl.arange(0, BK)
         regions = _valid(V_MASK, first_region, region, K)
         v = _rows(V, first_region, region, K, column, D)
-        local = v.to(tl.float32)
         affinity = tl.dot(v, queries, input_precision=PRECISION)
-        alpha = _softmax(affinity, words[None, :]).to(t.dtype)
-        t_star = tl.dot(alpha, t, input_precision=PRECISION)
-        cosines = tl.sum(local * t_star, 1) / _length(tl.sum(t_star * t_star, 1))
+        similarity = tl.dot(v, tl.trans(t), input_precision=PRECISION)
+        weights = _softmax(affinity, words[None, :])
+        alpha = weights.to(t.dtype)
+        # t* has these products without being made: they are of K x n, not of K x D.
+        square = tl.sum(weights * tl.dot(alpha, gram, input_precision=PRECISION), 1)
+        cosines = tl.sum(weights * similarity, 1) / _length(square)
         local_regions += tl.sum(tl.where(regions, cosines, 0.0), 0)
         regions_total += tl.sum(regions.to(tl.float32), 0)
         if STEPS > 1:
+            t_star = tl.dot(alpha, t, input_precision=PRECISION)
             own = _rows(V_OWN, first_region, region, K, column, D).to(tl.float32)
-            fused = _fuse(local, t_star, tl.dot(alpha, t_attended, acc=own, input_precision=PRECISION))
-            logits = tl.sum(fused * v_pool[None, :], 1)
-            pool_next = tl.maximum(pool_top, tl.max(tl.where(regions, logits, LOWEST), 0))
+            fused = _fuse(v.to(tl.float32), t_star, tl.dot(alpha, t_attended, acc=own, input_precision=PRECISION), FAST)
+            logits = tl.where(regions, tl.sum(fused * v_pool[None, :], 1), LOWEST)
+            pool_next = tl.maximum(pool_top, tl.max(logits, 0))
             kept = tl.exp(pool_top - pool_next)
             weights = tl.where(regions, tl.exp(logits - pool_next), 0.0)
             v_c = v_c * kept + tl.sum(weights[:, None] * fused, 0)
@@ -124,34 +150,35 @@ def score_in_rows(
             v_attended = _rows(V_ATTENDED, first_region, region, K, column, D)
             t_gate = tl.dot(beta, v_attended, acc=t_gate * kept_words[:, None], input_precision=PRECISION)
 
-    v_star = v_star / total[:, None]
+    inverse = 1.0 / total  # a division an element would cost more than the rest of its work
+    v_star *= inverse[:, None]
     t = t.to(tl.float32)
     cosines = tl.sum(t * v_star, 1) / _length(tl.sum(v_star * v_star, 1))
     score = a * local_regions / regions_total + b * _mean(cosines, words)
     if STEPS > 1:
-        v_c = v_c / pool_total
-        t_gate = t_gate / total[:, None] + _rows(T_OWN, first_word, word, N, column, D).to(tl.float32)
-        fused = _fuse(t, v_star, t_gate)
+        v_c = v_c * (1.0 / pool_total)
+        t_gate = t_gate * inverse[:, None] + _rows(T_OWN, first_word, word, N, column, D).to(tl.float32)
+        fused = _fuse(t, v_star, t_gate, FAST)
         t_pool = tl.load(T_POOL + column, mask=column < D, other=0.0)
         t_c = tl.sum(_softmax(tl.sum(fused * t_pool[None, :], 1), words)[:, None] * fused, 0)
         vv, tt = tl.sum(v_c * v_c, 0), tl.sum(t_c * t_c, 0)
         cosines = tl.sum(t * v_c[None, :], 1) / _length(vv)
         t_c_star = tl.sum(_softmax(temperature * cosines, words)[:, None] * t, 0)
 
-        v_c_star, pool_top, pool_total = tl.zeros((BD,), tl.float32), -1.0e30, 0.0
+        v_c_star, pool_top, pool_total = tl.zeros((BK, BD), tl.float32), -1.0e30, 0.0
         scale = temperature / _length(tt)
         for start in range(0, K, BK):
             region = start + tl.arange(0, BK)
             regions = _valid(V_MASK, first_region, region, K)
             local = _rows(V, first_region, region, K, column, D).to(tl.float32)
-            logits = scale * tl.sum(local * t_c[None, :], 1)
-            pool_next = tl.maximum(pool_top, tl.max(tl.where(regions, logits, LOWEST), 0))
+            logits = tl.where(regions, scale * tl.sum(local * t_c[None, :], 1), LOWEST)
+            pool_next = tl.maximum(pool_top, tl.max(logits, 0))
             kept = tl.exp(pool_top - pool_next)
             weights = tl.where(regions, tl.exp(logits - pool_next), 0.0)
-            v_c_star = v_c_star * kept + tl.sum(weights[:, None] * local, 0)
+            v_c_star = v_c_star * kept + weights[:, None] * local
             pool_total = pool_total * kept + tl.sum(weights, 0)
             pool_top = pool_next
-        v_c_star = v_c_star / pool_total
+        v_c_star = tl.sum(v_c_star, 0) * (1.0 / pool_total)
         score += _global_steps(
             vv, tt, tl.sum(v_c * t_c, 0), tl.sum(v_c * t_c_star, 0), tl.sum(t_c * v_c_star, 0),
             tl.sum(v_c * v_c_star, 0), tl.sum(t_c * t_c_star, 0), tl.sum(t_c_star * t_c_star, 0),
@@ -164,7 +191,8 @@ def score_in_rows(
 def score_in_chunks(
     V, V_OWN, V_ATTENDED, V_MASK, T, U, T_OWN, T_ATTENDED, T_MASK, V_POOL, T_POOL, OUT,
     images, captions, K, N, D, temperature, a, b,
-    STEPS: tl.constexpr, BK: tl.constexpr, BN: tl.constexpr, BD: tl.constexpr, PRECISION: tl.constexpr,
+    STEPS: tl.constexpr, BK: tl.constexpr, BN: tl.constexpr, BD: tl.constexpr,
+    PRECISION: tl.constexpr, FAST: tl.constexpr,
 ):  # fmt: skip
     """Grid: (images * captions,), the captions of one image beside each other; BK at least K, BN at least n."""
     pair = tl.program_id(0)
@@ -173,64 +201,54 @@ def score_in_chunks(
     region, word = tl.arange(0, BK), tl.arange(0, BN)
     regions, words = _valid(V_MASK, first_region, region, K), _valid(T_MASK, first_word, word, N)
 
-    affinity = tl.zeros((BK, BN), tl.float32)
-    for start in range(0, D, BD):
-        column = start + tl.arange(0, BD)
-        v = _rows(V, first_region, region, K, column, D)
-        queries = tl.trans(_rows(U, first_word, word, N, column, D))
-        affinity = tl.dot(v, queries, acc=affinity, input_precision=PRECISION)
-    alpha = _softmax(affinity, words[None, :]).to(T.dtype.element_ty)
-    beta = _softmax(tl.trans(affinity), regions[None, :]).to(T.dtype.element_ty)
-
-    v_dot, v_square, v_logits = (tl.zeros((BK,), tl.float32), tl.zeros((BK,), tl.float32), tl.zeros((BK,), tl.float32))
-    t_dot, t_square, t_logits = (tl.zeros((BN,), tl.float32), tl.zeros((BN,), tl.float32), tl.zeros((BN,), tl.float32))
+    affinity, similarity = tl.zeros((BK, BN), tl.float32), tl.zeros((BK, BN), tl.float32)
+    v_gram, t_gram = tl.zeros((BK, BK), tl.float32), tl.zeros((BN, BN), tl.float32)
     for start in range(0, D, BD):
         column = start + tl.arange(0, BD)
         v, t = _rows(V, first_region, region, K, column, D), _rows(T, first_word, word, N, column, D)
-        t_star = tl.dot(alpha, t, input_precision=PRECISION)
-        v_star = tl.dot(beta, v, input_precision=PRECISION)
-        v_local, t_local = v.to(tl.float32), t.to(tl.float32)
-        v_dot += tl.sum(v_local * t_star, 1)
-        v_square += tl.sum(t_star * t_star, 1)
-        t_dot += tl.sum(t_local * v_star, 1)
-        t_square += tl.sum(v_star * v_star, 1)
-        if STEPS > 1:
-            own = _rows(V_OWN, first_region, region, K, column, D).to(tl.float32)
-            attended = _rows(T_ATTENDED, first_word, word, N, column, D)
-            fused = _fuse(v_local, t_star, tl.dot(alpha, attended, acc=own, input_precision=PRECISION))
-            v_logits += tl.sum(fused * tl.load(V_POOL + column, mask=column < D, other=0.0)[None, :], 1)
-            own = _rows(T_OWN, first_word, word, N, column, D).to(tl.float32)
-            attended = _rows(V_ATTENDED, first_region, region, K, column, D)
-            fused = _fuse(t_local, v_star, tl.dot(beta, attended, acc=own, input_precision=PRECISION))
-            t_logits += tl.sum(fused * tl.load(T_POOL + column, mask=column < D, other=0.0)[None, :], 1)
-    score = a * _mean(v_dot / _length(v_square), regions) + b * _mean(t_dot / _length(t_square), words)
+        queries = _rows(U, first_word, word, N, column, D)
+        affinity = tl.dot(v, tl.trans(queries), acc=affinity, input_precision=PRECISION)
+        similarity = tl.dot(v, tl.trans(t), acc=similarity, input_precision=PRECISION)
+        v_gram = tl.dot(v, tl.trans(v), acc=v_gram, input_precision=PRECISION)
+        t_gram = tl.dot(t, tl.trans(t), acc=t_gram, input_precision=PRECISION)
+    v_weights = _softmax(affinity, words[None, :])
+    t_weights = _softmax(tl.trans(affinity), regions[None, :])
+    alpha, beta = v_weights.to(T.dtype.element_ty), t_weights.to(T.dtype.element_ty)
+    # The products of t* and v* that step 1 needs are of K x n, K x K and n x n, not of K x D.
+    square = tl.sum(v_weights * tl.dot(alpha, t_gram.to(alpha.dtype), input_precision=PRECISION), 1)
+    score = a * _mean(tl.sum(v_weights * similarity, 1) / _length(square), regions)
+    square = tl.sum(t_weights * tl.dot(beta, v_gram.to(beta.dtype), input_precision=PRECISION), 1)
+    score += b * _mean(tl.sum(t_weights * tl.trans(similarity), 1) / _length(square), words)
 
     if STEPS > 1:
+        v_logits, t_logits = tl.zeros((BK,), tl.float32), tl.zeros((BN,), tl.float32)
+        for start in range(0, D, BD):
+            column = start + tl.arange(0, BD)
+            v_fused, t_fused, v, t = _both_fused(
+                V, V_OWN, V_ATTENDED, T, T_OWN, T_ATTENDED, first_region, first_word, region, word, column,
+                K, N, D, alpha, beta, PRECISION, FAST,
+            )  # fmt: skip
+            v_logits += tl.sum(v_fused * tl.load(V_POOL + column, mask=column < D, other=0.0)[None, :], 1)
+            t_logits += tl.sum(t_fused * tl.load(T_POOL + column, mask=column < D, other=0.0)[None, :], 1)
         v_weights, t_weights = _softmax(v_logits, regions), _softmax(t_logits, words)
+
         vv, tt, vt = 0.0, 0.0, 0.0
         v_v, t_v = tl.zeros((BK,), tl.float32), tl.zeros((BK,), tl.float32)  # v_c and t_c with each region
         v_t, t_t = tl.zeros((BN,), tl.float32), tl.zeros((BN,), tl.float32)  # and with each word
         for start in range(0, D, BD):
             column = start + tl.arange(0, BD)
-            v, t = _rows(V, first_region, region, K, column, D), _rows(T, first_word, word, N, column, D)
-            v_local, t_local = v.to(tl.float32), t.to(tl.float32)
-            own = _rows(V_OWN, first_region, region, K, column, D).to(tl.float32)
-            attended = _rows(T_ATTENDED, first_word, word, N, column, D)
-            gate = tl.dot(alpha, attended, acc=own, input_precision=PRECISION)
-            fused = _fuse(v_local, tl.dot(alpha, t, input_precision=PRECISION), gate)
-            v_c = tl.sum(v_weights[:, None] * fused, 0)
-            own = _rows(T_OWN, first_word, word, N, column, D).to(tl.float32)
-            attended = _rows(V_ATTENDED, first_region, region, K, column, D)
-            gate = tl.dot(beta, attended, acc=own, input_precision=PRECISION)
-            fused = _fuse(t_local, tl.dot(beta, v, input_precision=PRECISION), gate)
-            t_c = tl.sum(t_weights[:, None] * fused, 0)
+            v_fused, t_fused, v, t = _both_fused(
+                V, V_OWN, V_ATTENDED, T, T_OWN, T_ATTENDED, first_region, first_word, region, word, column,
+                K, N, D, alpha, beta, PRECISION, FAST,
+            )  # fmt: skip
+            v_c, t_c = tl.sum(v_weights[:, None] * v_fused, 0), tl.sum(t_weights[:, None] * t_fused, 0)
             vv += tl.sum(v_c * v_c, 0)
             tt += tl.sum(t_c * t_c, 0)
             vt += tl.sum(v_c * t_c, 0)
-            v_v += tl.sum(v_local * v_c[None, :], 1)
-            t_v += tl.sum(v_local * t_c[None, :], 1)
-            v_t += tl.sum(t_local * v_c[None, :], 1)
-            t_t += tl.sum(t_local * t_c[None, :], 1)
+            v_v += tl.sum(v.to(tl.float32) * v_c[None, :], 1)
+            t_v += tl.sum(v.to(tl.float32) * t_c[None, :], 1)
+            v_t += tl.sum(t.to(tl.float32) * v_c[None, :], 1)
+            t_t += tl.sum(t.to(tl.float32) * t_c[None, :], 1)
         v_weights = _softmax(temperature * t_v / _length(tt), regions)  # v_c* is what t_c attends to
         t_weights = _softmax(temperature * v_t / _length(vv), words)
         ts_ts, vs_vs, ts_vs = 0.0, 0.0, 0.0

@@ -65,13 +65,13 @@ class Tiles:
     stages: int
 
 
-def choose_tiles(K: int, n: int, D: int, dtype: torch.dtype) -> Tiles:
+def choose_tiles(K: int, n: int, D: int, dtype: torch.dtype, steps: int) -> Tiles:
     """The tiles for images of K regions and captions of n words, at most 128 each. Raises ValueError beyond."""
     if max(K, n) > MOST_ROWS:
         raise ValueError(f"{K} regions with {n} words: the kernel takes at most {MOST_ROWS} of each")
     regions, words, half = _power(K), _power(n), dtype != torch.float32
     # Sizes that `triton.compile` for sm_90 keeps in registers, and below the shared memory of smaller GPUs (99 KiB).
-    if D <= IN_ROWS_DIMS and words <= (32 if half else 16):
+    if steps > 1 and D <= IN_ROWS_DIMS and words <= (32 if half else 16):
         return Tiles("rows", 16, words, _power(D), 4 if half and words == 16 else 8, 3 if half else 1)
     narrow = regions + words > 128 if half else regions + words > 96
     dims = (64 if half else 32) // (2 if narrow else 1)
@@ -97,7 +97,7 @@ def score_pairs(
         raise ValueError(f"out is {tuple(out.shape)}, not a contiguous {C} x {B}")
     if not B * C:
         return
-    tiles = tiles or choose_tiles(K, n, D, images.regions.dtype)
+    tiles = tiles or choose_tiles(K, n, D, images.regions.dtype, constants.steps)
     kernel: Any = pair_kernels.score_in_rows if tiles.kernel == "rows" else pair_kernels.score_in_chunks
     own, attended = images.own, images.attended
     caption_own, caption_attended = captions.own, captions.attended
@@ -124,6 +124,7 @@ def score_pairs(
                 BN=tiles.words,
                 BD=tiles.dims,
                 PRECISION="ieee",
+                FAST=out.is_cuda and images.regions.dtype != torch.float32,
                 num_warps=tiles.warps,
                 num_stages=tiles.stages,
             )
