@@ -6,12 +6,10 @@ What only a GPU can show (speed, streams, what the compiler makes of the kernels
 from __future__ import annotations
 
 import dataclasses
-import os
 
 import numpy as np
 import pytest
 
-os.environ["TRITON_INTERPRET"] = "1"  # read when the kernels are imported
 pytest.importorskip("triton")
 
 import torch
@@ -126,7 +124,7 @@ def test_every_shape_has_tiles_that_hold_it() -> None:
         choose_tiles(129, 3, 256, torch.float16, 3)
 
 
-LEVELS = {"terms": 10**6, "regions": 12_000, "streamed": 6_000}
+LEVELS = {"terms": 10**6, "regions": 12_000, "streamed": 4_500}
 
 
 @pytest.mark.parametrize("stored", ["float32", "float16", "int8"])

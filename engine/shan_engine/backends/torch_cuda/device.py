@@ -28,9 +28,10 @@ def usable_devices(device: str) -> list[torch.device]:
     if device == "cpu":
         raise BackendError("the torch back end scores on CUDA alone: use --device cuda, or --backend onnxruntime")
     if not torch.cuda.is_available():
-        reason = "finds no CUDA device" if torch.version.cuda else "is built without CUDA"
+        if torch.version.cuda:
+            raise BackendError("PyTorch finds no CUDA device: install NVIDIA's driver, or use --device cpu")
         raise BackendError(
-            f"PyTorch {torch.__version__} here {reason}: install NVIDIA's driver and "
+            f"PyTorch {torch.__version__} here is built without CUDA: pip uninstall torch, then "
             f"{install_command('cuda')}, or use --device cpu"
         )
     return [torch.device("cuda", number) for number in range(torch.cuda.device_count())]

@@ -17,7 +17,7 @@ from .pair_scores import CaptionTerms, ImageTerms, Pools, score_pairs
 from .ranking import merge_best, read_best
 from .upload import Images, Upload
 
-BLOCK_BYTES = 2 * 2**30  # of regions and gate terms of the images scored together
+BLOCK_BYTES = 4 * 2**30  # of regions and gate terms of the images scored together
 SHARE_OF_FREE = 0.9  # of a device's free memory; the rest is for scores, captions and the allocator's gaps
 
 # Scores and places of a batch of captions, C x k.
@@ -49,10 +49,10 @@ class DeviceGallery:
         free = _free_bytes(device) if budget is None else budget
         regions = images.regions * images.dim * torch.empty(0, dtype=self.dtype).element_size() + images.regions
         with_terms = regions * (3 if self._gates else 1)
-        # Two uploads, a block's terms and, for resident regions, the block that is being copied.
         size = max(1, min(BLOCK_BYTES, free // 8) // with_terms)
         self._upload = Upload(images, device, self.dtype, min(size, max(1, len(images))))
-        left = free - 4 * self._upload.most * with_terms
+        # Beside what stays: two blocks on their way, a block's gate terms, and int8 numbers as float32 and in `dtype`.
+        left = free - self._upload.most * (with_terms + regions + (3 * regions if images.dtype == np.int8 else 0))
         self._resident: list[tuple[int, ImageTerms]] = []
         self.level = "streamed"
         if len(images) * regions <= left:

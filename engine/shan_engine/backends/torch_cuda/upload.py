@@ -40,8 +40,7 @@ class Upload:
         """Place and terms (regions and mask) of images from `start` on; valid until the next but one is asked for."""
         slots = [_Slot(self.device, self.images, self.most) for _ in range(2)]
         copying = torch.cuda.Stream(self.device) if self.device.type == "cuda" else None  # type: ignore[no-untyped-call]
-        number = 0
-        ready = slots[0].fill(self.images.read(start, self.most), copying) if start < len(self.images) else 0
+        number, ready = 0, self._fill(slots[0], start, copying)
         while ready:
             slot, now, count = slots[number % 2], start, ready
             terms = slot.taken(count, self.dtype)
@@ -49,15 +48,23 @@ class Upload:
             yield now, terms
             # The caller has queued its work on these terms; the copy of the next block runs beside it.
             slot.release()
-            following = slots[number % 2]
-            ready = following.fill(self.images.read(start, self.most), copying) if start < len(self.images) else 0
+            ready = self._fill(slots[number % 2], start, copying)
+
+    def _fill(self, slot: _Slot, start: int, copying: torch.cuda.Stream | None) -> int:
+        """Start the copy of a block; how many images it has."""
+        count, most = 0, min(slot.most, len(self.images) - start)
+        slot.wait()
+        while count < most:
+            count += slot.put(self.images.read(start + count, most - count), count)
+        slot.send(count, copying)
+        return count
 
 
 class _Slot:
     """A pinned buffer, its twin on the device, and the events that keep a copy and its use apart."""
 
     def __init__(self, device: torch.device, images: Images, most: int) -> None:
-        self._device = device
+        self._device, self.most = device, most
         shapes = {"regions": (images.regions, images.dim), "mask": (images.regions,)}
         dtypes = {"regions": torch.from_numpy(np.empty(0, images.dtype)).dtype, "mask": torch.uint8}
         if images.dtype == np.int8:
@@ -73,22 +80,28 @@ class _Slot:
         self._copied, self._used = (torch.cuda.Event() if cuda else None for _ in range(2))  # type: ignore[no-untyped-call]
         self.release()  # what had this memory before may still be at work
 
-    def fill(self, stored: Mapping[str, NDArray[Any]], copying: torch.cuda.Stream | None) -> int:
-        """Start the copy of some images to the device; how many they are."""
+    def wait(self) -> None:
+        """Until the pinned buffer is free again."""
         if self._copied is not None:
-            self._copied.synchronize()  # the pinned buffer is free again
+            self._copied.synchronize()
+
+    def put(self, stored: Mapping[str, NDArray[Any]], at: int) -> int:
+        """Lay some images into the pinned buffer from row `at` on; how many they are."""
         count = len(stored["regions"])
         for name, buffer in self._pinned.items():
             values = stored[name]
-            np.copyto(buffer[:count].numpy(), values.view(np.uint8) if values.dtype == np.bool_ else values)
+            np.copyto(buffer[at : at + count].numpy(), values.view(np.uint8) if values.dtype == np.bool_ else values)
+        return count
+
+    def send(self, count: int, copying: torch.cuda.Stream | None) -> None:
+        """Start the copy of the buffer's first `count` images to the device."""
         if copying is None or self._copied is None or self._used is None:
             self._copy(count)
-            return count
+            return
         with torch.cuda.stream(copying):
             copying.wait_event(self._used)
             self._copy(count)
             self._copied.record(copying)
-        return count
 
     def _copy(self, count: int) -> None:
         for name, buffer in self._pinned.items():
