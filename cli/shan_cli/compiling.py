@@ -10,19 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .console import Json, OnDone, messages, need, print_json, progress
+from .console import Json, OnDone, PrecisionOption, messages, need, print_json, progress
 
 if TYPE_CHECKING:
     from shan_engine.plans import PlanSet
-
-
-class PrecisionOption(StrEnum):
-    """Precision of TensorRT plans."""
-
-    FP32 = "fp32"
-    FP16 = "fp16"
-    BF16 = "bf16"
-    INT8 = "int8"
 
 
 class CompilerOption(StrEnum):

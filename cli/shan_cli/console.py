@@ -27,6 +27,25 @@ class DeviceOption(StrEnum):
     CUDA = "cuda"
 
 
+class BackendOption(StrEnum):
+    """What scores pairs."""
+
+    AUTO = "auto"
+    ONNXRUNTIME = "onnxruntime"
+    ONNXRUNTIME_TENSORRT = "onnxruntime-tensorrt"
+    TENSORRT = "tensorrt"
+    TORCH = "torch"
+
+
+class PrecisionOption(StrEnum):
+    """Precision of TensorRT plans."""
+
+    FP32 = "fp32"
+    FP16 = "fp16"
+    BF16 = "bf16"
+    INT8 = "int8"
+
+
 class StoreStorageOption(StrEnum):
     """How a store's numbers are stored."""
 
@@ -43,6 +62,18 @@ class GalleryStorageOption(StrEnum):
 
 
 Device = Annotated[DeviceOption, typer.Option(help="Where the graphs run; cpu or cuda fail rather than fall back.")]
+Backend = Annotated[
+    BackendOption,
+    typer.Option(
+        help="Who scores: onnxruntime, on CPU or CUDA, or with its TensorRT provider; tensorrt, from plans that "
+        "`compile` made; torch, which keeps the gallery on CUDA devices; auto is torch for --device cuda where PyTorch "
+        "and Triton are installed."
+    ),
+]
+Precision = Annotated[
+    PrecisionOption | None,
+    typer.Option(help="Of TensorRT's plans; else the most exact that there are.", show_default=False),
+]
 
 
 StoreStorage = Annotated[

@@ -9,8 +9,8 @@ from typing import Annotated
 
 import typer
 
-from .compiling import GpuArch, MaxBatch, PrecisionChoice, PrecisionOption, compile_plans
-from .console import Captions, Device, DeviceOption, messages, need, progress
+from .compiling import GpuArch, MaxBatch, PrecisionChoice, compile_plans
+from .console import Captions, Device, DeviceOption, PrecisionOption, messages, need, progress
 
 
 class ModelName(StrEnum):

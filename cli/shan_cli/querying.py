@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .console import Device, DeviceOption, Gallery, Json, Model, messages, print_json, progress
+from .console import Backend, BackendOption, Device, DeviceOption, Gallery, Json, Model, messages, print_json, progress
 
 NARROW = 120  # columns of a console
 
@@ -17,7 +17,12 @@ if TYPE_CHECKING:
     from shan_engine.search import QueryHits
 
 
-def open_gallery(gallery: Path | None, model: Path | None, device: DeviceOption) -> tuple[Scorer, OpenGallery]:
+def open_gallery(
+    gallery: Path | None,
+    model: Path | None,
+    device: DeviceOption,
+    backend: BackendOption = BackendOption.ONNXRUNTIME,
+) -> tuple[Scorer, OpenGallery]:
     """Open what a command means, and say on standard error which gallery that is."""
     from shan_engine.bundle import Bundle
     from shan_engine.gallery import Gallery as OpenGallery
@@ -28,7 +33,7 @@ def open_gallery(gallery: Path | None, model: Path | None, device: DeviceOption)
     bundle = Bundle.open(place.bundle)
     opened = OpenGallery.open(place.gallery, bundle)
     messages.print(f"{len(opened):,} images in {place.gallery} ({place.reason})", markup=False, soft_wrap=True)
-    return Scorer(bundle, device.value), opened
+    return Scorer(bundle, device.value, backend=backend.value), opened
 
 
 def search(
@@ -51,6 +56,7 @@ def search(
     ] = 0.99,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say how many images each step looked at.")] = False,
     device: Device = DeviceOption.AUTO,
+    backend: Backend = BackendOption.AUTO,
     json: Json = False,
 ) -> None:
     """Find the images that fit a description, by SHAN's exact scores.
@@ -73,7 +79,7 @@ def search(
     wanted = [*(query or []), *(read_captions(queries) if queries else [])]
     if not wanted:
         raise InputError('nothing to search for: give a description in quotes, such as "a dog on grass"')
-    scorer, opened = open_gallery(gallery, model, device)
+    scorer, opened = open_gallery(gallery, model, device, backend)
     with progress("searching", "pairs") as (on_start, on_pairs):
         on_start(len(wanted) * len(opened))
         results = find(
@@ -190,6 +196,7 @@ def score(
     model: Model = None,
     top_k: Annotated[int, typer.Option("--top-k", "-k", min=1, help="Rows for each caption in a .parquet.")] = 10,
     device: Device = DeviceOption.AUTO,
+    backend: Backend = BackendOption.AUTO,
 ) -> None:
     """Score every caption of a file with every image of a gallery.
 
@@ -205,7 +212,7 @@ def score(
     if output.suffix not in (".npy", ".parquet"):
         raise InputError(f"cannot write scores to {output}: name it .npy (the matrix) or .parquet (the best rows)")
     captions = read_captions(queries)
-    scorer, opened = open_gallery(gallery, model, device)
+    scorer, opened = open_gallery(gallery, model, device, backend)
     with progress("scoring", "pairs") as (on_start, on_pairs):
         on_start(len(captions) * len(opened))
         if output.suffix == ".npy":

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from .backends import Backend, Device, Graph, load_graph
+from .backends import Backend, Device, Graph, HeldGallery, load_graph
 from .backends.cuda_memory import OutOfDeviceMemoryError
 from .backends.tensorrt_native import TensorRtPlans
 from .bundle import IMAGE_TERMS, KERNEL_CONSTANTS, Bundle
@@ -42,7 +42,9 @@ class Scorer:
     """A bundle's graphs on one device, loaded when first needed.
 
     `backend` is who runs them: ONNX Runtime, alone or with its TensorRT provider, or TensorRT itself from the bundle's
-    plans of a `precision`.
+    plans of a `precision`. With `torch` a whole gallery is held and scored on CUDA devices (`held`), and the graphs,
+    which then see only captions and hits, run on CPU; `auto` is `torch` where device is `cuda` and PyTorch and Triton
+    can use it. Raises BackendError where the back end cannot run here, BundleError where it cannot score the model.
     """
 
     def __init__(
@@ -51,11 +53,12 @@ class Scorer:
         device: Device = "auto",
         *,
         threads: int | None = None,
-        backend: Backend = "auto",
+        backend: Backend = "onnxruntime",
         precision: Precision | None = None,
     ) -> None:
         self.bundle = bundle
-        self._device: Device = device
+        self._on_torch = device if _is_torch(backend, device, bundle) else None
+        self._device: Device = "cpu" if self._on_torch else device
         self._threads = threads
         if backend != "tensorrt" and precision:
             raise BackendError(f"only TensorRT's plans have a precision ({precision}): add --backend tensorrt")
@@ -63,6 +66,18 @@ class Scorer:
             raise BackendError(f"TensorRT runs on NVIDIA GPUs: leave --device cpu out, or --backend {backend}")
         self._through_tensorrt = backend == "onnxruntime-tensorrt"
         self._plans = TensorRtPlans(bundle, precision) if backend == "tensorrt" else None
+        self._held: tuple[Gallery, HeldGallery] | None = None
+
+    def held(self, gallery: Gallery) -> HeldGallery | None:
+        """The gallery on the devices of the `torch` back end, kept until another is asked for; None without it."""
+        if self._on_torch is None:
+            return None
+        if self._held is None or self._held[0] is not gallery:
+            from .backends.torch_cuda import hold_gallery
+
+            self._held = None  # frees the memory first
+            self._held = gallery, hold_gallery(gallery, self._constants(), self._on_torch)
+        return self._held[1]
 
     def _load(self, name: str) -> Graph:
         if self._plans:
@@ -84,8 +99,8 @@ class Scorer:
 
     @cached_property
     def kernel(self) -> Kernel | None:
-        """The compiled kernel; None where it is not built, cannot score this model, or the graphs run elsewhere."""
-        if KERNEL_CONSTANTS not in self.bundle.manifest.files or self.text_encoder.device != "cpu":
+        """The compiled kernel; None where it is not built, cannot score this model, or pairs are scored elsewhere."""
+        if KERNEL_CONSTANTS not in self.bundle.manifest.files or self._on_torch or self.text_encoder.device != "cpu":
             return None
         return load_kernel(self._constants(), threads=self._threads)
 
@@ -217,6 +232,24 @@ class Scorer:
         return max(1, min(256, int(CALL_FLOATS / (per_pair * captions))))
 
 
+def _is_torch(backend: Backend, device: Device, bundle: Bundle) -> bool:
+    if backend == "onnxruntime" or (backend == "auto" and device != "cuda"):
+        return False
+    from .backends.torch_cuda.device import usable_devices
+
+    try:
+        usable_devices(device)
+        if KERNEL_CONSTANTS not in bundle.manifest.files:
+            raise BundleError(
+                f"the torch back end scores SHAN alone, {bundle.path} is another model: leave --backend out"
+            )
+    except (BackendError, BundleError):
+        if backend == "torch":
+            raise
+        return False  # ONNX Runtime has the last word
+    return True
+
+
 # Scores B x C of images at `slice`, in the gallery's order, with the captions of a group at those rows.
 GroupScores = Iterator[tuple[NDArray[np.int64], slice, NDArray[np.float32]]]
 
@@ -248,8 +281,16 @@ def _score_group(
     done: int,
     on_pairs: Callable[[int], None],
 ) -> GroupScores:
-    batches = _batches_by_length(token_lists)
+    batches = batches_by_length(token_lists)
     captions = [scorer.encode_captions([token_lists[row] for row in rows]) for rows in batches]
+    held = scorer.held(gallery)
+    if held:
+        for number, columns, scores in held.scores(captions):
+            refuse_not_finite(gallery, range(columns.start, columns.stop), scores)
+            yield batches[number], columns, scores
+            done += scores.size
+            on_pairs(done)
+        return
     longest = max(len(tokens) for tokens in token_lists)
     images_per_call = scorer.images_per_call(gallery, len(batches[0]), longest)
 
@@ -280,7 +321,7 @@ def refuse_not_finite(gallery: Gallery, places: Sequence[int] | NDArray[np.int64
         raise GalleryError(f"image '{image.id}' of the gallery {gallery.path} has a NaN or infinite score: {MEND}")
 
 
-def _batches_by_length(token_lists: Sequence[Sequence[int]]) -> list[NDArray[np.int64]]:
+def batches_by_length(token_lists: Sequence[Sequence[int]]) -> list[NDArray[np.int64]]:
     """Rows of captions to be scored together: of similar length, so that padding stays small."""
     order = np.argsort([len(tokens) for tokens in token_lists], kind="stable")
     return [order[start : start + MAX_CAPTIONS] for start in range(0, len(order), MAX_CAPTIONS)]

@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from .backends import HeldGallery
 from .centroids import FROM_IMAGES
 from .errors import InputError
 from .gallery import Gallery, GalleryImage
-from .scoring import Arrays, Scorer, score_groups
+from .scoring import GROUP_CAPTIONS, Arrays, Scorer, batches_by_length, refuse_not_finite, score_groups
 from .stepwise import Found, Scanned, Stages, can_step, search_in_steps
 from .text import Reading
 from .tuning import DEFAULT_TARGET, Tuning, check_target, choose_widths, measure
@@ -150,12 +151,32 @@ def top_rows(
     Each group's place in `tokens`, and two arrays captions x min(k, images).
     """
     k = min(top_k, len(gallery))
+    held = scorer.held(gallery)
+    if held:
+        for start in range(0, len(tokens), GROUP_CAPTIONS):
+            group = slice(start, min(start + GROUP_CAPTIONS, len(tokens)))
+            yield group, *_held_rows(scorer, gallery, held, tokens[group], k)
+            on_pairs(group.stop * len(gallery))
+        return
     # A row takes the best k and as many to come, their places, and the merge's copies.
     for group, found in score_groups(scorer, gallery, tokens, 64 * max(k, MERGED_COLUMNS), on_pairs):
         best = _Best(group.stop - group.start, k)
         for rows, images, scores in found:
             best.add(rows, images, scores)
         yield group, *best.ranked()
+
+
+def _held_rows(
+    scorer: Scorer, gallery: Gallery, held: HeldGallery, tokens: Sequence[Sequence[int]], k: int
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """As of `top_rows`, for a group of captions, ranked where the gallery is held."""
+    batches = batches_by_length(tokens)
+    scores, places = np.empty((len(tokens), k), np.float32), np.empty((len(tokens), k), np.int64)
+    captions = [scorer.encode_captions([tokens[row] for row in rows]) for rows in batches]
+    for rows, best in zip(batches, held.top_k(captions, k), strict=True):
+        scores[rows], places[rows] = best
+    refuse_not_finite(gallery, places.ravel(), scores.reshape(-1, 1))
+    return scores, places
 
 
 class _Best:
