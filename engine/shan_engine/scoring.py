@@ -233,7 +233,7 @@ class Scorer:
 
 
 def _is_torch(backend: Backend, device: Device, bundle: Bundle) -> bool:
-    if backend == "onnxruntime" or (backend == "auto" and device != "cuda"):
+    if not (backend == "torch" or (backend == "auto" and device == "cuda")):
         return False
     from .backends.torch_cuda.device import usable_devices
 
