@@ -38,6 +38,7 @@ REQUIRED = {
 OPTIONAL = {
     "torch": f"training and exporting; {install_command('train,export')}",
     "pyarrow": f"writing .parquet; {install_command('parquet')}",
+    "tensorrt_rtx": f"compiling and running TensorRT plans; {install_command('tensorrt-rtx')}",
 }
 # All of them bring the module `onnxruntime`.
 RUNTIMES = (
