@@ -38,7 +38,7 @@ def search(
     ] = None,
     without: Annotated[
         list[str] | None,
-        typer.Option(help="A phrase whose score is taken away; with a weight, else 0.5.", show_default=False),
+        typer.Option(help="A phrase whose score is taken away; with a weight, else 0.4.", show_default=False),
     ] = None,
     image: Annotated[
         Path | None,

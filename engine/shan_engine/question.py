@@ -14,7 +14,7 @@ from .query_photo import QueryPhoto
 from .scoring import Arrays, Scorer
 from .text import Reading
 
-UNWANTED = 0.5
+UNWANTED = 0.4
 """Weight, taken away, of a phrase that is not wanted and says no weight itself."""
 
 
