@@ -77,12 +77,12 @@ class CaptionBlock:
     files: dict[str, str]
 
 
-@dataclass(frozen=True)
 class CaptionGallery:
     """An opened gallery of captions."""
 
-    path: Path
-    blocks: tuple[CaptionBlock, ...]
+    def __init__(self, path: Path, blocks: Sequence[CaptionBlock]) -> None:
+        self.path, self.blocks = path, tuple(blocks)
+        self._sound: set[Path] = set()
 
     @classmethod
     def open(cls, path: Path, bundle: Bundle) -> CaptionGallery:
@@ -93,7 +93,7 @@ class CaptionGallery:
                 f"the captions in {path} were encoded by bundle {data['fingerprint'][:12]}, not by {bundle.path} "
                 f"({bundle.manifest.fingerprint[:12]}): name that one with --model, or {_MEND}"
             )
-        return cls(path, tuple(CaptionBlock(**block) for block in data["blocks"]))
+        return cls(path, [CaptionBlock(**block) for block in data["blocks"]])
 
     def __len__(self) -> int:
         return sum(block.captions for block in self.blocks)
@@ -114,12 +114,14 @@ class CaptionGallery:
 
     def _checked(self, block: CaptionBlock, name: str) -> Path:
         path = self.path / "blocks" / block.name / name
-        try:
-            sound = file_checksum(path) == block.files[name]
-        except OSError as error:
-            raise GalleryError(f"{path} is missing or cannot be read: {_MEND}") from error
-        if not sound:
-            raise GalleryError(f"{path} is damaged, its bytes are not those that were written: {_MEND}")
+        if path not in self._sound:
+            try:
+                held = file_checksum(path)
+            except OSError as error:
+                raise GalleryError(f"{path} is missing or cannot be read: {_MEND}") from error
+            if held != block.files[name]:
+                raise GalleryError(f"{path} is damaged, its bytes are not those that were written: {_MEND}")
+            self._sound.add(path)
         return path
 
 

@@ -86,8 +86,10 @@ class Question:
     def __str__(self) -> str:
         said: list[str] = []
         for phrase in self.phrases:
-            word = "" if not said else "with " if phrase.weight > 0 else "without "
-            said.append(f"{word}{phrase.text}{'' if not said else f' ({abs(phrase.weight):g})'}")
+            if phrase.weight == 1 and not said:
+                said.append(phrase.text)
+            else:
+                said.append(f"{'with' if phrase.weight > 0 else 'without'} {phrase.text} ({abs(phrase.weight):g})")
         if self.photo:
             weight = "" if self.photo_weight == 1 else f" ({self.photo_weight:g})"
             said.append(f"like {self.photo.path.name}{weight}")
