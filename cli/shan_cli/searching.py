@@ -134,6 +134,7 @@ def search(
             exhaustive=exhaustive,
             recall_target=recall_target,
             where=where,
+            with_metadata=json or bool(shown) or html is not None,
             on_start=on_start,
             on_pairs=on_pairs,
         )

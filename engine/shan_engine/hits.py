@@ -99,6 +99,7 @@ def hits_at(
     places: NDArray[np.int64],
     *,
     explain: bool,
+    with_metadata: bool,
 ) -> tuple[Hit, ...]:
     """The images at `places` in the gallery's order as hits, best first; with `explain` what their scores come from."""
     parts = asked.parts(scorer) if explain else ()
@@ -109,7 +110,7 @@ def hits_at(
         ranks = np.flatnonzero(numbers == number).tolist()
         rows = (places[ranks] - (gallery.ends[number] - len(block))).tolist()
         known: Sequence[Mapping[str, Value]] = [{}] * len(rows)
-        if block.metadata_file:
+        if with_metadata and block.metadata_file:
             from .gallery_metadata import metadata_of  # here, as most searches do without SQLite
 
             known = metadata_of(block, rows)

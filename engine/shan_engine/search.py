@@ -33,13 +33,15 @@ def search(
     exhaustive: bool = False,
     recall_target: float = DEFAULT_TARGET,
     where: str | None = None,
+    with_metadata: bool = True,
     on_start: Callable[[int], None] = lambda total: None,
     on_pairs: Callable[[int], None] = lambda done: None,
 ) -> list[QueryHits]:
     """The `top_k` best images for each query, of those for which the SQL condition `where` is true.
 
     A large gallery is searched in steps (stepwise.py), careful enough to find `recall_target` of the hits that an
-    `exhaustive` search finds; all other searches are that, also where few images match the condition. `on_start` hears
+    `exhaustive` search finds; all other searches are that, also where few images match the condition. Hits have what
+    explains them with `explain`, and what is known of them otherwise `with_metadata`. `on_start` hears
     how many pairs of a query and an image there are, `on_pairs` how many are done. Memory: one call's images and
     captions, k rows a query, in steps the codes of all images, and for a query of several parts a score of all images.
     Ties go to the image indexed first. Raises InputError for a query that is empty or has no known word, an empty
@@ -71,7 +73,7 @@ def search(
     return [
         QueryHits(
             str(one.question),
-            hits_at(scorer, within, one, scores, places, explain=explain),
+            hits_at(scorer, within, one, scores, places, explain=explain, with_metadata=with_metadata),
             {word: other for reading in one.readings for word, other in reading.replaced.items()},
             tuple(dict.fromkeys(word for reading in one.readings for word in reading.unknown)),
             sum(reading.left_out for reading in one.readings),

@@ -131,7 +131,7 @@ def test_importing_the_engine_loads_next_to_nothing():
 def test_a_search_with_words_loads_neither_sqlite_nor_images():
     """They would make every search start later."""
     code = (
-        "import sys; sys.argv = ['shan-engine', 'search', 'a dog', '--json']\n"
+        "import sys; sys.argv = ['shan-engine', 'search', 'a dog']\n"
         "from shan_cli.main import app\n"
         "try: app()\n"
         "except SystemExit: pass\n"
