@@ -10,7 +10,7 @@ import pytest
 import shan_engine
 from conftest import CAPTIONS
 from installed import environment
-from shan_engine.caption_gallery import index_captions
+from shan_engine.caption_indexing import index_captions
 from shan_engine.errors import GalleryError, InputError
 from shan_engine.gallery import Gallery
 from shan_engine.indexing import index_store

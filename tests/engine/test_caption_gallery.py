@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from conftest import CAPTIONS
 from shan_engine.bundle import Bundle
-from shan_engine.caption_gallery import CaptionGallery, index_captions, search_captions
+from shan_engine.caption_gallery import CaptionGallery, search_captions
+from shan_engine.caption_indexing import index_captions
 from shan_engine.errors import GalleryError, InputError
 from shan_engine.gallery import Gallery
 from shan_engine.query_photo import QueryPhoto
@@ -36,7 +37,7 @@ def scores_of(scorer, photo, captions):
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-5), ("float16", 5e-3), ("int8", 5e-2)])
 def test_captions_are_ranked_by_their_exact_scores(seeing, photo, captions, tmp_path, monkeypatch, dtype, tolerance):
-    monkeypatch.setattr("shan_engine.caption_gallery.BLOCK_CAPTIONS", 8)
+    monkeypatch.setattr("shan_engine.caption_indexing.BLOCK_CAPTIONS", 8)
     monkeypatch.setattr("shan_engine.caption_gallery.SCORED_TOGETHER", 3)
     done = []
     assert index_captions(captions, seeing, tmp_path / "g", dtype=dtype, on_captions=done.append) == len(MANY)
@@ -83,7 +84,7 @@ def test_made_anew_it_holds_the_new_captions_alone(seeing, photo, captions, tmp_
         raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("shan_engine.caption_gallery.replacing", stop)
+        patch.setattr("shan_engine.caption_indexing.replacing", stop)
         with pytest.raises(KeyboardInterrupt):
             index_captions(captions, seeing, tmp_path / "g")
     assert len(CaptionGallery.open(tmp_path / "g", seeing.bundle)) == len(MANY)
