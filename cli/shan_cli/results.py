@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 from .console import messages
 
 if TYPE_CHECKING:
-    from shan_engine.caption_gallery import CaptionHits
+    from shan_engine.caption_gallery import CaptionHit, CaptionHits
     from shan_engine.hits import Hit, QueryHits, WordRegion
 
 NARROW = 120  # columns of a console
+REGIONS = "words' best regions (number, weight)"
 
 
 def print_reading(result: QueryHits) -> None:
@@ -66,8 +67,18 @@ def captions_as_dict(result: CaptionHits) -> dict[str, object]:
     return {"photo": str(result.photo), "captions": result.captions, "hits": hits}
 
 
-def print_table(result: QueryHits, columns: Sequence[str] = ()) -> None:
-    """A search for photos as a table, with some columns of the metadata."""
+def print_columns(result: QueryHits, columns: Sequence[str]) -> None:
+    """A search for photos as a table of what is known of them, in these columns."""
+    rows = []
+    for hit in result.hits:
+        known = {"id": hit.image.id, "path": hit.image.path, **hit.metadata}
+        values = ("" if known[name] is None else str(known[name]) for name in columns)
+        rows.append([hit.image.id, *values])
+    _print_hits(result.query, ["id", *columns], result.hits, rows)
+
+
+def print_table(result: QueryHits) -> None:
+    """A search for photos as a table, with the regions behind the words."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -75,9 +86,8 @@ def print_table(result: QueryHits, columns: Sequence[str] = ()) -> None:
     console = Console()
     # Where there is little room, a path that only puts a folder before the id is left out, and ids get up to two
     # thirds of what is then there beside rank, score and lines.
-    with_path = not columns and (
-        console.width >= NARROW
-        or any(not hit.image.path.endswith(hit.image.id) for hit in result.hits if hit.image.path)
+    with_path = console.width >= NARROW or any(
+        not hit.image.path.endswith(hit.image.id) for hit in result.hits if hit.image.path
     )
     room = max(3, console.width - 23)
     id_width = min(max((Text(hit.image.id).cell_len for hit in result.hits), default=0), room * 2 // 3)
@@ -85,13 +95,7 @@ def print_table(result: QueryHits, columns: Sequence[str] = ()) -> None:
     for name in ("rank", "score"):
         table.add_column(name, justify="right")
     table.add_column("id", overflow="fold", max_width=None if with_path else id_width)
-    for name in columns:
-        table.add_column(Text(name), overflow="fold")
-    table.add_column(
-        "words' best regions (number, weight)",
-        overflow="fold",
-        max_width=None if with_path or columns else room - id_width,
-    )
+    table.add_column(REGIONS, overflow="fold", max_width=None if with_path else room - id_width)
     if with_path:
         table.add_column("path", overflow="fold", style="dim")
     for hit in result.hits:
@@ -99,7 +103,6 @@ def print_table(result: QueryHits, columns: Sequence[str] = ()) -> None:
             str(hit.rank),
             f"{hit.score:.3f}",
             Text(hit.image.id),
-            *(Text(_shown(hit, name)) for name in columns),
             Text(_best_regions(hit.words)),
             *([Text(hit.image.path)] if with_path else []),
         )
@@ -108,26 +111,28 @@ def print_table(result: QueryHits, columns: Sequence[str] = ()) -> None:
 
 def print_captions(result: CaptionHits) -> None:
     """A search for captions as a table."""
+    rows = [[hit.id, hit.caption, _best_regions(hit.words)] for hit in result.hits]
+    _print_hits(str(result.photo), ["id", "caption", REGIONS], result.hits, rows)
+
+
+def _print_hits(
+    title: str, names: Sequence[str], hits: Sequence[Hit | CaptionHit], rows: Sequence[Sequence[str]]
+) -> None:
+    """A table of hits: rank, score and a row of texts for each."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=Text(str(result.photo)), title_justify="left")
+    table = Table(title=Text(title), title_justify="left")
     for name in ("rank", "score"):
         table.add_column(name, justify="right")
-    for name in ("id", "caption", "words' best regions (number, weight)"):
-        table.add_column(name, overflow="fold")
-    for hit in result.hits:
-        cells = (hit.id, hit.caption, _best_regions(hit.words))
-        table.add_row(str(hit.rank), f"{hit.score:.3f}", *map(Text, cells))
+    for name in names:
+        table.add_column(Text(name), overflow="fold")
+    for hit, row in zip(hits, rows, strict=True):
+        table.add_row(str(hit.rank), f"{hit.score:.3f}", *map(Text, row))
     Console().print(table)
 
 
 def _best_regions(words: Sequence[WordRegion]) -> str:
     best = sorted(words, key=lambda word: -word.weight)[:4]
     return "  ".join(f"{word.word} #{word.region} {word.weight:.2f}" for word in best)
-
-
-def _shown(hit: Hit, column: str) -> str:
-    value = {"id": hit.image.id, "path": hit.image.path, **hit.metadata}.get(column)
-    return "" if value is None else str(value)

@@ -53,7 +53,8 @@ def search(
         ),
     ] = None,
     columns: Annotated[
-        str | None, typer.Option(help="Columns to show in the table, between commas.", show_default=False)
+        str | None,
+        typer.Option(help="Columns of the metadata to show in the table, between commas.", show_default=False),
     ] = None,
     gallery: Gallery = None,
     model: Model = None,
@@ -102,7 +103,7 @@ def search(
     from shan_engine.score_job import read_captions
     from shan_engine.search import search as find
 
-    from .results import as_dict, print_reading, print_table, scanned_line
+    from .results import as_dict, print_columns, print_reading, print_table, scanned_line
 
     wanted = [*(query or []), *(read_captions(queries) if queries else [])]
     if image and not (wanted or also or without) and _captions_in(gallery, model):
@@ -153,7 +154,10 @@ def search(
         print_json([as_dict(result) for result in results])
     else:
         for result in results:
-            print_table(result, shown)
+            if shown:
+                print_columns(result, shown)
+            else:
+                print_table(result)
 
 
 def _captions_in(gallery: Path | None, model: Path | None) -> bool:

@@ -69,11 +69,11 @@ class QueryHits:
 
     def records(self) -> list[dict[str, Any]]:
         """A flat dictionary for each hit: rank, score, id and path, then its metadata by column."""
-        # A column of the metadata that is named like one of these gives way.
-        return [
-            {**hit.metadata, "rank": hit.rank, "score": hit.score, "id": hit.image.id, "path": hit.image.path}
-            for hit in self.hits
-        ]
+        records = []
+        for hit in self.hits:
+            own = {"rank": hit.rank, "score": hit.score, "id": hit.image.id, "path": hit.image.path}
+            records.append({**own, **hit.metadata, **own})  # a column of the metadata with such a name gives way
+        return records
 
     def to_numpy(self) -> NDArray[Any]:
         """A structured array of the hits: rank int32, score float32, id text."""

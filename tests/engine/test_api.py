@@ -62,7 +62,7 @@ def test_a_search_is_the_engines_own(engine, seeing, described, album):
 def test_results_are_records_and_tables(engine):
     found = engine.search("a dog", top_k=4, where="year >= 2004")
     records = found.records()
-    assert list(records[0]) == ["year", "licence", "rank", "score", "id", "path"]
+    assert list(records[0]) == ["rank", "score", "id", "path", "year", "licence"]
     for record, hit in zip(records, found, strict=True):
         assert (record["rank"], record["score"], record["id"]) == (hit.rank, hit.score, hit.image.id)
         assert record["year"] == 2000 + int(hit.image.id[:2])
