@@ -41,11 +41,11 @@ def search(
 
     A large gallery is searched in steps (stepwise.py), careful enough to find `recall_target` of the hits that an
     `exhaustive` search finds; all other searches are that, also where few images match the condition. Hits have what
-    explains them with `explain`, and what is known of them otherwise `with_metadata`. `on_start` hears
-    how many pairs of a query and an image there are, `on_pairs` how many are done. Memory: one call's images and
-    captions, k rows a query, in steps the codes of all images, and for a query of several parts a score of all images.
-    Ties go to the image indexed first. Raises InputError for a query that is empty or has no known word, an empty
-    gallery, a condition that is none, k below 1 or a target outside 0 to 1.
+    explains them with `explain`, and what is known of them otherwise `with_metadata`. `on_start` hears how many pairs
+    of a query and an image there are, `on_pairs` how many are done. Memory: one call's images and captions, k rows a
+    query, in steps the codes of all images, and for a query of several parts a score of all images. Ties go to the
+    image indexed first. Raises InputError for a query that is empty or has no known word, an empty gallery, a
+    condition that is none, k below 1 or a target outside 0 to 1.
     """
     if top_k < 1:
         raise InputError(f"top-k is {top_k}: ask for at least 1")

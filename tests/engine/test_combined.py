@@ -61,7 +61,7 @@ def alone(scorer, coded, photos) -> dict[str, dict[str, float]]:
 WEIGHTS = st.floats(0.1, 2.0)
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     phrases=st.lists(st.tuples(st.sampled_from(CAPTIONS), WEIGHTS, st.sampled_from([1, -1])), max_size=4),
     photo=st.sampled_from([None, "photo3", "photo40", "photo250"]),

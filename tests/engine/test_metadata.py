@@ -15,6 +15,7 @@ from shan_engine.indexing import index_store
 from shan_engine.metadata import Metadata
 from shan_engine.search import search
 from shan_engine.store import FeatureStore
+from shan_engine.store_check import verify_store
 
 YEARS = Metadata({"year": "INTEGER"}, {f"photo{number}": (2000 + number,) for number in range(10)})
 
@@ -115,6 +116,8 @@ def test_damaged_metadata_are_named(tmp_path):
             transaction.put(b"photo1", b"[1999]", db=table)
         with pytest.raises(StoreError, match=r"the metadata of the store .* are damaged .*: set them again"):
             store.metadata()
+    with pytest.raises(StoreError, match="the metadata of the store"):
+        list(verify_store(tmp_path / "s"))
 
 
 def years(scorer, gallery, **options):
