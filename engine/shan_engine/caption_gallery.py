@@ -10,6 +10,7 @@ A block holds captions of similar length, padded to its longest. All captions ar
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,16 +22,17 @@ from numpy.typing import NDArray
 from .bundle import Bundle
 from .errors import GalleryError, InputError
 from .fields import demand, digest, other_schema
-from .gallery_manifest import CAPTIONS_KIND, MANIFEST
+from .gallery_manifest import CAPTIONS_KIND, MANIFEST, is_block_name
 from .gallery_storage import Arrays, file_checksum, unpacked
 from .hits import WordRegion, explain_phrase
 from .query_photo import QueryPhoto
 from .scoring import Scorer
-from .text import Reading, tokenise
+from .text import tokenise
 
 SCHEMA_VERSION = 1
 SCORED_TOGETHER = 256
 LIST = "captions.jsonl"
+_FILE_NAME = re.compile("[A-Za-z0-9_.-]+[.](npy|jsonl)")
 MEND = "make the gallery again with `shan-engine index-captions`"
 
 
@@ -160,8 +162,7 @@ def search_captions(
         explained: tuple[tuple[float, ...], tuple[WordRegion, ...]] = ((), ())
         if explain:
             caption = _rows(gallery.arrays(block), slice(row, row + 1))
-            reading = Reading(tuple(tokenise(text)), (), {}, ())
-            explained = explain_phrase(scorer, reading, complete, caption, photo.boxes)
+            explained = explain_phrase(scorer, tokenise(text), complete, caption, photo.boxes)
         hits.append(CaptionHit(rank, -score, id, text, *explained))
     return CaptionHits(photo.path, tuple(hits), len(gallery))
 
@@ -178,6 +179,10 @@ def read_manifest(path: Path) -> dict[str, Any]:
         demand(type(data) is dict and type(data.get("version")) is int, "it has no version")
         if data.get("kind") == CAPTIONS_KIND and data["version"] == SCHEMA_VERSION:
             demand(data.pop("digest", None) == digest(data), "its fields are not those that were written")
+            for block in data["blocks"]:
+                # The names become a folder's and files'.
+                named = is_block_name(block["name"]) and all(map(_FILE_NAME.fullmatch, block["files"]))
+                demand(named, "it names a block or a file that is none")
             return dict(data)
     except OSError as error:
         raise GalleryError(

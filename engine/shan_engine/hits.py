@@ -15,7 +15,6 @@ from .query_photo import step_1
 from .question import Asked, Part
 from .scoring import Arrays, Scorer
 from .stepwise import Scanned
-from .text import Reading
 
 if TYPE_CHECKING:
     from .metadata import Value
@@ -130,7 +129,7 @@ def _explain(
     steps: list[NDArray[np.floating]] = []
     words: list[WordRegion] = []
     for part, reading in zip(parts, asked.readings, strict=False):  # a photo has none and comes last
-        of_phrase, found = explain_phrase(scorer, reading, complete, part.caption, boxes)
+        of_phrase, found = explain_phrase(scorer, reading.words, complete, part.caption, boxes)
         steps.append(np.array(of_phrase) * part.weight)
         words += found if part.weight > 0 else ()
     if asked.question.photo:
@@ -140,17 +139,20 @@ def _explain(
 
 
 def explain_phrase(
-    scorer: Scorer, reading: Reading, image: Arrays, caption: Arrays, boxes: NDArray[np.float32]
+    scorer: Scorer, words: Sequence[str], image: Arrays, caption: Arrays, boxes: NDArray[np.float32]
 ) -> tuple[tuple[float, ...], tuple[WordRegion, ...]]:
-    """Parts of the score of one complete image with one phrase, and its words' regions; empty where not known."""
+    """Parts of the score of one complete image with one phrase of these words, and the regions the words look at.
+
+    Either is empty where the model does not say.
+    """
     outputs = scorer.explain(image, caption)
     steps = tuple(float(value) for value in outputs["step_scores"][0, 0]) if "step_scores" in outputs else ()
     if "word_attention" not in outputs:
         return steps, ()
     attention = outputs["word_attention"][0, 0]
-    words = []
-    for word, weights in zip(reading.words, attention[1:], strict=False):  # row 0 is the start marker
+    found = []
+    for word, weights in zip(words, attention[1:], strict=False):  # row 0 is the start marker
         region = int(weights.argmax())
         box = tuple(float(value) for value in boxes[region]) if np.isfinite(boxes[region]).all() else None
-        words.append(WordRegion(word, region, box, float(weights[region])))  # type: ignore[arg-type]
-    return steps, tuple(words)
+        found.append(WordRegion(word, region, box, float(weights[region])))  # type: ignore[arg-type]
+    return steps, tuple(found)

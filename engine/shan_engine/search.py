@@ -136,11 +136,12 @@ def _combined(
 ) -> NDArray[np.float32]:
     """The score of every image with a question of several parts, N."""
     scores = np.empty(len(gallery), np.float32)
+    words = not all(part.photo for part in parts)
     together = scorer.images_per_call(gallery, 1, max(part.caption["word_mask"].shape[1] for part in parts))
     offset = 0
     for block in gallery.blocks:
         for place, stored in block.batches(together):
-            images = scorer.for_pairs(stored)
+            images = scorer.for_pairs(stored) if words else {}
             found = [
                 part.weight
                 * (

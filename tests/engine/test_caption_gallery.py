@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 from conftest import CAPTIONS
+from resigned import sign_fields
 from shan_engine.bundle import Bundle
 from shan_engine.caption_gallery import CaptionGallery, search_captions
 from shan_engine.caption_indexing import index_captions
@@ -125,6 +126,10 @@ def test_what_cannot_be_opened_or_made(seeing, bundle_path, photo, captions, tmp
     manifest.write_text(json.dumps({**fields, "fingerprint": "0"}))
     with pytest.raises(GalleryError, match="not those that were written"):
         CaptionGallery.open(tmp_path / "g", seeing.bundle)
+    for name in ("../../../etc", "0123456789AB"):
+        sign_fields(manifest, **{**fields, "blocks": [{**fields["blocks"][0], "name": name}]})
+        with pytest.raises(GalleryError, match="names a block or a file that is none"):
+            CaptionGallery.open(tmp_path / "g", seeing.bundle)
     manifest.write_text(json.dumps({**fields, "version": 9}))
     with pytest.raises(GalleryError, match="schema 9, newer than 1"):
         CaptionGallery.open(tmp_path / "g", seeing.bundle)
