@@ -31,7 +31,8 @@ format: .venv/installed
 # Rebuild the demo's gallery from its photos with its bundle.
 gallery: .venv/installed
 	rm -rf artifacts/demo/gallery build/demo.store
-	.venv/bin/shan-engine extract artifacts/demo/photos --store build/demo.store
+	.venv/bin/shan-engine extract artifacts/demo/photos --store build/demo.store \
+	  --metadata artifacts/demo/photos.csv
 	.venv/bin/shan-engine index build/demo.store --output artifacts/demo/gallery --storage float16
 	rm -f artifacts/demo/gallery/writer.lock
 

@@ -95,6 +95,23 @@ Captions = Annotated[
     Path,
     typer.Option(help="Tab-separated file with the columns split, image, caption; or a folder of SCAN's *_caps.txt."),
 ]
+MetadataFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--metadata",
+        help="Table (.csv or .parquet) of what is known of the images, for `search --where`; takes the place of the "
+        "store's.",
+        show_default=False,
+    ),
+]
+MetadataIdColumn = Annotated[
+    str | None,
+    typer.Option(
+        "--metadata-id-column",
+        help="Column of the table that has the images' ids; else id, image or path.",
+        show_default=False,
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print the answer as JSON on standard output.")]
 Gallery = Annotated[
     Path | None,

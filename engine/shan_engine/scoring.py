@@ -104,6 +104,14 @@ class Scorer:
             return None
         return load_kernel(self._constants(), threads=self._threads)
 
+    @property
+    def step_1_weights(self) -> tuple[float, float]:
+        """a and b of the model's direction, as far as the bundle says them; else 1 and 1."""
+        if KERNEL_CONSTANTS not in self.bundle.manifest.files:
+            return 1.0, 1.0
+        constants = self._constants()
+        return constants.region_weight, constants.word_weight
+
     def _constants(self) -> ShanConstants:
         path = self.bundle.path / KERNEL_CONSTANTS
         try:

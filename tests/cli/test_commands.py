@@ -217,7 +217,20 @@ def test_doctor_finds_this_installation_sound():
 
 
 @pytest.mark.parametrize(
-    "command", ["", "search", "extract", "import", "index", "score", "evaluate", "train", "export"]
+    "command",
+    [
+        "",
+        "search",
+        "extract",
+        "import",
+        "index",
+        "index-captions",
+        "store metadata",
+        "score",
+        "evaluate",
+        "train",
+        "export",
+    ],
 )
 def test_help_has_an_example(command):
     assert "shan-engine " in output_of(*command.split(), "--help")
