@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .console import Backend, BackendOption, Captions, Device, DeviceOption, Json, Precision, print_json, progress
-from .querying import open_gallery
+from .opening import open_gallery
 
 if TYPE_CHECKING:
     from shan_engine.evaluation import Evaluation

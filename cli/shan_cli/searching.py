@@ -23,7 +23,7 @@ from .console import (
     print_json,
     progress,
 )
-from .querying import open_gallery
+from .opening import open_gallery
 
 
 def search(
@@ -104,8 +104,8 @@ def search(
       shan-engine search --image photo.jpg --gallery captions.gallery
     """
     from shan_engine.errors import InputError
+    from shan_engine.queries import read_captions
     from shan_engine.question import Question
-    from shan_engine.score_job import read_captions
     from shan_engine.search import search as find
 
     from .results import as_dict, print_columns, print_reading, print_table, scanned_line

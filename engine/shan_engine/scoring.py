@@ -224,6 +224,21 @@ class Scorer:
         parts = ({name: array[part] for name, array in images.items()} for part in (slice(middle), slice(middle, None)))
         return np.concatenate([scores for _, scores in self.score_calls((None, part, captions) for part in parts)])
 
+    @property
+    def steps(self) -> tuple[str, ...]:
+        """Names of the score's parts; none where the model has no parts."""
+        return tuple(self.bundle.manifest.model.get("steps", ()))
+
+    def score_steps(
+        self, images: Mapping[str, NDArray[Any]], captions: Mapping[str, NDArray[Any]]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """As `score_pairs`, and beside the scores B x C their parts B x C x steps."""
+        if self.kernel:
+            steps = self.kernel.step_scores(images, captions)
+            return steps.sum(-1), steps
+        outputs = self.pair_scorer.run({**images, **captions}, ["scores", "step_scores"])
+        return outputs["scores"], outputs["step_scores"]
+
     def explain(self, images: Mapping[str, NDArray[Any]], captions: Mapping[str, NDArray[Any]]) -> Arrays:
         """All of the pair scorer's outputs, for complete images: `scores`, `step_scores`, perhaps `word_attention`."""
         return self.pair_scorer.run({**images, **captions})
