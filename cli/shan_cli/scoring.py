@@ -89,7 +89,7 @@ def score(
         int | None, typer.Option(min=1, help="Ray workers.", show_default="one a CPU of the cluster")
     ] = None,
     device: Device = DeviceOption.AUTO,
-    backend: Backend = BackendOption.ONNXRUNTIME,
+    backend: Backend = BackendOption.AUTO,
     precision: Precision = None,
 ) -> None:
     """Score captions with every image of one or more galleries.
@@ -113,11 +113,10 @@ def score(
     from shan_engine.jobs import JobOptions, parse_memory, run_here, score_job
     from shan_engine.queries import read_queries
 
-    if backend in (BackendOption.TORCH, BackendOption.AUTO):
-        raise InputError(
-            f"--backend {backend.value}: a job scores block by block, through onnxruntime, onnxruntime-tensorrt or tensorrt; "
-            "search and evaluate take torch"
-        )
+    if backend == BackendOption.TORCH:
+        raise InputError("a job scores block by block, which torch does not: leave --backend out, or take tensorrt")
+    if backend == BackendOption.AUTO:
+        backend = BackendOption.ONNXRUNTIME
     options = JobOptions(direction.value, top_k, threshold, parse_memory(memory), block_pairs)
     if workers and not ray:
         raise InputError("--workers are Ray's: add --ray local, or leave it out")
