@@ -90,12 +90,20 @@ def test_a_block_that_ends_every_worker_is_given_up(run_job, tmp_path):
     killer = threading.Thread(target=kill_all)
     killer.start()
     try:
-        with pytest.raises(BackendError, match=r"block \d+ ended 4 Ray workers .* run the command again"):
+        with pytest.raises(
+            BackendError, match=r"4 Ray workers ended at (their start|block \d+) \(.* run the command again"
+        ):
             run_job("ray.parquet", runner=RayCluster("auto", 2))
     finally:
         ended.set()
         killer.join()
     assert run_job("ray.parquet").read_bytes() == run_job("one.parquet").read_bytes()
+
+
+def test_a_worker_that_cannot_start_holds_nobody_up(run_job):
+    """The cluster has two CPUs for three workers."""
+    found = run_job("ray.parquet", runner=RayCluster("auto", 3))
+    assert found.read_bytes() == run_job("one.parquet").read_bytes()
 
 
 @pytest.mark.slow

@@ -133,6 +133,22 @@ def test_stopped_it_goes_on(run_job, day):
     assert run_job("a.parquet", of=[gallery], since=monday, top_k=4).read_bytes() == whole
 
 
+def test_a_result_goes_on_from_itself_killed_at_the_very_end_too(run_job, day, tmp_path, monkeypatch):
+    run_job("a.parquet", of=[Gallery.open(day.path)], top_k=4)
+    gallery = day.change(**CHANGES["all"])
+    whole = run_job("whole.parquet", of=[gallery], since=tmp_path / "a.parquet", top_k=4).read_bytes()
+
+    def die(folder):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("shan_engine.jobs.run._remove", die)
+        with pytest.raises(KeyboardInterrupt):
+            run_job("a.parquet", of=[gallery], since=tmp_path / "a.parquet", top_k=4)
+    assert (tmp_path / "a.parquet").read_bytes() == whole
+    assert run_job("a.parquet", of=[gallery], since=tmp_path / "a.parquet", top_k=4).read_bytes() == whole
+
+
 def test_other_results_are_refused_by_name(run_job, day, tmp_path):
     gallery = Gallery.open(day.path)
     monday = run_job("monday.parquet", of=[gallery], top_k=4)

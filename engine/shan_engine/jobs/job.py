@@ -46,7 +46,7 @@ class Job:
         self._options, self._matrix = options, matrix
         self._by_image = options.direction == "image-to-text"
         self._names = images.names()
-        self._views: tuple[View, ...] = (View(images),)
+        self._views: tuple[View, ...] = ()
         self._blocks: list[JobBlock] = []
         self.captions = 0
 
@@ -137,7 +137,10 @@ class Job:
             pairs = sum(block.pairs for block in self._blocks)
             on_progress(Progress(len(done), len(self._blocks), pairs_done, pairs))
             missing = [block for block in self._blocks if block.number not in done]
-            texts = lambda block: [text for _, text in journal.queries(block.captions)]  # noqa: E731
+
+            def texts(block: JobBlock) -> list[str]:
+                return [text for _, text in journal.queries(block.captions)]
+
             work = Work(self._scorer, self._views, self._task, missing, texts, stop)
             for block, found in runner(work) if missing else ():
                 self._keep(journal, matrix, block, found)

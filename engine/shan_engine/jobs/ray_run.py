@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -22,7 +22,7 @@ from .compute import BlockScorer, Found, Task, View, Work
 from .images import Images
 from .plan import JobBlock
 
-# A block that so many workers died of is not tried again.
+# A block, or a start, that so many workers died of is not tried again.
 MOST_LOSSES = 4
 # Of a cluster for one job: what blocks give passes through, a few MB each; Ray would take a third of the memory.
 OBJECT_BYTES = 2**29
@@ -44,6 +44,10 @@ class BlockWorker:
         images = [View(Images.of_manifests(manifests), places) for manifests, places in views]
         # One thread: there are as many workers as CPUs.
         return BlockScorer(Scorer(opened, device, threads=1), images, task)
+
+    def ready(self) -> None:
+        """Open everything: what answers can be given blocks."""
+        _ = self._scorer
 
     def run(self, block: JobBlock, texts: Sequence[str]) -> Found:
         """A block's part of the result. Raises as `BlockScorer.run`, and BundleError, GalleryError on opening."""
@@ -108,42 +112,57 @@ class RayCluster:
         bundle = work.scorer.bundle
         remote = ray.remote(BlockWorker).options(**{f"num_{resource.lower()}s": 1})
 
-        def hire() -> Any:
+        queues = _by_shard(work.blocks, min(count, len(work.blocks)))
+        # What is awaited: a worker's number, the worker, its block (None: it is starting). A worker that cannot start,
+        # as in a cluster that lost a machine, holds no block back.
+        awaited: dict[Any, tuple[int, Any, JobBlock | None]] = {}
+        idle: list[tuple[int, Any]] = []
+        losses: Counter[int | None] = Counter()
+
+        def hire(number: int) -> None:
             asked = bundle.path.resolve(), bundle.manifest.fingerprint, device, views, work.task
             workers.append(remote.remote(*asked))
-            return workers[-1]
-
-        queues = _by_shard(work.blocks, min(count, len(work.blocks)))
-        busy: dict[Any, tuple[int, Any, JobBlock]] = {}
-        losses: dict[int, int] = {}
+            awaited[workers[-1].ready.remote()] = number, workers[-1], None
 
         def give(number: int, worker: Any) -> None:
             # Its own shard first, whose files its machine has read; then what the others have most of.
             queue = queues[number] or max(queues, key=len)
             if queue and not work.stop():
                 block = queue.popleft()
-                busy[worker.run.remote(block, work.texts(block))] = number, worker, block
+                awaited[worker.run.remote(block, work.texts(block))] = number, worker, block
+            else:
+                idle.append((number, worker))
+
+        def more() -> bool:
+            return any(block for _, _, block in awaited.values()) or (any(queues) and not work.stop())
 
         for number in range(len(queues)):
-            give(number, hire())
-        while busy:
-            (done,), _ = ray.wait(list(busy), num_returns=1)
-            number, worker, block = busy.pop(done)
+            hire(number)
+        while more():
+            (done,), _ = ray.wait(list(awaited), num_returns=1)
+            number, worker, block = awaited.pop(done)
             try:
                 found = ray.get(done)
             except ray.exceptions.RayActorError as error:
                 self.lost += 1
-                losses[block.number] = losses.get(block.number, 0) + 1
-                if losses[block.number] == MOST_LOSSES:
+                at = block.number if block else None
+                losses[at] += 1
+                if losses[at] == MOST_LOSSES:
+                    what = f"block {block.number}" if block else "their start"
                     raise BackendError(
-                        f"block {block.number} ended {MOST_LOSSES} Ray workers ({first_line(error)}): look at the "
-                        "machines' memory and Ray's logs, then run the command again"
+                        f"{MOST_LOSSES} Ray workers ended at {what} ({first_line(error)}): look at the machines' memory "
+                        "and Ray's logs, then run the command again"
                     ) from error
-                queues[number].appendleft(block)
-                worker = hire()
+                if block:
+                    queues[number].appendleft(block)
+                hire(number)
+                if idle:
+                    give(*idle.pop())
+                continue
             except ray.exceptions.RayTaskError as error:
                 raise (error.cause if isinstance(error.cause, ShanError) else error) from error
-            else:
+            losses[None] = 0
+            if block:
                 yield block, found
             give(number, worker)
 

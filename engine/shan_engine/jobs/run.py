@@ -24,6 +24,7 @@ from .options import JobOptions, check_output
 from .since import LastResult
 
 LOCK = "writer.lock"
+LAST = "last.parquet"
 
 
 @dataclass(frozen=True)
@@ -80,12 +81,26 @@ def score_job(
     folder = output.with_name(f"{output.name}.job")
     with _locked(folder):
         job = Job(scorer, images, output, folder, options, matrix)
-        with job.begun(queries, restart, LastResult.read(since, images) if since else None) as journal:
+        last = _last_result(since, images, output, folder, restart) if since else None
+        with job.begun(queries, restart, last) as journal:
             finished, resumed = job.run(journal, runner, stop, on_progress)
             rows = job.finish(journal) if finished else 0
         if finished:
             _remove(folder)
     return JobResult(finished, job.captions, len(images), rows, job.total_blocks, resumed)
+
+
+def _last_result(since: Path, images: Images, output: Path, folder: Path, restart: bool) -> LastResult:
+    """What a job goes on from; kept in its folder where the result replaces it, as the job may be killed after that."""
+    if since.resolve() != output.resolve():
+        return LastResult.read(since, images)
+    held = folder / LAST
+    if held.exists() and (folder / JOURNAL).exists() and not restart:
+        return LastResult.read(held, images)
+    last = LastResult.read(since, images)
+    held.unlink(missing_ok=True)
+    shutil.copyfile(since, held)
+    return last
 
 
 @contextmanager
