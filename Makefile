@@ -1,7 +1,7 @@
 # `make demo` and `make test` set up everything they need, each in its own environment.
 PYTHON ?= python3
 
-.PHONY: demo test format gallery clean
+.PHONY: demo test format gallery gpu-check clean
 
 demo: .venv-demo/installed
 	.venv-demo/bin/shan-engine search "a dog on grass" --top-k 5
@@ -35,6 +35,10 @@ gallery: .venv/installed
 	  --metadata artifacts/demo/photos.csv
 	.venv/bin/shan-engine index build/demo.store --output artifacts/demo/gallery --storage float16
 	rm -f artifacts/demo/gallery/writer.lock
+
+# Proves and measures the torch back end from the tree, with whatever PyTorch and Triton are there; installs nothing.
+gpu-check:
+	PYTHONPATH=model:engine $(firstword $(wildcard .venv/bin/python) $(PYTHON)) benchmarks/gpu_check
 
 clean:
 	rm -rf .venv .venv-demo build dist

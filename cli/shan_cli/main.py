@@ -12,7 +12,7 @@ import typer
 from shan_engine.errors import ShanError
 from typer.core import TyperGroup
 
-from . import collect, evaluating, modelling, querying, searching, store
+from . import collect, compiling, evaluating, modelling, querying, searching, store
 from .console import messages
 from .health import doctor
 from .tuning import tune
@@ -61,6 +61,7 @@ app.command()(evaluating.evaluate)
 app.add_typer(store.app, name="store")
 app.command()(modelling.train)
 app.command()(modelling.export)
+app.command("compile")(compiling.compile_)
 app.command()(doctor)
 
 

@@ -7,14 +7,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .console import Device, DeviceOption, Gallery, Model, messages, progress
+from .console import Backend, BackendOption, Device, DeviceOption, Gallery, Model, messages, progress
 
 if TYPE_CHECKING:
     from shan_engine.gallery import Gallery as OpenGallery
     from shan_engine.scoring import Scorer
 
 
-def open_gallery(gallery: Path | None, model: Path | None, device: DeviceOption) -> tuple[Scorer, OpenGallery]:
+def open_gallery(
+    gallery: Path | None,
+    model: Path | None,
+    device: DeviceOption,
+    backend: BackendOption = BackendOption.ONNXRUNTIME,
+) -> tuple[Scorer, OpenGallery]:
     """Open what a command means, and say on standard error which gallery that is."""
     from shan_engine.bundle import Bundle
     from shan_engine.gallery import Gallery as OpenGallery
@@ -25,7 +30,7 @@ def open_gallery(gallery: Path | None, model: Path | None, device: DeviceOption)
     bundle = Bundle.open(place.bundle)
     opened = OpenGallery.open(place.gallery, bundle)
     messages.print(f"{len(opened):,} images in {place.gallery} ({place.reason})", markup=False, soft_wrap=True)
-    return Scorer(bundle, device.value), opened
+    return Scorer(bundle, device.value, backend=backend.value), opened
 
 
 def score(
@@ -41,6 +46,7 @@ def score(
     model: Model = None,
     top_k: Annotated[int, typer.Option("--top-k", "-k", min=1, help="Rows for each caption in a .parquet.")] = 10,
     device: Device = DeviceOption.AUTO,
+    backend: Backend = BackendOption.AUTO,
 ) -> None:
     """Score every caption of a file with every image of a gallery.
 
@@ -56,7 +62,7 @@ def score(
     if output.suffix not in (".npy", ".parquet"):
         raise InputError(f"cannot write scores to {output}: name it .npy (the matrix) or .parquet (the best rows)")
     captions = read_captions(queries)
-    scorer, opened = open_gallery(gallery, model, device)
+    scorer, opened = open_gallery(gallery, model, device, backend)
     with progress("scoring", "pairs") as (on_start, on_pairs):
         on_start(len(captions) * len(opened))
         if output.suffix == ".npy":

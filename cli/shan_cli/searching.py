@@ -9,6 +9,8 @@ from typing import Annotated
 import typer
 
 from .console import (
+    Backend,
+    BackendOption,
     Device,
     DeviceOption,
     EncoderModel,
@@ -75,6 +77,7 @@ def search(
     ] = 0.99,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say how many images each step looked at.")] = False,
     device: Device = DeviceOption.AUTO,
+    backend: Backend = BackendOption.AUTO,
     json: Json = False,
 ) -> None:
     """Find the images that fit a description, by SHAN's exact scores; or those like a photo, or captions that fit it.
@@ -115,7 +118,7 @@ def search(
         return
     texts: list[str | None] = [*wanted] or [None]
     asked = [Question.of(text, also=also or (), without=without or (), photo_weight=image_weight) for text in texts]
-    scorer, opened = open_gallery(gallery, model, device)
+    scorer, opened = open_gallery(gallery, model, device, backend)
     shown = [name.strip() for name in columns.split(",")] if columns else []
     if where is not None or shown:
         from shan_engine.gallery_metadata import check_filter

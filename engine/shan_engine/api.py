@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from .backends import Device
+from .backends import Backend, Device
 from .bundle import Bundle
 from .caption_gallery import CaptionGallery, CaptionHits, search_captions
 from .errors import InputError
@@ -209,15 +209,17 @@ def open(
     *,
     device: Device = "auto",
     threads: int | None = None,
+    backend: Backend = "auto",
 ) -> Engine:
     """Open a gallery of photos with the bundle that made it.
 
-    Left out, they are those in SHAN_GALLERY and SHAN_MODEL, else the bundled demo's. Raises GalleryError or BundleError
+    Left out, they are those in SHAN_GALLERY and SHAN_MODEL, else the bundled demo's. `device` and `backend` are as of
+    `Scorer`. Raises GalleryError or BundleError
     where they are missing, damaged or not made for each other.
     """
     place = locate_gallery(_path(gallery), _path(model))
     bundle = Bundle.open(place.bundle)
-    return Engine(Scorer(bundle, device, threads=threads), Gallery.open(place.gallery, bundle))
+    return Engine(Scorer(bundle, device, threads=threads, backend=backend), Gallery.open(place.gallery, bundle))
 
 
 def open_captions(

@@ -189,10 +189,14 @@ class Block:
 
     def unpacked(self, rows: NDArray[np.int64]) -> Arrays:
         """The arrays, by name, at some rows of the files, checked."""
+        return unpacked(self.stored(rows))
+
+    def stored(self, rows: NDArray[np.int64]) -> Arrays:
+        """What all files, by name, hold at some rows, checked: views where rows follow each other."""
         self.check(rows)
         whole = slice(int(rows[0]), int(rows[-1]) + 1) if len(rows) else slice(0)
-        taken = whole if whole.stop - whole.start == len(rows) else rows  # views where rows follow each other
-        return unpacked({name: array[taken] for name, array in self.files.items()})
+        taken = whole if whole.stop - whole.start == len(rows) else rows
+        return {name: array[taken] for name, array in self.files.items()}
 
     def boxes(self, row: int) -> NDArray[np.float32]:
         """Boxes K x 4 in pixels of one of the images that count, NaN where unknown."""

@@ -1,4 +1,4 @@
-"""Where a score is computed: captions and images through a bundle's three graphs.
+"""Where a score is computed: captions and images through a bundle's graphs.
 
 A score needs the image arrays (from a gallery), the caption arrays (from the text encoder) and the pair
 scorer, which takes a batch of images by a batch of captions.
@@ -7,21 +7,26 @@ scorer, which takes a batch of images by a batch of captions.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .backends import Device, Graph, load_graph
+from .backends import Backend, Device, Graph, HeldGallery, load_graph
+from .backends.cuda_memory import OutOfDeviceMemoryError
+from .backends.tensorrt_native import TensorRtPlans
 from .bundle import IMAGE_TERMS, KERNEL_CONSTANTS, Bundle
-from .errors import BundleError, GalleryError, InputError
+from .errors import BackendError, BundleError, GalleryError, InputError
 from .gallery import MEND, Gallery
 from .kernel import Kernel, ShanConstants, load_kernel
+from .plans import ENGINES, Precision
 from .text import Reading, pad
 
 Arrays = dict[str, NDArray[Any]]
+Key = TypeVar("Key")
 # Floats of intermediate results that one call of the pair scorer may need: what a core's caches hold
 # decides the speed, so this is far below what memory allows (benchmarks/batching.py).
 CALL_FLOATS = 4_000_000
@@ -34,15 +39,51 @@ GROUP_BYTES = 256 * 2**20
 
 
 class Scorer:
-    """A bundle's graphs on one device, loaded when first needed."""
+    """A bundle's graphs on one device, loaded when first needed.
 
-    def __init__(self, bundle: Bundle, device: Device = "auto", *, threads: int | None = None) -> None:
+    `backend` is who runs them: ONNX Runtime, alone or with its TensorRT provider, or TensorRT itself from the bundle's
+    plans of a `precision`. With `torch` a whole gallery is held and scored on CUDA devices (`held`), and the graphs,
+    which then see only captions and hits, run on CPU; `auto` is `torch` where device is `cuda` and PyTorch and Triton
+    can use it. Raises BackendError where the back end cannot run here, BundleError where it cannot score the model.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        device: Device = "auto",
+        *,
+        threads: int | None = None,
+        backend: Backend = "onnxruntime",
+        precision: Precision | None = None,
+    ) -> None:
         self.bundle = bundle
-        self._device: Device = device
+        self._on_torch = device if _is_torch(backend, device, bundle) else None
+        self._device: Device = "cpu" if self._on_torch else device
         self._threads = threads
+        if backend != "tensorrt" and precision:
+            raise BackendError(f"only TensorRT's plans have a precision ({precision}): add --backend tensorrt")
+        if backend.endswith("tensorrt") and device == "cpu":
+            raise BackendError(f"TensorRT runs on NVIDIA GPUs: leave --device cpu out, or --backend {backend}")
+        self._through_tensorrt = backend == "onnxruntime-tensorrt"
+        self._plans = TensorRtPlans(bundle, precision) if backend == "tensorrt" else None
+        self._held: tuple[Gallery, HeldGallery] | None = None
+
+    def held(self, gallery: Gallery) -> HeldGallery | None:
+        """The gallery on the devices of the `torch` back end, kept until another is asked for; None without it."""
+        if self._on_torch is None:
+            return None
+        if self._held is None or self._held[0] is not gallery:
+            from .backends.torch_cuda import hold_gallery
+
+            self._held = None  # frees the memory first
+            self._held = gallery, hold_gallery(gallery, self._constants(), self._on_torch)
+        return self._held[1]
 
     def _load(self, name: str) -> Graph:
-        return load_graph(self.bundle.path / name, self._device, threads=self._threads)
+        if self._plans:
+            return self._plans.load(Path(name).stem)
+        engines = self.bundle.path / ENGINES / "onnxruntime" if self._through_tensorrt else None
+        return load_graph(self.bundle.path / name, self._device, threads=self._threads, engines=engines)
 
     @cached_property
     def image_encoder(self) -> Graph:
@@ -51,13 +92,15 @@ class Scorer:
 
     @cached_property
     def image_terms(self) -> Graph | None:
-        """What a gallery stores to the other image arrays; None where it stores all."""
-        return self._load(IMAGE_TERMS) if IMAGE_TERMS in self.bundle.manifest.files else None
+        """What a gallery stores to the other image arrays; None where the pair scorer needs no others."""
+        if self._plans or IMAGE_TERMS not in self.bundle.manifest.files:
+            return None
+        return self._load(IMAGE_TERMS)
 
     @cached_property
     def kernel(self) -> Kernel | None:
-        """The compiled kernel; None where it is not built, cannot score this model, or the graphs run elsewhere."""
-        if KERNEL_CONSTANTS not in self.bundle.manifest.files or self.text_encoder.device != "cpu":
+        """The compiled kernel; None where it is not built, cannot score this model, or pairs are scored elsewhere."""
+        if KERNEL_CONSTANTS not in self.bundle.manifest.files or self._on_torch or self.text_encoder.device != "cpu":
             return None
         return load_kernel(self._constants(), threads=self._threads)
 
@@ -143,9 +186,43 @@ class Scorer:
         self, images: Mapping[str, NDArray[Any]], captions: Mapping[str, NDArray[Any]]
     ) -> NDArray[np.float32]:
         """Scores B x C of every image (its arrays as of `for_pairs`) with every caption."""
+        ((_, scores),) = self.score_calls([(None, images, captions)])
+        return scores
+
+    def score_calls(
+        self, calls: Iterable[tuple[Key, Mapping[str, NDArray[Any]], Mapping[str, NDArray[Any]]]]
+    ) -> Iterator[tuple[Key, NDArray[np.float32]]]:
+        """As `score_pairs` of many calls, each with a key, in order; a GPU gets the next before one is done."""
         if self.kernel:
-            return self.kernel.score(images, captions)
-        return self.pair_scorer.run({**images, **captions}, ["scores"])["scores"]
+            for key, images, captions in calls:
+                yield key, self.kernel.score(images, captions)
+            return
+        waiting: tuple[Key, Callable[[], Arrays]] | None = None
+        for key, images, captions in calls:
+            try:
+                begun = key, self.pair_scorer.begin({**images, **captions}, ["scores"])
+            except OutOfDeviceMemoryError:
+                if waiting:
+                    yield waiting[0], waiting[1]()["scores"]
+                waiting = None
+                yield key, self._in_halves(images, captions)
+                continue
+            if waiting:
+                yield waiting[0], waiting[1]()["scores"]
+            waiting = begun
+        if waiting:
+            yield waiting[0], waiting[1]()["scores"]
+
+    def _in_halves(
+        self, images: Mapping[str, NDArray[Any]], captions: Mapping[str, NDArray[Any]]
+    ) -> NDArray[np.float32]:
+        """Scores of fewer images at a time, as many as fit into the device's memory."""
+        count = len(next(iter(images.values())))
+        if count == 1:
+            return self.pair_scorer.run({**images, **captions}, ["scores"])["scores"]
+        middle = count // 2
+        parts = ({name: array[part] for name, array in images.items()} for part in (slice(middle), slice(middle, None)))
+        return np.concatenate([scores for _, scores in self.score_calls((None, part, captions) for part in parts)])
 
     def explain(self, images: Mapping[str, NDArray[Any]], captions: Mapping[str, NDArray[Any]]) -> Arrays:
         """All of the pair scorer's outputs, for complete images: `scores`, `step_scores`, perhaps `word_attention`."""
@@ -155,10 +232,30 @@ class Scorer:
         """How many images one call takes with that many captions of that many words."""
         if self.kernel:
             return KERNEL_IMAGES
+        if self._plans:
+            return self._plans.plans.limits.images
         per_image = max(math.prod(shape) for shape in gallery.manifest.arrays.values())
         regions = gallery.manifest.arrays.get("region_mask", (1,))[0]
         per_pair = 4 * per_image * (1 + words / regions)
         return max(1, min(256, int(CALL_FLOATS / (per_pair * captions))))
+
+
+def _is_torch(backend: Backend, device: Device, bundle: Bundle) -> bool:
+    if not (backend == "torch" or (backend == "auto" and device == "cuda")):
+        return False
+    from .backends.torch_cuda.device import usable_devices
+
+    try:
+        usable_devices(device)
+        if KERNEL_CONSTANTS not in bundle.manifest.files:
+            raise BundleError(
+                f"the torch back end scores SHAN alone, {bundle.path} is another model: leave --backend out"
+            )
+    except (BackendError, BundleError):
+        if backend == "torch":
+            raise
+        return False  # ONNX Runtime has the last word
+    return True
 
 
 # Scores B x C of images at `slice`, in the gallery's order, with the captions of a group at those rows.
@@ -192,23 +289,35 @@ def _score_group(
     done: int,
     on_pairs: Callable[[int], None],
 ) -> GroupScores:
-    batches = _batches_by_length(token_lists)
+    batches = batches_by_length(token_lists)
     captions = [scorer.encode_captions([token_lists[row] for row in rows]) for rows in batches]
+    held = scorer.held(gallery)
+    if held:
+        for number, columns, scores in held.scores(captions):
+            refuse_not_finite(gallery, range(columns.start, columns.stop), scores)
+            yield batches[number], columns, scores
+            done += scores.size
+            on_pairs(done)
+        return
     longest = max(len(tokens) for tokens in token_lists)
     images_per_call = scorer.images_per_call(gallery, len(batches[0]), longest)
-    offset = 0
-    for block in gallery.blocks:
-        for place, stored in block.batches(images_per_call):
-            images = scorer.for_pairs(stored)
-            for rows, batch in zip(batches, captions, strict=True):
-                scores = scorer.score_pairs(images, batch)
+
+    def calls() -> Iterator[tuple[tuple[NDArray[np.int64], slice], Arrays, Arrays]]:
+        offset = 0
+        for block in gallery.blocks:
+            for place, stored in block.batches(images_per_call):
                 columns = slice(offset + place.start, offset + place.stop)
-                refuse_not_finite(gallery, range(columns.start, columns.stop), scores)
-                yield rows, columns, scores
-                done += scores.size
-                on_pairs(done)
-        offset += len(block)
-        block.release()
+                images = scorer.for_pairs(stored)
+                for rows, batch in zip(batches, captions, strict=True):
+                    yield (rows, columns), images, batch
+            offset += len(block)
+            block.release()
+
+    for (rows, columns), scores in scorer.score_calls(calls()):
+        refuse_not_finite(gallery, range(columns.start, columns.stop), scores)
+        yield rows, columns, scores
+        done += scores.size
+        on_pairs(done)
 
 
 def refuse_not_finite(gallery: Gallery, places: Sequence[int] | NDArray[np.int64], scores: NDArray[np.float32]) -> None:
@@ -220,7 +329,7 @@ def refuse_not_finite(gallery: Gallery, places: Sequence[int] | NDArray[np.int64
         raise GalleryError(f"image '{image.id}' of the gallery {gallery.path} has a NaN or infinite score: {MEND}")
 
 
-def _batches_by_length(token_lists: Sequence[Sequence[int]]) -> list[NDArray[np.int64]]:
+def batches_by_length(token_lists: Sequence[Sequence[int]]) -> list[NDArray[np.int64]]:
     """Rows of captions to be scored together: of similar length, so that padding stays small."""
     order = np.argsort([len(tokens) for tokens in token_lists], kind="stable")
     return [order[start : start + MAX_CAPTIONS] for start in range(0, len(order), MAX_CAPTIONS)]
