@@ -13,7 +13,7 @@ from .errors import InputError
 from .gallery import Gallery
 from .hits import Hit, QueryHits, WordRegion, hits_at
 from .query_photo import step_1
-from .question import Asked, Part, Question
+from .question import Asked, Question
 from .scoring import GROUP_CAPTIONS, Scorer, batches_by_length, refuse_not_finite, score_groups
 from .stepwise import Found, Stages, can_step, search_in_steps
 from .tuning import DEFAULT_TARGET, Tuning, check_target, choose_widths, measure
@@ -22,6 +22,8 @@ __all__ = ["Hit", "QueryHits", "Question", "WordRegion", "search", "top_rows", "
 
 # Columns gathered before they are merged with the best so far; a call of the pair scorer has at most 256.
 MERGED_COLUMNS = 1024
+# Images that are compared with a photo together.
+PHOTO_IMAGES = 128
 
 
 def search(
@@ -122,42 +124,30 @@ def _exhaustive(
         for _, scores, places in top_rows(scorer, gallery, tokens, top_k, on_pairs):
             yield from ((*row, None) for row in zip(scores, places, strict=True))
         return
-    for number, one in enumerate(asked):
-
-        def on_images(done: int, before: int = number * len(gallery)) -> None:
-            on_pairs(before + done)
-
-        combined = _combined(scorer, gallery, one.parts(scorer), on_images)
+    for number, one in enumerate(asked, 1):
+        combined = _combined(scorer, gallery, one)
         best = np.argsort(-combined, kind="stable")[:top_k]
+        on_pairs(number * len(gallery))
         yield combined[best], best, None
 
 
-def _combined(
-    scorer: Scorer, gallery: Gallery, parts: Sequence[Part], on_images: Callable[[int], None]
-) -> NDArray[np.float32]:
+def _combined(scorer: Scorer, gallery: Gallery, asked: Asked) -> NDArray[np.float32]:
     """The score of every image with a question of several parts, N."""
-    scores = np.empty(len(gallery), np.float32)
-    words = not all(part.photo for part in parts)
-    together = scorer.images_per_call(gallery, 1, max(part.caption["word_mask"].shape[1] for part in parts))
-    offset = 0
-    for block in gallery.blocks:
-        for place, stored in block.batches(together):
-            images = scorer.for_pairs(stored) if words else {}
-            found = [
-                part.weight
-                * (
-                    step_1(scorer, stored, part.caption)
-                    if part.photo
-                    else scorer.score_pairs(images, part.caption)[:, 0]
-                )
-                for part in parts
-            ]
-            places = slice(offset + place.start, offset + place.stop)
-            scores[places] = np.sum(found, axis=0)
-            refuse_not_finite(gallery, range(places.start, places.stop), scores[places, None])
-            on_images(places.stop)
-        offset += len(block)
-        block.release()
+    scores = np.zeros(len(gallery), np.float32)
+    tokens = [reading.tokens for reading in asked.readings]
+    weights = np.array([phrase.weight for phrase in asked.question.phrases], np.float32)
+    for group, found in score_groups(scorer, gallery, tokens, 4 * len(gallery)):
+        for rows, images, part in found:
+            scores[images] += part @ weights[group][rows]
+    if asked.question.photo:
+        offset, photo = 0, asked.question.photo.as_caption()
+        for block in gallery.blocks:
+            for place, stored in block.batches(PHOTO_IMAGES):
+                places = slice(offset + place.start, offset + place.stop)
+                scores[places] += asked.question.photo_weight * step_1(scorer, stored, photo)
+                refuse_not_finite(gallery, range(places.start, places.stop), scores[places, None])
+            offset += len(block)
+            block.release()
     return scores
 
 

@@ -150,8 +150,8 @@ class RayCluster:
                 if losses[at] == MOST_LOSSES:
                     what = f"block {block.number}" if block else "their start"
                     raise BackendError(
-                        f"{MOST_LOSSES} Ray workers ended at {what} ({first_line(error)}): look at the machines' memory "
-                        "and Ray's logs, then run the command again"
+                        f"{MOST_LOSSES} Ray workers ended at {what} ({first_line(error)}): look at the machines' "
+                        "memory and Ray's logs, then run the command again"
                     ) from error
                 if block:
                     queues[number].appendleft(block)
