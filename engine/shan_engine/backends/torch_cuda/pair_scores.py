@@ -74,7 +74,7 @@ def choose_tiles(K: int, n: int, D: int, dtype: torch.dtype, steps: int) -> Tile
     regions, words, half = _power(K), _power(n), dtype != torch.float32
     # Sizes that `triton.compile` for sm_90 keeps in registers, and below the shared memory of smaller GPUs (99 KiB).
     if steps > 1 and D <= IN_ROWS_DIMS and words <= (32 if half else 16):
-        return Tiles("rows", 16, words, _power(D), 4 if half and words == 16 else 8, 3 if half else 1)
+        return Tiles("rows", 16, words, _power(D), 4 if half and words == 16 else 8, 2 if half else 1)
     narrow = regions + words > 128 if half else regions + words > 96
     dims = (64 if half else 32) // (2 if narrow else 1)
     return Tiles("chunks", regions, words, dims, 4 if regions + words <= 80 else 8, 2 if half else 1)
