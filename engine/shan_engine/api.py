@@ -26,7 +26,8 @@ from .locate import locate_gallery
 from .plans import Precision
 from .query_photo import QueryPhoto
 from .question import Question
-from .scoring import Scorer, score_groups
+from .scorer import Scorer
+from .scoring import score_groups
 from .search import QueryHits, search
 from .tuning import DEFAULT_TARGET
 
@@ -213,7 +214,7 @@ def open(
     backend: Backend = "auto",
     precision: Precision | None = None,
 ) -> Engine:
-    """Open a gallery of photos with the bundle that made it; `backend` and `precision` as for `scoring.Scorer`.
+    """Open a gallery of photos with the bundle that made it; `backend` and `precision` as for `scorer.Scorer`.
 
     Left out, they are those in SHAN_GALLERY and SHAN_MODEL, else the bundled demo's. Raises GalleryError or BundleError
     where they are missing, damaged or not made for each other, BackendError where the back end cannot run here.

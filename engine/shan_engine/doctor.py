@@ -245,7 +245,7 @@ def _temporary() -> str:
 
 def _answer(bundle: Any, gallery: Any) -> str:
     """What one query finds: all that a search needs is loaded and run."""
-    from .scoring import Scorer
+    from .scorer import Scorer
     from .search import search
 
     began = time.perf_counter()

@@ -23,7 +23,7 @@ from .gallery_metadata import renew_tables
 from .gallery_storage import GALLERY_DTYPES
 from .metadata import Metadata
 from .records import RegionRecord, pad_regions
-from .scoring import Scorer
+from .scorer import Scorer
 from .store import FeatureStore
 
 LOCK = "writer.lock"
