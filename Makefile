@@ -39,7 +39,7 @@ gallery: .venv/installed
 
 # Proves and measures the torch back end from the tree, with whatever PyTorch and Triton are there; installs nothing.
 gpu-check:
-	PYTHONPATH=model:engine $(firstword $(wildcard .venv/bin/python) $(PYTHON)) benchmarks/gpu_check
+	PYTHONPATH=model:engine:export $(firstword $(wildcard .venv/bin/python) $(PYTHON)) benchmarks/gpu_check
 
 clean:
 	rm -rf .venv .venv-demo build dist

@@ -1,6 +1,6 @@
 """`make gpu-check`: proves and measures the torch back end on this machine's GPU; without one, that it is alive.
 
-    PYTHONPATH=model:engine python3 benchmarks/gpu_check [--output FILE] [--minutes 7.5] [--show FILE]
+    PYTHONPATH=model:engine:export python3 benchmarks/gpu_check [--output FILE] [--minutes 7.5] [--show FILE]
 
 METHOD.md beside this file says what is measured and how. Exits with 1 where a score is not what it must be.
 """
@@ -51,11 +51,14 @@ def main() -> int:
     found: dict[str, object] = {"machine": machine.describe(device), "gpu": device.type == "cuda"}
     said(found["machine"]["name"])  # type: ignore[index]
     found["back_ends"] = machine.back_ends()
+    failed = []
     for name, answer in found["back_ends"].items():  # type: ignore[attr-defined]
-        said(f"{name}: {answer}")
+        said(f"{name}: {answer.get('reason') or answer.get('difference', 'runs')}")
+        if not answer.get("passed", True):
+            failed.append({"shape": name, "precision": "", "difference": answer["difference"]})
     found["parity"] = rows = parity.check(device)
-    failed = [row for row in rows if not row["passed"]]
-    said(f"parity: {len(rows) - len(failed)} of {len(rows)} passed")
+    failed += [row for row in rows if not row["passed"]]
+    said(f"parity: {sum(row['passed'] for row in rows)} of {len(rows)} passed")
     found["bounds"] = bounds = machine.bounds(device)
     for name, work in {
         "galleries": lambda: speed.galleries(device, bounds, left),
