@@ -6,6 +6,7 @@ import json
 import shutil
 from pathlib import Path
 
+import pytest
 from conftest import CAPTIONS, make_store
 from extractors import detector
 from installed import output_of, refusal
@@ -42,3 +43,10 @@ class TestFullDisk:
         common = ("search", "a dog", "--gallery", place.gallery, "--model", place.bundle)
         assert "the disk is full" in refusal(*common, "--html", report)
         assert not report.exists()
+
+    @pytest.mark.parametrize("command", ["split", "merge"])
+    def test_galleries_leave_no_half_one(self, small_disk, place, command):
+        disk = small_disk("48k")
+        more = ("--parts", 2) if command == "split" else ()
+        assert "the disk is full" in refusal("gallery", command, place.gallery, *more, "--output", disk / "new")
+        assert not list(disk.iterdir())

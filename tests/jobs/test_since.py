@@ -122,6 +122,15 @@ def test_a_new_gallery_beside_the_old_one(run_job, galleries):
     assert_same_rows(one, run_job("whole.parquet", of=galleries[1:]))
 
 
+def test_a_copy_of_a_gallery_counts_as_new(run_job, galleries, gallery_copy):
+    twin = Gallery.open(gallery_copy.rename(gallery_copy.with_name("twin")))
+    both = [galleries[0], twin]
+    monday = run_job("monday.parquet", of=galleries[:1])
+    tuesday = run_job("tuesday.parquet", of=both, since=monday)
+    assert_same_rows(tuesday, run_job("whole.parquet", of=both))
+    assert_same_rows(run_job("wednesday.parquet", of=both[::-1], since=tuesday), run_job("back.parquet", of=both[::-1]))
+
+
 def test_stopped_it_goes_on(run_job, day):
     monday = run_job("monday.parquet", of=[Gallery.open(day.path)], top_k=4)
     gallery = day.change(**CHANGES["all"])

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ..scorer import Arrays, Scorer
 from ..scoring import batches_by_length, refuse_not_finite
-from .hits import hits_dtype, ranked, select
+from .hits import ranked, select
 from .images import Images
 from .plan import JobBlock, Plan
 
@@ -69,7 +69,7 @@ class BlockScorer:
             parts.append(select(scores, steps, *sides, self._task.top_k, self._task.threshold))
             if len(parts) > 1 and not self._task.by_image:
                 parts = [ranked(np.concatenate(parts), self._task.top_k)]
-        return np.concatenate(parts) if parts else np.empty(0, hits_dtype(0))
+        return np.concatenate(parts)
 
     def _captions(self, block: JobBlock, texts: Sequence[str]) -> tuple[list[NDArray[np.int64]], list[Arrays], int]:
         if self._encoded is None or self._encoded[0] != block.captions:

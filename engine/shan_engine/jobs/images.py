@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -14,9 +14,6 @@ from ..errors import InputError
 from ..gallery import Block, Gallery
 from ..gallery_manifest import GalleryManifest
 from ..gallery_storage import Arrays
-
-Deleted = Mapping[tuple[int, str], tuple[int, ...]]
-"""Rows that do not count, by gallery's number and block's name."""
 
 
 class Images:
@@ -93,22 +90,29 @@ class Images:
                 ids[place] = listed[row]
         return [self.blocks[number][0] for number in numbers.tolist()], ids
 
-    def without(self, deleted: Deleted) -> Images:
-        """The same images but those at these rows of blocks."""
+    def with_only(self, kept: Callable[[int, Block], NDArray[np.int64]]) -> Images:
+        """The same galleries with only those rows of each block that `kept` names by gallery's number and block."""
         galleries = []
         for number, gallery in enumerate(self.galleries):
-            entries = [
-                replace(entry, deleted=tuple(sorted({*entry.deleted, *deleted.get((number, entry.name), ())})))
-                for entry in gallery.manifest.blocks
-            ]
+            entries = []
+            for entry, block in zip(gallery.manifest.blocks, gallery.blocks, strict=True):
+                rows = kept(number, block)
+                if len(rows) == len(block):
+                    entries.append(entry)
+                elif len(rows):
+                    others = np.setdiff1d(np.arange(entry.images), rows)
+                    entries.append(replace(entry, deleted=tuple(others.tolist())))
             galleries.append(Gallery(gallery.path, replace(gallery.manifest, blocks=tuple(entries))))
         return Images(galleries)
 
     def places_of(self, part: Images) -> NDArray[np.int64]:
-        """For each image of a `part` made by `without`, its place here."""
-        found = []
-        begins = 0
-        for (_, block), (_, other) in zip(self.blocks, part.blocks, strict=True):
-            found.append(begins + np.searchsorted(block.rows, other.rows))
+        """For each image of a `part` made by `with_only`, its place here."""
+        others = iter(part.blocks)
+        number, other = next(others, (-1, None))
+        found, begins = [np.empty(0, np.int64)], 0
+        for own, block in self.blocks:
+            if other and (own, block.name) == (number, other.name):
+                found.append(begins + np.searchsorted(block.rows, other.rows))
+                number, other = next(others, (-1, None))
             begins += len(block)
-        return np.concatenate(found).astype(np.int64) if found else np.empty(0, np.int64)
+        return np.concatenate(found)

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from ..errors import InputError
 from ..files import sha256
+from ..gallery import Block
 from ..writers.hits_parquet import METADATA, import_pyarrow, written
 from .compute import View
 from .hits import hits_dtype, ranked
@@ -29,7 +30,6 @@ from .journal import Journal
 from .plan import Part
 
 _MEND = "score without --since once, and keep that result"
-Rows = dict[tuple[int, str], tuple[int, ...]]
 
 
 @dataclass(frozen=True)
@@ -53,24 +53,27 @@ class LastResult:
             held = arrow.parquet.read_schema(path).metadata or {}
             metadata = json.loads(held[METADATA])
             covered = {
-                (name, checksum): (number, set(deleted))
+                (name, checksum): (number, np.array(deleted, np.int64))
                 for number, gallery in enumerate(metadata["galleries"])
                 for name, checksum, deleted in gallery["blocks"]
             }
         except (OSError, arrow.ArrowException, ValueError, LookupError, TypeError) as error:
             raise InputError(f"{path} is no result of `score` that --since can go on from: {_MEND}") from error
-        old: Rows = {}
-        new: Rows = {}
-        galleries = {}
-        for number, gallery in enumerate(images.galleries):
-            for entry, block in zip(gallery.manifest.blocks, gallery.blocks, strict=True):
-                then = covered.get((entry.name, entry.files.get("rows.npy", "")))
-                rows = set(block.rows.tolist())
-                known = rows - then[1] if then else set()
-                old[number, entry.name], new[number, entry.name] = tuple(known), tuple(rows - known)
-                if then:
-                    galleries[number, entry.name] = then[0]
-        return cls(path, sha256(path), metadata, images, images.without(new), images.without(old), galleries)
+        then = {  # taken once: a gallery and its copy have blocks of one name
+            (number, entry.name): covered.pop((entry.name, entry.files.get("rows.npy", "")), None)
+            for number, gallery in enumerate(images.galleries)
+            for entry in gallery.manifest.blocks
+        }
+
+        def old(number: int, block: Block) -> NDArray[np.int64]:
+            held = then[number, block.name]
+            return np.setdiff1d(block.rows, held[1]) if held else np.empty(0, np.int64)
+
+        def new(number: int, block: Block) -> NDArray[np.int64]:
+            return np.setdiff1d(block.rows, old(number, block))
+
+        galleries = {place: held[0] for place, held in then.items() if held}
+        return cls(path, sha256(path), metadata, images, images.with_only(old), images.with_only(new), galleries)
 
     def check(self, identity: JobIdentity) -> None:
         """Raise InputError, naming what differs, where it is not this job's earlier result."""
@@ -119,7 +122,7 @@ class LastResult:
         places.execute("create table images (gallery, id, place, primary key (gallery, id)) without rowid")
         numbers = iter(self.images.places_of(self.old).tolist())
         for number, block in self.old.blocks:
-            gallery = self.old_galleries.get((number, block.name))
+            gallery = self.old_galleries[number, block.name]
             rows = ((gallery, written(id), next(numbers)) for id, _ in block.checksums())
             places.executemany("insert into images values (?, ?, ?)", rows)
 
