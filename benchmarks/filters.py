@@ -22,7 +22,7 @@ from shan_engine.gallery_manifest import GalleryManifest
 from shan_engine.gallery_metadata import matching, renew_tables
 from shan_engine.locate import locate_bundle
 from shan_engine.metadata import Metadata
-from shan_engine.scoring import Scorer
+from shan_engine.scorer import Scorer
 from shan_engine.search import search
 
 IMAGES = 1_000_000

@@ -22,6 +22,7 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).parent))
 
 from installed import refusal
+from job_runs import galleries, other_path, run_job  # noqa: F401
 
 FEATURES, DIM, EXTRACTOR = 24, 32, "tiny-extractor"
 WORDS = [
@@ -182,7 +183,7 @@ def seeing_bundle(make_checkpoint: MakeCheckpoint, tmp_path_factory: pytest.Temp
 def seeing(seeing_bundle: Path) -> Any:
     """The scorer of `seeing_bundle`."""
     from shan_engine.bundle import Bundle
-    from shan_engine.scoring import Scorer
+    from shan_engine.scorer import Scorer
 
     return Scorer(Bundle.open(seeing_bundle), "cpu", threads=1)
 
@@ -217,7 +218,7 @@ def bundle_copy(bundle_path: Path, tmp_path: Path) -> Path:
 @pytest.fixture(scope="session")
 def scorer(bundle_path: Path) -> Any:
     from shan_engine.bundle import Bundle
-    from shan_engine.scoring import Scorer
+    from shan_engine.scorer import Scorer
 
     return Scorer(Bundle.open(bundle_path), "cpu", threads=1)
 

@@ -8,13 +8,14 @@ from pathlib import Path
 import numpy as np
 from conftest import CAPTIONS
 from shan_engine.gallery import Gallery
-from shan_engine.score_job import score_matrix
-from shan_engine.scoring import Scorer
+from shan_engine.jobs import score_job
+from shan_engine.queries import numbered
+from shan_engine.scorer import Scorer
 
 
 def matrix(scorer: Scorer, gallery: Gallery, folder: Path, captions: Sequence[str] = CAPTIONS) -> np.ndarray:
     """Captions x images, through the file that `score` writes."""
-    score_matrix(scorer, gallery, captions, folder / "scores.npy")
+    score_job(scorer, [gallery], numbered(captions), folder / "scores.npy")
     return np.load(folder / "scores.npy")
 
 

@@ -8,18 +8,12 @@ import statistics
 import time
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
-import numpy as np
+import graphs
 import torch
-from data import Shape, captions_of, model_of, rows
-from shan_engine.backends import load_graph
 from shan_engine.backends.torch_cuda.device import usable_devices
 from shan_engine.errors import BackendError
-from shan_model.factorised import image_terms
-
-DEMO = Path(__file__).parents[2] / "artifacts" / "demo" / "bundle"
 
 
 def describe(device: torch.device) -> dict[str, Any]:
@@ -43,42 +37,14 @@ def describe(device: torch.device) -> dict[str, Any]:
     }
 
 
-def back_ends() -> dict[str, str]:
-    """Each back end: `runs`, with the largest difference from the plain module, or why it cannot."""
+def back_ends() -> dict[str, dict[str, Any]]:
+    """By back end: whether it runs, and how near the plain module it is or why it does not; `torch` has `parity`."""
     try:
-        answers = {"torch": f"runs on {len(usable_devices('auto'))} device(s); see parity"}
+        usable_devices("auto")
+        torch_runs: dict[str, Any] = {"runs": True}
     except BackendError as error:
-        answers = {"torch": str(error)}
-    for device in ("cpu", "cuda"):
-        try:
-            difference = _onnx_difference(device)
-            answers[f"onnxruntime {device}"] = f"runs: at most {difference:.1e} from the plain module"
-        except BackendError as error:
-            answers[f"onnxruntime {device}"] = str(error)
-    for package in ("tensorrt", "tensorrt_rtx"):
-        try:
-            __import__(package)
-            answers[package] = "is installed; this check does not run it"
-        except ImportError as error:
-            answers[package] = f"cannot be imported: {error}"
-    return answers
-
-
-def _onnx_difference(device: str) -> float:
-    """The demo's pair scorer (step 1) on random images and captions, beside the plain module."""
-    graph = load_graph(DEMO / "pair_scorer.onnx", device)  # type: ignore[arg-type]
-    D = next(shape[-1] for name, (_, shape) in graph.inputs.items() if name == "image_regions")
-    shape = Shape(K=9, n=6, D=int(D or 0), steps=1, kept=0.7)
-    model = model_of(shape)
-    regions, mask = rows(5, shape.K, shape, 2)
-    images = {name: term.numpy() for name, term in image_terms(model, regions, mask).items()}
-    captions = captions_of(model, shape, 3)
-    found = graph.run({**images, **captions}, ["scores"])["scores"]
-    words, word_mask = (torch.from_numpy(captions[name]) for name in ("caption_words", "word_mask"))
-    expected = [
-        model(regions, mask, *(x[c].expand(5, *x[c].shape) for x in (words, word_mask))).sum(-1) for c in range(3)
-    ]
-    return float(np.abs(found - torch.stack(expected, 1).numpy()).max())
+        torch_runs = {"runs": False, "reason": str(error)}
+    return {"torch": torch_runs, **graphs.check()}
 
 
 def median_seconds(work: Callable[[], object], repeats: int = 7) -> float:

@@ -92,7 +92,7 @@ def sweep(device: torch.device, left: Callable[[], float]) -> list[dict[str, Any
                         wanted += [(tiles, images, one) for one in (1, queries)]
             wanted += [(chosen, count, one) for count in (images // 16, images // 4) for one in (1, 8, queries)]
         for tiles, count, one in wanted:
-            if left() < 120 and cuda:
+            if left() < 20 and cuda:
                 break
             found.append({"D": shape.D, **_tried(held, terms, captions, tiles, count, one)})
         del held, terms

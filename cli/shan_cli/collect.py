@@ -167,7 +167,7 @@ def index(
     from shan_engine.bundle import Bundle
     from shan_engine.indexing import index_store
     from shan_engine.locate import locate_bundle
-    from shan_engine.scoring import Scorer
+    from shan_engine.scorer import Scorer
     from shan_engine.store import FeatureStore
 
     with FeatureStore.open(store) as opened, progress("indexing", "images") as (on_start, on_images):

@@ -12,7 +12,7 @@ import typer
 from shan_engine.errors import ShanError
 from typer.core import TyperGroup
 
-from . import collect, compiling, evaluating, modelling, querying, searching, store
+from . import collect, compiling, evaluating, gallery, modelling, scoring, searching, store
 from .console import messages
 from .health import doctor
 from .tuning import tune
@@ -56,9 +56,10 @@ app.command("import")(collect.import_)
 app.command()(collect.index)
 app.command("index-captions")(searching.index_captions)
 app.command()(tune)
-app.command()(querying.score)
+app.command()(scoring.score)
 app.command()(evaluating.evaluate)
 app.add_typer(store.app, name="store")
+app.add_typer(gallery.app, name="gallery")
 app.command()(modelling.train)
 app.command()(modelling.export)
 app.command("compile")(compiling.compile_)

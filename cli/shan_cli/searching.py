@@ -18,11 +18,12 @@ from .console import (
     GalleryStorageOption,
     Json,
     Model,
+    Precision,
     messages,
     print_json,
     progress,
 )
-from .querying import open_gallery
+from .opening import open_gallery
 
 
 def search(
@@ -78,6 +79,7 @@ def search(
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say how many images each step looked at.")] = False,
     device: Device = DeviceOption.AUTO,
     backend: Backend = BackendOption.AUTO,
+    precision: Precision = None,
     json: Json = False,
 ) -> None:
     """Find the images that fit a description, by SHAN's exact scores; or those like a photo, or captions that fit it.
@@ -102,8 +104,8 @@ def search(
       shan-engine search --image photo.jpg --gallery captions.gallery
     """
     from shan_engine.errors import InputError
+    from shan_engine.queries import read_captions
     from shan_engine.question import Question
-    from shan_engine.score_job import read_captions
     from shan_engine.search import search as find
 
     from .results import as_dict, print_columns, print_reading, print_table, scanned_line
@@ -118,7 +120,7 @@ def search(
         return
     texts: list[str | None] = [*wanted] or [None]
     asked = [Question.of(text, also=also or (), without=without or (), photo_weight=image_weight) for text in texts]
-    scorer, opened = open_gallery(gallery, model, device, backend)
+    scorer, opened = open_gallery(gallery, model, device, backend, precision)
     shown = [name.strip() for name in columns.split(",")] if columns else []
     if where is not None or shown:
         from shan_engine.gallery_metadata import check_filter
@@ -217,7 +219,7 @@ def index_captions(
     from shan_engine.bundle import Bundle
     from shan_engine.caption_indexing import index_captions as encode
     from shan_engine.locate import locate_bundle
-    from shan_engine.scoring import Scorer
+    from shan_engine.scorer import Scorer
 
     scorer = Scorer(Bundle.open(locate_bundle(model)), device.value)
     with progress("encoding", "captions") as (on_start, on_captions):

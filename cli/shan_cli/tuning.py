@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from .console import Device, DeviceOption, Json, Model, messages, print_json, progress
-from .querying import open_gallery
+from .opening import open_gallery
 
 
 def tune(
@@ -26,7 +26,7 @@ def tune(
 
     Example: shan-engine tune pictures.gallery --queries asked.txt
     """
-    from shan_engine.score_job import read_captions
+    from shan_engine.queries import read_captions
     from shan_engine.search import tune_gallery
     from shan_engine.tuning import TARGETS
 

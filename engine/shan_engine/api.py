@@ -23,9 +23,11 @@ from .errors import InputError
 from .gallery import Gallery
 from .gallery_metadata import check_filter, columns
 from .locate import locate_gallery
+from .plans import Precision
 from .query_photo import QueryPhoto
 from .question import Question
-from .scoring import Scorer, score_groups
+from .scorer import Scorer
+from .scoring import score_groups
 from .search import QueryHits, search
 from .tuning import DEFAULT_TARGET
 
@@ -210,16 +212,17 @@ def open(
     device: Device = "auto",
     threads: int | None = None,
     backend: Backend = "auto",
+    precision: Precision | None = None,
 ) -> Engine:
-    """Open a gallery of photos with the bundle that made it.
+    """Open a gallery of photos with the bundle that made it; `backend` and `precision` as for `scorer.Scorer`.
 
-    Left out, they are those in SHAN_GALLERY and SHAN_MODEL, else the bundled demo's. `device` and `backend` are as of
-    `Scorer`. Raises GalleryError or BundleError
-    where they are missing, damaged or not made for each other.
+    Left out, they are those in SHAN_GALLERY and SHAN_MODEL, else the bundled demo's. Raises GalleryError or BundleError
+    where they are missing, damaged or not made for each other, BackendError where the back end cannot run here.
     """
     place = locate_gallery(_path(gallery), _path(model))
     bundle = Bundle.open(place.bundle)
-    return Engine(Scorer(bundle, device, threads=threads, backend=backend), Gallery.open(place.gallery, bundle))
+    scorer = Scorer(bundle, device, threads=threads, backend=backend, precision=precision)
+    return Engine(scorer, Gallery.open(place.gallery, bundle))
 
 
 def open_captions(

@@ -26,7 +26,7 @@ from .gallery_manifest import CAPTIONS_KIND, MANIFEST, is_block_name
 from .gallery_storage import Arrays, file_checksum, unpacked
 from .hits import WordRegion, explain_phrase
 from .query_photo import QueryPhoto
-from .scoring import Scorer
+from .scorer import Scorer
 from .text import tokenise
 
 SCHEMA_VERSION = 1

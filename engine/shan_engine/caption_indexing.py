@@ -18,8 +18,8 @@ from .fields import digest
 from .files import NpyWriter, replacing, write_failure
 from .gallery_manifest import CAPTIONS_KIND, MANIFEST, is_block_name
 from .gallery_storage import GALLERY_DTYPES, Arrays, file_checksum, packed
-from .score_job import read_captions
-from .scoring import Scorer
+from .queries import read_captions
+from .scorer import Scorer
 
 LOCK = "writer.lock"
 BLOCK_CAPTIONS = 2048

@@ -8,6 +8,7 @@ centroid, so that a query meets Q vectors and then only looks numbers up.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -90,6 +91,12 @@ def add_centroids(
             np.save(temporary, np.concatenate(parts))
         entries.append(replace(entry, files={**entry.files, name: file_checksum(path)}))
     return replace(manifest, blocks=tuple(entries), centroids=centroids.checksum)
+
+
+def copy_centroids(gallery: Path, other: Path, checksum: str) -> None:
+    """Copy a gallery's centroids into another one's folder. Raises GalleryError where they are damaged."""
+    Centroids.load(gallery, checksum)
+    shutil.copyfile(_path(gallery, checksum), _path(other, checksum))
 
 
 def _sample(blocks: Sequence[Block]) -> NDArray[np.float32]:

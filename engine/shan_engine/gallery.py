@@ -66,6 +66,11 @@ class Block:
     def __len__(self) -> int:
         return self._entry.live
 
+    @property
+    def name(self) -> str:
+        """The name of its folder, which no other block of any gallery has."""
+        return self._entry.name
+
     @cached_property
     def rows(self) -> NDArray[np.int64]:
         """Rows of the files that count."""
@@ -200,11 +205,23 @@ class Block:
 
     def boxes(self, row: int) -> NDArray[np.float32]:
         """Boxes K x 4 in pixels of one of the images that count, NaN where unknown."""
+        boxes: NDArray[np.float32] = np.array(self._boxes[self.rows[row]])
+        return boxes
+
+    @property
+    def _boxes(self) -> NDArray[np.float32]:
         name = self._checked_file("boxes.npy").name
         mask = self._layout.get("region_mask")
         regions = mask[1] if mask else np.load(self._folder / name, mmap_mode="r").shape[1:2]
-        boxes: NDArray[np.float32] = np.array(self._mapped(name, np.dtype(np.float32), (*regions, 4))[self.rows[row]])
-        return boxes
+        return self._mapped(name, np.dtype(np.float32), (*regions, 4))
+
+    def raw(self, rows: NDArray[np.int64], centroids: str = "") -> Arrays:
+        """Some of the images that count as they lie on disk, checked: their rows of every file, by file."""
+        taken = self.rows[rows]
+        self.check(taken)
+        held = {name: array[taken] for name, array in self.files.items()}
+        held |= {"rows": self._row_checksums[taken], "boxes": np.asarray(self._boxes[taken])}
+        return held | ({f"codes-{centroids}": self.codes(centroids)[rows]} if centroids else {})
 
     def codes(self, centroids: str) -> NDArray[np.uint16]:
         """Numbers of the regions' centroids, images x K, of the images that count."""

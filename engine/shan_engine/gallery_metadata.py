@@ -109,6 +109,25 @@ def metadata_of(block: Block, rows: Sequence[int]) -> list[dict[str, Value]]:
         return [dict(zip(names, values, strict=True)) for values in found]
 
 
+def column_types(galleries: Iterable[Gallery]) -> dict[str, str]:
+    """The metadata's columns in any of some galleries, with their types; where two differ, the first one's."""
+    types: dict[str, str] = {}
+    for block in (block for gallery in galleries for block in gallery.blocks if block.metadata_file):
+        with _opened(block) as connection:
+            found = connection.execute(f"PRAGMA table_info({_TABLE})")
+            types = {**{name: kind for _, name, kind, *_ in found if name not in OWN_COLUMNS}, **types}
+    return types
+
+
+def metadata_held(parts: Iterable[tuple[Block, Sequence[int]]], types: Mapping[str, str]) -> Metadata:
+    """What is known of images, given by block and row among those that count, in columns of these types."""
+    rows = {}
+    for block, numbers in parts:
+        for image, known in zip(block.images_at(numbers), metadata_of(block, numbers), strict=True):
+            rows[image.id] = tuple(known.get(name) for name in types)
+    return Metadata(dict(types), rows)
+
+
 def _check_not_empty(where: str) -> None:
     if not where.strip():
         raise InputError('a filter is empty: give a condition such as "year >= 2020"')

@@ -13,7 +13,7 @@ from .errors import InputError, install_command
 from .gallery import Gallery, GalleryImage
 from .query_photo import step_1
 from .question import Asked, Part
-from .scoring import Arrays, Scorer
+from .scorer import Arrays, Scorer
 from .stepwise import Scanned
 
 if TYPE_CHECKING:

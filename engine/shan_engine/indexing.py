@@ -23,7 +23,7 @@ from .gallery_metadata import renew_tables
 from .gallery_storage import GALLERY_DTYPES
 from .metadata import Metadata
 from .records import RegionRecord, pad_regions
-from .scoring import Scorer
+from .scorer import Scorer
 from .store import FeatureStore
 
 LOCK = "writer.lock"
@@ -255,14 +255,17 @@ def _encoded(
         records = store.read(ids[start : start + ENCODE_BATCH])
         arrays = scorer.encode_images(*pad_to(records, regions))
         listed = [
-            GalleryImage(record.id, _relative(record.path, beside), record.width, record.height, checksums[record.id])
+            GalleryImage(
+                record.id, relative_path(record.path, beside), record.width, record.height, checksums[record.id]
+            )
             for record in records
         ]
         yield arrays, _boxes(records, regions), listed
         on_images(start + len(records))
 
 
-def _relative(path: str, beside: Path) -> str:
+def relative_path(path: str, beside: Path) -> str:
+    """A photo's path as a gallery keeps it: from the folder `beside` it where the photo lies below that."""
     return str(Path(path).relative_to(beside)) if path and Path(path).is_relative_to(beside) else path
 
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from .backends import Device
 from .errors import InputError
-from .scoring import Arrays, Scorer
+from .scorer import Arrays, Scorer
 
 SHARPNESS = 9.0
 """A region's attention to the other photo's is the softmax of its cosines with them times this, as with words."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from .errors import InputError
 from .query_photo import QueryPhoto
-from .scoring import Arrays, Scorer
+from .scorer import Arrays, Scorer
 from .text import Reading
 
 UNWANTED = 0.4

@@ -14,7 +14,8 @@ from .gallery import Gallery
 from .hits import Hit, QueryHits, WordRegion, hits_at
 from .query_photo import step_1
 from .question import Asked, Question
-from .scoring import GROUP_CAPTIONS, Scorer, batches_by_length, refuse_not_finite, score_groups
+from .scorer import Scorer
+from .scoring import GROUP_CAPTIONS, batches_by_length, refuse_not_finite, score_groups
 from .stepwise import Found, Stages, can_step, search_in_steps
 from .tuning import DEFAULT_TARGET, Tuning, check_target, choose_widths, measure
 

@@ -26,7 +26,8 @@ from .gallery import Block, Gallery
 from .gallery_storage import SCALES, Arrays
 from .kernel import TABLE_WIDTH, Kernel, ShanConstants
 from .question import Asked, Part
-from .scoring import Scorer, refuse_not_finite
+from .scorer import Scorer
+from .scoring import refuse_not_finite
 from .tuning import Widths
 
 GROUP = 16  # queries whose first pass is made together

@@ -230,6 +230,10 @@ def test_doctor_finds_this_installation_sound():
         "evaluate",
         "train",
         "export",
+        "compile",
+        "gallery info",
+        "gallery split",
+        "gallery merge",
     ],
 )
 def test_help_has_an_example(command):

@@ -6,7 +6,6 @@ import json
 import shutil
 from pathlib import Path
 
-import pytest
 from conftest import CAPTIONS, make_store
 from extractors import detector
 from installed import output_of, refusal
@@ -31,15 +30,6 @@ class TestFullDisk:
         assert "the disk is full" in sentence
         search = ("search", CAPTIONS[0], "--gallery", gallery, "--model", place.bundle, "--json", "-k", 500)
         assert len(json.loads(output_of(*search))[0]["hits"]) == 41
-
-    @pytest.mark.parametrize(("name", "size"), [("scores.npy", "64k"), ("best.parquet", "16k")])
-    def test_score_leaves_no_half_file(self, small_disk, place, name, size):
-        disk = small_disk(size)
-        queries = place.here / "q.txt"
-        queries.write_text("".join(f"a dog over {number} grass\n" for number in range(3000)))
-        common = ("score", "--gallery", place.gallery, "--model", place.bundle, "--queries", queries)
-        assert "the disk is full" in refusal(*common, "--output", disk / name, "--top-k", 41)
-        assert not list(disk.iterdir())
 
     def test_index_captions_keeps_the_gallery(self, small_disk, place):
         disk = small_disk("600k")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import typer
 from shan_cli.main import app
-from shan_engine.writers import top_k_parquet
+from shan_engine.writers import hits_parquet
 from shan_model.schedule import TrainConfig
 from typer.testing import CliRunner
 
@@ -50,7 +50,7 @@ def test_a_missing_package_is_mended_by_the_commands_own_extra(monkeypatch, comm
 
 def test_no_mend_installs_the_projects_name():
     """It is on no package index."""
-    root = Path(top_k_parquet.__file__).parents[3]
+    root = Path(hits_parquet.__file__).parents[3]
     sources = [path for folder in ("engine", "cli", "export", "model") for path in (root / folder).rglob("*.py")]
     assert len(sources) > 50
     for path in sources:

@@ -140,13 +140,14 @@ class TestScores:
         common = ("score", "--gallery", place.gallery, "--model", place.bundle, "--queries", queries)
         assert "name it .npy" in refusal(*common, "--output", place.here / "scores.csv")
         assert "cannot write" in refusal(*common, "--output", queries / "scores.npy")
+        assert "holds every score" in refusal(*common, "--output", place.here / "scores.npy", "--top-k", 3)
 
     def test_one_bad_caption_is_named(self, place):
         queries = place.here / "q.txt"
         queries.write_text("a dog\n" + "dog " * 400 + "\n")
         common = ("score", "--gallery", place.gallery, "--model", place.bundle, "--queries", queries)
-        assert "caption 2" in refusal(*common, "--output", place.here / "scores.npy")
-        assert not (place.here / "scores.npy").exists()
+        assert "q.txt, line 2: the caption" in refusal(*common, "--output", place.here / "scores.npy")
+        assert not list(place.here.glob("scores.npy*"))
 
 
 class TestWords:

@@ -12,8 +12,9 @@ from shan_engine.bundle import Bundle, read_manifest
 from shan_engine.errors import BundleError, GalleryError, InputError
 from shan_engine.gallery import Gallery
 from shan_engine.indexing import index_store
-from shan_engine.score_job import score_top_k
-from shan_engine.scoring import Scorer
+from shan_engine.jobs import score_job
+from shan_engine.queries import Query
+from shan_engine.scorer import Scorer
 from shan_engine.search import search
 from shan_engine.store import FeatureStore
 
@@ -186,10 +187,9 @@ def test_an_older_list_of_images_still_reads(named):
 
 def test_any_name_is_written_to_parquet(scorer, named, tmp_path):
     parquet = pytest.importorskip("pyarrow.parquet")
-    score_top_k(scorer, Gallery.open(named), ["a dog", "a \udce9"], tmp_path / "top.parquet", top_k=9)
+    score_job(scorer, [Gallery.open(named)], [Query("1", "a dog", "here")], tmp_path / "top.parquet")
     table = parquet.read_table(tmp_path / "top.parquet").to_pydict()
     assert set(table["image_id"]) == {r"caf\udce9.jpg", r"caf\udce8.jpg", *NAMES[2:]}
-    assert set(table["query"]) == {"a dog", r"a \udce9"}
 
 
 # What no longer fits together

@@ -1,15 +1,18 @@
-"""Memory of an exhaustive search hardly grows with the gallery."""
+"""Memory hardly grows with the gallery, nor with a job."""
 
 from __future__ import annotations
 
 import tracemalloc
 from pathlib import Path
 
+import pyarrow.parquet
 import pytest
-from conftest import CAPTIONS, make_store
+from conftest import CAPTIONS, WORDS, make_store
 from shan_engine.gallery import Gallery
 from shan_engine.indexing import index_store
-from shan_engine.scoring import Scorer
+from shan_engine.jobs import JobOptions, score_job
+from shan_engine.queries import Query
+from shan_engine.scorer import Scorer
 from shan_engine.search import search
 
 BLOCK = 500  # more than the 256 images of a call
@@ -35,6 +38,27 @@ def test_ten_times_the_images_take_hardly_more_memory(scorer, tmp_path, monkeypa
     for dtype in ("float32", "float16"):
         small, large = (peak_of_search(scorer, tmp_path / f"{name}.{dtype}") for name in ("small", "large"))
         assert large - small < 40 * 9 * BLOCK  # bytes for each more image, whose arrays take a thousand
+
+
+def peak_of_job(scorer: Scorer, gallery: Gallery, captions: int, output: Path) -> int:
+    """Most bytes that Python and NumPy held at a time, when every pair is a hit."""
+    queries = (Query(f"q{number}", f"a dog {WORDS[number % 20]}", "here") for number in range(captions))
+    tracemalloc.start()
+    try:
+        score_job(scorer, [gallery], queries, output, options=JobOptions(threshold=-9.0))
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def test_ten_times_the_captions_take_hardly_more_memory(scorer, gallery_path, tmp_path, monkeypatch):
+    monkeypatch.setattr("shan_engine.jobs.job.most_hits", lambda memory, steps: 20_000)
+    monkeypatch.setattr("shan_engine.writers.hits_parquet.ROW_GROUP", 10_000)
+    gallery, output = Gallery.open(gallery_path), tmp_path / "hits.parquet"
+    peak_of_job(scorer, gallery, 10, output)  # loads what stays: sessions, tokeniser, imports
+    small, large = (peak_of_job(scorer, gallery, captions, output) for captions in (800, 8000))
+    assert pyarrow.parquet.read_metadata(output).num_rows == 8000 * 41
+    assert large - small < 7200 * 100  # bytes for each more caption, whose hits take a thousand
 
 
 def resident_files() -> int:

@@ -11,9 +11,11 @@ from shan_engine.captions import CaptionTable
 from shan_engine.errors import GalleryError, InputError
 from shan_engine.evaluation import evaluate_split
 from shan_engine.gallery import Gallery
+from shan_engine.jobs import score_job
+from shan_engine.queries import numbered
 from shan_engine.recall import recall
 from shan_engine.records import pad_regions
-from shan_engine.score_job import score_matrix, score_top_k
+from shan_engine.scoring import score_groups
 from shan_engine.search import search
 
 
@@ -54,16 +56,18 @@ def test_padding_and_batching_never_change_a_score(scorer, tmp_path):
 def test_small_calls_give_the_same_matrix(scorer, gallery_path, tmp_path, monkeypatch):
     gallery = Gallery.open(gallery_path)
     whole = matrix(scorer, gallery, tmp_path)
-    monkeypatch.setattr("shan_engine.scoring.CALL_FLOATS", 1)
-    monkeypatch.setattr("shan_engine.scoring.KERNEL_IMAGES", 1)
+    monkeypatch.setattr("shan_engine.scorer.CALL_FLOATS", 1)
+    monkeypatch.setattr("shan_engine.scorer.KERNEL_IMAGES", 1)
     monkeypatch.setattr("shan_engine.scoring.MAX_CAPTIONS", 2)
     monkeypatch.setattr("shan_engine.scoring.GROUP_CAPTIONS", 3)
-    done = []
-    score_matrix(scorer, gallery, CAPTIONS, tmp_path / "cut.npy", on_pairs=done.append)
-    np.testing.assert_allclose(np.load(tmp_path / "cut.npy"), whole, rtol=0, atol=1e-5)
+    cut, done = np.empty_like(whole), []
+    tokens = [scorer.tokens(caption) for caption in CAPTIONS]
+    for group, found in score_groups(scorer, gallery, tokens, 4 * len(gallery), done.append):
+        for rows, images, scores in found:
+            cut[group][rows, images] = scores.T
+    np.testing.assert_allclose(cut, whole, rtol=0, atol=1e-5)
     assert done == sorted(done)
     assert done[-1] == whole.size
-    assert (tmp_path / "cut.ids.txt").read_text().split() == gallery.ids()
 
 
 def test_search_is_the_top_of_the_matrix(scorer, gallery_path, tmp_path, monkeypatch):
@@ -73,8 +77,8 @@ def test_search_is_the_top_of_the_matrix(scorer, gallery_path, tmp_path, monkeyp
     monkeypatch.setattr("shan_engine.scoring.GROUP_CAPTIONS", 3)
     for top_k, columns in ((1, 1024), (7, 1024), (500, 1024), (3, 1), (7, 9)):
         monkeypatch.setattr("shan_engine.search.MERGED_COLUMNS", columns)
-        monkeypatch.setattr("shan_engine.scoring.CALL_FLOATS", 4_000_000 if columns == 1024 else 1)
-        monkeypatch.setattr("shan_engine.scoring.KERNEL_IMAGES", 128 if columns == 1024 else 1)
+        monkeypatch.setattr("shan_engine.scorer.CALL_FLOATS", 4_000_000 if columns == 1024 else 1)
+        monkeypatch.setattr("shan_engine.scorer.KERNEL_IMAGES", 128 if columns == 1024 else 1)
         results = search(scorer, gallery, CAPTIONS, top_k=top_k, explain=False)
         assert [result.query for result in results] == list(CAPTIONS)
         for row, result in zip(scores, results, strict=True):
@@ -98,21 +102,6 @@ def test_a_hit_explains_itself(scorer, gallery_path):
                 assert word.box is None
             else:
                 assert word.box == pytest.approx(tuple(record.boxes[word.region]))
-
-
-def test_parquet_is_the_top_of_the_matrix(scorer, gallery_path, tmp_path):
-    parquet = pytest.importorskip("pyarrow.parquet")
-    gallery = Gallery.open(gallery_path)
-    scores, ids = matrix(scorer, gallery, tmp_path), [image.id for image in gallery.images()]
-    score_top_k(scorer, gallery, CAPTIONS, tmp_path / "top.parquet", top_k=4)
-    rows = parquet.read_table(tmp_path / "top.parquet").to_pylist()
-    expected = [
-        (caption, rank, ids[place], scores[row, place])
-        for row, caption in enumerate(CAPTIONS)
-        for rank, place in enumerate(np.argsort(-scores[row], kind="stable")[:4], 1)
-    ]
-    assert [(r["query"], r["rank"], r["image_id"]) for r in rows] == [e[:3] for e in expected]
-    np.testing.assert_allclose([r["score"] for r in rows], [e[3] for e in expected], rtol=0, atol=1e-6)
 
 
 def test_evaluation_is_recall_of_the_matrix(scorer, gallery_path, tmp_path):
@@ -147,13 +136,13 @@ def test_queries_that_cannot_be_answered(scorer, gallery_path, tmp_path):
     with pytest.raises(InputError, match="top-k is 0"):
         search(scorer, gallery, ["a dog"], top_k=0)
     with pytest.raises(InputError, match="127 words, the model takes 126"):
-        score_matrix(scorer, gallery, ["dog " * 127], tmp_path / "bad.npy")
+        score_job(scorer, [gallery], numbered(["dog " * 127]), tmp_path / "bad.npy")
     with pytest.raises(InputError, match=r"caption 2: .* empty"):
-        score_matrix(scorer, gallery, ["a dog", ""], tmp_path / "bad.npy")
+        score_job(scorer, [gallery], numbered(["a dog", ""]), tmp_path / "bad.npy")
     with pytest.raises(InputError, match=r"\.npy"):
-        score_matrix(scorer, gallery, ["a dog"], tmp_path / "bad.txt")
+        score_job(scorer, [gallery], numbered(["a dog"]), tmp_path / "bad.txt")
     with pytest.raises(InputError, match="no captions"):
-        score_matrix(scorer, gallery, [], tmp_path / "bad.npy")
+        score_job(scorer, [gallery], [], tmp_path / "bad.npy")
     assert not list(tmp_path.iterdir())
 
 
@@ -168,12 +157,11 @@ def test_a_score_that_is_no_number_names_the_image(scorer, gallery_copy, tmp_pat
     table = CaptionTable(tmp_path, (("test", "photo3", "a dog"), ("test", "photo17", "a cat")))
     for action in (
         lambda: search(scorer, gallery, ["a dog"], top_k=2),
-        lambda: score_matrix(scorer, gallery, CAPTIONS, tmp_path / "scores.npy"),
-        lambda: score_top_k(scorer, gallery, CAPTIONS, tmp_path / "top.parquet", top_k=2),
+        lambda: score_job(scorer, [gallery], numbered(CAPTIONS), tmp_path / "scores.npy"),
         lambda: evaluate_split([(scorer, gallery)], table, "test"),
     ):
         with pytest.raises(GalleryError, match=r"'photo17' of the gallery .* NaN or infinite score: delete .* index"):
             action()
-    assert [path.name for path in tmp_path.iterdir()] == ["gallery"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["gallery", "scores.npy.job"]
     part = gallery.restricted_to(["photo16", "photo18"])
     assert len(search(scorer, part, ["a dog"])[0].hits) == 2

@@ -15,7 +15,7 @@ from shan_engine.errors import BackendError, InputError
 from shan_engine.files import sha256
 from shan_engine.gallery import Gallery
 from shan_engine.plans import ENGINES, Limits, PlanSet, PrecisionCheck, graph_digests
-from shan_engine.scoring import Scorer
+from shan_engine.scorer import Scorer
 from shan_engine.search import search
 from shan_export.tensorrt.graphs import converted, plan_graphs
 

@@ -16,7 +16,7 @@ from shan_engine.bundle import Bundle
 from shan_engine.errors import BackendError, BundleError, GalleryError
 from shan_engine.gallery import Gallery
 from shan_engine.indexing import index_store
-from shan_engine.scoring import Scorer
+from shan_engine.scorer import Scorer
 from shan_engine.search import search
 from shan_engine.store import FeatureStore
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pyarrow.parquet
 import pytest
 import torch
 from conftest import CAPTIONS, EXTRACTOR, FEATURES, WORDS, make_record, make_store
@@ -10,7 +11,9 @@ from gallery_scores import by_id
 from shan_engine.bundle import Bundle
 from shan_engine.gallery import Gallery
 from shan_engine.indexing import index_store
-from shan_engine.scoring import Scorer
+from shan_engine.jobs import JobOptions, score_job
+from shan_engine.queries import numbered
+from shan_engine.scorer import Scorer
 from shan_engine.search import search
 from shan_engine.text import Vocabulary
 from shan_export.bundle_writer import export_bundle
@@ -59,3 +62,7 @@ def test_a_baseline_is_exported_indexed_and_searched(tmp_path, name, options):
     attends = name == "scan" and options["direction"] == "t2i"
     assert [bool(hit.words) for hit in hits] == [attends] * 3
     assert all(np.isclose(hit.step_scores, [hit.score]).all() for hit in hits)
+    score_job(scorer, [gallery], numbered(CAPTIONS[:1]), tmp_path / "best.parquet", options=JobOptions(top_k=3))
+    table = pyarrow.parquet.read_table(tmp_path / "best.parquet")
+    assert table.column_names == ["query_id", "query", "rank", "image_id", "score"]  # a single step needs no columns
+    assert table["image_id"].to_pylist() == best

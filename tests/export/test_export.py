@@ -14,7 +14,7 @@ from extractors import backbone, detector
 from oracle import shan_score
 from shan_engine.bundle import Bundle
 from shan_engine.errors import BundleError, InputError
-from shan_engine.scoring import Scorer
+from shan_engine.scorer import Scorer
 from shan_export import bundle_writer
 from shan_export.bundle_writer import export_bundle
 from shan_export.cases import cases
@@ -259,3 +259,14 @@ def test_word_vectors_are_halved_only_where_nothing_is_lost(make_checkpoint, tmp
         graph = onnx.load(tmp_path / f"{name}.bundle" / "text_encoder.onnx").graph
         types[name] = {one.data_type for one in graph.initializer if tuple(one.dims) == (24, 7)}
     assert types == {"exact": {onnx.TensorProto.FLOAT16}, "inexact": {onnx.TensorProto.FLOAT}}
+
+
+def test_equal_sizes_have_one_name(bundle_path):
+    graph = onnx.load(str(bundle_path / "pair_scorer.onnx")).graph
+    shapes = {
+        value.name: [d.dim_param or d.dim_value for d in value.type.tensor_type.shape.dim] for value in graph.input
+    }
+    assert shapes["image_regions"] == ["images", "regions", 32]
+    assert shapes["image_gram"] == ["images", "regions", "regions"]
+    assert shapes["caption_queries"] == ["captions", "words", 32]
+    assert shapes["word_mask"] == ["captions", "words"]

@@ -28,16 +28,14 @@ class Cuda:
         self.runtime: Any = runtime
         count = self._device_count()
         if device >= count:
-            raise BackendError(f"there are {count} NVIDIA GPUs here, none with number {device}: use --device cpu")
+            raise BackendError(f"there are {count} NVIDIA GPUs here, none with number {device}: use the CPU")
         self.call("cudaSetDevice", device)
         self.device = device
 
     def _device_count(self) -> int:
         error, count = self.runtime.cudaGetDeviceCount()
         if int(error):
-            raise BackendError(
-                f"CUDA finds no GPU here ({self._name(error)}): install NVIDIA's driver, or use --device cpu"
-            )
+            raise BackendError(f"CUDA finds no GPU here ({self._name(error)}): install NVIDIA's driver, or use the CPU")
         return int(count)
 
     def call(self, name: str, *arguments: Any) -> Any:
@@ -47,7 +45,7 @@ class Cuda:
             fault = f"{name}: {self._name(error)}"
             if error == self.runtime.cudaError_t.cudaErrorMemoryAllocation:
                 raise OutOfDeviceMemoryError(f"the GPU's memory is full ({fault}): end other programs that use it")
-            raise BackendError(f"the GPU failed ({fault}): run again, or use --device cpu")
+            raise BackendError(f"the GPU failed ({fault}): run again, or use the CPU")
         return results[0] if results else None
 
     def _name(self, error: Any) -> str:

@@ -1,31 +1,93 @@
-"""A full score matrix as one `.npy` file, captions x images, float32, and beside it the ids of its columns."""
+"""A full score matrix as one `.npy` file, float32, written in place block by block, with its rows' and columns' ids."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import os
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from ..files import NpyWriter, replacing
+import numpy as np
+from numpy.typing import NDArray
+
+from ..files import replacing
 
 
-def ids_path(matrix: Path) -> Path:
-    """Where the ids of a matrix's columns are, one a line: `scores.ids.txt` for `scores.npy`."""
-    return matrix.with_suffix(".ids.txt")
+def rows_path(matrix: Path) -> Path:
+    """Where the ids of a matrix's rows are, one a line: `scores.rows.txt` for `scores.npy`."""
+    return matrix.with_suffix(".rows.txt")
 
 
-@contextmanager
-def score_matrix_writer(path: Path, captions: int, image_ids: Sequence[str]) -> Iterator[NpyWriter]:
-    """A writer whose `append` takes rows R x images; both files change only if the block ends well.
+def columns_path(matrix: Path) -> Path:
+    """Where the ids of a matrix's columns are, one a line: `scores.columns.txt` for `scores.npy`."""
+    return matrix.with_suffix(".columns.txt")
 
-    Raises InputError where the disk is full or the folder cannot be written.
+
+class MatrixFile:
+    """A matrix R x C on disk; close it or use `with`. A new one has its whole size reserved.
+
+    Written with plain writes: a memory map would end the process on a full disk (SIGBUS); a write raises OSError.
     """
+
+    def __init__(self, path: Path, shape: tuple[int, int]) -> None:
+        self._columns = shape[1]
+        header = _header(shape)
+        self._begins, size = len(header), len(header) + 4 * shape[0] * shape[1]
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            if os.fstat(self._file).st_size != size or os.pread(self._file, len(header), 0) != header:
+                os.truncate(self._file, 0)
+                if hasattr(os, "posix_fallocate"):  # a disk that is too small is met now
+                    os.posix_fallocate(self._file, 0, size)
+                else:
+                    os.truncate(self._file, size)
+                self._write(0, header)
+        except BaseException:
+            os.close(self._file)
+            path.unlink()
+            raise
+
+    def __enter__(self) -> MatrixFile:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        os.close(self._file)
+
+    def write(self, row: int, column: int, values: NDArray[np.float32]) -> None:
+        """Put a rectangle's numbers at a row and column, and on disk."""
+        whole = values.shape[1] == self._columns
+        for number, part in enumerate([values] if whole else values):
+            self._write(self._place(row + number, column), np.ascontiguousarray(part).tobytes())
+        os.fsync(self._file)
+
+    def read(self, row: int, column: int, shape: tuple[int, int]) -> NDArray[np.float32]:
+        """A rectangle's numbers."""
+        rows = [os.pread(self._file, 4 * shape[1], self._place(row + number, column)) for number in range(shape[0])]
+        return np.frombuffer(b"".join(rows), np.float32).reshape(shape)
+
+    def _place(self, row: int, column: int) -> int:
+        return self._begins + 4 * (row * self._columns + column)
+
+    def _write(self, place: int, data: bytes) -> None:
+        left = memoryview(data)
+        while left:
+            count = os.pwrite(self._file, left, place)
+            left, place = left[count:], place + count
+
+
+def _header(shape: tuple[int, int]) -> bytes:
+    from io import BytesIO
+
+    held = BytesIO()
+    fields = {"descr": "<f4", "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(held, fields)
+    return held.getvalue()
+
+
+def write_ids(path: Path, ids: Iterable[Sequence[str]]) -> None:
+    """Write ids, one a line, their parts between tabs. Raises InputError where the disk is full."""
+    # A file name may hold a line break, or bytes that are no UTF-8.
     with (
-        replacing(path) as matrix,
-        replacing(ids_path(path)) as ids,
-        NpyWriter(matrix, (captions, len(image_ids)), "float32") as writer,
+        replacing(path) as temporary,
+        temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="\n") as file,
     ):
-        # A file name may hold a line break, or bytes that are no UTF-8.
-        with ids.open("w", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
-            file.writelines(id.replace("\n", "\\n") + "\n" for id in image_ids)
-        yield writer
+        file.writelines("\t".join(part.replace("\n", "\\n") for part in parts) + "\n" for parts in ids)

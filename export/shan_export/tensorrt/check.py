@@ -19,7 +19,7 @@ from shan_engine.evaluation import split_scores
 from shan_engine.gallery import Gallery
 from shan_engine.plans import PrecisionCheck
 from shan_engine.recall import CUTS, recall
-from shan_engine.scoring import Scorer
+from shan_engine.scorer import Scorer
 
 from ..cases import cases
 from .graphs import SCORER, Feeds, rounded

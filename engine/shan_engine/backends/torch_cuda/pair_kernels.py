@@ -17,6 +17,7 @@ import triton
 import triton.language as tl
 
 LOWEST = tl.constexpr(-1e30)
+SIZES = ["images", "captions", "K", "N"]  # that change from call to call: no new compilation for 1 or multiples of 16
 
 
 @triton.jit
@@ -88,7 +89,7 @@ def _both_fused(
     return v_fused, t_fused, v, t
 
 
-@triton.jit
+@triton.jit(do_not_specialize=SIZES)
 def score_in_rows(
     V, V_OWN, V_ATTENDED, V_MASK, T, U, T_OWN, T_ATTENDED, T_MASK, V_POOL, T_POOL, OUT,
     images, captions, K, N, D, temperature, a, b,
@@ -187,7 +188,7 @@ def score_in_rows(
     tl.store(OUT + caption * images + image, score)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=SIZES)
 def score_in_chunks(
     V, V_OWN, V_ATTENDED, V_MASK, T, U, T_OWN, T_ATTENDED, T_MASK, V_POOL, T_POOL, OUT,
     images, captions, K, N, D, temperature, a, b,

@@ -66,13 +66,15 @@ class Tiles:
 
 
 def choose_tiles(K: int, n: int, D: int, dtype: torch.dtype, steps: int) -> Tiles:
-    """The tiles for images of K regions and captions of n words, at most 128 each. Raises ValueError beyond."""
+    """The tiles for images of K regions and captions of n words. Raises BackendError for more than 128 of either."""
     if max(K, n) > MOST_ROWS:
-        raise ValueError(f"{K} regions with {n} words: the kernel takes at most {MOST_ROWS} of each")
+        raise BackendError(
+            f"{K} regions with {n} words: the torch back end takes at most {MOST_ROWS} of each, use --device cpu"
+        )
     regions, words, half = _power(K), _power(n), dtype != torch.float32
     # Sizes that `triton.compile` for sm_90 keeps in registers, and below the shared memory of smaller GPUs (99 KiB).
     if steps > 1 and D <= IN_ROWS_DIMS and words <= (32 if half else 16):
-        return Tiles("rows", 16, words, _power(D), 4 if half and words == 16 else 8, 3 if half else 1)
+        return Tiles("rows", 16, words, _power(D), 4 if half and words == 16 else 8, 2 if half else 1)
     narrow = regions + words > 128 if half else regions + words > 96
     dims = (64 if half else 32) // (2 if narrow else 1)
     return Tiles("chunks", regions, words, dims, 4 if regions + words <= 80 else 8, 2 if half else 1)
@@ -89,7 +91,7 @@ def score_pairs(
     """Write the scores of B images with C captions into `out`, C x B float32, contiguous.
 
     All tensors lie on one device and are contiguous; products of float32 are exact, not TF32. Raises ValueError for
-    other tensors or more rows than `choose_tiles` takes, BackendError where the GPU is too small for the tiles.
+    other tensors, BackendError for more rows than `choose_tiles` takes or where the GPU is too small for the tiles.
     """
     B, K, D = images.regions.shape
     C, n, _ = captions.words.shape

@@ -1,0 +1,196 @@
+"""Galleries cut into parts and put together: rows of blocks copied as they are, with their checksums."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .centroids import FROM_IMAGES, REGIONS, add_centroids, copy_centroids
+from .errors import InputError
+from .files import NpyWriter, write_failure
+from .gallery import LIST, Block, Gallery
+from .gallery_manifest import BlockEntry, GalleryManifest
+from .gallery_metadata import column_types, metadata_held, metadata_name, write_table
+from .gallery_storage import file_checksum
+from .indexing import BLOCK_IMAGES, relative_path
+
+Piece = tuple[Block, NDArray[np.int64]]
+"""A block and the numbers of some of its images that count."""
+
+
+COPIED_TOGETHER = 256  # images
+
+
+def split_gallery(gallery: Gallery, parts: int, output: Path) -> list[Path]:
+    """Cut a gallery into `parts` galleries of as equal size as can be, `output`/part-000 and so on, in its order.
+
+    Raises InputError for fewer than 1 part or more parts than images, an `output` that is there, or a full disk;
+    GalleryError for a damaged image. Nothing is left of a split that fails.
+    """
+    if not 1 <= parts <= len(gallery):
+        raise InputError(f"the gallery {gallery.path} has {len(gallery):,} images: choose 1 to so many parts")
+    edges = np.linspace(0, len(gallery), parts + 1).astype(np.int64).tolist()
+    names = [f"part-{number:03d}" for number in range(parts)]
+    with _new_folder(output) as folder:
+        for name, (begin, end) in zip(names, pairwise(edges), strict=True):
+            (folder / name).mkdir()
+            _write([gallery], folder / name, output, gallery.manifest, begin, end)
+    return [output / name for name in names]
+
+
+def merge_galleries(galleries: Sequence[Gallery], output: Path) -> Gallery:
+    """Put galleries together, one after another, into a new one.
+
+    They must be of one bundle, storage and size, and have no image twice; centroids are kept where they are all the
+    same, else made anew where the gallery is large enough for them. Raises InputError, naming what differs, and as
+    `split_gallery`.
+    """
+    if not galleries:
+        raise InputError("there is nothing to merge: name some galleries")
+    _refuse_different(galleries)
+    images = sum(map(len, galleries))
+    alike = len({gallery.manifest.centroids for gallery in galleries}) == 1
+    manifest = galleries[0].manifest if alike else replace(galleries[0].manifest, centroids="")
+    with _new_folder(output) as folder:
+        manifest = _write(galleries, folder, output.parent, manifest, 0, images)
+        if not manifest.centroids and images >= FROM_IMAGES and {REGIONS, "region_mask"} <= manifest.arrays.keys():
+            add_centroids(folder, manifest).save(folder)
+    return Gallery.open(output)
+
+
+@contextmanager
+def _new_folder(output: Path) -> Iterator[Path]:
+    """A folder aside that becomes `output` if the block ends well, and else is removed."""
+    if output.exists():
+        raise InputError(f"{output} is there already: choose a new folder")
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=f".{output.name}.", dir=output.parent))
+        try:
+            yield folder
+            folder.chmod(0o755)
+            folder.replace(output)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+    except OSError as error:
+        raise InputError(write_failure(output, error)) from error
+
+
+def _refuse_different(galleries: Sequence[Gallery]) -> None:
+    first = galleries[0]
+    seen: dict[str, Path] = {}
+    for gallery in galleries:
+        for name, what in (
+            ("fingerprint", "bundle"),
+            ("feature_extractor", "extractor"),
+            ("dtype", "storage"),
+            ("arrays", "size"),
+        ):
+            one, other = (getattr(each.manifest, name) for each in (first, gallery))
+            if one != other:
+                raise InputError(
+                    f"the galleries {first.path} and {gallery.path} are of another {what} ({one}, {other}): index "
+                    "their stores alike"
+                )
+        for id in gallery.ids():
+            if id in seen:
+                raise InputError(f"the image '{id}' is in {seen[id]} and in {gallery.path}: leave one of them out")
+            seen[id] = gallery.path
+
+
+def _pieces(galleries: Sequence[Gallery], begin: int, end: int) -> Iterator[Piece]:
+    """The images from place `begin` to before `end` of all galleries' images, in order."""
+    place = 0
+    for block in (block for gallery in galleries for block in gallery.blocks):
+        rows = np.arange(max(begin - place, 0), min(end - place, len(block)))
+        if len(rows):
+            yield block, rows
+        place += len(block)
+
+
+def _blocks(pieces: Iterator[Piece]) -> Iterator[list[Piece]]:
+    """Pieces for one new block each: as many images as a block has, fewer in the last one."""
+    held: list[Piece] = []
+    room = BLOCK_IMAGES
+    for block, rows in pieces:
+        while len(rows):
+            held.append((block, rows[:room]))
+            room -= len(held[-1][1])
+            rows = rows[len(held[-1][1]) :]
+            if not room:
+                yield held
+                held, room = [], BLOCK_IMAGES
+    if held:
+        yield held
+
+
+def _write(
+    galleries: Sequence[Gallery], folder: Path, beside: Path, manifest: GalleryManifest, begin: int, end: int
+) -> GalleryManifest:
+    """A whole gallery of some images; photos below `beside`, where it will lie, are named from there."""
+    beside, types = beside.resolve(), column_types(galleries)
+    blocks = _blocks(_pieces(galleries, begin, end))
+    entries = tuple(_write_block(folder, beside, manifest, held, types) for held in blocks)
+    if manifest.centroids:
+        copy_centroids(galleries[0].path, folder, manifest.centroids)
+    written = replace(manifest, blocks=entries)
+    written.save(folder)
+    return written
+
+
+def _write_block(
+    folder: Path, beside: Path, manifest: GalleryManifest, pieces: Sequence[Piece], types: Mapping[str, str]
+) -> BlockEntry:
+    name, images = uuid.uuid4().hex[:12], sum(len(rows) for _, rows in pieces)
+    place = folder / "blocks" / name
+    place.mkdir(parents=True)
+    listed: list[dict[str, Any]] = []
+    with ExitStack() as stack:
+        lines = stack.enter_context((place / LIST).open("w", encoding="utf-8"))
+        writers: dict[str, NpyWriter] = {}
+        for block, rows in pieces:
+            for start in range(0, len(rows), COPIED_TOGETHER):
+                some = rows[start : start + COPIED_TOGETHER]
+                for file, values in block.raw(some, manifest.centroids).items():
+                    if file not in writers:
+                        shape = (images, *values.shape[1:])
+                        writers[file] = stack.enter_context(NpyWriter(place / f"{file}.npy", shape, values.dtype))
+                    writers[file].append(values)
+                for image in block.images_at(some.tolist()):
+                    listed.append(asdict(replace(image, path=relative_path(image.path, beside))))
+                    lines.write(json.dumps(listed[-1], ensure_ascii=True) + "\n")
+            block.release()
+    whole = [f"{file}.npy" for file in writers if file in ("rows", "boxes") or file.startswith("codes-")]
+    checksums = {file: file_checksum(place / file) for file in (LIST, *whole)}
+    if types:
+        metadata = metadata_held(((block, rows.tolist()) for block, rows in pieces), types)
+        checksums[metadata_name(metadata)] = write_table(place, enumerate(listed), metadata)
+    return BlockEntry(name, images, files=checksums)
+
+
+def gallery_facts(gallery: Gallery) -> dict[str, Any]:
+    """What a gallery holds, by name."""
+    manifest = gallery.manifest
+    return {
+        "gallery": str(gallery.path),
+        "images": len(gallery),
+        "deleted_rows": sum(len(entry.deleted) for entry in manifest.blocks),
+        "blocks": len(manifest.blocks),
+        "bytes": sum(file.stat().st_size for file in gallery.path.rglob("*") if file.is_file()),
+        "storage": manifest.dtype,
+        "arrays": {name: list(shape) for name, shape in manifest.arrays.items()},
+        "bundle": manifest.fingerprint,
+        "feature_extractor": manifest.feature_extractor,
+        "searched_in_steps": bool(manifest.centroids),
+    }

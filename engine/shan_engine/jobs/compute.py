@@ -1,0 +1,134 @@
+"""The work of one block: a scorer with its galleries open, which does block after block."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..scorer import Arrays, Scorer
+from ..scoring import batches_by_length, refuse_not_finite
+from .hits import hits_dtype, ranked, select
+from .images import Images
+from .plan import JobBlock, Plan
+
+Found = NDArray[Any]
+"""What a block gives: its part of the matrix, or its hits (`hits.Hits`)."""
+
+
+@dataclass(frozen=True)
+class View:
+    """Some images of a job, and the place of each among all of them (None: these are all)."""
+
+    images: Images
+    places: NDArray[np.int64] | None = None
+
+    def numbers(self, start: int, stop: int) -> NDArray[np.int64]:
+        """Places among all images of those from `start` to before `stop`."""
+        return np.arange(start, stop) if self.places is None else self.places[start:stop]
+
+
+@dataclass(frozen=True)
+class Task:
+    """What every block of a job has in common."""
+
+    plan: Plan
+    by_image: bool
+    matrix: bool
+    top_k: int | None
+    threshold: float | None
+
+
+class BlockScorer:
+    """Scores blocks; keeps the captions of the last one encoded, which the next one often shares."""
+
+    def __init__(self, scorer: Scorer, views: Sequence[View], task: Task) -> None:
+        self._scorer, self._views, self._task = scorer, views, task
+        self._encoded: tuple[tuple[int, ...], list[NDArray[np.int64]], list[Arrays], int] | None = None
+
+    def run(self, block: JobBlock, texts: Sequence[str]) -> Found:
+        """A block's part of the matrix, or its hits in rank order; `texts` are its captions.
+
+        Raises GalleryError where an image is damaged or scores NaN.
+        """
+        rows, captions, longest = self._captions(block, texts)
+        view, parts = self._views[block.view], []
+        numbers = np.array(block.captions, np.int64)
+        for start in range(block.start, block.stop, self._task.plan.tile):
+            stop = min(start + self._task.plan.tile, block.stop)
+            scores, steps = self._tile(view.images, start, stop, rows, captions, longest)
+            places = view.numbers(start, stop)
+            if self._task.by_image:
+                scores, steps = scores.T, steps.transpose(1, 0, 2)
+            if self._task.matrix:
+                return np.ascontiguousarray(scores)  # the plan makes a matrix's blocks of one tile
+            sides = (places, numbers) if self._task.by_image else (numbers, places)
+            parts.append(select(scores, steps, *sides, self._task.top_k, self._task.threshold))
+            if len(parts) > 1 and not self._task.by_image:
+                parts = [ranked(np.concatenate(parts), self._task.top_k)]
+        return np.concatenate(parts) if parts else np.empty(0, hits_dtype(0))
+
+    def _captions(self, block: JobBlock, texts: Sequence[str]) -> tuple[list[NDArray[np.int64]], list[Arrays], int]:
+        if self._encoded is None or self._encoded[0] != block.captions:
+            self._encoded = None  # free what is held before as much is made again
+            tokens = [self._scorer.tokens(text) for text in texts]
+            rows = batches_by_length(tokens)
+            encoded = [self._scorer.encode_captions([tokens[row] for row in batch]) for batch in rows]
+            self._encoded = (block.captions, rows, encoded, max(map(len, tokens)))
+        return self._encoded[1:]
+
+    def _tile(
+        self,
+        images: Images,
+        start: int,
+        stop: int,
+        rows: Sequence[NDArray[np.int64]],
+        captions: Sequence[Arrays],
+        longest: int,
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Scores C x T of all captions with the images from `start` to before `stop`, and steps C x T x S."""
+        shape = (sum(map(len, rows)), stop - start)
+        scores = np.empty(shape, np.float32)
+        steps = np.empty((*shape, 0 if self._task.matrix else len(self._scorer.steps)), np.float32)
+        size = self._scorer.images_per_call(images.galleries[0], len(rows[0]), longest)
+        calls = (
+            ((slice(place.start - start, place.stop - start), batch, gallery, within), arrays, encoded)
+            for place, stored, gallery, within in images.batches(start, stop, size)
+            for arrays in [self._scorer.for_pairs(stored)]
+            for batch, encoded in zip(rows, captions, strict=True)
+        )
+        outputs = ["scores", *(["step_scores"] if steps.shape[2] else [])]
+        for (columns, batch, gallery, within), found in self._scorer.score_calls(calls, outputs):
+            refuse_not_finite(gallery, within, found["scores"])
+            scores[batch, columns] = found["scores"].T
+            if steps.shape[2]:
+                steps[batch, columns] = found["step_scores"].transpose(1, 0, 2)
+        return scores, steps
+
+
+@dataclass(frozen=True)
+class Work:
+    """Blocks to be done, and all that is needed for it: `texts` gives a block's captions, `stop` says to hand out no
+    more."""
+
+    scorer: Scorer
+    views: tuple[View, ...]
+    task: Task
+    blocks: Sequence[JobBlock]
+    texts: Callable[[JobBlock], list[str]]
+    stop: Callable[[], bool]
+
+
+Runner = Callable[[Work], Iterator[tuple[JobBlock, Found]]]
+
+
+def run_here(work: Work) -> Iterator[tuple[JobBlock, Found]]:
+    """The blocks one after another in this process."""
+    scorer = BlockScorer(work.scorer, work.views, work.task)
+    for block in work.blocks:
+        if work.stop():
+            return
+        yield block, scorer.run(block, work.texts(block))

@@ -1,0 +1,100 @@
+"""What makes a job this job and no other: its journal and its result say it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import InputError
+from ..fields import digest
+from ..scorer import Scorer
+from .images import Images
+from .options import JobOptions
+
+if TYPE_CHECKING:
+    from .since import LastResult
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class JobIdentity:
+    """Digests and options that a result depends on; `galleries` are names (where several) and digests of manifests."""
+
+    captions: str
+    bundle: str
+    galleries: tuple[tuple[str, str], ...]
+    direction: str
+    top_k: int | None
+    threshold: float | None
+    matrix: bool
+    since: str
+    version: int = SCHEMA_VERSION
+
+    @classmethod
+    def of(
+        cls,
+        scorer: Scorer,
+        images: Images,
+        names: list[str],
+        options: JobOptions,
+        matrix: bool,
+        captions: str,
+        last: LastResult | None,
+    ) -> JobIdentity:
+        """That of a job over these captions (their digest) and images."""
+        several = len(names) > 1
+        galleries = tuple(
+            (name if several else "", digest(asdict(gallery.manifest)))
+            for name, gallery in zip(names, images.galleries, strict=True)
+        )
+        top_k, threshold = (None, None) if matrix else options.kept
+        fingerprint, since = scorer.bundle.manifest.fingerprint, last.digest if last else ""
+        return cls(captions, fingerprint, galleries, options.direction, top_k, threshold, matrix, since)
+
+    def metadata(self, images: Images, names: list[str]) -> dict[str, Any]:
+        """What a table of hits says of its making, for a later `since`: the rows of which blocks it covers."""
+        fields = asdict(self)
+        del fields["since"], fields["matrix"], fields["galleries"]
+        galleries = []
+        for name, gallery in zip(names, images.galleries, strict=True):
+            blocks = [
+                [entry.name, entry.files.get("rows.npy", ""), list(entry.deleted)] for entry in gallery.manifest.blocks
+            ]
+            galleries.append({"name": name, "blocks": blocks})
+        return {**fields, "galleries": galleries}
+
+
+def refuse_another(folder: Path, held: dict[str, Any] | None, wanted: JobIdentity) -> None:
+    """Raise InputError, naming what differs, where a folder's job is not the one that is wanted."""
+    fields = json.loads(json.dumps(asdict(wanted)))
+    if held == fields:
+        return
+    what = next(_differences(held or {}, fields), "another version of shan-engine")
+    raise InputError(
+        f"{folder} holds a job that was begun with {what}: go on as it was begun, name another output, or start over "
+        "with --restart"
+    )
+
+
+def _differences(held: dict[str, Any], wanted: dict[str, Any]) -> Iterator[str]:
+    """What a held job has otherwise, in words."""
+    if held.get("version") != wanted["version"]:
+        return
+    if held["captions"] != wanted["captions"]:
+        yield "other captions"
+    if held["bundle"] != wanted["bundle"]:
+        yield f"another bundle ({held['bundle'][:12]}, now {wanted['bundle'][:12]})"
+    if len(held["galleries"]) != len(wanted["galleries"]):
+        yield f"{len(held['galleries'])} galleries, now {len(wanted['galleries'])}"
+    for number, (old, new) in enumerate(zip(held["galleries"], wanted["galleries"], strict=False), 1):
+        if old != new:
+            yield f"another gallery (number {number}{new[0] and ', now '}{new[0]}, or it has changed since)"
+    for name in ("direction", "top_k", "threshold"):
+        if held[name] != wanted[name]:
+            yield f"another --{name.replace('_', '-')} ({held[name]}, now {wanted[name]})"
+    if held["since"] != wanted["since"]:
+        yield "another --since"

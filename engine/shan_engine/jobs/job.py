@@ -1,0 +1,221 @@
+"""One job while a process works on it: what it is, its journal, the blocks that are missing, the merged output."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import xxhash
+
+from ..errors import InputError
+from ..queries import Query
+from ..scorer import Scorer
+from ..writers.hits_parquet import hits_writer
+from ..writers.matrix_npy import MatrixFile, columns_path, rows_path, write_ids
+from .compute import Found, Runner, Task, View, Work
+from .identity import JobIdentity, refuse_another
+from .images import Images
+from .journal import JOURNAL, NEW, Journal
+from .merge import Merge
+from .options import JobOptions
+from .plan import JobBlock, Part, Plan, job_blocks, make_plan, most_hits
+from .since import LastResult
+
+MATRIX = "matrix.npy"
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a job is: blocks and pairs that are done, of all."""
+
+    blocks_done: int
+    blocks: int
+    pairs_done: int
+    pairs: int
+
+
+class Job:
+    """One job while this process works on it."""
+
+    def __init__(
+        self, scorer: Scorer, images: Images, output: Path, folder: Path, options: JobOptions, matrix: bool
+    ) -> None:
+        self._scorer, self._images, self._output, self._folder = scorer, images, output, folder
+        self._options, self._matrix = options, matrix
+        self._by_image = options.direction == "image-to-text"
+        self._names = images.names()
+        self._views: tuple[View, ...] = ()
+        self._blocks: list[JobBlock] = []
+        self.captions = 0
+
+    @property
+    def total_blocks(self) -> int:
+        """How many blocks the job has."""
+        return len(self._blocks)
+
+    @contextmanager
+    def begun(self, queries: Iterable[Query], restart: bool, last: LastResult | None) -> Iterator[Journal]:
+        """The job's journal: the one that is there if it is this job's, else a new one."""
+        path = self._folder / JOURNAL
+        if restart:
+            for name in (JOURNAL, f"{JOURNAL}-journal", MATRIX):
+                (self._folder / name).unlink(missing_ok=True)
+        with ExitStack() as stack:
+            new = stack.enter_context(Journal.create(self._folder / NEW))
+            longest: list[int] = []
+            self.captions, digest = new.add_queries(self._checked(queries, longest))
+            self.identity = JobIdentity.of(
+                self._scorer, self._images, self._names, self._options, self._matrix, digest, last
+            )
+            if path.exists():
+                journal = stack.enter_context(Journal.open(path))
+                facts = journal.facts()
+                refuse_another(self._folder, facts.get("identity"), self.identity)
+                (self._folder / NEW).unlink(missing_ok=True)
+                self._plan, lost = Plan(**facts["plan"]), tuple(facts["lost"])
+            else:
+                if last:
+                    last.check(self.identity)
+                lost = last.take_over(new, self._images, self.identity, len(self._scorer.steps)) if last else ()
+                self._plan = self._planned(longest)
+                new.set_facts(identity=asdict(self.identity), plan=asdict(self._plan), lost=lost)
+                journal = stack.enter_context(new.publish(path))
+            self._views, parts = last.views(lost) if last else ((View(self._images),), (Part(0, len(self._images)),))
+            self._blocks = list(job_blocks(self._plan, self.captions, parts))
+            yield journal
+
+    def _checked(self, queries: Iterable[Query], longest: list[int]) -> Iterator[Query]:
+        """The captions, each as the model can take it; the word numbers of the longest in `longest`."""
+        for query in queries:
+            try:
+                tokens = self._scorer.tokens(query.text)
+            except InputError as error:
+                raise InputError(f"{query.place}: {error}") from error
+            if len(tokens) > len(longest):
+                longest[:] = tokens
+            yield query
+        if not longest:
+            raise InputError("no captions to score: give at least one")
+
+    def _planned(self, longest: list[int]) -> Plan:
+        encoded = self._scorer.encode_captions([longest])
+        return make_plan(
+            self.captions,
+            len(self._images),
+            self._options,
+            steps=len(self._scorer.steps),
+            matrix=self._matrix,
+            caption_bytes=sum(array.nbytes for array in encoded.values()),
+        )
+
+    @property
+    def _task(self) -> Task:
+        top_k, threshold = (None, None) if self._matrix else self._options.kept
+        return Task(self._plan, self._by_image, self._matrix, top_k, threshold)
+
+    @property
+    def _shape(self) -> tuple[int, int]:
+        """Rows and columns of the whole matrix."""
+        return (len(self._images), self.captions) if self._by_image else (self.captions, len(self._images))
+
+    def run(
+        self, journal: Journal, runner: Runner, stop: Callable[[], bool], on_progress: Callable[[Progress], None]
+    ) -> tuple[bool, int]:
+        """Do the blocks that are missing. Whether all are done, and how many were before."""
+        with ExitStack() as stack:
+            matrix = None
+            if self._matrix:
+                path = self._folder / MATRIX
+                if not path.exists() and journal.facts().get("finishing") and self._output.exists():
+                    self._output.replace(path)  # a run ended between the last rename and the folder's removal
+                matrix = stack.enter_context(MatrixFile(path, self._shape))
+            done = self._sound(journal, matrix)
+            resumed = len(done)
+            pairs_done = sum(block.pairs for block in self._blocks if block.number in done)
+            pairs = sum(block.pairs for block in self._blocks)
+            on_progress(Progress(len(done), len(self._blocks), pairs_done, pairs))
+            missing = [block for block in self._blocks if block.number not in done]
+
+            def texts(block: JobBlock) -> list[str]:
+                return [text for _, text in journal.queries(block.captions)]
+
+            work = Work(self._scorer, self._views, self._task, missing, texts, stop)
+            for block, found in runner(work) if missing else ():
+                self._keep(journal, matrix, block, found)
+                done.add(block.number)
+                pairs_done += block.pairs
+                on_progress(Progress(len(done), len(self._blocks), pairs_done, pairs))
+        return len(done) == len(self._blocks), resumed
+
+    def _sound(self, journal: Journal, matrix: MatrixFile | None) -> set[int]:
+        """Blocks that are done and whose bytes are those that were written; the others are forgotten."""
+        done, damaged = set(), []
+        for number, checksum, hits in journal.done():
+            data = hits
+            if matrix:
+                row, column, shape = self._rectangle(self._blocks[number])
+                data = matrix.read(row, column, shape).tobytes()
+            if data is not None and xxhash.xxh3_64_hexdigest(data) == checksum:
+                done.add(number)
+            else:
+                damaged.append(number)
+        journal.forget(damaged)
+        return done
+
+    def _rectangle(self, block: JobBlock) -> tuple[int, int, tuple[int, int]]:
+        """Row, column and shape of a block in the matrix."""
+        row, column, shape = block.captions[0], block.start, (len(block.captions), block.stop - block.start)
+        return (column, row, shape[::-1]) if self._by_image else (row, column, shape)
+
+    def _keep(self, journal: Journal, matrix: MatrixFile | None, block: JobBlock, found: Found) -> None:
+        data = found.tobytes()
+        checksum, first, last = xxhash.xxh3_64_hexdigest(data), 0, -1
+        if matrix:
+            row, column, _ = self._rectangle(block)
+            matrix.write(row, column, found)
+        elif len(found):
+            first, last = int(found["row"][0]), int(found["row"][-1])
+        journal.add_block(block.number, first, last, len(data), checksum, None if matrix else data)
+
+    def finish(self, journal: Journal) -> int:
+        """Write the result and say how many rows it has."""
+        if self._matrix:
+            self._finish_matrix(journal)
+            return self._shape[0]
+        kept = self._options.kept
+        merge = Merge(
+            journal,
+            self._images,
+            self._names,
+            self._scorer.steps,
+            self._by_image,
+            kept[0],
+            self._shape[0],
+            self._plan.images if self._by_image else self._plan.captions,
+            most_hits(self._options.memory, len(self._scorer.steps)),
+        )
+        with hits_writer(
+            self._output, self._scorer.steps, len(self._names) > 1, self.identity.metadata(self._images, self._names)
+        ) as writer:
+            merge.write(writer)
+        return writer.rows
+
+    def _finish_matrix(self, journal: Journal) -> None:
+        sides = [rows_path(self._output), columns_path(self._output)]
+        image_ids, query_ids = sides if self._by_image else sides[::-1]
+        write_ids(query_ids, self._query_ids(journal))
+        write_ids(image_ids, self._image_ids())
+        journal.set_facts(finishing=True)
+        (self._folder / MATRIX).replace(self._output)
+
+    def _query_ids(self, journal: Journal) -> Iterator[tuple[str]]:
+        for first in range(0, self.captions, self._plan.captions):
+            for id in journal.query_ids(first, first + self._plan.captions):
+                yield (id,)
+
+    def _image_ids(self) -> Iterator[tuple[str, ...]]:
+        for number, block in self._images.blocks:
+            for id, _ in block.checksums():
+                yield (self._names[number], id) if len(self._names) > 1 else (id,)

@@ -1,0 +1,186 @@
+"""A job's blocks on many machines: Ray actors that keep bundle and galleries open, and a driver that keeps the journal.
+
+The bundle and the galleries lie on storage that every machine sees under the same paths. What a block gives comes back
+through Ray, so that one process alone writes: a worker that is lost leaves nothing half-written behind.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections import Counter, deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from ..bundle import Bundle
+from ..errors import BackendError, BundleError, ShanError, first_line, install_command
+from ..scorer import Scorer
+from .compute import BlockScorer, Found, Task, View, Work
+from .images import Images
+from .plan import JobBlock
+
+# A block, or a start, that so many workers died of is not tried again.
+MOST_LOSSES = 4
+# Of a cluster for one job: what blocks give passes through, a few MB each; Ray would take a third of the memory.
+OBJECT_BYTES = 2**29
+
+
+class BlockWorker:
+    """What an actor is: a bundle and galleries, open between blocks."""
+
+    def __init__(self, bundle: Path, fingerprint: str, device: Any, views: Sequence[Any], task: Task) -> None:
+        self._asked = bundle, fingerprint, device, views, task
+
+    @cached_property
+    def _scorer(self) -> BlockScorer:
+        # Not made with the actor: Ray gives errors of a block to the driver whole, those of an actor as text.
+        bundle, fingerprint, device, views, task = self._asked
+        opened = Bundle.open(bundle)
+        if opened.manifest.fingerprint != fingerprint:
+            raise BundleError(f"{bundle} is another bundle on a worker: give a path that is the same on all machines")
+        images = [View(Images.of_manifests(manifests), places) for manifests, places in views]
+        # One thread: there are as many workers as CPUs.
+        return BlockScorer(Scorer(opened, device, threads=1), images, task)
+
+    def ready(self) -> None:
+        """Open everything: what answers can be given blocks."""
+        _ = self._scorer
+
+    def run(self, block: JobBlock, texts: Sequence[str]) -> Found:
+        """A block's part of the result. Raises as `BlockScorer.run`, and BundleError, GalleryError on opening."""
+        return self._scorer.run(block, texts)
+
+
+@dataclass
+class RayCluster:
+    """A way to run blocks, used with `with`: on `address`, with so many workers.
+
+    None of them named, there is one for each CPU of the cluster, or for each GPU where graphs run on those.
+    `local` is a cluster on this machine for this job alone, `auto` the running one, else an address as Ray takes it.
+    `lost` counts the workers that died.
+    """
+
+    address: str
+    workers: int | None = None
+    lost: int = field(default=0, init=False)
+    _connected: bool = field(default=False, init=False)
+
+    def __enter__(self) -> RayCluster:
+        """Connect, unless this process is connected. Raises BackendError where Ray or a cluster is missing."""
+        ray = import_ray()
+        self._connected = not ray.is_initialized()
+        if self._connected:
+            self._connect(ray)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._connected:
+            import_ray().shutdown()
+
+    def __call__(self, work: Work) -> Iterator[tuple[JobBlock, Found]]:
+        """The blocks, as they get done. Raises BackendError where the cluster has no room or loses every worker."""
+        ray = import_ray()
+        workers: list[Any] = []
+        try:
+            yield from self._run(ray, work, workers)
+        finally:
+            for worker in workers:
+                ray.kill(worker)
+
+    def _connect(self, ray: Any) -> None:
+        local = self.address == "local"
+        here = {"num_cpus": self.workers, "include_dashboard": False, "object_store_memory": OBJECT_BYTES}
+        options = here if local else {"address": self.address}
+        try:
+            ray.init(**options, log_to_driver=False, logging_level=logging.ERROR)
+        except (ConnectionError, OSError, ValueError, RuntimeError) as error:
+            raise BackendError(
+                f"no Ray cluster at '{self.address}' ({first_line(error)}): start one with `ray start --head`, or use "
+                "--ray local"
+            ) from error
+
+    def _run(self, ray: Any, work: Work, workers: list[Any]) -> Iterator[tuple[JobBlock, Found]]:
+        device = work.scorer.text_encoder.device
+        resource = "CPU" if device == "cpu" else "GPU"
+        count = self.workers or int(ray.cluster_resources().get(resource, 0))
+        if count < 1:
+            raise BackendError(f"the Ray cluster '{self.address}' has no {resource}: add a machine that has one")
+        views = ray.put([(view.images.manifests, view.places) for view in work.views])
+        bundle = work.scorer.bundle
+        remote = ray.remote(BlockWorker).options(**{f"num_{resource.lower()}s": 1})
+
+        queues = _by_shard(work.blocks, min(count, len(work.blocks)))
+        # What is awaited: a worker's number, the worker, its block (None: it is starting). A worker that cannot start,
+        # as in a cluster that lost a machine, holds no block back.
+        awaited: dict[Any, tuple[int, Any, JobBlock | None]] = {}
+        idle: list[tuple[int, Any]] = []
+        losses: Counter[int | None] = Counter()
+
+        def hire(number: int) -> None:
+            asked = bundle.path.resolve(), bundle.manifest.fingerprint, device, views, work.task
+            workers.append(remote.remote(*asked))
+            awaited[workers[-1].ready.remote()] = number, workers[-1], None
+
+        def give(number: int, worker: Any) -> None:
+            # Its own shard first, whose files its machine has read; then what the others have most of.
+            queue = queues[number] or max(queues, key=len)
+            if queue and not work.stop():
+                block = queue.popleft()
+                awaited[worker.run.remote(block, work.texts(block))] = number, worker, block
+            else:
+                idle.append((number, worker))
+
+        def more() -> bool:
+            return any(block for _, _, block in awaited.values()) or (any(queues) and not work.stop())
+
+        for number in range(len(queues)):
+            hire(number)
+        while more():
+            (done,), _ = ray.wait(list(awaited), num_returns=1)
+            number, worker, block = awaited.pop(done)
+            try:
+                found = ray.get(done)
+            except ray.exceptions.RayActorError as error:
+                self.lost += 1
+                at = block.number if block else None
+                losses[at] += 1
+                if losses[at] == MOST_LOSSES:
+                    what = f"block {block.number}" if block else "their start"
+                    raise BackendError(
+                        f"{MOST_LOSSES} Ray workers ended at {what} ({first_line(error)}): look at the machines' "
+                        "memory and Ray's logs, then run the command again"
+                    ) from error
+                if block:
+                    queues[number].appendleft(block)
+                hire(number)
+                if idle:
+                    give(*idle.pop())
+                continue
+            except ray.exceptions.RayTaskError as error:
+                raise (error.cause if isinstance(error.cause, ShanError) else error) from error
+            losses[None] = 0
+            if block:
+                yield block, found
+            give(number, worker)
+
+
+def _by_shard(blocks: Sequence[JobBlock], workers: int) -> list[deque[JobBlock]]:
+    """Blocks in order for each worker, those of the same images to the same one."""
+    starts = {start: number for number, start in enumerate(sorted({(block.view, block.start) for block in blocks}))}
+    queues: list[deque[JobBlock]] = [deque() for _ in range(workers)]
+    for block in blocks:
+        queues[starts[block.view, block.start] % workers].append(block)
+    return queues
+
+
+def import_ray() -> Any:
+    """The `ray` module, told to report nothing to anybody. Raises BackendError where it is missing."""
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    try:
+        import ray
+    except ImportError as error:
+        raise BackendError(f"--ray needs Ray, which is not installed: {install_command('ray')}") from error
+    return ray

@@ -1,0 +1,131 @@
+"""A job from its captions to its result: the way in, the folder and its lock."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from ..errors import InputError
+from ..files import write_failure
+from ..gallery import Gallery, check_same_bundle
+from ..queries import Query
+from ..scorer import Scorer
+from ..writers.hits_parquet import import_pyarrow
+from .compute import Runner, run_here
+from .images import Images
+from .job import Job, Progress
+from .journal import JOURNAL
+from .options import JobOptions, check_output
+from .since import LastResult
+
+LOCK = "writer.lock"
+LAST = "last.parquet"
+
+
+@dataclass(frozen=True)
+class JobResult:
+    """What a run did. `finished` is false where it was asked to stop: the same call goes on from there."""
+
+    finished: bool
+    captions: int
+    images: int
+    rows: int
+    blocks: int
+    resumed: int
+
+
+def score_job(
+    scorer: Scorer,
+    galleries: Sequence[Gallery],
+    queries: Iterable[Query],
+    output: Path,
+    *,
+    options: JobOptions | None = None,
+    restart: bool = False,
+    since: Path | None = None,
+    runner: Runner = run_here,
+    stop: Callable[[], bool] = lambda: False,
+    on_progress: Callable[[Progress], None] = lambda progress: None,
+) -> JobResult:
+    """Score captions with all images of some galleries into `output`, or go on with a job that was begun.
+
+    `.parquet` gets a row a hit, `.npy` the whole matrix: captions x images, or images x captions by
+    direction. Blocks that are done are kept in `<output>.job/`, which is removed at the end; killed at any moment, the
+    same call goes on, and the result's bytes are those of an uninterrupted run on the same kind of processor. `since`
+    is an earlier result of the same captions: only images that are new since then are scored. `runner` does the
+    blocks, in any order; `stop` is asked between blocks.
+
+    Raises InputError, before any scoring, for captions, options or an output that cannot be used, for a job folder
+    of another job, and for one that another process works on; GalleryError for an image that is damaged or a gallery
+    of another bundle.
+    """
+    options = options or JobOptions()
+    matrix = check_output(output, options)
+    if since and matrix:
+        raise InputError(f"--since merges hits: name {output} .parquet, or score the whole matrix anew")
+    if not matrix:
+        import_pyarrow()
+    if output.is_dir():
+        raise InputError(f"{output} is a folder: choose a file for the result")
+    images = Images(galleries)
+    for gallery in galleries:
+        check_same_bundle(gallery.path, gallery.manifest, scorer.bundle)
+    if not len(images):
+        places = " and ".join(str(gallery.path) for gallery in galleries) or "given"
+        raise InputError(f"the gallery {places} is empty: index some images first")
+    folder = output.with_name(f"{output.name}.job")
+    with _locked(folder):
+        job = Job(scorer, images, output, folder, options, matrix)
+        last = _last_result(since, images, output, folder, restart) if since else None
+        with job.begun(queries, restart, last) as journal:
+            finished, resumed = job.run(journal, runner, stop, on_progress)
+            rows = job.finish(journal) if finished else 0
+        if finished:
+            _remove(folder)
+    return JobResult(finished, job.captions, len(images), rows, job.total_blocks, resumed)
+
+
+def _last_result(since: Path, images: Images, output: Path, folder: Path, restart: bool) -> LastResult:
+    """What a job goes on from; kept in its folder where the result replaces it, as the job may be killed after that."""
+    if since.resolve() != output.resolve():
+        return LastResult.read(since, images)
+    held = folder / LAST
+    if held.exists() and (folder / JOURNAL).exists() and not restart:
+        return LastResult.read(held, images)
+    last = LastResult.read(since, images)
+    held.unlink(missing_ok=True)
+    shutil.copyfile(since, held)
+    return last
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """The job's folder, made where it is missing; removed again where a job could not begin."""
+    busy = InputError(f"another process is working on {folder}: wait for it, or name another output")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / LOCK, timeout=0):
+            if not (folder / LOCK).exists():  # just removed by the process that finished it
+                raise busy
+            try:
+                yield
+            finally:
+                if folder.exists() and not (folder / JOURNAL).exists():
+                    shutil.rmtree(folder, ignore_errors=True)
+    except Timeout as error:
+        raise busy from error
+    except OSError as error:
+        raise InputError(write_failure(folder, error)) from error
+
+
+def _remove(folder: Path) -> None:
+    # Renamed first: half removed, it would be taken for a job that lost its blocks.
+    gone = folder.with_name(f".{folder.name}.done")
+    shutil.rmtree(gone, ignore_errors=True)
+    folder.replace(gone)
+    shutil.rmtree(gone, ignore_errors=True)

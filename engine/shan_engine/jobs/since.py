@@ -1,0 +1,154 @@
+"""An earlier result that a job goes on from: which images it covered, and its hits on those that are still there.
+
+A gallery's blocks never change, so that a result covers the rows of blocks that it names and that still count. An
+image that `index` encoded anew, though nothing of it changed, is scored anew.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xxhash
+from numpy.typing import NDArray
+
+from ..errors import InputError
+from ..files import sha256
+from ..writers.hits_parquet import METADATA, import_pyarrow, written
+from .compute import View
+from .hits import hits_dtype, ranked
+from .identity import JobIdentity
+from .images import Images
+from .journal import Journal
+from .plan import Part
+
+_MEND = "score without --since once, and keep that result"
+Rows = dict[tuple[int, str], tuple[int, ...]]
+
+
+@dataclass(frozen=True)
+class LastResult:
+    """An earlier table of hits, its digest, and the images of today that it covers and does not cover."""
+
+    path: Path
+    digest: str
+    metadata: dict[str, Any]
+    images: Images
+    old: Images
+    new: Images
+    old_galleries: dict[tuple[int, str], int]
+    """Of today's blocks that it covers, the number of their gallery in the result."""
+
+    @classmethod
+    def read(cls, path: Path, images: Images) -> LastResult:
+        """Raises InputError where it is missing or was not written by a job."""
+        arrow = import_pyarrow("reading")
+        try:
+            held = arrow.parquet.read_schema(path).metadata or {}
+            metadata = json.loads(held[METADATA])
+            covered = {
+                (name, checksum): (number, set(deleted))
+                for number, gallery in enumerate(metadata["galleries"])
+                for name, checksum, deleted in gallery["blocks"]
+            }
+        except (OSError, arrow.ArrowException, ValueError, LookupError, TypeError) as error:
+            raise InputError(f"{path} is no result of `score` that --since can go on from: {_MEND}") from error
+        old: Rows = {}
+        new: Rows = {}
+        galleries = {}
+        for number, gallery in enumerate(images.galleries):
+            for entry, block in zip(gallery.manifest.blocks, gallery.blocks, strict=True):
+                then = covered.get((entry.name, entry.files.get("rows.npy", "")))
+                rows = set(block.rows.tolist())
+                known = rows - then[1] if then else set()
+                old[number, entry.name], new[number, entry.name] = tuple(known), tuple(rows - known)
+                if then:
+                    galleries[number, entry.name] = then[0]
+        return cls(path, sha256(path), metadata, images, images.without(new), images.without(old), galleries)
+
+    def check(self, identity: JobIdentity) -> None:
+        """Raise InputError, naming what differs, where it is not this job's earlier result."""
+        wanted = json.loads(json.dumps(identity.metadata(self.images, [""] * len(self.images.galleries))))
+        for name in ("version", "captions", "bundle", "direction", "top_k", "threshold"):
+            if self.metadata.get(name) != wanted[name]:
+                said = f"{name.replace('_', '-')} {self.metadata.get(name)}, not {wanted[name]}"
+                raise InputError(f"{self.path} was made with other options ({said}): {_MEND}")
+
+    def views(self, lost: tuple[int, ...]) -> tuple[tuple[View, ...], tuple[Part, ...]]:
+        """What is to be scored: all captions with new images, and `lost` ones with the old images too."""
+        views = (View(self.new, self.images.places_of(self.new)), View(self.old, self.images.places_of(self.old)))
+        parts = (Part(0, len(self.new)), *([Part(1, len(self.old), lost)] if lost else []))
+        return views, parts
+
+    def take_over(self, journal: Journal, images: Images, identity: JobIdentity, steps: int) -> tuple[int, ...]:
+        """Put its hits that still hold into a new journal; the numbers of captions that are to be scored anew.
+
+        Those are captions whose best images are no longer known, because one of their full top-k is gone.
+        """
+        by_image = identity.direction == "image-to-text"
+        with closing(sqlite3.connect("")) as places:  # a database in a temporary file, if it is large
+            self._number_images(places)
+            lost = np.empty(0, np.int64)
+            if not by_image and identity.top_k is not None:
+                count, gone = np.zeros((2, journal.query_count()), np.int64)
+                for queries, images_at, _ in self._batches(journal, places, steps):
+                    np.add.at(count, queries, 1)
+                    np.add.at(gone, queries, images_at < 0)
+                lost = np.flatnonzero((gone > 0) & (count == identity.top_k))
+            for number, (queries, images_at, scores) in enumerate(self._batches(journal, places, steps), 1):
+                kept = (images_at >= 0) & ~np.isin(queries, lost)
+                hits = np.empty(int(kept.sum()), hits_dtype(steps))
+                rows, columns = (images_at, queries) if by_image else (queries, images_at)
+                hits["row"], hits["column"] = rows[kept], columns[kept]
+                hits["score"], hits["steps"] = scores[kept, 0], scores[kept, 1:]
+                hits = ranked(hits, None)
+                if len(hits):
+                    data = hits.tobytes()
+                    ends = int(hits["row"][0]), int(hits["row"][-1])
+                    journal.add_block(-number, *ends, len(data), xxhash.xxh3_64_hexdigest(data), data)
+        return tuple(lost.tolist())
+
+    def _number_images(self, places: sqlite3.Connection) -> None:
+        """A table of the old images: gallery's number and id in the result, place among all images of today."""
+        places.execute("create table images (gallery, id, place, primary key (gallery, id)) without rowid")
+        numbers = iter(self.images.places_of(self.old).tolist())
+        for number, block in self.old.blocks:
+            gallery = self.old_galleries.get((number, block.name))
+            rows = ((gallery, written(id), next(numbers)) for id, _ in block.checksums())
+            places.executemany("insert into images values (?, ?, ?)", rows)
+
+    def _batches(
+        self, journal: Journal, places: sqlite3.Connection, steps: int
+    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]]:
+        """Some hits at a time: queries' numbers, images' places (-1: gone), score and steps N x (1 + S)."""
+        arrow = import_pyarrow("reading")
+        names = [gallery["name"] for gallery in self.metadata["galleries"]]
+        numbers = {written(name): number for number, name in enumerate(names)}
+        try:
+            table = arrow.parquet.ParquetFile(self.path)
+            columns = table.schema_arrow.names
+            values = columns[columns.index("score") :]
+            for batch in table.iter_batches(batch_size=2**16):
+                held = batch.to_pydict()
+                found = journal.query_numbers(dict.fromkeys(held["query_id"]))
+                galleries = [numbers[name] for name in held["gallery"]] if "gallery" in held else [0] * len(batch)
+                keys = list(zip(galleries, held["image_id"], strict=True))
+                images = {key: _place(places, key) for key in set(keys)}
+                yield (
+                    np.array([found[id] for id in held["query_id"]], np.int64),
+                    np.array([images[key] for key in keys], np.int64),
+                    np.stack([batch[name].to_numpy() for name in values], axis=1),
+                )
+        except (OSError, arrow.ArrowException, ValueError, LookupError) as error:
+            raise InputError(f"{self.path} is no result of `score` that --since can go on from: {_MEND}") from error
+
+
+def _place(places: sqlite3.Connection, key: tuple[int, str]) -> int:
+    row = places.execute("select place from images where gallery = ? and id = ?", key).fetchone()
+    return -1 if row is None else int(row[0])

@@ -1,0 +1,78 @@
+"""Hits as a Parquet table, one row each; the same rows give the same bytes, however they come."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ..errors import InputError, install_command
+from ..files import replacing
+
+ROW_GROUP = 2**16
+METADATA = b"shan-engine"
+
+
+class HitsWriter:
+    """An open table; make one with `hits_writer`."""
+
+    def __init__(self, arrow: Any, schema: Any, writer: Any) -> None:
+        self._arrow, self._schema, self._writer = arrow, schema, writer
+        self._held = arrow.table({name: [] for name in schema.names}, schema=schema)
+        self.rows = 0
+
+    def append(self, columns: Mapping[str, Any]) -> None:
+        """Add rows: columns by name, arrays or lists of one length; names that the table lacks are ignored."""
+        added = self._arrow.table({name: columns[name] for name in self._schema.names}, schema=self._schema)
+        self.rows += added.num_rows
+        self._held = self._arrow.concat_tables([self._held, added])
+        while self._held.num_rows >= ROW_GROUP:
+            self._write(ROW_GROUP)
+
+    def finish(self) -> None:
+        """Write what is held."""
+        if self._held.num_rows:
+            self._write(self._held.num_rows)
+
+    def _write(self, rows: int) -> None:
+        # In one piece, and always as many: chunks and their sizes show in the file.
+        self._writer.write_table(self._held.slice(0, rows).combine_chunks(), row_group_size=rows)
+        self._held = self._held.slice(rows)
+
+
+def written(text: str) -> str:
+    """An id as the table has it: a file name's bytes that are no UTF-8 spelt out, as in `caf\\udce9.jpg`."""
+    # Spelt out rather than replaced, different ids stay different.
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def import_pyarrow(doing: str = "writing") -> Any:
+    """The `pyarrow` module with `pyarrow.parquet` loaded. Raises InputError where it is missing."""
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError as error:
+        raise InputError(
+            f"{doing} .parquet needs pyarrow, which is not installed: {install_command('parquet')}"
+        ) from error
+    return pyarrow
+
+
+@contextmanager
+def hits_writer(path: Path, steps: Sequence[str], galleries: bool, metadata: Mapping[str, Any]) -> Iterator[HitsWriter]:
+    """A writer of query_id, query, rank, image_id, gallery where there are `galleries`, score, and a column a step.
+
+    `path` changes only if the block ends well; `metadata` is kept in the file as JSON. Raises InputError where pyarrow
+    is missing, the disk is full or the folder cannot be written.
+    """
+    arrow = import_pyarrow()
+    fields = [("query_id", arrow.string()), ("query", arrow.string()), ("rank", arrow.int32())]
+    fields += [("image_id", arrow.string()), *([("gallery", arrow.string())] if galleries else [])]
+    fields += [(name, arrow.float32()) for name in ("score", *steps)]
+    schema = arrow.schema(fields, metadata={METADATA: json.dumps(metadata, sort_keys=True).encode()})
+    with replacing(path) as temporary, arrow.parquet.ParquetWriter(str(temporary), schema) as table:
+        writer = HitsWriter(arrow, schema, table)
+        yield writer
+        writer.finish()
