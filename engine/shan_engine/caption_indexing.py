@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-import numpy as np
 from filelock import FileLock, Timeout
 
 from .caption_gallery import LIST, SCHEMA_VERSION, CaptionBlock, read_manifest
@@ -24,6 +23,7 @@ from .scorer import Scorer
 
 LOCK = "writer.lock"
 BLOCK_CAPTIONS = 2048
+BLOCK_WORDS = 32 * 1024  # with padding; a block is encoded at once
 
 
 def index_captions(
@@ -53,29 +53,51 @@ def index_captions(
     try:
         output.mkdir(parents=True, exist_ok=True)
         with FileLock(output / LOCK, timeout=0):
-            held = (
-                {block["name"] for block in read_manifest(output)["blocks"]} if (output / MANIFEST).exists() else set()
-            )
+            there = (output / MANIFEST).exists()
+            held = {block["name"] for block in read_manifest(output)["blocks"]} if there else set()
             _remove_all_but(output, held)
-            blocks, order = [], np.argsort([len(words) for words in tokens], kind="stable").tolist()
-            for start in range(0, len(order), BLOCK_CAPTIONS):
-                places = order[start : start + BLOCK_CAPTIONS]
-                encoded = scorer.encode_captions([tokens[place] for place in places])
-                blocks.append(_write_block(output, encoded, [(place, *rows[place]) for place in places], dtype))
-                on_captions(start + len(places))
-            fields = {
-                "kind": CAPTIONS_KIND,
-                "version": SCHEMA_VERSION,
-                "fingerprint": scorer.bundle.manifest.fingerprint,
-                "blocks": [asdict(block) for block in blocks],
-            }
-            with replacing(output / MANIFEST) as temporary:
-                temporary.write_text(json.dumps({**fields, "digest": digest(fields)}, indent=1) + "\n", "utf-8")
+            try:
+                _write(output, scorer, rows, tokens, dtype, on_captions)
+            except BaseException:
+                _remove_all_but(output, held)
+                raise
     except Timeout as error:
         raise GalleryError(f"another process is writing the gallery {output}: wait for it and run again") from error
     except OSError as error:
         raise GalleryError(write_failure(output, error)) from error
     return len(rows)
+
+
+def _write(
+    output: Path,
+    scorer: Scorer,
+    rows: Sequence[tuple[str, str]],
+    tokens: Sequence[Sequence[int]],
+    dtype: str,
+    on_captions: Callable[[int], None],
+) -> None:
+    """Write new blocks, then the manifest that names them."""
+    blocks, start = [], 0
+    order = sorted(range(len(tokens)), key=lambda place: len(tokens[place]))
+    while start < len(order):
+        stop = start + 1
+        while stop < len(order) and stop - start < BLOCK_CAPTIONS:
+            if (stop + 1 - start) * len(tokens[order[stop]]) > BLOCK_WORDS:
+                break
+            stop += 1
+        places = order[start:stop]
+        encoded = scorer.encode_captions([tokens[place] for place in places])
+        blocks.append(_write_block(output, encoded, [(place, *rows[place]) for place in places], dtype))
+        on_captions(stop)
+        start = stop
+    fields = {
+        "kind": CAPTIONS_KIND,
+        "version": SCHEMA_VERSION,
+        "fingerprint": scorer.bundle.manifest.fingerprint,
+        "blocks": [asdict(block) for block in blocks],
+    }
+    with replacing(output / MANIFEST) as temporary:
+        temporary.write_text(json.dumps({**fields, "digest": digest(fields)}, indent=1) + "\n", "utf-8")
 
 
 def _read(path: Path) -> list[tuple[str, str]]:

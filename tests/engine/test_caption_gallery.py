@@ -40,9 +40,13 @@ def scores_of(scorer, photo, captions):
 def test_captions_are_ranked_by_their_exact_scores(seeing, photo, captions, tmp_path, monkeypatch, dtype, tolerance):
     monkeypatch.setattr("shan_engine.caption_indexing.BLOCK_CAPTIONS", 8)
     monkeypatch.setattr("shan_engine.caption_gallery.SCORED_TOGETHER", 3)
+    monkeypatch.setattr("shan_engine.caption_indexing.BLOCK_WORDS", 100)
     done = []
     assert index_captions(captions, seeing, tmp_path / "g", dtype=dtype, on_captions=done.append) == len(MANY)
-    assert done == [8, 16, 24, len(MANY)]
+    assert done == sorted(done)
+    assert (done[0], done[-1]) == (8, len(MANY))
+    for file in (tmp_path / "g").glob("blocks/*/word_mask.npy"):
+        assert np.load(file).size <= 100
     gallery = CaptionGallery.open(tmp_path / "g", seeing.bundle)
     assert len(gallery) == len(MANY)
     expected = scores_of(seeing, photo, MANY)
@@ -89,6 +93,7 @@ def test_made_anew_it_holds_the_new_captions_alone(seeing, photo, captions, tmp_
         with pytest.raises(KeyboardInterrupt):
             index_captions(captions, seeing, tmp_path / "g")
     assert len(CaptionGallery.open(tmp_path / "g", seeing.bundle)) == len(MANY)
+    assert len(list((tmp_path / "g" / "blocks").iterdir())) == 1
     for _ in range(2):
         index_captions(captions, seeing, tmp_path / "g")
     gallery = CaptionGallery.open(tmp_path / "g", seeing.bundle)
