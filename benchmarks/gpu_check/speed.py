@@ -84,7 +84,7 @@ def sweep(device: torch.device, left: Callable[[], float]) -> list[dict[str, Any
         wanted = [(chosen, images, queries)]
         if cuda:
             sizes = (16, 32) if chosen.kernel == "rows" else (32, 64)
-            name = "regions" if chosen.kernel == "rows" else "dims"
+            name = "tile" if chosen.kernel == "rows" else "dims"
             for size in sizes:
                 for warps in (4, 8):
                     for stages in (1, 2, 3):
