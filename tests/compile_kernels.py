@@ -20,7 +20,8 @@ TYPES = {torch.float16: "fp16", torch.bfloat16: "bf16", torch.float32: "fp32"}
 SHAPES = [
     (36, 12, 256, torch.float16, 3),
     (36, 12, 256, torch.float16, 1),
-    (36, 12, 256, torch.float32, 3),
+    (36, 20, 256, torch.float16, 2),
+    (36, 12, 256, torch.float32, 2),
     (36, 20, 1024, torch.bfloat16, 3),
 ]
 
@@ -36,6 +37,7 @@ def compiled(K: int, n: int, D: int, dtype: torch.dtype, steps: int, arch: int) 
         "BD": tiles.dims,
         "PRECISION": "ieee",
         "FAST": dtype != torch.float32,
+        **({"TILE": tiles.tile} if tiles.kernel == "rows" else {}),
     }
     numbers = {"images": "i32", "captions": "i32", "K": "i32", "N": "i32", "D": "i32"}
     numbers |= dict.fromkeys(("temperature", "a", "b"), "fp32")

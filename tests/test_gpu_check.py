@@ -61,7 +61,7 @@ def test_a_table_replaces_the_last_one_between_its_marks(tmp_path, monkeypatch) 
 
     rates = {"kernel": 9e6, "compiled factorised": 1e6, "plain": 1e5}
     gallery = {"images": 10**6, "D": 256, "queries": 1, "level": "terms", "ms": 21.5, "pairs_per_s": 4.6e7}
-    tiles = {"D": 256, "kernel": "rows", "regions": 16, "dims": 256, "stages": 3, "images": 9, "captions": 1}
+    tiles = {"D": 256, "kernel": "rows", "tile": 16, "dims": 256, "stages": 3, "images": 9, "captions": 1}
     found = {
         "gpu": True,
         "machine": {"name": "NVIDIA H100 80GB HBM3", "torch": "2.11.0", "triton": "3.6.0"},
@@ -88,5 +88,5 @@ def test_a_table_replaces_the_last_one_between_its_marks(tmp_path, monkeypatch) 
     assert text.endswith("<!-- /gpu-check -->\n\nmore\n")
     assert text.count("| 1,000,000 | 256 | 1 | terms | 21.5 | 30 | 46,000,000 | 0.86 | 0.10 |") == 1
     assert "42.0 s, from 9,600 of 25,000 captions" in text
-    assert "Best tiles for 1 captions, D = 256: kernel rows, regions 16, dims 256, warps 8, stages 3" in text
+    assert "Best tiles for 1 captions, D = 256: kernel rows, tile 16, dims 256, warps 8, stages 3" in text
     assert report.place(ROOT, found).name == "gpu-nvidia-h100-80gb-hbm3.json"

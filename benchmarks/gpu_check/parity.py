@@ -61,22 +61,28 @@ def _rows(
 
 
 def _levels(device: torch.device) -> dict[str, Any]:
-    """A gallery that is resident, one whose gate terms are not, and one that streams give the same ten."""
+    """A gallery that is resident, one whose gate terms are not, and one that streams: they find the same."""
     shape = Shape(D=256, kept=0.8) if device.type == "cuda" else Shape(K=6, n=4, D=16)
     count = 20_000 if device.type == "cuda" else 9
     model = model_of(shape)
-    images, captions, constants = PoolImages(shape, count), captions_of(model, shape, 2), constants_of(model)
-    an_image = 3 * shape.K * (2 * shape.D + 1) * count
-    held = [DeviceGallery(images, constants, device, budget=int(share * an_image)) for share in (2, 0.7, 0.3)]
-    found = [one.top_k([captions], 10)[0] for one in held]
-    same = all((scores == found[0][0]).all() and (places == found[0][1]).all() for scores, places in found)
+    images, captions, constants = (
+        PoolImages(shape, count, pool=count),
+        captions_of(model, shape, 2),
+        constants_of(model),
+    )
+    whole = 3 * shape.K * (2 * shape.D + 1) * count
+    held = [DeviceGallery(images, constants, device, budget=int(share * whole)) for share in (2, 0.7, 0.3)]
+    (scores, places), *others = [one.top_k([captions], 10)[0] for one in held]
+    difference = max(float(abs(other - scores).max()) for other, _ in others)
+    same = sum(len({*places[row]} & {*other[row]}) for _, other in others for row in range(2)) / (4 * places.shape[1])
     levels = [one.level for one in held]
     return {
         "shape": f"levels {', '.join(levels)}",
         "precision": "float16",
-        "difference": 0.0 if same else float(max(abs(scores - found[0][0]).max() for scores, _ in found)),
-        "recall_at_10": 1.0,
-        "passed": bool(same and levels == ["terms", "regions", "streamed"]),
+        "difference": difference,
+        "recall_at_10": same,
+        # Products of blocks of other sizes may be rounded otherwise.
+        "passed": difference < 1e-3 and same >= RECALL and levels == ["terms", "regions", "streamed"],
     }
 
 

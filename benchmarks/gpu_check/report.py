@@ -62,7 +62,7 @@ def lines(found: dict[str, Any]) -> list[str]:
             alike = [row for row in tried if (row["captions"], row["images"]) == (captions, most)]
             if len(alike) > 1:
                 best = max(alike, key=lambda row: row["pairs_per_s"])
-                tiles = ", ".join(f"{name} {best[name]}" for name in ("kernel", "regions", "dims", "warps", "stages"))
+                tiles = ", ".join(f"{name} {best[name]}" for name in ("kernel", "tile", "dims", "warps", "stages"))
                 text += [
                     "",
                     f"Best tiles for {captions} captions, D = {D}: {tiles}: {best['pairs_per_s']:,.0f} pairs/s.",

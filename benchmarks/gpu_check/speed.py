@@ -78,13 +78,13 @@ def sweep(device: torch.device, left: Callable[[], float]) -> list[dict[str, Any
         images, queries = (16_384 if shape.D < 1024 else 4_096, 32) if cuda else (2, 1)
         model = model_of(shape)
         held = DeviceGallery(PoolImages(shape, images, pool=1024), constants_of(model), device)
-        ((_, terms),) = held._resident or [(0, None)]
+        ((_, terms),) = held._resident
         captions = held._captions(captions_of(model, shape, queries))
         chosen = choose_tiles(shape.K, shape.n, shape.D, held.dtype, shape.steps)
         wanted = [(chosen, images, queries)]
         if cuda:
             sizes = (16, 32) if chosen.kernel == "rows" else (32, 64)
-            name = "regions" if chosen.kernel == "rows" else "dims"
+            name = "tile" if chosen.kernel == "rows" else "dims"
             for size in sizes:
                 for warps in (4, 8):
                     for stages in (1, 2, 3):

@@ -11,13 +11,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ...errors import BundleError
+from ...errors import BackendError, BundleError
 from ...kernel import ShanConstants
 from .pair_scores import CaptionTerms, ImageTerms, Pools, score_pairs
 from .ranking import merge_best, read_best
 from .upload import Images, Upload
 
 BLOCK_BYTES = 4 * 2**30  # of regions and gate terms of the images scored together
+NO_MEMORY = (
+    "the GPU has no memory for a single image beside what else is there: end other programs, or use --device cpu"
+)
 SHARE_OF_FREE = 0.9  # of a device's free memory; the rest is for scores, captions and the allocator's gaps
 
 # Scores and places of a batch of captions, C x k.
@@ -31,7 +34,7 @@ class DeviceGallery:
     float32 images are scored in float32, float16 and int8 ones in float16. `budget` is the device memory to use, in
     bytes; what is free where None. `level` says how much fits: `terms` (regions and gate terms stay on the device),
     `regions` (gate terms are made again in each pass) or `streamed`.
-    Raises BundleError where `constants` lack the gates' weights.
+    Raises BundleError where `constants` lack the gates' weights; scoring, BackendError where memory is too short.
     """
 
     def __init__(
@@ -84,7 +87,7 @@ class DeviceGallery:
     def _scored(self, batches: Sequence[CaptionTerms]) -> Iterator[tuple[int, list[Tensor]]]:
         """Place of a block of images, and its scores C x B with each batch of captions, for all images in order."""
         for start, terms in self._resident:
-            yield start, self._score(terms, batches)
+            yield from self._scored_in_parts(start, terms, batches)
         start = 0 if self.level == "streamed" else len(self)
         while start < len(self):
             try:
@@ -93,11 +96,29 @@ class DeviceGallery:
                     start = place + len(terms.regions)
                     yield place, scores
                     del terms, scores
-            except torch.OutOfMemoryError:
+            except torch.OutOfMemoryError as error:
                 if self._upload.most == 1:
-                    raise
+                    raise BackendError(NO_MEMORY) from error
                 self._upload.most = -(-self._upload.most // 2)
                 self._free()
+
+    def _scored_in_parts(
+        self, start: int, terms: ImageTerms, batches: Sequence[CaptionTerms]
+    ) -> Iterator[tuple[int, list[Tensor]]]:
+        """As `_scored` for one block, halved as often as memory asks for."""
+        count, scores = len(terms.regions), None
+        try:
+            scores = self._score(terms, batches)
+        except torch.OutOfMemoryError as error:
+            if count == 1:
+                raise BackendError(NO_MEMORY) from error
+        if scores is not None:
+            yield start, scores
+            return
+        self._free()
+        for rows in (slice(0, count // 2), slice(count // 2, count)):
+            kept: dict[str, Any] = {name: None if held is None else held[rows] for name, held in vars(terms).items()}
+            yield from self._scored_in_parts(start + rows.start, ImageTerms(**kept), batches)
 
     def _score(self, terms: ImageTerms, batches: Sequence[CaptionTerms]) -> list[Tensor]:
         terms, scores = self._completed(terms), []

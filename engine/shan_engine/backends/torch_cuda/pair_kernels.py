@@ -2,8 +2,9 @@
 
 Both compute what `kernel/pair.c` does, accumulate in float32 whatever the arrays' type, and store nothing but scores.
 
-- `score_in_rows` holds whole rows of D: regions pass by in tiles of BK, with running softmaxes over regions, so that V
-  and the gate terms are read from device memory once and each gate is computed once. For small D and n.
+- `score_in_rows` holds whole rows of D. Attention comes first, for all regions; then regions pass by in tiles, so that
+  each gate term is read once and each gate computed once; then what is left is products of small matrices. V is read
+  three times, from device memory only once. For small D, K and n, and steps after the first.
 - `score_in_chunks` holds all regions and words of BD dimensions at a time. Any D; gates are computed twice, before and
   after their pooling weights are known. Step 1 needs one pass, for all its products are of Gram matrices.
 
@@ -94,97 +95,82 @@ def score_in_rows(
     V, V_OWN, V_ATTENDED, V_MASK, T, U, T_OWN, T_ATTENDED, T_MASK, V_POOL, T_POOL, OUT,
     images, captions, K, N, D, temperature, a, b,
     STEPS: tl.constexpr, BK: tl.constexpr, BN: tl.constexpr, BD: tl.constexpr,
-    PRECISION: tl.constexpr, FAST: tl.constexpr,
+    PRECISION: tl.constexpr, FAST: tl.constexpr, TILE: tl.constexpr,
 ):  # fmt: skip
-    """Grid: (images * captions,), the captions of one image beside each other; BD at least D, BN at least n."""
+    """Grid: (images * captions,), the captions of one image beside each other; BK, BN, BD at least K, n, D.
+
+    STEPS is 2 or 3.
+    """
     pair = tl.program_id(0)
     image, caption = (pair // captions).to(tl.int64), (pair % captions).to(tl.int64)
     first_region, first_word = image * K, caption * N
-    column, word = tl.arange(0, BD), tl.arange(0, BN)
-    words = _valid(T_MASK, first_word, word, N)
+    column, word, every = tl.arange(0, BD), tl.arange(0, BN), tl.arange(0, BK)
+    regions, words = _valid(V_MASK, first_region, every, K), _valid(T_MASK, first_word, word, N)
     t = _rows(T, first_word, word, N, column, D)
-    queries = tl.trans(_rows(U, first_word, word, N, column, D))
-    gram = tl.dot(t, tl.trans(t), input_precision=PRECISION).to(t.dtype)
+    v = _rows(V, first_region, every, K, column, D)
+    queries = _rows(U, first_word, word, N, column, D)
+    affinity = tl.dot(v, tl.trans(queries), input_precision=PRECISION)
+    similarity = tl.dot(v, tl.trans(t), input_precision=PRECISION)
+    t_gram = tl.dot(t, tl.trans(t), input_precision=PRECISION)
+    v_weights = _softmax(affinity, words[None, :])
+    t_weights = _softmax(tl.trans(affinity), regions[None, :])
+    alpha, beta = v_weights.to(t.dtype), t_weights.to(t.dtype)
+    square = tl.sum(v_weights * tl.dot(alpha, t_gram.to(t.dtype), input_precision=PRECISION), 1)
+    score = a * _mean(tl.sum(v_weights * similarity, 1) / _length(square), regions)
+    t_dot = tl.sum(t_weights * tl.trans(similarity), 1)
 
-    local_regions, regions_total = 0.0, 0.0
-    v_star = tl.zeros((BN, BD), tl.float32)  # of each word, before its division by `total`
-    top, total = tl.full((BN,), LOWEST, tl.float32), tl.zeros((BN,), tl.float32)
-    if STEPS > 1:
-        t_attended = _rows(T_ATTENDED, first_word, word, N, column, D)
-        v_pool = tl.load(V_POOL + column, mask=column < D, other=0.0)
-        t_gate = tl.zeros((BN, BD), tl.float32)  # likewise
-        v_c, pool_top, pool_total = tl.zeros((BD,), tl.float32), -1.0e30, 0.0
-    for start in range(0, K, BK):
-        region = start + tl.arange(0, BK)
-        regions = _valid(V_MASK, first_region, region, K)
-        v = _rows(V, first_region, region, K, column, D)
-        affinity = tl.dot(v, queries, input_precision=PRECISION)
-        similarity = tl.dot(v, tl.trans(t), input_precision=PRECISION)
-        weights = _softmax(affinity, words[None, :])
-        alpha = weights.to(t.dtype)
-        # t* has these products without being made: they are of K x n, not of K x D.
-        square = tl.sum(weights * tl.dot(alpha, gram, input_precision=PRECISION), 1)
-        cosines = tl.sum(weights * similarity, 1) / _length(square)
-        local_regions += tl.sum(tl.where(regions, cosines, 0.0), 0)
-        regions_total += tl.sum(regions.to(tl.float32), 0)
-        if STEPS > 1:
-            t_star = tl.dot(alpha, t, input_precision=PRECISION)
-            own = _rows(V_OWN, first_region, region, K, column, D).to(tl.float32)
-            fused = _fuse(v.to(tl.float32), t_star, tl.dot(alpha, t_attended, acc=own, input_precision=PRECISION), FAST)
-            logits = tl.where(regions, tl.sum(fused * v_pool[None, :], 1), LOWEST)
-            pool_next = tl.maximum(pool_top, tl.max(logits, 0))
-            kept = tl.exp(pool_top - pool_next)
-            weights = tl.where(regions, tl.exp(logits - pool_next), 0.0)
-            v_c = v_c * kept + tl.sum(weights[:, None] * fused, 0)
-            pool_total = pool_total * kept + tl.sum(weights, 0)
-            pool_top = pool_next
+    t_attended = _rows(T_ATTENDED, first_word, word, N, column, D)
+    v_pool = tl.load(V_POOL + column, mask=column < D, other=0.0)
+    v_star, t_gate = tl.zeros((BN, BD), tl.float32), tl.zeros((BN, BD), tl.float32)
+    v_c, top, total = tl.zeros((BD,), tl.float32), -1.0e30, 0.0
+    for start in range(0, K, TILE):
+        region = start + tl.arange(0, TILE)
+        chosen = (region[:, None] == every[None, :]).to(t.dtype)  # takes the tile's rows of α and columns of β
+        alpha_here = tl.dot(chosen, alpha, input_precision=PRECISION).to(t.dtype)
+        beta_here = tl.dot(beta, tl.trans(chosen), input_precision=PRECISION).to(t.dtype)
+        here = _valid(V_MASK, first_region, region, K)
+        tile = _rows(V, first_region, region, K, column, D)
+        own = _rows(V_OWN, first_region, region, K, column, D).to(tl.float32)
+        gate = tl.dot(alpha_here, t_attended, acc=own, input_precision=PRECISION)
+        fused = _fuse(tile.to(tl.float32), tl.dot(alpha_here, t, input_precision=PRECISION), gate, FAST)
+        logits = tl.where(here, tl.sum(fused * v_pool[None, :], 1), LOWEST)
+        top_next = tl.maximum(top, tl.max(logits, 0))
+        kept = tl.exp(top - top_next)
+        weights = tl.where(here, tl.exp(logits - top_next), 0.0)
+        v_c = v_c * kept + tl.sum(weights[:, None] * fused, 0)
+        total = total * kept + tl.sum(weights, 0)
+        top = top_next
+        v_star = tl.dot(beta_here, tile, acc=v_star, input_precision=PRECISION)
+        attended = _rows(V_ATTENDED, first_region, region, K, column, D)
+        t_gate = tl.dot(beta_here, attended, acc=t_gate, input_precision=PRECISION)
+    score += b * _mean(t_dot / _length(tl.sum(v_star * v_star, 1)), words)
 
-        affinity = tl.where(regions[None, :], tl.trans(affinity), LOWEST)
-        next = tl.maximum(top, tl.max(affinity, 1))
-        kept_words = tl.exp(top - next)
-        beta = tl.where(regions[None, :], tl.exp(affinity - next[:, None]), 0.0)
-        total = total * kept_words + tl.sum(beta, 1)
-        top = next
-        beta = beta.to(v.dtype)
-        v_star = tl.dot(beta, v, acc=v_star * kept_words[:, None], input_precision=PRECISION)
-        if STEPS > 1:
-            v_attended = _rows(V_ATTENDED, first_region, region, K, column, D)
-            t_gate = tl.dot(beta, v_attended, acc=t_gate * kept_words[:, None], input_precision=PRECISION)
+    v_c = v_c * (1.0 / total)  # a division an element would cost more than the rest of its work
+    t_gate += _rows(T_OWN, first_word, word, N, column, D).to(tl.float32)
+    fused = _fuse(t.to(tl.float32), v_star, t_gate, FAST)
+    t_pool = tl.load(T_POOL + column, mask=column < D, other=0.0)
+    t_c = tl.sum(_softmax(tl.sum(fused * t_pool[None, :], 1), words)[:, None] * fused, 0)
+    vv, tt, vt = tl.sum(v_c * v_c, 0), tl.sum(t_c * t_c, 0), tl.sum(v_c * t_c, 0)
 
-    inverse = 1.0 / total  # a division an element would cost more than the rest of its work
-    v_star *= inverse[:, None]
-    t = t.to(tl.float32)
-    cosines = tl.sum(t * v_star, 1) / _length(tl.sum(v_star * v_star, 1))
-    score = a * local_regions / regions_total + b * _mean(cosines, words)
-    if STEPS > 1:
-        v_c = v_c * (1.0 / pool_total)
-        t_gate = t_gate * inverse[:, None] + _rows(T_OWN, first_word, word, N, column, D).to(tl.float32)
-        fused = _fuse(t, v_star, t_gate, FAST)
-        t_pool = tl.load(T_POOL + column, mask=column < D, other=0.0)
-        t_c = tl.sum(_softmax(tl.sum(fused * t_pool[None, :], 1), words)[:, None] * fused, 0)
-        vv, tt = tl.sum(v_c * v_c, 0), tl.sum(t_c * t_c, 0)
-        cosines = tl.sum(t * v_c[None, :], 1) / _length(vv)
-        t_c_star = tl.sum(_softmax(temperature * cosines, words)[:, None] * t, 0)
-
-        v_c_star, pool_top, pool_total = tl.zeros((BK, BD), tl.float32), -1.0e30, 0.0
-        scale = temperature / _length(tt)
-        for start in range(0, K, BK):
-            region = start + tl.arange(0, BK)
-            regions = _valid(V_MASK, first_region, region, K)
-            local = _rows(V, first_region, region, K, column, D).to(tl.float32)
-            logits = tl.where(regions, scale * tl.sum(local * t_c[None, :], 1), LOWEST)
-            pool_next = tl.maximum(pool_top, tl.max(logits, 0))
-            kept = tl.exp(pool_top - pool_next)
-            weights = tl.where(regions, tl.exp(logits - pool_next), 0.0)
-            v_c_star = v_c_star * kept + weights[:, None] * local
-            pool_total = pool_total * kept + tl.sum(weights, 0)
-            pool_top = pool_next
-        v_c_star = tl.sum(v_c_star, 0) * (1.0 / pool_total)
-        score += _global_steps(
-            vv, tt, tl.sum(v_c * t_c, 0), tl.sum(v_c * t_c_star, 0), tl.sum(t_c * v_c_star, 0),
-            tl.sum(v_c * v_c_star, 0), tl.sum(t_c * t_c_star, 0), tl.sum(t_c_star * t_c_star, 0),
-            tl.sum(v_c_star * v_c_star, 0), tl.sum(t_c_star * v_c_star, 0), a, b, STEPS,
-        )  # fmt: skip
+    # Products of every region and word with v_c (column 0) and t_c (column 1); those of v_c* and t_c* follow from them.
+    v = _rows(V, first_region, every, K, column, D)
+    which = tl.arange(0, 16)
+    first, second = which[None, :] == 0, which[None, :] == 1
+    pooled = tl.where(first, v_c[:, None], tl.where(second, t_c[:, None], 0.0)).to(t.dtype)
+    of_regions = tl.dot(v, pooled, input_precision=PRECISION)
+    of_words = tl.dot(t, pooled, input_precision=PRECISION)
+    v_gram = tl.dot(v, tl.trans(v), input_precision=PRECISION)
+    v_v, t_v = tl.sum(tl.where(first, of_regions, 0.0), 1), tl.sum(tl.where(second, of_regions, 0.0), 1)
+    v_t, t_t = tl.sum(tl.where(first, of_words, 0.0), 1), tl.sum(tl.where(second, of_words, 0.0), 1)
+    v_weights = _softmax(temperature * t_v / _length(tt), regions)  # v_c* is what t_c attends to
+    t_weights = _softmax(temperature * v_t / _length(vv), words)
+    ts_vs = tl.sum(tl.sum(v_weights[:, None] * t_weights[None, :] * similarity, 1), 0)
+    ts_ts = tl.sum(t_weights * tl.sum(t_weights[None, :] * t_gram, 1), 0)
+    vs_vs = tl.sum(v_weights * tl.sum(v_weights[None, :] * v_gram, 1), 0)
+    score += _global_steps(
+        vv, tt, vt, tl.sum(t_weights * v_t, 0), tl.sum(v_weights * t_v, 0),
+        tl.sum(v_weights * v_v, 0), tl.sum(t_weights * t_t, 0), ts_ts, vs_vs, ts_vs, a, b, STEPS,
+    )  # fmt: skip
     tl.store(OUT + caption * images + image, score)
 
 

@@ -55,10 +55,14 @@ class Pools:
 
 @dataclass(frozen=True)
 class Tiles:
-    """How a kernel is compiled: `rows` or `chunks`, the sizes of its tiles, warps and stages of loads."""
+    """How a kernel is compiled: `rows` or `chunks`, the sizes of its tiles, warps and stages of loads.
+
+    `tile` is how many of the regions `rows` fuses at a time; `chunks` takes all.
+    """
 
     kernel: str
     regions: int
+    tile: int
     words: int
     dims: int
     warps: int
@@ -73,11 +77,11 @@ def choose_tiles(K: int, n: int, D: int, dtype: torch.dtype, steps: int) -> Tile
         )
     regions, words, half = _power(K), _power(n), dtype != torch.float32
     # Sizes that `triton.compile` for sm_90 keeps in registers, and below the shared memory of smaller GPUs (99 KiB).
-    if steps > 1 and D <= IN_ROWS_DIMS and words <= (32 if half else 16):
-        return Tiles("rows", 16, words, _power(D), 4 if half and words == 16 else 8, 2 if half else 1)
+    if half and steps > 1 and D <= IN_ROWS_DIMS and regions <= 64 and words <= 32:
+        return Tiles("rows", regions, 16, words, _power(D), 4 if words == 16 else 8, 2)
     narrow = regions + words > 128 if half else regions + words > 96
     dims = (64 if half else 32) // (2 if narrow else 1)
-    return Tiles("chunks", regions, words, dims, 4 if regions + words <= 80 else 8, 2 if half else 1)
+    return Tiles("chunks", regions, regions, words, dims, 4 if regions + words <= 80 else 8, 2 if half else 1)
 
 
 def score_pairs(
@@ -127,6 +131,7 @@ def score_pairs(
                 BD=tiles.dims,
                 PRECISION="ieee",
                 FAST=out.is_cuda and images.regions.dtype != torch.float32,
+                **({"TILE": tiles.tile} if tiles.kernel == "rows" else {}),
                 num_warps=tiles.warps,
                 num_stages=tiles.stages,
             )
