@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from .bundle import Bundle
 from .errors import GalleryError, InputError
-from .gallery_manifest import BlockEntry, GalleryManifest
+from .gallery_manifest import BlockEntry, GalleryManifest, check_same_bundle
 from .gallery_storage import Arrays, file_checksum, layout, row_checksums, unpacked
 
 MEND = "delete the gallery and index the store again"
@@ -299,13 +299,3 @@ class Gallery:
     def images(self) -> list[GalleryImage]:
         """All images, in the order of the columns of a score matrix."""
         return [image for block in self.blocks for image in block.images]
-
-
-def check_same_bundle(path: Path, manifest: GalleryManifest, bundle: Bundle) -> None:
-    """Raise GalleryError where a gallery was not made by `bundle`."""
-    if manifest.fingerprint != bundle.manifest.fingerprint:
-        raise GalleryError(
-            f"the gallery {path} was made by bundle {manifest.fingerprint[:12]}, not by {bundle.path} "
-            f"({bundle.manifest.fingerprint[:12]}): name the bundle that made it with --model (or in SHAN_MODEL), "
-            f"or run `shan-engine index STORE --model {bundle.path} --output NEW`"
-        )

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from .bundle import Bundle
 from .errors import GalleryError
 from .fields import demand, digest, other_schema
 from .files import replacing
@@ -140,3 +141,13 @@ def _is_checksum(value: Any) -> bool:
 
 def _integers(values: list[Any], least: int, end: float) -> bool:
     return all(type(value) is int and least <= value < end for value in values)
+
+
+def check_same_bundle(path: Path, manifest: GalleryManifest, bundle: Bundle) -> None:
+    """Raise GalleryError where a gallery was not made by `bundle`."""
+    if manifest.fingerprint != bundle.manifest.fingerprint:
+        raise GalleryError(
+            f"the gallery {path} was made by bundle {manifest.fingerprint[:12]}, not by {bundle.path} "
+            f"({bundle.manifest.fingerprint[:12]}): name the bundle that made it with --model (or in SHAN_MODEL), "
+            f"or run `shan-engine index STORE --model {bundle.path} --output NEW`"
+        )

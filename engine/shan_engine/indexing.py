@@ -17,8 +17,8 @@ from .bundle import KERNEL_CONSTANTS
 from .centroids import FROM_IMAGES, Centroids, add_centroids
 from .errors import GalleryError, InputError
 from .files import write_failure
-from .gallery import METADATA, Gallery, GalleryImage, check_same_bundle
-from .gallery_manifest import MANIFEST, BlockEntry, GalleryManifest, is_block_name
+from .gallery import METADATA, Gallery, GalleryImage
+from .gallery_manifest import MANIFEST, BlockEntry, GalleryManifest, check_same_bundle, is_block_name
 from .gallery_metadata import renew_tables
 from .gallery_storage import GALLERY_DTYPES
 from .metadata import Metadata
