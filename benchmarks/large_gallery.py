@@ -32,7 +32,7 @@ from shan_engine.centroids import FROM_IMAGES, add_centroids
 from shan_engine.gallery import Gallery, GalleryImage
 from shan_engine.indexing import BLOCK_IMAGES
 from shan_engine.locate import demo_folder
-from shan_engine.scoring import Scorer
+from shan_engine.scorer import Scorer
 from shan_engine.search import search
 
 COMMAND = Path(sys.executable).parent / "shan-engine"

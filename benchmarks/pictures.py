@@ -17,7 +17,7 @@ from shan_engine.bundle import Bundle
 from shan_engine.gallery import Gallery
 from shan_engine.locate import locate_gallery
 from shan_engine.photos import decode_photo, resize
-from shan_engine.scoring import Scorer
+from shan_engine.scorer import Scorer
 from shan_engine.search import QueryHits, search
 
 matplotlib.use("Agg")

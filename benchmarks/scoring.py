@@ -25,10 +25,10 @@ import matplotlib
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from shan_engine import scoring
 from shan_engine.backends import load_graph
 from shan_engine.cpus import usable_cpus
 from shan_engine.kernel import Kernel, ShanConstants, variants
+from shan_engine.scorer import CALL_FLOATS
 from shan_engine.text import tokenise
 from shan_export.bundle_writer import write_graphs
 from shan_model.config import ShanConfig
@@ -94,7 +94,7 @@ def measure(threads: int, dim: int, shape: str, lengths: NDArray[np.int64], roun
         captions = {name: term.contiguous().numpy() for name, term in model.caption_terms(T, tm).items()}
         write_graphs(model, Path(folder))
         graph = load_graph(Path(folder) / "pair_scorer.onnx", "cpu", threads=threads)
-        call = int(scoring.CALL_FLOATS / (4 * K * dim * (1 + tm.shape[1] / K) * C))
+        call = int(CALL_FLOATS / (4 * K * dim * (1 + tm.shape[1] / K) * C))
         call = max(1, min(256, call))
         kernel = Kernel(constants_of(model), variants()[0], threads=threads)
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+
+os.environ["TRITON_INTERPRET"] = "1"  # kernels run on CPU; Triton reads it when it is imported
+
 import json
 import shutil
 import subprocess
@@ -163,6 +167,49 @@ def bundle_path(checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFactory
     return path
 
 
+@pytest.fixture(scope="session")
+def seeing_bundle(make_checkpoint: MakeCheckpoint, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle with a feature extractor, which sees the mean colours of a photo's two halves."""
+    from extractors import detector
+    from shan_export.bundle_writer import export_bundle
+
+    folder = tmp_path_factory.mktemp("seeing")
+    checkpoint = make_checkpoint(seed=4, feature_dim=3)
+    export_bundle(checkpoint.folder, folder / "bundle", feature_extractor=detector(folder))
+    return folder / "bundle"
+
+
+@pytest.fixture(scope="session")
+def seeing(seeing_bundle: Path) -> Any:
+    """The scorer of `seeing_bundle`."""
+    from shan_engine.bundle import Bundle
+    from shan_engine.scorer import Scorer
+
+    return Scorer(Bundle.open(seeing_bundle), "cpu", threads=1)
+
+
+@pytest.fixture(scope="session")
+def album(seeing: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with 24 two-coloured `photos`, the `store` and the `gallery` made of them with `seeing_bundle`."""
+    from shan_engine.extraction import extract_photos
+    from shan_engine.feature_extractor import FeatureExtractor
+    from shan_engine.indexing import index_store
+    from shan_engine.store import FeatureStore
+
+    folder = tmp_path_factory.mktemp("album")
+    (folder / "photos").mkdir()
+    random = np.random.default_rng(7)
+    for number in range(24):
+        left, right = (tuple(random.integers(0, 256, 3).tolist()) for _ in range(2))
+        image = Image.new("RGB", (40, 20), left)
+        image.paste(right, (20, 0, 40, 20))
+        image.save(folder / "photos" / f"{number:02}.png")
+    extract_photos(folder / "photos", folder / "store", FeatureExtractor(seeing.bundle.feature_extractor, "cpu"))
+    with FeatureStore.open(folder / "store") as store:
+        index_store(store, seeing, folder / "gallery")
+    return folder
+
+
 @pytest.fixture
 def bundle_copy(bundle_path: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(bundle_path, tmp_path / "bundle"))
@@ -171,7 +218,7 @@ def bundle_copy(bundle_path: Path, tmp_path: Path) -> Path:
 @pytest.fixture(scope="session")
 def scorer(bundle_path: Path) -> Any:
     from shan_engine.bundle import Bundle
-    from shan_engine.scoring import Scorer
+    from shan_engine.scorer import Scorer
 
     return Scorer(Bundle.open(bundle_path), "cpu", threads=1)
 

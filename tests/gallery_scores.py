@@ -10,7 +10,7 @@ from conftest import CAPTIONS
 from shan_engine.gallery import Gallery
 from shan_engine.jobs import score_job
 from shan_engine.queries import numbered
-from shan_engine.scoring import Scorer
+from shan_engine.scorer import Scorer
 
 
 def matrix(scorer: Scorer, gallery: Gallery, folder: Path, captions: Sequence[str] = CAPTIONS) -> np.ndarray:

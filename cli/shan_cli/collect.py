@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,11 +15,16 @@ from .console import (
     ExtractorModel,
     GalleryStorage,
     Json,
+    MetadataFile,
+    MetadataIdColumn,
     StoreStorage,
     messages,
     print_json,
     progress,
 )
+
+if TYPE_CHECKING:
+    from shan_engine.metadata import Metadata
 
 
 def extract(
@@ -44,11 +49,17 @@ def extract(
     ] = 0,
     batch_size: Annotated[int, typer.Option(min=1, help="Photos per call of the extractor.")] = 16,
     workers: Annotated[int, typer.Option(min=1, help="Decoding threads.")] = os.cpu_count() or 2,
+    metadata: MetadataFile = None,
+    metadata_id_column: MetadataIdColumn = None,
     json: Json = False,
 ) -> None:
     """Turn a folder of photos into a store of region features; run again, only new or changed photos are done.
 
-    Example: shan-engine extract ~/Pictures --store pictures.store
+    Examples:
+
+      shan-engine extract ~/Pictures --store pictures.store
+
+      shan-engine extract ~/Pictures --store pictures.store --metadata photos.csv
     """
     from shan_engine.bundle import Bundle
     from shan_engine.errors import InputError
@@ -56,6 +67,7 @@ def extract(
     from shan_engine.feature_extractor import FeatureExtractor
     from shan_engine.locate import locate_bundle
 
+    table = read_metadata(metadata, metadata_id_column)
     if extractor is None:
         bundle = Bundle.open(locate_bundle(model))
         extractor = bundle.feature_extractor
@@ -75,6 +87,7 @@ def extract(
         )
     for sentence in result.broken:
         messages.print(f"skipped: {sentence}", markup=False, soft_wrap=True)
+    put_metadata(store, table)
     if json:
         print_json({**vars(result), "store": str(store)})
         return
@@ -110,6 +123,8 @@ def import_(
             "else an id that is there is an error.",
         ),
     ] = False,
+    metadata: MetadataFile = None,
+    metadata_id_column: MetadataIdColumn = None,
 ) -> None:
     """Read precomputed region features into a store.
 
@@ -117,6 +132,7 @@ def import_(
     """
     from shan_engine.ingest import import_features
 
+    table = read_metadata(metadata, metadata_id_column)
     with progress("importing", "images") as (on_start, on_records):
         count = import_features(
             features,
@@ -128,6 +144,7 @@ def import_(
             on_start=on_start,
             on_records=on_records,
         )
+    put_metadata(store, table)
     messages.print(f"{store}: {count} images imported", markup=False, soft_wrap=True)
 
 
@@ -150,7 +167,7 @@ def index(
     from shan_engine.bundle import Bundle
     from shan_engine.indexing import index_store
     from shan_engine.locate import locate_bundle
-    from shan_engine.scoring import Scorer
+    from shan_engine.scorer import Scorer
     from shan_engine.store import FeatureStore
 
     with FeatureStore.open(store) as opened, progress("indexing", "images") as (on_start, on_images):
@@ -161,7 +178,36 @@ def index(
         print_json({**vars(result), "gallery": str(output)})
         return
     messages.print(
-        f"{output}: {result.added} images added, {result.removed} removed or replaced, {result.unchanged} unchanged",
+        f"{output}: {result.added} images added, {result.removed} removed or replaced, {result.unchanged} unchanged"
+        f"{'; metadata: ' if result.columns else ''}{', '.join(result.columns)}",
+        markup=False,
+        soft_wrap=True,
+    )
+
+
+def read_metadata(file: Path | None, id_column: str | None) -> Metadata | None:
+    """The table that a command names, before it does anything else."""
+    from shan_engine.errors import InputError
+    from shan_engine.metadata import Metadata
+
+    if file is None:
+        if id_column is not None:
+            raise InputError(f"there is no table with the column '{id_column}': name one with --metadata")
+        return None
+    return Metadata.read(file, id_column)
+
+
+def put_metadata(store: Path, table: Metadata | None) -> None:
+    """Put a table into a store, and say how it fits."""
+    from shan_engine.store import FeatureStore
+
+    if table is None:
+        return
+    with FeatureStore.open(store, readonly=False) as opened:
+        fit = opened.put_metadata(table)
+    unknown = f"; {fit.unknown} rows are of images that it does not have, and wait for them" if fit.unknown else ""
+    messages.print(
+        f"{store}: metadata of {fit.described} of {fit.images} images ({', '.join(fit.columns)}){unknown}",
         markup=False,
         soft_wrap=True,
     )

@@ -27,6 +27,25 @@ class DeviceOption(StrEnum):
     CUDA = "cuda"
 
 
+class BackendOption(StrEnum):
+    """What scores pairs."""
+
+    AUTO = "auto"
+    ONNXRUNTIME = "onnxruntime"
+    ONNXRUNTIME_TENSORRT = "onnxruntime-tensorrt"
+    TENSORRT = "tensorrt"
+    TORCH = "torch"
+
+
+class PrecisionOption(StrEnum):
+    """Precision of TensorRT plans."""
+
+    FP32 = "fp32"
+    FP16 = "fp16"
+    BF16 = "bf16"
+    INT8 = "int8"
+
+
 class StoreStorageOption(StrEnum):
     """How a store's numbers are stored."""
 
@@ -43,6 +62,18 @@ class GalleryStorageOption(StrEnum):
 
 
 Device = Annotated[DeviceOption, typer.Option(help="Where the graphs run; cpu or cuda fail rather than fall back.")]
+Backend = Annotated[
+    BackendOption,
+    typer.Option(
+        help="Who scores: onnxruntime, on CPU or CUDA, or with its TensorRT provider; tensorrt, from plans that "
+        "`compile` made; torch, which keeps the gallery on CUDA devices; auto is torch for --device cuda where PyTorch "
+        "and Triton are installed."
+    ),
+]
+Precision = Annotated[
+    PrecisionOption | None,
+    typer.Option(help="Of TensorRT's plans; else the most exact that there are.", show_default=False),
+]
 
 
 StoreStorage = Annotated[
@@ -63,6 +94,23 @@ GalleryStorage = Annotated[
 Captions = Annotated[
     Path,
     typer.Option(help="Tab-separated file with the columns split, image, caption; or a folder of SCAN's *_caps.txt."),
+]
+MetadataFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--metadata",
+        help="Table (.csv or .parquet) of what is known of the images, for `search --where`; takes the place of the "
+        "store's.",
+        show_default=False,
+    ),
+]
+MetadataIdColumn = Annotated[
+    str | None,
+    typer.Option(
+        "--metadata-id-column",
+        help="Column of the table that has the images' ids; else id, image or path.",
+        show_default=False,
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the answer as JSON on standard output.")]
 Gallery = Annotated[
@@ -116,6 +164,17 @@ def progress(label: str, unit: str) -> Iterator[tuple[Callable[[int], None], OnD
                 said = now
 
         yield (lambda total: bar.update(task, total=total)), on_done
+
+
+def need(extra: str, *modules: str) -> None:
+    """Raise BackendError, naming the extra that brings it, for the first of some modules that is not installed."""
+    from importlib.util import find_spec
+
+    from shan_engine.errors import BackendError, install_command
+
+    for module in modules:
+        if find_spec(module) is None:
+            raise BackendError(f"{module} is not installed: {install_command(extra)}")
 
 
 def print_json(value: Any) -> None:

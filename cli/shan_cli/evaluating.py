@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .console import Captions, Device, DeviceOption, Json, print_json, progress
-from .querying import open_gallery
+from .console import Backend, BackendOption, Captions, Device, DeviceOption, Json, Precision, print_json, progress
+from .opening import open_gallery
 
 if TYPE_CHECKING:
     from shan_engine.evaluation import Evaluation
@@ -47,6 +47,8 @@ def evaluate(
         ),
     ] = ProtocolOption.ALL,
     device: Device = DeviceOption.AUTO,
+    backend: Backend = BackendOption.AUTO,
+    precision: Precision = None,
     json: Json = False,
 ) -> None:
     """Recall of captions against a gallery in both directions, from exact scores of all pairs.
@@ -67,7 +69,9 @@ def evaluate(
     if len(galleries) != len(models) and max(len(galleries), len(models)) > 1:
         raise InputError(f"{len(galleries)} galleries and {len(models)} bundles: give each --gallery its --model")
     table = CaptionTable.read(captions)
-    members = [open_gallery(place, bundle, device) for place, bundle in zip_longest(galleries, models)]
+    members = [
+        open_gallery(place, bundle, device, backend, precision) for place, bundle in zip_longest(galleries, models)
+    ]
     with progress("scoring", "pairs") as (on_start, on_pairs):
         outcome = evaluate_split(members, table, split, protocol=protocol.value, on_start=on_start, on_pairs=on_pairs)
     if json:

@@ -12,7 +12,7 @@ import typer
 from shan_engine.errors import ShanError
 from typer.core import TyperGroup
 
-from . import collect, evaluating, gallery, modelling, querying, scoring, store
+from . import collect, compiling, evaluating, gallery, modelling, scoring, searching, store
 from .console import messages
 from .health import doctor
 from .tuning import tune
@@ -50,10 +50,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-app.command()(querying.search)
+app.command()(searching.search)
 app.command()(collect.extract)
 app.command("import")(collect.import_)
 app.command()(collect.index)
+app.command("index-captions")(searching.index_captions)
 app.command()(tune)
 app.command()(scoring.score)
 app.command()(evaluating.evaluate)
@@ -61,6 +62,7 @@ app.add_typer(store.app, name="store")
 app.add_typer(gallery.app, name="gallery")
 app.command()(modelling.train)
 app.command()(modelling.export)
+app.command("compile")(compiling.compile_)
 app.command()(doctor)
 
 

@@ -9,7 +9,8 @@ from typing import Annotated
 
 import typer
 
-from .console import Captions, Device, DeviceOption, messages, progress
+from .compiling import GpuArch, MaxBatch, PrecisionChoice, compile_plans
+from .console import Captions, Device, DeviceOption, PrecisionOption, messages, need, progress
 
 
 class ModelName(StrEnum):
@@ -41,16 +42,6 @@ class Pooling(StrEnum):
 
     LSE = "lse"
     MEAN = "mean"
-
-
-def _need(extra: str, *modules: str) -> None:
-    from importlib.util import find_spec
-
-    from shan_engine.errors import BackendError, install_command
-
-    for module in modules:
-        if find_spec(module) is None:
-            raise BackendError(f"{module} is not installed: {install_command(extra)}")
 
 
 def train(
@@ -114,7 +105,7 @@ def train(
       shan-engine train --store S --view MIRRORED --captions captions.tsv --word-vectors glove.txt.gz \\
         --output scan --model scan --direction t2i --pooling mean
     """
-    _need("train", "torch", "safetensors")
+    need("train", "torch", "safetensors")
     from shan_engine.captions import CaptionTable
     from shan_engine.store import FeatureStore
     from shan_model.schedule import TrainConfig
@@ -169,12 +160,20 @@ def export(
     ] = None,
     max_words: Annotated[int, typer.Option(min=3, help="Longest caption, start and end markers included.")] = 128,
     overwrite: Annotated[bool, typer.Option(help="Replace a bundle that is there.")] = False,
+    tensorrt: Annotated[bool, typer.Option("--tensorrt", help="Compile TensorRT plans too; see `compile`.")] = False,
+    precision: PrecisionChoice = PrecisionOption.FP32,
+    gpu_arch: GpuArch = "",
+    max_batch: MaxBatch = 256,
 ) -> None:
     """Export a checkpoint to ONNX graphs, and prove them equal to PyTorch within 1e-4.
 
-    Example: shan-engine export checkpoint --output bundle --feature-extractor feature_extractor.onnx
+    Examples:
+
+      shan-engine export checkpoint --output bundle --feature-extractor feature_extractor.onnx
+
+      shan-engine export checkpoint --output bundle --tensorrt --precision fp16 --gpu-arch sm_86,sm_89
     """
-    _need("export", "torch", "safetensors", "onnx", "onnxscript")
+    need("export", "torch", "safetensors", "onnx", "onnxscript")
     from shan_export.bundle_writer import export_bundle
 
     manifest = export_bundle(
@@ -191,3 +190,5 @@ def export(
         markup=False,
         soft_wrap=True,
     )
+    if tensorrt:
+        compile_plans(output, precision=precision, gpu_arch=gpu_arch, max_batch=max_batch)

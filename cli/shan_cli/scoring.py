@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .console import Device, DeviceOption, Model, messages, progress
+from .console import Backend, BackendOption, Device, DeviceOption, Model, Precision, messages, progress
+from .opening import new_scorer, open_galleries
 
 if TYPE_CHECKING:
     from shan_engine.jobs import Progress, Runner
@@ -88,6 +89,8 @@ def score(
         int | None, typer.Option(min=1, help="Ray workers.", show_default="one a CPU of the cluster")
     ] = None,
     device: Device = DeviceOption.AUTO,
+    backend: Backend = BackendOption.AUTO,
+    precision: Precision = None,
 ) -> None:
     """Score captions with every image of one or more galleries.
 
@@ -106,22 +109,18 @@ def score(
 
       shan-engine score --gallery G --queries captions.txt --output best.parquet --ray local
     """
-    from shan_engine.bundle import Bundle
     from shan_engine.errors import InputError
-    from shan_engine.gallery import Gallery
     from shan_engine.jobs import JobOptions, parse_memory, run_here, score_job
-    from shan_engine.locate import locate_gallery
     from shan_engine.queries import read_queries
-    from shan_engine.scoring import Scorer
 
+    if backend == BackendOption.TORCH:
+        raise InputError("a job scores block by block, which torch does not: leave --backend out, or take tensorrt")
+    if backend == BackendOption.AUTO:
+        backend = BackendOption.ONNXRUNTIME
     options = JobOptions(direction.value, top_k, threshold, parse_memory(memory), block_pairs)
     if workers and not ray:
         raise InputError("--workers are Ray's: add --ray local, or leave it out")
-    places = [locate_gallery(one, model) for one in gallery or (None,)]
-    bundle = Bundle.open(places[0].bundle)
-    galleries = [Gallery.open(place.gallery, bundle) for place in places]
-    for place, opened in zip(places, galleries, strict=True):
-        messages.print(f"{len(opened):,} images in {place.gallery} ({place.reason})", markup=False, soft_wrap=True)
+    bundle, galleries = open_galleries(gallery or [None], model)
     with ExitStack() as stack:
         runner: Runner = run_here
         if ray:
@@ -131,7 +130,7 @@ def score(
         stop = stack.enter_context(_stopping())
         on_progress = stack.enter_context(_json_lines() if log_json else _bar())
         result = score_job(
-            Scorer(bundle, device.value),
+            new_scorer(bundle, device, backend, precision),
             galleries,
             read_queries(queries, column=column, id_column=id_column),
             output,

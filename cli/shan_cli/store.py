@@ -8,9 +8,12 @@ from typing import Annotated
 
 import typer
 
+from .collect import put_metadata, read_metadata
 from .console import Json, messages, print_json, progress
 
-app = typer.Typer(help="Look at a feature store, check it, shrink it.", no_args_is_help=True)
+app = typer.Typer(
+    help="Look at a feature store, check it, shrink it, say what is known of its images.", no_args_is_help=True
+)
 Store = Annotated[Path, typer.Argument(help="Feature store.")]
 
 
@@ -28,6 +31,7 @@ def info(store: Store, json: Json = False) -> None:
             "images": len(opened),
             "bytes": opened.bytes_used,
             **asdict(opened.schema),
+            "metadata": list(table.columns) if (table := opened.metadata()) else [],
         }
     if json:
         print_json(facts)
@@ -85,3 +89,26 @@ def delete(store: Store, ids: Annotated[list[str], typer.Argument(help="Ids of t
     with FeatureStore.open(store, readonly=False) as opened:
         opened.delete(ids)
     messages.print(f"{store}: {len(ids)} images removed", markup=False, soft_wrap=True)
+
+
+@app.command()
+def metadata(
+    store: Store,
+    file: Annotated[Path, typer.Argument(help="Table (.csv or .parquet), one row an image.")],
+    id_column: Annotated[
+        str | None,
+        typer.Option(
+            "--metadata-id-column",
+            "--id-column",
+            help="Column that has the images' ids; else id, image or path.",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """Set what is known of the images, in the place of what was there; `index` then takes it into a gallery.
+
+    Nothing is extracted or encoded again.
+
+    Example: shan-engine store metadata pictures.store photos.csv
+    """
+    put_metadata(store, read_metadata(file, id_column))

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from .console import Device, DeviceOption, Json, Model, messages, print_json, progress
-from .querying import open_gallery
+from .opening import open_gallery
 
 
 def tune(

@@ -1,1 +1,17 @@
 """The run time: feature store, bundle, gallery, scoring and search. Needs no PyTorch."""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .api import CaptionEngine, Engine, Question, open, open_captions
+
+__all__ = ["CaptionEngine", "Engine", "Question", "open", "open_captions"]
+
+
+def __getattr__(name: str) -> Any:
+    # Loaded when asked for: `import shan_engine` takes no time.
+    if name in __all__:
+        from . import api
+
+        return getattr(api, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

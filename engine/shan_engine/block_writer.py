@@ -17,18 +17,25 @@ from .centroids import Centroids
 from .files import NpyWriter
 from .gallery import LIST, GalleryImage
 from .gallery_manifest import BlockEntry, GalleryManifest
+from .gallery_metadata import Listed, metadata_name, write_table
 from .gallery_storage import Arrays, file_checksum, layout, packed, row_checksums
+from .metadata import Metadata
 
 Part = tuple[Arrays, NDArray[np.float32], Sequence[GalleryImage]]
 """Some images' arrays by name, their boxes B x K x 4, and what the list says of them."""
 
 
 def write_block(
-    gallery: Path, manifest: GalleryManifest, images: int, parts: Iterable[Part], centroids: Centroids | None
+    gallery: Path,
+    manifest: GalleryManifest,
+    images: int,
+    parts: Iterable[Part],
+    centroids: Centroids | None = None,
+    metadata: Metadata | None = None,
 ) -> BlockEntry:
     """Write a new block of `images` images that come in parts; what its entry in the manifest is to be.
 
-    With `centroids` it has codes. Raises OSError as a write does; then no block is left.
+    With `centroids` it has codes, with `metadata` a table. Raises OSError as a write does; then no block is left.
     """
     name = uuid.uuid4().hex[:12]
     folder = gallery / "blocks" / name
@@ -39,6 +46,7 @@ def write_block(
     codes = f"codes-{centroids.checksum}" if centroids else ""
     if centroids and mask_shape:
         shapes[codes] = (np.dtype(np.uint16), (images, *mask_shape))
+    known: list[Listed] = []
     try:
         folder.mkdir(parents=True)
         with ExitStack() as stack:
@@ -61,9 +69,13 @@ def write_block(
                 rows["boxes"] = boxes
                 for file, values in rows.items():
                     writers[file].append(values)
-                lines.writelines(json.dumps(asdict(image), ensure_ascii=True) + "\n" for image in listed)
+                fields = [asdict(image) for image in listed]
+                lines.writelines(json.dumps(image, ensure_ascii=True) + "\n" for image in fields)
+                known.extend(enumerate(fields, len(known)))
         whole = [f"{file}.npy" for file in ("rows", "boxes", codes) if file in writers]
         checksums = {file: file_checksum(folder / file) for file in (LIST, *whole)}
+        if metadata:
+            checksums[metadata_name(metadata)] = write_table(folder, known, metadata)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise

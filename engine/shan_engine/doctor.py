@@ -38,6 +38,7 @@ REQUIRED = {
 OPTIONAL = {
     "torch": f"training and exporting; {install_command('train,export')}",
     "pyarrow": f"writing .parquet; {install_command('parquet')}",
+    "tensorrt_rtx": f"compiling and running TensorRT plans; {install_command('tensorrt-rtx')}",
 }
 # All of them bring the module `onnxruntime`.
 RUNTIMES = (
@@ -244,7 +245,7 @@ def _temporary() -> str:
 
 def _answer(bundle: Any, gallery: Any) -> str:
     """What one query finds: all that a search needs is loaded and run."""
-    from .scoring import Scorer
+    from .scorer import Scorer
     from .search import search
 
     began = time.perf_counter()

@@ -45,7 +45,7 @@ _SYSTEM_ERRORS = {
 def open_environment(path: Path, *, readonly: bool) -> lmdb.Environment:
     """The environment in folder `path`, made where it is missing and not `readonly`."""
     size = 0 if (path / "data.mdb").exists() else _FIRST_MAP_BYTES
-    return lmdb.open(str(path), map_size=size, max_dbs=3, readonly=readonly, create=not readonly)
+    return lmdb.open(str(path), map_size=size, max_dbs=4, readonly=readonly, create=not readonly)
 
 
 @contextmanager

@@ -14,7 +14,8 @@ from .captions import CaptionSplit, CaptionTable
 from .errors import InputError
 from .gallery import Gallery
 from .recall import Interval, Recall, joined, ranks
-from .scoring import Scorer, score_groups
+from .scorer import Scorer
+from .scoring import score_groups
 
 Protocol = Literal["all", "1k", "5k", "folds"]
 Member = tuple[Scorer, Gallery]

@@ -16,7 +16,8 @@ from .errors import InputError, StoreError
 from .feature_extractor import FeatureExtractor, Regions
 from .photos import WHOLE, Photo, ScaledPhoto, crop_of, find_photos, read_scaled
 from .records import RegionRecord
-from .store import FeatureStore, stored_dtype
+from .store import FeatureStore
+from .store_dtype import stored_dtype
 from .store_schema import StoreSchema
 
 _AHEAD = 64

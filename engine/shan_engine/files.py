@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -38,6 +39,24 @@ def replacing(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
     except OSError as error:
         raise InputError(write_failure(path, error)) from error
+
+
+def put_in_place(fresh: Path, output: Path) -> None:
+    """Rename the folder `fresh` to `output`; one that is there is deleted after that, or else put back."""
+    if not output.exists():
+        fresh.rename(output)
+        return
+    aside = Path(tempfile.mkdtemp(prefix=f".{output.name}.old.", dir=output.parent))
+    old = aside / output.name
+    try:
+        output.rename(old)
+        fresh.rename(output)
+    except BaseException:
+        if old.exists() and not output.exists():
+            old.rename(output)
+        aside.rmdir()
+        raise
+    shutil.rmtree(aside, ignore_errors=True)
 
 
 def write_failure(path: Path, error: OSError) -> str:

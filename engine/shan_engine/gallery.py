@@ -6,6 +6,7 @@
     GALLERY/blocks/<name>/images.jsonl one image a line: id, path, size, checksum of its features
     GALLERY/blocks/<name>/rows.npy     checksum of an image's rows of all arrays
     GALLERY/blocks/<name>/codes-*.npy  images x K, numbers of the regions' centroids; see centroids
+    GALLERY/blocks/<name>/metadata-*.sqlite  what is known of the images otherwise; see gallery_metadata
 
 Every image read is checked against its checksum, every small file against the one in the manifest. A block never
 changes once it is named in the manifest, and the manifest is replaced in one rename. The folder of a block that a new
@@ -27,11 +28,12 @@ from numpy.typing import NDArray
 
 from .bundle import Bundle
 from .errors import GalleryError, InputError
-from .gallery_manifest import BlockEntry, GalleryManifest
+from .gallery_manifest import BlockEntry, GalleryManifest, check_same_bundle
 from .gallery_storage import Arrays, file_checksum, layout, row_checksums, unpacked
 
 MEND = "delete the gallery and index the store again"
 LIST = "images.jsonl"
+METADATA = "metadata-"
 
 
 @dataclass(frozen=True)
@@ -77,25 +79,25 @@ class Block:
     @cached_property
     def ids(self) -> list[str]:
         """Ids of the images that count."""
-        return [fields["id"] for fields in self._listed()]
+        return [fields["id"] for fields in self.listed()]
 
     @cached_property
     def images(self) -> list[GalleryImage]:
         """The images that count."""
-        return [self._image(fields) for fields in self._listed()]
+        return [self._image(fields) for fields in self.listed()]
 
     def images_at(self, rows: Sequence[int]) -> list[GalleryImage]:
         """Some of the images that count, read anew each time: a block's images all together take far more memory."""
-        return [self._image(fields) for fields in self._listed(rows)]
+        return [self._image(fields) for fields in self.listed(rows)]
 
     def _image(self, fields: dict[str, Any]) -> GalleryImage:
         return GalleryImage(**{**fields, "path": str(self._beside / fields["path"]) if fields["path"] else ""})
 
     def checksums(self) -> list[tuple[str, int]]:
         """Id and checksum of the images that count."""
-        return [(fields["id"], fields["checksum"]) for fields in self._listed()]
+        return [(fields["id"], fields["checksum"]) for fields in self.listed()]
 
-    def _listed(self, wanted: Sequence[int] | slice = slice(None)) -> Iterator[dict[str, Any]]:
+    def listed(self, wanted: Sequence[int] | slice = slice(None)) -> Iterator[dict[str, Any]]:
         """What the list of images says of those that count, or of some of them."""
         lines = self._lines()
         try:
@@ -127,6 +129,12 @@ class Block:
                 raise GalleryError(f"{path} is damaged, its bytes are not those that were written: {MEND}")
             self._sound.add(name)
         return path
+
+    @property
+    def metadata_file(self) -> Path | None:
+        """The table of what is known of the images, checked; None where the block has none."""
+        name = next((name for name in self._entry.files if name.startswith(METADATA)), None)
+        return None if name is None else self._checked_file(name)
 
     @cached_property
     def files(self) -> Arrays:
@@ -186,10 +194,14 @@ class Block:
 
     def unpacked(self, rows: NDArray[np.int64]) -> Arrays:
         """The arrays, by name, at some rows of the files, checked."""
+        return unpacked(self.stored(rows))
+
+    def stored(self, rows: NDArray[np.int64]) -> Arrays:
+        """What all files, by name, hold at some rows, checked: views where rows follow each other."""
         self.check(rows)
         whole = slice(int(rows[0]), int(rows[-1]) + 1) if len(rows) else slice(0)
-        taken = whole if whole.stop - whole.start == len(rows) else rows  # views where rows follow each other
-        return unpacked({name: array[taken] for name, array in self.files.items()})
+        taken = whole if whole.stop - whole.start == len(rows) else rows
+        return {name: array[taken] for name, array in self.files.items()}
 
     def boxes(self, row: int) -> NDArray[np.float32]:
         """Boxes K x 4 in pixels of one of the images that count, NaN where unknown."""
@@ -267,11 +279,18 @@ class Gallery:
                 f"the gallery {self.path} has no image '{min(missing)}' ({len(missing)} are missing): "
                 "index a store that has it, or choose another gallery or split"
             )
-        entries = []
-        for entry, block in zip(self.manifest.blocks, self.blocks, strict=True):
-            left_out = {int(row) for row, id in zip(block.rows, block.ids, strict=True) if id not in wanted}
-            entries.append(replace(entry, deleted=tuple(sorted(left_out | set(entry.deleted)))))
-        return Gallery(self.path, replace(self.manifest, blocks=tuple(entries)))
+        return self.keeping(
+            np.array([row for row, id in zip(block.rows, block.ids, strict=True) if id in wanted], np.int64)
+            for block in self.blocks
+        )
+
+    def keeping(self, rows: Iterable[NDArray[np.int64]]) -> Gallery:
+        """The same gallery with only some rows of each block's files, of those that count."""
+        entries = tuple(
+            replace(entry, deleted=tuple(np.setdiff1d(np.arange(entry.images), kept).tolist()))
+            for entry, kept in zip(self.manifest.blocks, rows, strict=True)
+        )
+        return Gallery(self.path, replace(self.manifest, blocks=entries))
 
     def ids(self) -> list[str]:
         """Ids of all images, in the order of the columns of a score matrix; cheaper than `images`."""
@@ -280,13 +299,3 @@ class Gallery:
     def images(self) -> list[GalleryImage]:
         """All images, in the order of the columns of a score matrix."""
         return [image for block in self.blocks for image in block.images]
-
-
-def check_same_bundle(path: Path, manifest: GalleryManifest, bundle: Bundle) -> None:
-    """Raise GalleryError where a gallery was not made by `bundle`."""
-    if manifest.fingerprint != bundle.manifest.fingerprint:
-        raise GalleryError(
-            f"the gallery {path} was made by bundle {manifest.fingerprint[:12]}, not by {bundle.path} "
-            f"({bundle.manifest.fingerprint[:12]}): name the bundle that made it with --model (or in SHAN_MODEL), "
-            f"or run `shan-engine index STORE --model {bundle.path} --output NEW`"
-        )

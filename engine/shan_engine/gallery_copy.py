@@ -6,7 +6,7 @@ import json
 import shutil
 import tempfile
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, replace
 from itertools import pairwise
@@ -21,6 +21,7 @@ from .errors import InputError
 from .files import NpyWriter, write_failure
 from .gallery import LIST, Block, Gallery
 from .gallery_manifest import BlockEntry, GalleryManifest
+from .gallery_metadata import column_types, metadata_held, metadata_name, write_table
 from .gallery_storage import file_checksum
 from .indexing import BLOCK_IMAGES, relative_path
 
@@ -44,7 +45,7 @@ def split_gallery(gallery: Gallery, parts: int, output: Path) -> list[Path]:
     with _new_folder(output) as folder:
         for name, (begin, end) in zip(names, pairwise(edges), strict=True):
             (folder / name).mkdir()
-            _write(gallery, folder / name, output, gallery.manifest, _pieces([gallery], begin, end))
+            _write([gallery], folder / name, output, gallery.manifest, begin, end)
     return [output / name for name in names]
 
 
@@ -62,7 +63,7 @@ def merge_galleries(galleries: Sequence[Gallery], output: Path) -> Gallery:
     alike = len({gallery.manifest.centroids for gallery in galleries}) == 1
     manifest = galleries[0].manifest if alike else replace(galleries[0].manifest, centroids="")
     with _new_folder(output) as folder:
-        manifest = _write(galleries[0], folder, output.parent, manifest, _pieces(galleries, 0, images))
+        manifest = _write(galleries, folder, output.parent, manifest, 0, images)
         if not manifest.centroids and images >= FROM_IMAGES and {REGIONS, "region_mask"} <= manifest.arrays.keys():
             add_centroids(folder, manifest).save(folder)
     return Gallery.open(output)
@@ -135,22 +136,26 @@ def _blocks(pieces: Iterator[Piece]) -> Iterator[list[Piece]]:
 
 
 def _write(
-    source: Gallery, folder: Path, beside: Path, manifest: GalleryManifest, pieces: Iterator[Piece]
+    galleries: Sequence[Gallery], folder: Path, beside: Path, manifest: GalleryManifest, begin: int, end: int
 ) -> GalleryManifest:
     """A whole gallery of some images; photos below `beside`, where it will lie, are named from there."""
-    beside = beside.resolve()
-    entries = tuple(_write_block(folder, beside, manifest, held) for held in _blocks(pieces))
+    beside, types = beside.resolve(), column_types(galleries)
+    blocks = _blocks(_pieces(galleries, begin, end))
+    entries = tuple(_write_block(folder, beside, manifest, held, types) for held in blocks)
     if manifest.centroids:
-        copy_centroids(source.path, folder, manifest.centroids)
+        copy_centroids(galleries[0].path, folder, manifest.centroids)
     written = replace(manifest, blocks=entries)
     written.save(folder)
     return written
 
 
-def _write_block(folder: Path, beside: Path, manifest: GalleryManifest, pieces: Sequence[Piece]) -> BlockEntry:
+def _write_block(
+    folder: Path, beside: Path, manifest: GalleryManifest, pieces: Sequence[Piece], types: Mapping[str, str]
+) -> BlockEntry:
     name, images = uuid.uuid4().hex[:12], sum(len(rows) for _, rows in pieces)
     place = folder / "blocks" / name
     place.mkdir(parents=True)
+    listed: list[dict[str, Any]] = []
     with ExitStack() as stack:
         lines = stack.enter_context((place / LIST).open("w", encoding="utf-8"))
         writers: dict[str, NpyWriter] = {}
@@ -163,11 +168,15 @@ def _write_block(folder: Path, beside: Path, manifest: GalleryManifest, pieces: 
                         writers[file] = stack.enter_context(NpyWriter(place / f"{file}.npy", shape, values.dtype))
                     writers[file].append(values)
                 for image in block.images_at(some.tolist()):
-                    image = replace(image, path=relative_path(image.path, beside))
-                    lines.write(json.dumps(asdict(image), ensure_ascii=True) + "\n")
+                    listed.append(asdict(replace(image, path=relative_path(image.path, beside))))
+                    lines.write(json.dumps(listed[-1], ensure_ascii=True) + "\n")
             block.release()
     whole = [f"{file}.npy" for file in writers if file in ("rows", "boxes") or file.startswith("codes-")]
-    return BlockEntry(name, images, files={file: file_checksum(place / file) for file in (LIST, *whole)})
+    checksums = {file: file_checksum(place / file) for file in (LIST, *whole)}
+    if types:
+        metadata = metadata_held(((block, rows.tolist()) for block, rows in pieces), types)
+        checksums[metadata_name(metadata)] = write_table(place, enumerate(listed), metadata)
+    return BlockEntry(name, images, files=checksums)
 
 
 def gallery_facts(gallery: Gallery) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from .bundle import Bundle
 from .errors import GalleryError
 from .fields import demand, digest, other_schema
 from .files import replacing
@@ -16,9 +17,10 @@ from .gallery_storage import GALLERY_DTYPES
 
 SCHEMA_VERSION = 2
 MANIFEST = "manifest.json"
+CAPTIONS_KIND = "captions"  # what a gallery of captions says of itself (caption_gallery.py)
 _BLOCK_NAME = re.compile("[0-9a-f]{12}")
 _CHECKSUM = re.compile("[0-9a-f]{16}")
-_FILE_NAME = re.compile("[a-z0-9_-]+[.](npy|jsonl)")
+_FILE_NAME = re.compile("[a-z0-9_-]+[.](npy|jsonl|sqlite)")
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ class GalleryManifest:
         try:
             data = json.loads(path.read_text("utf-8"))
             demand(type(data) is dict and type(data.get("version")) is int, "it has no version")
-            if data["version"] == SCHEMA_VERSION:
+            if data["version"] == SCHEMA_VERSION and data.get("kind") != CAPTIONS_KIND:
                 return _checked(data)
         except OSError as error:
             raise GalleryError(f"there is no gallery at {gallery}: make one with `shan-engine index`") from error
@@ -72,6 +74,10 @@ class GalleryManifest:
             raise GalleryError(
                 f"{path} is damaged or not a gallery's ({error}): index the store into a new gallery"
             ) from error
+        if data.get("kind") == CAPTIONS_KIND:
+            raise GalleryError(
+                f"{gallery} is a gallery of captions, not of photos: search it with a photo alone (--image)"
+            )
         schema = other_schema(data["version"], SCHEMA_VERSION, "index the store into a new gallery")
         raise GalleryError(f"the gallery {gallery} has {schema}")
 
@@ -135,3 +141,13 @@ def _is_checksum(value: Any) -> bool:
 
 def _integers(values: list[Any], least: int, end: float) -> bool:
     return all(type(value) is int and least <= value < end for value in values)
+
+
+def check_same_bundle(path: Path, manifest: GalleryManifest, bundle: Bundle) -> None:
+    """Raise GalleryError where a gallery was not made by `bundle`."""
+    if manifest.fingerprint != bundle.manifest.fingerprint:
+        raise GalleryError(
+            f"the gallery {path} was made by bundle {manifest.fingerprint[:12]}, not by {bundle.path} "
+            f"({bundle.manifest.fingerprint[:12]}): name the bundle that made it with --model (or in SHAN_MODEL), "
+            f"or run `shan-engine index STORE --model {bundle.path} --output NEW`"
+        )

@@ -17,11 +17,13 @@ from .bundle import KERNEL_CONSTANTS
 from .centroids import FROM_IMAGES, Centroids, add_centroids
 from .errors import GalleryError, InputError
 from .files import write_failure
-from .gallery import Gallery, GalleryImage, check_same_bundle
-from .gallery_manifest import MANIFEST, BlockEntry, GalleryManifest, is_block_name
+from .gallery import METADATA, Gallery, GalleryImage
+from .gallery_manifest import MANIFEST, BlockEntry, GalleryManifest, check_same_bundle, is_block_name
+from .gallery_metadata import renew_tables
 from .gallery_storage import GALLERY_DTYPES
+from .metadata import Metadata
 from .records import RegionRecord, pad_regions
-from .scoring import Scorer
+from .scorer import Scorer
 from .store import FeatureStore
 
 LOCK = "writer.lock"
@@ -31,11 +33,12 @@ ENCODE_BATCH = 32
 
 @dataclass(frozen=True)
 class IndexResult:
-    """What a run did, in images."""
+    """What a run did, in images; `columns` are those of the metadata that the gallery has now."""
 
     added: int
     removed: int
     unchanged: int
+    columns: tuple[str, ...] = ()
 
 
 def index_store(
@@ -51,8 +54,9 @@ def index_store(
 
     New and changed images are encoded, and with them the images of blocks that are less than half full, so
     that blocks stay few and full. Each complete block is saved at once: interrupted, the run keeps those, and
-    the gallery holds every image once, an image whose turn had not come as it was before. `dtype` is float32,
-    float16 or int8; None is what the gallery has, float32 for a new one.
+    the gallery holds every image once, an image whose turn had not come as it was before. The store's metadata
+    come with it, where they alone have changed without encoding. `dtype` is float32, float16 or int8; None is what
+    the gallery has, float32 for a new one.
 
     Raises InputError where `output` is a folder of other things, the gallery holds another `dtype`, or the
     store is empty or does not fit the bundle; GalleryError where the gallery is damaged, belongs to another
@@ -75,7 +79,11 @@ def index_store(
                 manifest = _new_manifest(store, scorer, dtype, max(info.regions for info in infos))
                 manifest.save(output)  # from now on the folder is a gallery's: an interrupted run can go on
             _remove_orphans(output, manifest)
-            update = _Update(output, manifest, {info.id: info.checksum for info in infos})
+            metadata = store.metadata()
+            renewed = renew_tables(output, manifest, metadata)
+            if renewed != manifest:
+                renewed.save(output)
+            update = _Update(output, renewed, {info.id: info.checksum for info in infos}, metadata)
             return update.run(store, scorer, on_start, on_images)
     except Timeout as error:
         raise GalleryError(f"another process is writing the gallery {output}: wait for it and run again") from error
@@ -134,12 +142,16 @@ def _new_manifest(store: FeatureStore, scorer: Scorer, dtype: str | None, region
 
 
 def _remove_orphans(output: Path, manifest: GalleryManifest) -> None:
-    """Delete the blocks that earlier runs left out of the manifest or did not finish."""
-    names = {entry.name for entry in manifest.blocks}
+    """Delete the blocks and tables that earlier runs left out of the manifest or did not finish."""
+    entries = {entry.name: entry for entry in manifest.blocks}
     blocks = output / "blocks"
     for folder in blocks.iterdir() if blocks.is_dir() else ():
-        if is_block_name(folder.name) and folder.name not in names:
+        if is_block_name(folder.name) and folder.name not in entries:
             shutil.rmtree(folder, ignore_errors=True)
+        elif folder.name in entries:
+            for table in folder.glob(f"*{METADATA}*"):
+                if table.name not in entries[folder.name].files:
+                    table.unlink(missing_ok=True)
 
 
 class _Update:
@@ -149,8 +161,10 @@ class _Update:
     row is complete, and in that from then on.
     """
 
-    def __init__(self, output: Path, manifest: GalleryManifest, wanted: Mapping[str, int]) -> None:
-        self._output, self._manifest, self._wanted = output, manifest, wanted
+    def __init__(
+        self, output: Path, manifest: GalleryManifest, wanted: Mapping[str, int], metadata: Metadata | None
+    ) -> None:
+        self._output, self._manifest, self._wanted, self._metadata = output, manifest, wanted, metadata
         self._deleted = {entry.name: set(entry.deleted) for entry in manifest.blocks}
         # Block and row that an image leaves when it is encoded anew.
         self._leaves: dict[str, tuple[str, int]] = {}
@@ -196,7 +210,8 @@ class _Update:
                 on_images(start + done)
 
             parts = _encoded(store, scorer, ids, self._wanted, self._output.parent, regions, report)
-            self._written.append(write_block(self._output, self._manifest, len(ids), parts, centroids))
+            entry = write_block(self._output, self._manifest, len(ids), parts, centroids, self._metadata)
+            self._written.append(entry)
             for name, row in (self._leaves[id] for id in ids if id in self._leaves):
                 self._deleted[name].add(row)
             self._save()
@@ -205,7 +220,8 @@ class _Update:
         if codes:
             held_now = GalleryManifest.load(self._output)
             add_centroids(self._output, held_now, lambda done: on_images(len(todo) + done)).save(self._output)
-        return IndexResult(len(self._new), self._removed, self._unchanged)
+        columns = tuple(self._metadata.columns) if self._metadata else ()
+        return IndexResult(len(self._new), self._removed, self._unchanged, columns)
 
     def _regions(self, scorer: Scorer) -> int:
         """Regions K of the gallery. Raises GalleryError where its arrays are not those of the bundle."""

@@ -63,6 +63,11 @@ def encode_id(id: str) -> bytes:
         raise InputError(f"the id {id!r} is not Unicode text: rename that image") from error
 
 
+def decode_id(key: bytes) -> str:
+    """The id that `encode_id` made a key of."""
+    return key.decode("utf-8", "surrogateescape")
+
+
 def check_record(record: RegionRecord, *, feature_dim: int, max_regions: int) -> None:
     """Raise InputError, naming the image, where a record does not fit a store's schema."""
     name = f"image '{record.id}'"

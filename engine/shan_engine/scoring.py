@@ -1,171 +1,20 @@
-"""Where a score is computed: captions and images through a bundle's three graphs.
-
-A score needs the image arrays (from a gallery), the caption arrays (from the text encoder) and the pair
-scorer, which takes a batch of images by a batch of captions.
-"""
+"""All images of a gallery with many captions, a group of captions and a call's images at a time."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cached_property
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .backends import Device, Graph, load_graph
-from .bundle import IMAGE_TERMS, KERNEL_CONSTANTS, Bundle
-from .errors import BundleError, GalleryError, InputError
+from .errors import GalleryError
 from .gallery import MEND, Gallery
-from .kernel import Kernel, ShanConstants, load_kernel
-from .text import Reading, pad
+from .scorer import Arrays, Scorer
 
-Arrays = dict[str, NDArray[Any]]
-# Floats of intermediate results that one call of the pair scorer may need: what a core's caches hold
-# decides the speed, so this is far below what memory allows (benchmarks/batching.py).
-CALL_FLOATS = 4_000_000
 MAX_CAPTIONS = 32
-# The kernel lays captions out anew in each call: many images share that.
-KERNEL_IMAGES = 128
 # Captions of one pass over the gallery: encoded, and their rows of scores held, together.
 GROUP_CAPTIONS = 256
 GROUP_BYTES = 256 * 2**20
-
-
-class Scorer:
-    """A bundle's graphs on one device, loaded when first needed."""
-
-    def __init__(self, bundle: Bundle, device: Device = "auto", *, threads: int | None = None) -> None:
-        self.bundle = bundle
-        self._device: Device = device
-        self._threads = threads
-
-    def _load(self, name: str) -> Graph:
-        return load_graph(self.bundle.path / name, self._device, threads=self._threads)
-
-    @cached_property
-    def image_encoder(self) -> Graph:
-        """Features to what a gallery stores."""
-        return self._load("image_encoder.onnx")
-
-    @cached_property
-    def image_terms(self) -> Graph | None:
-        """What a gallery stores to the other image arrays; None where it stores all."""
-        return self._load(IMAGE_TERMS) if IMAGE_TERMS in self.bundle.manifest.files else None
-
-    @cached_property
-    def kernel(self) -> Kernel | None:
-        """The compiled kernel; None where it is not built, cannot score this model, or the graphs run elsewhere."""
-        if KERNEL_CONSTANTS not in self.bundle.manifest.files or self.text_encoder.device != "cpu":
-            return None
-        return load_kernel(self._constants(), threads=self._threads)
-
-    def _constants(self) -> ShanConstants:
-        path = self.bundle.path / KERNEL_CONSTANTS
-        try:
-            with np.load(path, allow_pickle=False) as held:
-                arrays = {name: held[name] for name in held.files}
-            numbers = {name: array.item() for name, array in arrays.items() if array.ndim == 0}
-            return ShanConstants(**{**arrays, **numbers})
-        except (OSError, ValueError, TypeError) as error:
-            raise BundleError(f"{path} is not what the kernel reads ({error}): export the bundle again") from error
-
-    @cached_property
-    def text_encoder(self) -> Graph:
-        """Tokens to caption arrays."""
-        return self._load("text_encoder.onnx")
-
-    @cached_property
-    def pair_scorer(self) -> Graph:
-        """Images by captions to scores."""
-        return self._load("pair_scorer.onnx")
-
-    def encode_images(self, features: NDArray[np.float32], region_mask: NDArray[np.bool_]) -> Arrays:
-        """What a gallery stores of features B x K x F and mask B x K, the mask among it, each B x its shape."""
-        encoded = self.image_encoder.run({"features": features, "region_mask": region_mask})
-        return {**encoded, "region_mask": region_mask}
-
-    def complete(self, images: Mapping[str, NDArray[Any]]) -> Arrays:
-        """All image arrays, from those that a gallery stores."""
-        return {**images, **self.image_terms.run(images)} if self.image_terms else dict(images)
-
-    def for_pairs(self, images: Mapping[str, NDArray[Any]]) -> Arrays:
-        """What `score_pairs` reads of images, from those arrays that a gallery stores."""
-        if self.kernel is None or self.image_terms is None:
-            return self.complete(images)
-        wanted = self.kernel.image_terms
-        return {**images, **self.image_terms.run(images, wanted)} if wanted else dict(images)
-
-    def image_array_shapes(self, regions: int) -> dict[str, tuple[int, ...]]:
-        """Shape per image of every array that a gallery stores, for images padded to `regions`."""
-        dim = self.bundle.manifest.feature_dim
-        probe = self.encode_images(np.ones((1, regions, dim), np.float32), np.ones((1, regions), np.bool_))
-        return {name: array.shape[1:] for name, array in probe.items()}
-
-    def tokens(self, caption: str) -> list[int]:
-        """Word numbers of a caption, as training takes them.
-
-        Raises InputError where it is empty or longer than the model takes.
-        """
-        tokens = self.bundle.vocabulary.encode(caption)
-        if len(tokens) > self.bundle.manifest.max_words:
-            raise InputError(
-                f"the caption '{caption[:40]}…' has {len(tokens) - 2} words, the model takes "
-                f"{self.bundle.manifest.max_words - 2}: shorten it"
-            )
-        return tokens
-
-    def read(self, query: str) -> Reading:
-        """How a query is read: with tolerance for words that the model does not know, cut where it takes no more.
-
-        Raises InputError where it is empty or has no word that the model knows.
-        """
-        reading = self.bundle.vocabulary.read(query)
-        if len(reading.unknown) == len(reading.words):
-            raise InputError(f"the model knows no word of '{query}': describe it in other words")
-        return reading.cut(self.bundle.manifest.max_words - 2)
-
-    def encode_captions(self, token_lists: Sequence[Sequence[int]]) -> Arrays:
-        """Caption arrays by name, each C x its shape, padded to the longest caption."""
-        tokens, lengths = pad(token_lists)
-        return self.text_encoder.run({"tokens": tokens, "lengths": lengths})
-
-    def score_pairs(
-        self, images: Mapping[str, NDArray[Any]], captions: Mapping[str, NDArray[Any]]
-    ) -> NDArray[np.float32]:
-        """Scores B x C of every image (its arrays as of `for_pairs`) with every caption."""
-        if self.kernel:
-            return self.kernel.score(images, captions)
-        return self.pair_scorer.run({**images, **captions}, ["scores"])["scores"]
-
-    @property
-    def steps(self) -> tuple[str, ...]:
-        """Names of the score's parts; none where the model has no parts."""
-        return tuple(self.bundle.manifest.model.get("steps", ()))
-
-    def score_steps(
-        self, images: Mapping[str, NDArray[Any]], captions: Mapping[str, NDArray[Any]]
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """As `score_pairs`, and beside the scores B x C their parts B x C x steps."""
-        if self.kernel:
-            steps = self.kernel.step_scores(images, captions)
-            return steps.sum(-1), steps
-        outputs = self.pair_scorer.run({**images, **captions}, ["scores", "step_scores"])
-        return outputs["scores"], outputs["step_scores"]
-
-    def explain(self, images: Mapping[str, NDArray[Any]], captions: Mapping[str, NDArray[Any]]) -> Arrays:
-        """All of the pair scorer's outputs, for complete images: `scores`, `step_scores`, perhaps `word_attention`."""
-        return self.pair_scorer.run({**images, **captions})
-
-    def images_per_call(self, gallery: Gallery, captions: int, words: int) -> int:
-        """How many images one call takes with that many captions of that many words."""
-        if self.kernel:
-            return KERNEL_IMAGES
-        per_image = max(math.prod(shape) for shape in gallery.manifest.arrays.values())
-        regions = gallery.manifest.arrays.get("region_mask", (1,))[0]
-        per_pair = 4 * per_image * (1 + words / regions)
-        return max(1, min(256, int(CALL_FLOATS / (per_pair * captions))))
 
 
 # Scores B x C of images at `slice`, in the gallery's order, with the captions of a group at those rows.
@@ -201,21 +50,34 @@ def _score_group(
 ) -> GroupScores:
     batches = batches_by_length(token_lists)
     captions = [scorer.encode_captions([token_lists[row] for row in rows]) for rows in batches]
+    held = scorer.held(gallery)
+    if held:
+        for number, columns, scores in held.scores(captions):
+            refuse_not_finite(gallery, range(columns.start, columns.stop), scores)
+            yield batches[number], columns, scores
+            done += scores.size
+            on_pairs(done)
+        return
     longest = max(len(tokens) for tokens in token_lists)
     images_per_call = scorer.images_per_call(gallery, len(batches[0]), longest)
-    offset = 0
-    for block in gallery.blocks:
-        for place, stored in block.batches(images_per_call):
-            images = scorer.for_pairs(stored)
-            for rows, batch in zip(batches, captions, strict=True):
-                scores = scorer.score_pairs(images, batch)
+
+    def calls() -> Iterator[tuple[tuple[NDArray[np.int64], slice], Arrays, Arrays]]:
+        offset = 0
+        for block in gallery.blocks:
+            for place, stored in block.batches(images_per_call):
                 columns = slice(offset + place.start, offset + place.stop)
-                refuse_not_finite(gallery, range(columns.start, columns.stop), scores)
-                yield rows, columns, scores
-                done += scores.size
-                on_pairs(done)
-        offset += len(block)
-        block.release()
+                images = scorer.for_pairs(stored)
+                for rows, batch in zip(batches, captions, strict=True):
+                    yield (rows, columns), images, batch
+            offset += len(block)
+            block.release()
+
+    for (rows, columns), results in scorer.score_calls(calls()):
+        scores = results["scores"]
+        refuse_not_finite(gallery, range(columns.start, columns.stop), scores)
+        yield rows, columns, scores
+        done += scores.size
+        on_pairs(done)
 
 
 def refuse_not_finite(gallery: Gallery, places: Sequence[int] | NDArray[np.int64], scores: NDArray[np.float32]) -> None:

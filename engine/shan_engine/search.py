@@ -2,101 +2,89 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .backends import HeldGallery
 from .centroids import FROM_IMAGES
 from .errors import InputError
-from .gallery import Gallery, GalleryImage
-from .scoring import Arrays, Scorer, score_groups
-from .stepwise import Found, Scanned, Stages, can_step, search_in_steps
-from .text import Reading
+from .gallery import Gallery
+from .hits import Hit, QueryHits, WordRegion, hits_at
+from .query_photo import step_1
+from .question import Asked, Question
+from .scorer import Scorer
+from .scoring import GROUP_CAPTIONS, batches_by_length, refuse_not_finite, score_groups
+from .stepwise import Found, Stages, can_step, search_in_steps
 from .tuning import DEFAULT_TARGET, Tuning, check_target, choose_widths, measure
+
+__all__ = ["Hit", "QueryHits", "Question", "WordRegion", "search", "top_rows", "tune_gallery"]
 
 # Columns gathered before they are merged with the best so far; a call of the pair scorer has at most 256.
 MERGED_COLUMNS = 1024
-
-
-@dataclass(frozen=True)
-class WordRegion:
-    """The region a word attends to most: its number, its box in pixels (None where unknown), the weight 0..1."""
-
-    word: str
-    region: int
-    box: tuple[float, float, float, float] | None
-    weight: float
-
-
-@dataclass(frozen=True)
-class Hit:
-    """One image found for a query; `step_scores` are the score's parts, `words` explain it."""
-
-    rank: int
-    score: float
-    image: GalleryImage
-    step_scores: tuple[float, ...] = ()
-    words: tuple[WordRegion, ...] = ()
-
-
-@dataclass(frozen=True)
-class QueryHits:
-    """The best images for a query, best first; `replaced`, `unknown` and `left_out` words as in `text.Reading`.
-
-    `scanned` says how many images a step-wise search looked at; None after an exhaustive one.
-    """
-
-    query: str
-    hits: tuple[Hit, ...]
-    replaced: Mapping[str, str] = field(default_factory=dict)
-    unknown: tuple[str, ...] = ()
-    left_out: int = 0
-    scanned: Scanned | None = None
+# Images that are compared with a photo together.
+PHOTO_IMAGES = 128
 
 
 def search(
     scorer: Scorer,
     gallery: Gallery,
-    queries: Sequence[str],
+    queries: Sequence[str | Question],
     *,
     top_k: int = 10,
     explain: bool = True,
     exhaustive: bool = False,
     recall_target: float = DEFAULT_TARGET,
+    where: str | None = None,
+    with_metadata: bool = True,
+    on_start: Callable[[int], None] = lambda total: None,
     on_pairs: Callable[[int], None] = lambda done: None,
 ) -> list[QueryHits]:
-    """The `top_k` best images for each query.
+    """The `top_k` best images for each query, of those for which the SQL condition `where` is true.
 
     A large gallery is searched in steps (stepwise.py), careful enough to find `recall_target` of the hits that an
-    `exhaustive` search finds; all other searches are that. Memory: one call's images and captions, k rows a query,
-    and in steps the codes of all images. Ties go to the image indexed first. Raises InputError for a query that is
-    empty or has no known word, an empty gallery, k below 1 or a target outside 0 to 1.
+    `exhaustive` search finds; all other searches are that, also where few images match the condition. Hits have what
+    explains them with `explain`, and what is known of them otherwise `with_metadata`. `on_start` hears how many pairs
+    of a query and an image there are, `on_pairs` how many are done. Memory: one call's images and captions, k rows a
+    query, in steps the codes of all images, and for a query of several parts a score of all images. Ties go to the
+    image indexed first. Raises InputError for a query that is empty or has no known word, an empty gallery, a
+    condition that is none, k below 1 or a target outside 0 to 1.
     """
     if top_k < 1:
         raise InputError(f"top-k is {top_k}: ask for at least 1")
     if not len(gallery):
         raise InputError(f"the gallery {gallery.path} is empty: index some images first")
     check_target(recall_target)
-    readings = [scorer.read(query) for query in queries]
-    tokens = [reading.tokens for reading in readings]
+    within = gallery
+    if where is not None:
+        from .gallery_metadata import matching  # here, as most searches do without SQLite
+
+        within = matching(gallery, where)
+    questions = [Question.of(query) if isinstance(query, str) else query for query in queries]
+    asked = [Asked.read(scorer, question) for question in questions]
+    on_start(len(asked) * len(within))
     ranked: Iterator[Found]
-    if exhaustive or not can_step(scorer, gallery):
-        ranked = _exhaustive(scorer, gallery, tokens, top_k, on_pairs)
+    if not len(within):
+        ranked = iter([(np.zeros(0, np.float32), np.zeros(0, np.int64), None)] * len(asked))
+    elif exhaustive or not can_step(scorer, within) or (where is not None and len(within) < FROM_IMAGES):
+        ranked = _exhaustive(scorer, within, asked, top_k, on_pairs)
     else:
-        stages, widths = Stages(scorer, gallery), choose_widths(gallery.path, len(gallery), top_k, recall_target)
-        ranked = search_in_steps(stages, tokens, top_k, widths, lambda done: on_pairs(done * len(gallery)))
+        # The hits among some images are among the hits of all, as far down as these stand: the widths are of all.
+        widths = choose_widths(gallery.path, len(gallery), top_k, recall_target)
+        stages = Stages(scorer, within)
+        ranked = search_in_steps(stages, asked, top_k, widths, lambda done: on_pairs(done * len(within)))
     return [
         QueryHits(
-            query,
-            _hits(scorer, gallery, reading, scores, places, explain),
-            reading.replaced,
-            reading.unknown,
-            reading.left_out,
+            str(one.question),
+            hits_at(scorer, within, one, scores, places, explain=explain, with_metadata=with_metadata),
+            {word: other for reading in one.readings for word, other in reading.replaced.items()},
+            tuple(dict.fromkeys(word for reading in one.readings for word in reading.unknown)),
+            sum(reading.left_out for reading in one.readings),
             scanned,
+            len(within),
         )
-        for query, reading, (scores, places, scanned) in zip(queries, readings, ranked, strict=True)
+        for one, (scores, places, scanned) in zip(asked, ranked, strict=True)
     ]
 
 
@@ -119,7 +107,8 @@ def tune_gallery(
             f"the compiled kernel (see `shan-engine doctor`), a SHAN bundle and {FROM_IMAGES:,} images when indexed"
         )
     tokens = [scorer.read(query).tokens for query in queries]
-    exhaustive = [places for _, places, _ in _exhaustive(scorer, gallery, tokens, top_k, on_pairs)]
+    rows = top_rows(scorer, gallery, tokens, top_k, on_pairs)
+    exhaustive = [hits for _, _, places in rows for hits in places]
     pairs = len(tokens) * len(gallery)
     stages = Stages(scorer, gallery)
     tuning = measure(stages, exhaustive, tokens, lambda done: on_pairs(pairs + done * len(gallery)))
@@ -128,14 +117,39 @@ def tune_gallery(
 
 
 def _exhaustive(
-    scorer: Scorer,
-    gallery: Gallery,
-    tokens: Sequence[Sequence[int]],
-    top_k: int,
-    on_pairs: Callable[[int], None],
+    scorer: Scorer, gallery: Gallery, asked: Sequence[Asked], top_k: int, on_pairs: Callable[[int], None]
 ) -> Iterator[Found]:
-    for _, scores, places in top_rows(scorer, gallery, tokens, top_k, on_pairs):
-        yield from ((*row, None) for row in zip(scores, places, strict=True))
+    """The best of all images for each question; plain ones share their passes over the gallery."""
+    if all(one.question.plain for one in asked):
+        tokens = [one.readings[0].tokens for one in asked]
+        for _, scores, places in top_rows(scorer, gallery, tokens, top_k, on_pairs):
+            yield from ((*row, None) for row in zip(scores, places, strict=True))
+        return
+    for number, one in enumerate(asked, 1):
+        combined = _combined(scorer, gallery, one)
+        best = np.argsort(-combined, kind="stable")[:top_k]
+        on_pairs(number * len(gallery))
+        yield combined[best], best, None
+
+
+def _combined(scorer: Scorer, gallery: Gallery, asked: Asked) -> NDArray[np.float32]:
+    """The score of every image with a question of several parts, N."""
+    scores = np.zeros(len(gallery), np.float32)
+    tokens = [reading.tokens for reading in asked.readings]
+    weights = np.array([phrase.weight for phrase in asked.question.phrases], np.float32)
+    for group, found in score_groups(scorer, gallery, tokens, 4 * len(gallery)):
+        for rows, images, part in found:
+            scores[images] += part @ weights[group][rows]
+    if asked.question.photo:
+        offset, photo = 0, asked.question.photo.as_caption()
+        for block in gallery.blocks:
+            for place, stored in block.batches(PHOTO_IMAGES):
+                places = slice(offset + place.start, offset + place.stop)
+                scores[places] += asked.question.photo_weight * step_1(scorer, stored, photo)
+                refuse_not_finite(gallery, range(places.start, places.stop), scores[places, None])
+            offset += len(block)
+            block.release()
+    return scores
 
 
 def top_rows(
@@ -150,12 +164,32 @@ def top_rows(
     Each group's place in `tokens`, and two arrays captions x min(k, images).
     """
     k = min(top_k, len(gallery))
+    held = scorer.held(gallery)
+    if held:
+        for start in range(0, len(tokens), GROUP_CAPTIONS):
+            group = slice(start, min(start + GROUP_CAPTIONS, len(tokens)))
+            yield group, *_held_rows(scorer, gallery, held, tokens[group], k)
+            on_pairs(group.stop * len(gallery))
+        return
     # A row takes the best k and as many to come, their places, and the merge's copies.
     for group, found in score_groups(scorer, gallery, tokens, 64 * max(k, MERGED_COLUMNS), on_pairs):
         best = _Best(group.stop - group.start, k)
         for rows, images, scores in found:
             best.add(rows, images, scores)
         yield group, *best.ranked()
+
+
+def _held_rows(
+    scorer: Scorer, gallery: Gallery, held: HeldGallery, tokens: Sequence[Sequence[int]], k: int
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """As of `top_rows`, for a group of captions, ranked where the gallery is held."""
+    batches = batches_by_length(tokens)
+    scores, places = np.empty((len(tokens), k), np.float32), np.empty((len(tokens), k), np.int64)
+    captions = [scorer.encode_captions([tokens[row] for row in rows]) for rows in batches]
+    for rows, best in zip(batches, held.top_k(captions, k), strict=True):
+        scores[rows], places[rows] = best
+    refuse_not_finite(gallery, places.ravel(), scores.reshape(-1, 1))
+    return scores, places
 
 
 class _Best:
@@ -191,40 +225,3 @@ class _Best:
             array[:, : self._k] = np.take_along_axis(array, best, axis=1)
         self._scores[:, self._k :] = -np.inf
         self._fill = self._k
-
-
-def _hits(
-    scorer: Scorer,
-    gallery: Gallery,
-    reading: Reading,
-    scores: NDArray[np.float32],
-    places: NDArray[np.int64],
-    explain: bool,
-) -> tuple[Hit, ...]:
-    caption = scorer.encode_captions([reading.tokens]) if explain else {}
-    numbers = np.searchsorted(gallery.ends, places, side="right")
-    hits = {}
-    for number in np.unique(numbers):  # a block's list of images is read once
-        block = gallery.blocks[number]
-        ranks = np.flatnonzero(numbers == number).tolist()
-        rows = (places[ranks] - (gallery.ends[number] - len(block))).tolist()
-        for rank, row, image in zip(ranks, rows, block.images_at(rows), strict=True):
-            explained = _explain(scorer, reading, block.rows_of([row]), block.boxes(row), caption) if explain else ()
-            hits[rank] = Hit(rank + 1, float(scores[rank]), image, *explained)
-    return tuple(hits[rank] for rank in range(len(places)))
-
-
-def _explain(
-    scorer: Scorer, reading: Reading, images: Arrays, boxes: NDArray[np.float32], caption: Arrays
-) -> tuple[tuple[float, ...], tuple[WordRegion, ...]]:
-    outputs = scorer.explain(scorer.complete(images), caption)
-    steps = tuple(float(value) for value in outputs["step_scores"][0, 0]) if "step_scores" in outputs else ()
-    if "word_attention" not in outputs:
-        return steps, ()
-    attention = outputs["word_attention"][0, 0]
-    words = []
-    for word, weights in zip(reading.words, attention[1:], strict=False):  # row 0 is the start marker
-        region = int(weights.argmax())
-        box = tuple(float(value) for value in boxes[region]) if np.isfinite(boxes[region]).all() else None
-        words.append(WordRegion(word, region, box, float(weights[region])))  # type: ignore[arg-type]
-    return steps, tuple(words)

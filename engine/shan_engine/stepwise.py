@@ -25,7 +25,9 @@ from .centroids import REGIONS, Centroids
 from .gallery import Block, Gallery
 from .gallery_storage import SCALES, Arrays
 from .kernel import TABLE_WIDTH, Kernel, ShanConstants
-from .scoring import Scorer, refuse_not_finite
+from .question import Asked, Part
+from .scorer import Scorer
+from .scoring import refuse_not_finite
 from .tuning import Widths
 
 GROUP = 16  # queries whose first pass is made together
@@ -129,22 +131,23 @@ class Stages:
 
 def search_in_steps(
     stages: Stages,
-    tokens: Sequence[Sequence[int]],
+    asked: Sequence[Asked],
     top_k: int,
     widths: Widths,
     on_queries: Callable[[int], None] = lambda done: None,
 ) -> Iterator[Found]:
-    """The best `top_k` images for each caption, given as word numbers, in order."""
+    """The best `top_k` images for each question, in order; in every stage a score is the weighted sum of its parts'."""
     done, kernel = 0, stages.kernel
     with ThreadPoolExecutor(kernel.threads) as pool:
-        for start in range(0, len(tokens), GROUP):
-            captions = [stages.scorer.encode_captions([words]) for words in tokens[start : start + GROUP]]
+        for start in range(0, len(asked), GROUP):
+            questions = [one.parts(stages.scorer) for one in asked[start : start + GROUP]]
             # Several queries have a thread each, one query has all threads.
-            own = kernel.on_one_thread() if len(captions) > 1 else kernel
-            approximate = stages.first_pass(captions).T
+            own = kernel.on_one_thread() if len(questions) > 1 else kernel
+            approximate = stages.first_pass([part.caption for parts in questions for part in parts])
+            ends = np.cumsum([len(parts) for parts in questions])
             jobs = [
-                pool.submit(_search_one, stages, own, caption, first, top_k, widths)
-                for caption, first in zip(captions, approximate, strict=True)
+                pool.submit(_search_one, stages, own, parts, approximate[:, end - len(parts) : end], top_k, widths)
+                for parts, end in zip(questions, ends, strict=True)
             ]
             for job in jobs:
                 yield job.result()
@@ -153,27 +156,41 @@ def search_in_steps(
 
 
 def _search_one(
-    stages: Stages, kernel: Kernel, caption: Arrays, first: NDArray[np.float32], top_k: int, widths: Widths
+    stages: Stages,
+    kernel: Kernel,
+    parts: Sequence[Part],
+    approximate: NDArray[np.float32],
+    top_k: int,
+    widths: Widths,
 ) -> Found:
+    """`approximate` are the first pass's scores of all images with each part, N x parts."""
+    weights = np.array([part.weight for part in parts], np.float32)
+    first = approximate @ weights
     near = best(first, max(widths.step_1, top_k))
-    local = stages.step_1(caption, near, kernel)
-    refuse_not_finite(stages.gallery, near, local[:, None])
-    order = best(local, max(widths.all_steps, top_k))
+    local = np.stack([stages.step_1(part.caption, near, kernel) for part in parts], axis=1)
+    refuse_not_finite(stages.gallery, near, local)
+    order = best(local @ weights, max(widths.all_steps, top_k))
     places = near[order]
-    scores = stages.all_steps(caption, places, kernel)
+    whole = [
+        local[order, column] if part.photo else stages.all_steps(part.caption, places, kernel)
+        for column, part in enumerate(parts)
+    ]
+    scores = np.stack(whole, axis=1) @ weights
     refuse_not_finite(stages.gallery, places, scores[:, None])
     ranked = np.lexsort((places, -scores))[:top_k]
-    limit = _limit(kernel.constants, np.delete(local, order), len(near) < len(first))
+    limit = _limit(kernel.constants, parts, np.delete(local @ weights, order), len(near) < len(first))
     proven = bool(scores[ranked[-1]] >= limit)
     stages.release()
     return scores[ranked], places[ranked], Scanned(len(first), len(near), len(order), proven)
 
 
-def _limit(constants: ShanConstants, left_out: NDArray[np.float32], unseen: bool) -> float:
+def _limit(constants: ShanConstants, parts: Sequence[Part], left_out: NDArray[np.float32], unseen: bool) -> float:
     """What no image can score that has one of these step 1 scores, or was not seen in step 1: cosines are at most 1."""
     a_b = constants.region_weight + constants.word_weight
-    local = max(float(left_out.max(initial=-np.inf)), a_b if unseen else -np.inf)
-    return local + (a_b if constants.steps > 1 else 0) + (1 if constants.steps > 2 else 0)
+    everywhere = sum(abs(part.weight) for part in parts)
+    phrases = sum(abs(part.weight) for part in parts if not part.photo)
+    local = max(float(left_out.max(initial=-np.inf)), everywhere * a_b if unseen else -np.inf)
+    return local + phrases * ((a_b if constants.steps > 1 else 0) + (1 if constants.steps > 2 else 0))
 
 
 def best(scores: NDArray[np.float32], width: int) -> NDArray[np.int64]:

@@ -1,8 +1,8 @@
 """The feature store: region features of a photo collection in one LMDB environment.
 
-Tables: `meta` (one schema record), `records` (row number, big-endian u64 -> record, in order of arrival)
-and `ids` (id -> row number). A write batch is one transaction: a killed writer loses at most that batch,
-and a second writer waits for the first one's transaction to end.
+Tables: `meta` (one schema record), `records` (row number, big-endian u64 -> record, in order of arrival),
+`ids` (id -> row number) and, where there is some, `metadata` (store_metadata.py). A write batch is one transaction: a
+killed writer loses at most that batch, and a second writer waits for the first one's transaction to end.
 """
 
 from __future__ import annotations
@@ -28,17 +28,20 @@ from .environment import (
 )
 from .errors import InputError, StoreError
 from .fields import DTYPES
+from .metadata import Metadata
 from .records import (
     MAX_ID_BYTES,
     RecordInfo,
     RegionRecord,
     check_record,
+    decode_id,
     decode_record,
     encode_id,
     encode_record,
     pad_regions,
     peek_record,
 )
+from .store_metadata import Described, compare, read_metadata, write_metadata
 from .store_schema import StoreSchema, read_schema, write_schema
 
 _ROW = struct.Struct(">Q")
@@ -132,7 +135,7 @@ class FeatureStore:
 
     def ids(self) -> list[str]:
         """All ids, in the order their records arrived."""
-        return self._read(lambda transaction: [_id(key) for _, key in self._rows(transaction)])
+        return self._read(lambda transaction: [decode_id(key) for _, key in self._rows(transaction)])
 
     def infos(self) -> list[RecordInfo]:
         """What every record says of itself, in order of arrival, arrays unread."""
@@ -146,7 +149,7 @@ class FeatureStore:
                         raise StoreError("its record is lost")
                     found.append(peek_record(value))
                 except StoreError as error:
-                    raise self._damaged(_id(key), error) from error
+                    raise self._damaged(decode_id(key), error) from error
             return found
 
         return self._read(walk)
@@ -206,6 +209,16 @@ class FeatureStore:
                 transaction.delete(encode_id(id), db=self._ids)
 
         self._write(drop)
+
+    def metadata(self) -> Metadata | None:
+        """What was put in last, also of images that are not here; None where nothing was."""
+        return self._read(lambda transaction: read_metadata(self.path, self._environment, transaction))
+
+    def put_metadata(self, metadata: Metadata) -> Described:
+        """Put it in the place of what was there. Raises InputError where it names none of the images."""
+        described = compare(self.path, self.ids(), metadata)
+        self._write(lambda transaction: write_metadata(self._environment, transaction, metadata))
+        return described
 
     def entries(self) -> set[int]:
         """How many ids and how many records their tables count: the same number, unless damaged."""
@@ -276,24 +289,3 @@ class FeatureStore:
     def _refuse_replaced(self) -> None:
         if (self.path / "data.mdb").stat().st_ino != self._inode:
             raise StoreError(f"{self.path} was compacted meanwhile: run the command again")
-
-
-def stored_dtype(path: Path, wanted: str | None) -> str:
-    """The dtype to make or open the store at `path` with: `wanted`, else that of the store there, else float32.
-
-    Raises StoreError where the store there has another one than `wanted`.
-    """
-    if not (path / "data.mdb").exists():
-        return wanted or DTYPES[0]
-    try:
-        with FeatureStore.open(path) as store:
-            held = store.schema.dtype
-    except StoreError:  # `create` says what is wrong with it, or ends the making of it
-        return wanted or DTYPES[0]
-    if wanted not in (None, held):
-        raise StoreError(f"the store {path} holds {held}, not {wanted}: leave out --storage, or use a new store")
-    return held
-
-
-def _id(key: bytes) -> str:
-    return key.decode("utf-8", "surrogateescape")

@@ -16,7 +16,7 @@ from .store import FeatureStore
 def verify_store(path: Path) -> Iterator[tuple[str, str | None]]:
     """Check every record against its checksum; yields each id with what is wrong with it, or None.
 
-    Raises StoreError where the store cannot be read at all, or ids or records are lost.
+    Raises StoreError where the store cannot be read at all, ids or records are lost, or its metadata are damaged.
     """
     command = [sys.executable, "-m", __name__, str(path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, encoding="ascii") as child:
@@ -51,6 +51,7 @@ def _check(path: Path) -> Iterator[tuple[str, str | None]]:
                 yield id, None
             except (StoreError, InputError) as error:
                 yield id, str(error) if f"'{id}'" in str(error) else f"image '{id}': {error}"
+        store.metadata()
         if store.entries() != {len(ids)}:
             raise StoreError(
                 f"the store {path} is damaged ({max(store.entries())} images were written to it, {len(ids)} are "

@@ -14,7 +14,7 @@ import torch
 from shan_engine.bundle import GRAPHS, IMAGE_TERMS, KERNEL_CONSTANTS, MANIFEST, Bundle, Manifest, read_manifest
 from shan_engine.errors import BundleError, InputError
 from shan_engine.feature_extractor import FeatureExtractor
-from shan_engine.files import sha256, write_failure
+from shan_engine.files import put_in_place, sha256, write_failure
 from shan_engine.text import Vocabulary
 from shan_model.checkpoint import load_checkpoint
 from shan_model.retrieval import RetrievalModel
@@ -118,24 +118,6 @@ def refuse_output(output: Path, overwrite: bool) -> None:
                 f"{output} is not a bundle that can be read, so it is not overwritten: choose another place, "
                 "or remove it first"
             ) from error
-
-
-def put_in_place(fresh: Path, output: Path) -> None:
-    """Rename the folder `fresh` to `output`; one that is there is deleted after that, or else put back."""
-    if not output.exists():
-        fresh.rename(output)
-        return
-    aside = Path(tempfile.mkdtemp(prefix=f".{output.name}.old.", dir=output.parent))
-    old = aside / output.name
-    try:
-        output.rename(old)
-        fresh.rename(output)
-    except BaseException:
-        if old.exists() and not output.exists():
-            old.rename(output)
-        aside.rmdir()
-        raise
-    shutil.rmtree(aside, ignore_errors=True)
 
 
 def write_graphs(model: RetrievalModel, folder: Path, on_stage: Callable[[str], None] = lambda stage: None) -> None:

@@ -46,6 +46,10 @@ def export_graph(
             optimize=True,
         )
         assert program is not None
+        for value in program.model.graph.inputs:
+            assert value.shape is not None
+            for axis, name in dynamic.get(value.name or "", {}).items():
+                value.shape[axis] = name  # one name wherever sizes are equal; the exporter has a number for each
         for node in program.model.graph.all_nodes():
             node.metadata_props.clear()  # source lines and paths of the machine that exports
         program.save(str(path), external_data=False)

@@ -41,7 +41,14 @@ class Shan(RetrievalModel):
     def kernel_constants(self) -> dict[str, Tensor]:
         """By the names of `shan_engine.kernel.ShanConstants`."""
         alignment = self.alignment
+        dim = alignment.image_gate.out_features
+        gates = {
+            "image_gate": alignment.image_gate.weight[:, :dim],
+            "image_gate_bias": alignment.image_gate.bias,
+            "image_attended_gate": alignment.text_gate.weight[:, dim:],
+        }
         return {
+            **(gates if len(self.steps) > 1 else {}),
             "image_pool": alignment.image_pool.weight[0],
             "text_pool": alignment.text_pool.weight[0],
             "temperature": torch.tensor(alignment.temperature),

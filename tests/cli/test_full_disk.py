@@ -32,6 +32,27 @@ class TestFullDisk:
         search = ("search", CAPTIONS[0], "--gallery", gallery, "--model", place.bundle, "--json", "-k", 500)
         assert len(json.loads(output_of(*search))[0]["hits"]) == 41
 
+    def test_index_captions_keeps_the_gallery(self, small_disk, place):
+        disk = small_disk("600k")
+        captions = place.here / "c.txt"
+        index = ("index-captions", captions, "--model", place.bundle, "--output", disk / "g")
+        captions.write_text("a dog\na cat\n")
+        output_of(*index)
+        before = sorted(disk.rglob("*"))
+        captions.write_text("".join(f"a dog over {number} grass\n" for number in range(3000)))
+        assert "the disk is full" in refusal(*index)
+        assert sorted(disk.rglob("*")) == before
+
+    def test_metadata_leave_the_gallery_as_it_was(self, small_disk, place):
+        disk = small_disk("600k")
+        gallery = Path(shutil.copytree(place.gallery, disk / "g"))
+        table = place.here / "photos.csv"
+        table.write_text("id,said\n" + "".join(f"photo{number},{'long ' * 3000}\n" for number in range(41)))
+        output_of("store", "metadata", place.store, table)
+        assert "the disk is full" in refusal("index", place.store, "--model", place.bundle, "--output", gallery)
+        search = ("search", CAPTIONS[0], "--gallery", gallery, "--model", place.bundle, "--json", "-k", 500)
+        assert len(json.loads(output_of(*search))[0]["hits"]) == 41
+
     def test_export_leaves_no_bundle(self, small_disk, checkpoint):
         disk = small_disk("64k")
         assert "the disk is full" in refusal("export", checkpoint.folder, "--output", disk / "bundle")

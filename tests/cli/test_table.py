@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from shan_cli.querying import _print_table
+from shan_cli.results import print_table
 from shan_engine.gallery import GalleryImage
 from shan_engine.search import Hit, QueryHits, WordRegion
 
@@ -18,7 +18,7 @@ def table(monkeypatch, capsys, columns, *images):
     """What is printed on a console that wide for (id, path) of hits."""
     monkeypatch.setenv("COLUMNS", str(columns))
     hits = [Hit(1, 2.5, GalleryImage(id, path, 8, 8, 0), (), WORDS) for id, path in images]
-    _print_table(QueryHits("a harbour", tuple(hits)))
+    print_table(QueryHits("a harbour", tuple(hits)))
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= columns
     return lines

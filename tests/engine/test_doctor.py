@@ -18,7 +18,7 @@ from shan_engine.bundle import Bundle
 from shan_engine.doctor import Finding, examine
 from shan_engine.errors import BackendError
 from shan_engine.gallery import Gallery
-from shan_engine.scoring import Scorer
+from shan_engine.scorer import Scorer
 from shan_engine.search import search
 
 

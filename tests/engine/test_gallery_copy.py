@@ -11,7 +11,9 @@ from gallery_scores import matrix
 from shan_engine.errors import GalleryError, InputError
 from shan_engine.gallery import Gallery
 from shan_engine.gallery_copy import gallery_facts, merge_galleries, split_gallery
+from shan_engine.gallery_metadata import columns, matching
 from shan_engine.indexing import index_store
+from shan_engine.metadata import Metadata
 from shan_engine.search import search
 
 
@@ -121,3 +123,22 @@ def test_facts(gallery_path):
     assert (facts["images"], facts["blocks"], facts["deleted_rows"]) == (41, 1, 0)
     assert facts["arrays"] == {"image_regions": [9, 32], "region_mask": [9]}
     assert facts["bytes"] > 41 * 9 * 32 * 4
+
+
+def test_what_is_known_of_photos_goes_with_them(scorer, tmp_path, monkeypatch):
+    for module in ("indexing", "gallery_copy"):
+        monkeypatch.setattr(f"shan_engine.{module}.BLOCK_IMAGES", 10)
+    known = {f"photo{n}": (2000 + n, f"owner {n % 3}") for n in range(0, 23, 2)}
+    with make_store(tmp_path / "store", range(23)) as store:
+        store.put_metadata(Metadata({"year": "INTEGER", "owner": "TEXT"}, known))
+        index_store(store, scorer, tmp_path / "g")
+    with make_store(tmp_path / "other", range(23, 30)) as store:
+        index_store(store, scorer, tmp_path / "bare")
+    whole = Gallery.open(tmp_path / "g")
+    where = "year > 2006 and owner <> 'owner 1'"
+    parts = [Gallery.open(path) for path in split_gallery(whole, 3, tmp_path / "parts")]
+    assert [id for part in parts for id in matching(part, where).ids()] == matching(whole, where).ids()
+    merged = merge_galleries([Gallery.open(tmp_path / "bare"), *parts], tmp_path / "merged")
+    assert matching(merged, where).ids() == matching(whole, where).ids()
+    assert matching(merged, "year is null").ids() == [f"photo{n}" for n in (*range(23, 30), *range(1, 23, 2))]
+    assert columns(merged) == ["id", "path", "year", "owner"]

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import io
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -74,6 +75,14 @@ def test_a_hit_shows_its_scores_and_a_small_photo(tmp_path: Path, root: Path) ->
     assert score.split() == ["#1", "0.7500"]
     assert steps == "steps 0.5000 · 0.2500"
     assert id == "red"
+
+
+def test_a_hit_shows_what_is_known_of_it(tmp_path: Path, root: Path) -> None:
+    known = replace(hit("red.png"), metadata={"year": 2020, "licence": None, "author": HOSTILE})
+    page = report(tmp_path, QueryHits("a red wall", (known,)))
+    assert page.texts["p"][3] == f"year: 2020 · author: {HOSTILE}"
+    assert "script" in page.texts  # the report's own
+    assert len(page.all("script")) == 1
 
 
 def test_rectangles_are_in_pixels_of_the_original_and_belong_to_their_chips(tmp_path: Path, root: Path) -> None:

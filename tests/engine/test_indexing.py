@@ -159,7 +159,7 @@ import os, signal, sys
 from pathlib import Path
 from shan_engine import indexing
 from shan_engine.bundle import Bundle
-from shan_engine.scoring import Scorer
+from shan_engine.scorer import Scorer
 from shan_engine.store import FeatureStore
 store, bundle, gallery = map(Path, sys.argv[1:4])
 indexing.BLOCK_IMAGES, indexing.ENCODE_BATCH = 8, 3

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from shan_engine.errors import InputError, StoreError
 from shan_engine.ingest import import_features
-from shan_engine.store import FeatureStore, stored_dtype
+from shan_engine.store import FeatureStore
+from shan_engine.store_dtype import stored_dtype
 
 RNG = np.random.default_rng(0)
 

@@ -12,7 +12,7 @@ from shan_engine.gallery import Gallery
 from shan_engine.indexing import index_store
 from shan_engine.jobs import JobOptions, score_job
 from shan_engine.queries import Query
-from shan_engine.scoring import Scorer
+from shan_engine.scorer import Scorer
 from shan_engine.search import search
 
 BLOCK = 500  # more than the 256 images of a call

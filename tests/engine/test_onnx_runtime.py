@@ -68,3 +68,22 @@ def test_a_provider_takes_options_that_are_numbers(tmp_path: Path) -> None:
     model = identity(tmp_path / "g.onnx", onnx.TensorProto.FLOAT)
     session = ort.InferenceSession(str(model), providers=[("CPUExecutionProvider", {"use_tf32": 0})])
     np.testing.assert_array_equal(session.run(None, {"x": np.ones(2, np.float32)})[0], 1)
+
+
+def test_the_tensorrt_provider_gets_one_profile_and_a_place_for_its_engines(tmp_path: Path) -> None:
+    shapes = {"image_regions": ("images", "regions", 32), "word_mask": ("captions", "words"), "lengths": (None,)}
+    options = onnx_runtime.tensorrt_options(shapes, tmp_path)
+    assert options == {
+        "trt_engine_cache_enable": True,
+        "trt_engine_cache_path": str(tmp_path),
+        "trt_timing_cache_enable": True,
+        "trt_timing_cache_path": str(tmp_path),
+        "trt_profile_min_shapes": "image_regions:1x1x32,word_mask:1x1,lengths:1",
+        "trt_profile_opt_shapes": "image_regions:64x36x32,word_mask:16x16,lengths:16",
+        "trt_profile_max_shapes": "image_regions:256x128x32,word_mask:32x128,lengths:32",
+    }
+
+
+def test_a_provider_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BackendError, match="here has no tensorrt support"):
+        load_graph(identity(tmp_path / "g.onnx", TensorProto.FLOAT), engines=tmp_path / "engines")

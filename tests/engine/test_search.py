@@ -56,8 +56,8 @@ def test_padding_and_batching_never_change_a_score(scorer, tmp_path):
 def test_small_calls_give_the_same_matrix(scorer, gallery_path, tmp_path, monkeypatch):
     gallery = Gallery.open(gallery_path)
     whole = matrix(scorer, gallery, tmp_path)
-    monkeypatch.setattr("shan_engine.scoring.CALL_FLOATS", 1)
-    monkeypatch.setattr("shan_engine.scoring.KERNEL_IMAGES", 1)
+    monkeypatch.setattr("shan_engine.scorer.CALL_FLOATS", 1)
+    monkeypatch.setattr("shan_engine.scorer.KERNEL_IMAGES", 1)
     monkeypatch.setattr("shan_engine.scoring.MAX_CAPTIONS", 2)
     monkeypatch.setattr("shan_engine.scoring.GROUP_CAPTIONS", 3)
     cut, done = np.empty_like(whole), []
@@ -77,8 +77,8 @@ def test_search_is_the_top_of_the_matrix(scorer, gallery_path, tmp_path, monkeyp
     monkeypatch.setattr("shan_engine.scoring.GROUP_CAPTIONS", 3)
     for top_k, columns in ((1, 1024), (7, 1024), (500, 1024), (3, 1), (7, 9)):
         monkeypatch.setattr("shan_engine.search.MERGED_COLUMNS", columns)
-        monkeypatch.setattr("shan_engine.scoring.CALL_FLOATS", 4_000_000 if columns == 1024 else 1)
-        monkeypatch.setattr("shan_engine.scoring.KERNEL_IMAGES", 128 if columns == 1024 else 1)
+        monkeypatch.setattr("shan_engine.scorer.CALL_FLOATS", 4_000_000 if columns == 1024 else 1)
+        monkeypatch.setattr("shan_engine.scorer.KERNEL_IMAGES", 128 if columns == 1024 else 1)
         results = search(scorer, gallery, CAPTIONS, top_k=top_k, explain=False)
         assert [result.query for result in results] == list(CAPTIONS)
         for row, result in zip(scores, results, strict=True):

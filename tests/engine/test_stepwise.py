@@ -14,7 +14,8 @@ from shan_engine.bundle import Bundle
 from shan_engine.errors import GalleryError, InputError
 from shan_engine.gallery import Gallery
 from shan_engine.indexing import index_store
-from shan_engine.scoring import Scorer
+from shan_engine.question import Question
+from shan_engine.scorer import Scorer
 from shan_engine.search import search, tune_gallery
 from shan_engine.stepwise import Stages
 from shan_engine.store import FeatureStore
@@ -165,10 +166,13 @@ def test_what_is_proven_holds(make_checkpoint, coded, tmp_path, monkeypatch):
     gallery = Gallery.open(tmp_path / "gallery")
     for width, proven in ((IMAGES, True), (50, False)):
         monkeypatch.setattr("shan_engine.search.choose_widths", lambda *arguments, width=width: Widths(width, 10))
-        steps = search(scorer, gallery, CAPTIONS, top_k=10)
+        asked = [*CAPTIONS, Question.of("a dog", also=["man:0.5"], without=["grass"])]
+        steps = search(scorer, gallery, asked, top_k=10)
         assert {found.scanned.proven for found in steps} == {proven}
-        for found, wanted in zip(steps, search(scorer, gallery, CAPTIONS, exhaustive=True), strict=True):
-            assert not proven or ranked(found) == ranked(wanted)
+        for found, wanted in zip(steps, search(scorer, gallery, asked, exhaustive=True), strict=True):
+            if proven:
+                assert [id for id, _ in ranked(found)] == [id for id, _ in ranked(wanted)]
+                np.testing.assert_allclose([s for _, s in ranked(found)], [s for _, s in ranked(wanted)], atol=1e-5)
 
 
 def test_tuning_meets_its_targets(scorer, copy, monkeypatch):

@@ -1,7 +1,7 @@
-"""Ways to run a bundle's graphs. `load_graph` picks one; each back end is a file beside this one."""
+"""Ways to run a bundle's graphs. `load_graph` picks one; each back end is a file or folder beside this one."""
 
 from __future__ import annotations
 
-from .base import Device, Graph, load_graph
+from .base import Backend, Device, Graph, HeldGallery, load_graph
 
-__all__ = ["Device", "Graph", "load_graph"]
+__all__ = ["Backend", "Device", "Graph", "HeldGallery", "load_graph"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 Device = Literal["auto", "cpu", "cuda"]
+# Who scores pairs: `onnxruntime` (on CPU, the compiled kernel where it can), alone or with its TensorRT provider;
+# `tensorrt` from a bundle's plans; `torch` on CUDA devices.
+Backend = Literal["auto", "onnxruntime", "onnxruntime-tensorrt", "tensorrt", "torch"]
 
 
 class Graph(Protocol):
@@ -32,9 +35,38 @@ class Graph(Protocol):
         """Outputs by name; all of them where `outputs` is None."""
         ...
 
+    def begin(
+        self, inputs: Mapping[str, Array], outputs: Sequence[str] | None = None
+    ) -> Callable[[], dict[str, Array]]:
+        """As `run`, but the function given waits for it; one more may be begun meanwhile."""
+        ...
 
-def load_graph(path: Path, device: Device = "auto", *, threads: int | None = None) -> Graph:
-    """Load an ONNX file on `device`. Raises BackendError where the device or its library is missing."""
+
+class HeldGallery(Protocol):
+    """A gallery's images where a back end scores them; captions come in batches of arrays, C x their shape."""
+
+    def scores(self, batches: Sequence[Mapping[str, Array]]) -> Iterator[tuple[int, slice, NDArray[np.float32]]]:
+        """Scores B x C of all images: for blocks of them in order and each batch, its number, their place, scores."""
+        ...
+
+    def top_k(
+        self, batches: Sequence[Mapping[str, Array]], k: int
+    ) -> list[tuple[NDArray[np.float32], NDArray[np.int64]]]:
+        """Scores and places of the k best images (all, where there are fewer) for each batch, C x k, best first.
+
+        Ties go to the lower place. A NaN score comes first.
+        """
+        ...
+
+
+def load_graph(
+    path: Path, device: Device = "auto", *, threads: int | None = None, engines: Path | None = None
+) -> Graph:
+    """Load an ONNX file in ONNX Runtime on `device`; with `engines` through its TensorRT provider, which keeps there
+    what it compiles.
+
+    Raises BackendError where the device or its library is missing.
+    """
     from .onnx_runtime import OnnxRuntimeGraph
 
-    return OnnxRuntimeGraph(path, device, threads=threads)
+    return OnnxRuntimeGraph(path, device, threads=threads, engines=engines)

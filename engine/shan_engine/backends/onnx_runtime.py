@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..errors import BackendError, first_line, install_command
+from ..plans import Limits, profile
 from .base import Array, Device
 
-_PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+_PROVIDERS = {
+    "cpu": "CPUExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+    "tensorrt": "TensorrtExecutionProvider",
+}
 _DTYPES = {
     "tensor(float)": np.float32,
     "tensor(float16)": np.float16,
@@ -27,36 +32,43 @@ _DTYPES = {
 class OnnxRuntimeGraph:
     """One ONNX graph in an ONNX Runtime session."""
 
-    def __init__(self, path: Path, device: Device = "auto", *, threads: int | None = None) -> None:
+    def __init__(
+        self, path: Path, device: Device = "auto", *, threads: int | None = None, engines: Path | None = None
+    ) -> None:
         ort = import_onnx_runtime()
-        if device == "auto":
-            device = "cuda" if _PROVIDERS["cuda"] in ort.get_available_providers() else "cpu"
-            fallback = True
-        else:
-            fallback = False
-        if _PROVIDERS[device] not in ort.get_available_providers():
+        available = ort.get_available_providers()
+        fallback = device == "auto" and engines is None
+        kind = "tensorrt" if engines else device
+        if fallback:
+            kind = "cuda" if _PROVIDERS["cuda"] in available else "cpu"
+        if _PROVIDERS[kind] not in available:
             raise BackendError(
-                f"ONNX Runtime {ort.__version__} here has no {device} support: "
+                f"ONNX Runtime {ort.__version__} here has no {kind} support: "
                 f"pip uninstall onnxruntime, then {install_command('gpu')}, or use --device cpu"
             )
         options = ort.SessionOptions()
         options.log_severity_level = 3
         usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0  # 0: ONNX Runtime's choice
         options.intra_op_num_threads = threads or usable
-        # TF32 keeps 10 bits of a product's factors: scores would be off by more than parity allows.
-        cuda = [(_PROVIDERS["cuda"], {"use_tf32": 0})] if device == "cuda" else []
-        providers = [*cuda, _PROVIDERS["cpu"]]
+        providers: list[Any] = [_PROVIDERS["cpu"]]
+        if kind != "cpu":
+            # TF32 keeps 10 bits of a product's factors: scores would be off by more than parity allows.
+            providers.insert(0, (_PROVIDERS["cuda"], {"use_tf32": 0}))
         try:
+            if engines:
+                inputs = ort.InferenceSession(str(path), options, providers=[_PROVIDERS["cpu"]]).get_inputs()
+                shapes = {value.name: tuple(value.shape) for value in inputs}
+                providers.insert(0, (_PROVIDERS["tensorrt"], tensorrt_options(shapes, engines)))
             session = ort.InferenceSession(str(path), options, providers=providers)
         except Exception as error:  # ONNX Runtime raises many types of its own
             raise BackendError(f"ONNX Runtime cannot load {path}: {first_line(error)}") from error
         loaded = session.get_providers()[0]
-        if loaded != _PROVIDERS[device] and not fallback:
+        if loaded != _PROVIDERS[kind] and not fallback:
             raise BackendError(
-                f"ONNX Runtime lists {_PROVIDERS[device]} but could not load it (is the CUDA library of "
+                f"ONNX Runtime lists {_PROVIDERS[kind]} but could not load it (is the CUDA or TensorRT library of "
                 "its version installed?): mend that, or use --device cpu"
             )
-        self.device = "cuda" if loaded == _PROVIDERS["cuda"] else "cpu"
+        self.device = "cpu" if loaded == _PROVIDERS["cpu"] else "cuda"
         self._session = session
         self.inputs: dict[str, tuple[np.dtype[Any], tuple[int | str | None, ...]]] = {}
         for value in session.get_inputs():
@@ -76,6 +88,27 @@ class OnnxRuntimeGraph:
             return dict(zip(names, self._session.run(names, feed), strict=True))
         except Exception as error:  # ONNX Runtime raises many types of its own
             raise BackendError(f"ONNX Runtime failed: {first_line(error)}") from error
+
+    def begin(
+        self, inputs: Mapping[str, Array], outputs: Sequence[str] | None = None
+    ) -> Callable[[], dict[str, Array]]:
+        """Runs at once."""
+        results = self.run(inputs, outputs)
+        return lambda: results
+
+
+def tensorrt_options(shapes: Mapping[str, Sequence[int | str | None]], engines: Path) -> dict[str, Any]:
+    """ONNX Runtime's TensorRT provider for inputs of these shapes: one profile, and all that it compiles kept."""
+    profiles = {name: profile(name, shape, Limits()) for name, shape in shapes.items()}
+    bounds = {
+        bound: ",".join(f"{name}:{'x'.join(str(axis[place]) for axis in axes)}" for name, axes in profiles.items())
+        for place, bound in enumerate(("min", "opt", "max"))
+    }
+    return {
+        **{f"trt_{cache}_cache_enable": True for cache in ("engine", "timing")},
+        **{f"trt_{cache}_cache_path": str(engines) for cache in ("engine", "timing")},
+        **{f"trt_profile_{bound}_shapes": text for bound, text in bounds.items()},
+    }
 
 
 def import_onnx_runtime() -> Any:

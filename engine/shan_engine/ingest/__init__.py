@@ -9,7 +9,8 @@ from pathlib import Path
 from shan_engine.captions import SCAN_FEATURES
 from shan_engine.errors import InputError, ShanError
 from shan_engine.records import RegionRecord
-from shan_engine.store import FeatureStore, stored_dtype
+from shan_engine.store import FeatureStore
+from shan_engine.store_dtype import stored_dtype
 from shan_engine.store_schema import StoreSchema
 
 from .bottom_up_tsv import open_tsv

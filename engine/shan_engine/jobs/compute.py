@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..scoring import Arrays, Scorer, batches_by_length, refuse_not_finite
+from ..scorer import Arrays, Scorer
+from ..scoring import batches_by_length, refuse_not_finite
 from .hits import ranked, select
 from .images import Images
 from .plan import JobBlock, Plan
@@ -93,15 +94,18 @@ class BlockScorer:
         scores = np.empty(shape, np.float32)
         steps = np.empty((*shape, 0 if self._task.matrix else len(self._scorer.steps)), np.float32)
         size = self._scorer.images_per_call(images.galleries[0], len(rows[0]), longest)
-        for place, stored, gallery, within in images.batches(start, stop, size):
-            arrays = self._scorer.for_pairs(stored)
-            columns = slice(place.start - start, place.stop - start)
-            for batch, encoded in zip(rows, captions, strict=True):
-                found, parts = self._scorer.score_steps(arrays, encoded)
-                refuse_not_finite(gallery, within, found)
-                scores[batch, columns] = found.T
-                if steps.shape[2]:
-                    steps[batch, columns] = parts.transpose(1, 0, 2)
+        calls = (
+            ((slice(place.start - start, place.stop - start), batch, gallery, within), arrays, encoded)
+            for place, stored, gallery, within in images.batches(start, stop, size)
+            for arrays in [self._scorer.for_pairs(stored)]
+            for batch, encoded in zip(rows, captions, strict=True)
+        )
+        outputs = ["scores", *(["step_scores"] if steps.shape[2] else [])]
+        for (columns, batch, gallery, within), found in self._scorer.score_calls(calls, outputs):
+            refuse_not_finite(gallery, within, found["scores"])
+            scores[batch, columns] = found["scores"].T
+            if steps.shape[2]:
+                steps[batch, columns] = found["step_scores"].transpose(1, 0, 2)
         return scores, steps
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
 from ..fields import digest
-from ..scoring import Scorer
+from ..scorer import Scorer
 from .images import Images
 from .options import JobOptions
 

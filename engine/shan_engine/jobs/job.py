@@ -11,7 +11,7 @@ import xxhash
 
 from ..errors import InputError
 from ..queries import Query
-from ..scoring import Scorer
+from ..scorer import Scorer
 from ..writers.hits_parquet import hits_writer
 from ..writers.matrix_npy import MatrixFile, columns_path, rows_path, write_ids
 from .compute import Found, Runner, Task, View, Work

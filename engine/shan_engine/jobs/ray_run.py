@@ -17,7 +17,7 @@ from typing import Any
 
 from ..bundle import Bundle
 from ..errors import BackendError, BundleError, ShanError, first_line, install_command
-from ..scoring import Scorer
+from ..scorer import Scorer
 from .compute import BlockScorer, Found, Task, View, Work
 from .images import Images
 from .plan import JobBlock

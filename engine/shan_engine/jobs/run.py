@@ -12,9 +12,10 @@ from filelock import FileLock, Timeout
 
 from ..errors import InputError
 from ..files import write_failure
-from ..gallery import Gallery, check_same_bundle
+from ..gallery import Gallery
+from ..gallery_manifest import check_same_bundle
 from ..queries import Query
-from ..scoring import Scorer
+from ..scorer import Scorer
 from ..writers.hits_parquet import import_pyarrow
 from .compute import Runner, run_here
 from .images import Images

@@ -40,6 +40,8 @@ class ShanConstants:
     """What a model's score has beside the arrays: `image_pool` and `text_pool` are D floats (None for step 1 alone).
 
     `region_weight` and `word_weight` are a and b of the direction; `steps` is how many of L2L, G2L and G2G count.
+    A GPU makes gate terms of regions V (K x D) itself: V `image_gate`^T + `image_gate_bias`, and
+    V `image_attended_gate`^T. Bundles for step 1 alone and those exported before that lack the three.
     """
 
     image_pool: NDArray[np.float32] | None
@@ -48,6 +50,9 @@ class ShanConstants:
     region_weight: float
     word_weight: float
     steps: int
+    image_gate: NDArray[np.float32] | None = None
+    image_gate_bias: NDArray[np.float32] | None = None
+    image_attended_gate: NDArray[np.float32] | None = None
 
 
 def load_kernel(constants: ShanConstants, *, threads: int | None = None) -> Kernel | None:

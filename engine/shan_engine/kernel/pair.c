@@ -117,7 +117,7 @@ typedef struct {
 INLINE void fetch(const Next *next, int64_t chunk, int64_t chunks) {
     int64_t from = next->size * chunk / chunks, to = next->size * (chunk + 1) / chunks;
     for (int part = 0; part < 3; part++)
-        for (int64_t at = from; at < to; at += 16) __builtin_prefetch(next->arrays[part] + at, 0, 1);
+        for (int64_t at = from; at < to; at += 16) __builtin_prefetch(next->arrays[part] + at, 0, 3);
 }
 
 static void score_pair(const Captions *captions, Side *image, Side *caption, const Next *next, float *steps) {

@@ -20,7 +20,7 @@ from ..files import replacing
 from ..photos import decode_photo
 
 if TYPE_CHECKING:
-    from ..search import Hit, QueryHits, WordRegion
+    from ..hits import Hit, QueryHits, WordRegion
 
 THUMBNAIL_PIXELS = 320
 DRAWN_WORDS = 3

@@ -1,0 +1,81 @@
+"""What a filter costs: a gallery with metadata, and the same one's first block many times over, up to a million images.
+
+    python benchmarks/filters.py GALLERY --work FOLDER
+
+FOLDER must be on the gallery's disk: blocks are linked, not copied.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from shan_engine.bundle import Bundle
+from shan_engine.gallery import Gallery
+from shan_engine.gallery_manifest import GalleryManifest
+from shan_engine.gallery_metadata import matching, renew_tables
+from shan_engine.locate import locate_bundle
+from shan_engine.metadata import Metadata
+from shan_engine.scorer import Scorer
+from shan_engine.search import search
+
+IMAGES = 1_000_000
+LICENCES = ("CC0", "CC-BY", "GPL")
+CONDITIONS = ("year = 2001", "year >= 2020 AND licence = 'CC0'", "year >= 2001", "1")
+QUERIES = ("a dog on grass", "two people on a beach", "a red car", "a child in water")
+
+
+def timed(action: Callable[[], Any]) -> tuple[Any, float]:
+    start = time.perf_counter()
+    return action(), time.perf_counter() - start
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("gallery", type=Path)
+    parser.add_argument("--model", type=Path)
+    parser.add_argument("--work", type=Path, required=True)
+    options = parser.parse_args()
+    manifest = GalleryManifest.load(options.gallery)
+    ids = Gallery(options.gallery, manifest).ids()
+    rows = {id: (1990 + number % 35, LICENCES[number % 3], f"author {number % 97}") for number, id in enumerate(ids)}
+    metadata = Metadata({"year": "INTEGER", "licence": "TEXT", "author": "TEXT"}, rows)
+    shutil.rmtree(options.work, ignore_errors=True)
+    scorer = Scorer(Bundle.open(locate_bundle(options.model)))
+    for copies in (1, -(-IMAGES // len(Gallery(options.gallery, manifest).blocks[0]))):
+        folder = options.work / str(copies)
+        entries = []
+        for number, entry in enumerate(manifest.blocks if copies == 1 else manifest.blocks[:1] * copies):
+            name = f"{number:012x}"
+            (folder / "blocks" / name).mkdir(parents=True)
+            for file in (options.gallery / "blocks" / entry.name).iterdir():
+                os.link(file, folder / "blocks" / name / file.name)
+            entries.append(replace(entry, name=name))
+        for file in options.gallery.glob("centroids-*.npy"):
+            os.link(file, folder / file.name)
+        linked = replace(manifest, blocks=tuple(entries))
+        renewed, seconds = timed(lambda folder=folder, linked=linked: renew_tables(folder, linked, metadata))
+        gallery = Gallery(folder, renewed)
+        tables = sum(file.stat().st_size for file in folder.glob("blocks/*/*.sqlite"))
+        print(f"{len(gallery):,} images: tables written in {seconds:.1f} s, {tables / len(gallery):.0f} bytes an image")
+        for where in CONDITIONS:
+            found, seconds = timed(lambda gallery=gallery, where=where: matching(gallery, where))
+            print(f"  {where}: {len(found):,} match, found in {seconds:.2f} s")
+        if copies == 1:
+            for condition in (None, *CONDITIONS):
+                _, seconds = timed(
+                    lambda gallery=gallery, condition=condition: [
+                        search(scorer, gallery, [query], where=condition, explain=False) for query in QUERIES
+                    ]
+                )
+                print(f"  a search where {condition}: {seconds / len(QUERIES):.2f} s")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,59 @@
+"""NVIDIA's compiler and run time, under either of its names: TensorRT, or TensorRT for RTX. They share one API."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import BackendError, first_line, install_command
+
+# By the name of the module: the extra that installs it.
+EXTRAS = {"tensorrt": "tensorrt", "tensorrt_rtx": "tensorrt-rtx"}
+
+
+@dataclass(frozen=True)
+class TensorRt:
+    """The module, and what plans say of the one that made them."""
+
+    module: Any
+    name: str
+    version: str
+
+    def logger(self) -> Any:
+        """A logger that keeps what the library calls errors, first to last, in `errors`, and prints nothing."""
+        trt = self.module
+
+        class Log(trt.ILogger):  # type: ignore[misc, name-defined]
+            def __init__(self) -> None:
+                trt.ILogger.__init__(self)
+                self.errors: list[str] = []
+
+            def log(self, severity: Any, message: str) -> None:
+                if severity in (trt.ILogger.Severity.ERROR, trt.ILogger.Severity.INTERNAL_ERROR):
+                    self.errors.append(message)
+
+        return Log()
+
+
+def import_tensorrt(name: str | None = None) -> TensorRt:
+    """TensorRT or, where only that is installed, TensorRT for RTX; `name` asks for one of the two.
+
+    Raises BackendError with the packages to install where it is missing or does not load.
+    """
+    names = [name] if name else list(EXTRAS)
+    faults = []
+    for candidate in names:
+        try:
+            module = importlib.import_module(candidate)
+            if hasattr(module, "Builder"):
+                return TensorRt(module, candidate, str(module.__version__))
+            faults.append(f"{candidate} has no compiler in it")
+        except ModuleNotFoundError as error:
+            if error.name != candidate:
+                faults.append(f"{candidate} does not load: {first_line(error)}")
+        except (ImportError, OSError, RuntimeError) as error:
+            faults.append(f"{candidate} does not load: {first_line(error)}")
+    extras = install_command(*(EXTRAS[candidate] for candidate in reversed(names)))
+    missing = "; ".join(faults) or f"{' or '.join(names)} is not installed"
+    raise BackendError(f"{missing}: {extras}")

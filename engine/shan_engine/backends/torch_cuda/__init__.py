@@ -1,0 +1,59 @@
+"""SHAN's pair score on CUDA through PyTorch and Triton: the gallery stays on the GPU, only the k best come back.
+
+`device.py` says whether it can run, `pair_kernels.py` holds the kernels and `pair_scores.py` launches them,
+`device_gallery.py` keeps or streams (`upload.py`) a gallery and ranks it (`ranking.py`), `several.py` splits it over
+GPUs. Nothing but these imports PyTorch, and only when `hold_gallery` is called.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...kernel import ShanConstants
+from ..base import HeldGallery
+
+if TYPE_CHECKING:
+    from ...gallery import Block, Gallery
+
+REGIONS = "image_regions"
+
+
+class StoredImages:
+    """A gallery's images as `upload.Images`: as they lie on disk, checked, never across a block's end."""
+
+    def __init__(self, gallery: Gallery) -> None:
+        self.regions, self.dim = gallery.manifest.arrays[REGIONS]
+        self.dtype = np.dtype(gallery.manifest.dtype)
+        self._gallery = gallery
+        self._open: Block | None = None
+
+    def __len__(self) -> int:
+        return len(self._gallery)
+
+    def read(self, start: int, most: int) -> Mapping[str, NDArray[Any]]:
+        """See `upload.Images`."""
+        block, row = self._gallery.find(start)
+        if self._open is not None and self._open is not block:
+            self._open.release()
+        self._open = block
+        files = block.stored(block.rows[row : row + most])
+        scales = files.get(REGIONS + ".scales")
+        held = {"regions": files[REGIONS], "mask": files["region_mask"]}
+        return held if scales is None else {**held, "scales": scales}
+
+
+def hold_gallery(gallery: Gallery, constants: ShanConstants, device: str) -> HeldGallery:
+    """A gallery on all of a machine's devices of that kind, for a model's constants.
+
+    Raises BackendError where PyTorch, Triton or a device is missing, BundleError where the constants lack the gates.
+    """
+    from .device import usable_devices
+
+    devices = usable_devices(device)
+    from .several import SplitGallery
+
+    return SplitGallery(StoredImages(gallery), constants, devices)

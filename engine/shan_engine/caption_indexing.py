@@ -1,0 +1,148 @@
+"""A file of captions into a gallery of captions."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from .caption_gallery import LIST, SCHEMA_VERSION, CaptionBlock, read_manifest
+from .captions import CaptionTable
+from .errors import GalleryError, InputError
+from .fields import digest
+from .files import NpyWriter, replacing, write_failure
+from .gallery_manifest import CAPTIONS_KIND, MANIFEST, is_block_name
+from .gallery_storage import GALLERY_DTYPES, Arrays, file_checksum, packed
+from .queries import read_captions
+from .scorer import Scorer
+
+LOCK = "writer.lock"
+BLOCK_CAPTIONS = 2048
+BLOCK_WORDS = 32 * 1024  # with padding; a block is encoded at once
+
+
+def index_captions(
+    captions: Path,
+    scorer: Scorer,
+    output: Path,
+    *,
+    dtype: str = GALLERY_DTYPES[0],
+    on_start: Callable[[int], None] = lambda total: None,
+    on_captions: Callable[[int], None] = lambda done: None,
+) -> int:
+    """Encode a file of captions into the gallery `output`, in the place of one that is there; returns how many.
+
+    A `.txt` has one caption a line, whose number is its id; another file or folder is read as `CaptionTable` does, ids
+    are the image's with the number of its caption, as in `beach.jpg#0`. A run that is stopped leaves what was there.
+    Raises InputError where the file or one of its captions cannot be used, before anything is written.
+    """
+    rows = _read(captions)
+    tokens = []
+    for id, text in rows:
+        try:
+            tokens.append(scorer.tokens(text))
+        except InputError as error:
+            raise InputError(f"caption {id} of {captions}: {error}") from error
+    on_start(len(rows))
+    _refuse_foreign(output)
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        with FileLock(output / LOCK, timeout=0):
+            there = (output / MANIFEST).exists()
+            held = {block["name"] for block in read_manifest(output)["blocks"]} if there else set()
+            _remove_all_but(output, held)
+            try:
+                _write(output, scorer, rows, tokens, dtype, on_captions)
+            except BaseException:
+                _remove_all_but(output, held)
+                raise
+    except Timeout as error:
+        raise GalleryError(f"another process is writing the gallery {output}: wait for it and run again") from error
+    except OSError as error:
+        raise GalleryError(write_failure(output, error)) from error
+    return len(rows)
+
+
+def _write(
+    output: Path,
+    scorer: Scorer,
+    rows: Sequence[tuple[str, str]],
+    tokens: Sequence[Sequence[int]],
+    dtype: str,
+    on_captions: Callable[[int], None],
+) -> None:
+    """Write new blocks, then the manifest that names them."""
+    blocks, start = [], 0
+    order = sorted(range(len(tokens)), key=lambda place: len(tokens[place]))
+    while start < len(order):
+        stop = start + 1
+        while stop < len(order) and stop - start < BLOCK_CAPTIONS:
+            if (stop + 1 - start) * len(tokens[order[stop]]) > BLOCK_WORDS:
+                break
+            stop += 1
+        places = order[start:stop]
+        encoded = scorer.encode_captions([tokens[place] for place in places])
+        blocks.append(_write_block(output, encoded, [(place, *rows[place]) for place in places], dtype))
+        on_captions(stop)
+        start = stop
+    fields = {
+        "kind": CAPTIONS_KIND,
+        "version": SCHEMA_VERSION,
+        "fingerprint": scorer.bundle.manifest.fingerprint,
+        "blocks": [asdict(block) for block in blocks],
+    }
+    with replacing(output / MANIFEST) as temporary:
+        temporary.write_text(json.dumps({**fields, "digest": digest(fields)}, indent=1) + "\n", "utf-8")
+
+
+def _read(path: Path) -> list[tuple[str, str]]:
+    """Id and text of every caption."""
+    if path.suffix.lower() == ".txt":
+        return [(str(number), text) for number, text in enumerate(read_captions(path), 1)]
+    seen: dict[str, int] = {}
+    rows = []
+    for _, image, text in CaptionTable.read(path).rows:
+        seen[image] = seen.get(image, -1) + 1
+        rows.append((f"{image}#{seen[image]}", text))
+    if not rows:
+        raise InputError(f"{path} has no captions: give at least one")
+    return rows
+
+
+def _write_block(gallery: Path, encoded: Arrays, listed: Sequence[tuple[int, str, str]], dtype: str) -> CaptionBlock:
+    name = uuid.uuid4().hex[:12]
+    folder = gallery / "blocks" / name
+    folder.mkdir(parents=True)
+    for array, values in encoded.items():
+        for file, rows in packed(array, values, dtype).items():
+            with NpyWriter(folder / f"{file}.npy", rows.shape, rows.dtype) as writer:
+                writer.append(rows)
+    with (folder / LIST).open("w", encoding="utf-8") as lines:
+        lines.writelines(json.dumps(row) + "\n" for row in listed)
+    return CaptionBlock(name, len(listed), {path.name: file_checksum(path) for path in sorted(folder.iterdir())})
+
+
+def _refuse_foreign(output: Path) -> None:
+    """Raise InputError where `output` is there and is no gallery of captions."""
+    if output.exists() and not output.is_dir():
+        raise InputError(f"{output} is a file: choose a new folder for the captions")
+    if (output / MANIFEST).exists():
+        read_manifest(output)
+        return
+    names = [path.name for path in output.iterdir()] if output.exists() else []
+    foreign = [name for name in names if name not in (LOCK, "blocks") and not name.startswith(f".{MANIFEST}.")]
+    if foreign:
+        raise InputError(f"{output} is not empty, it holds '{min(foreign)}': choose a new or an empty folder")
+
+
+def _remove_all_but(output: Path, names: set[str]) -> None:
+    """Delete the blocks that no manifest names: of a run that was stopped, or replaced by the last one."""
+    blocks = output / "blocks"
+    for folder in blocks.iterdir() if blocks.is_dir() else ():
+        if is_block_name(folder.name) and folder.name not in names:
+            shutil.rmtree(folder, ignore_errors=True)

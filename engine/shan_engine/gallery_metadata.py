@@ -1,0 +1,232 @@
+"""Metadata in a gallery, and filters over it: conditions in SQL that say which images are scored at all.
+
+Each block has its own table, `metadata-<stamp>.sqlite` among its files, with a row for each of its images: so it is
+written with the block, named in the manifest with its checksum, and lives as long as the block does. The stamp is
+that of the store's metadata. A block without such a file has a table too, made in memory of its list of images.
+"""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+import xxhash
+from numpy.typing import NDArray
+
+from .errors import InputError, first_line
+from .files import replacing
+from .gallery import METADATA, Block, Gallery
+from .gallery_manifest import GalleryManifest
+from .metadata import OWN_COLUMNS, ROW_KEY, Metadata, Value
+
+Listed = tuple[int, Mapping[str, Any]]
+"""An image's row in its block's files, and what the block's list says of it."""
+
+_TABLE = "photos"
+# What stands in quotes or is a comment, and of that in group 1 a name in double quotes.
+_QUOTED = re.compile(r"""'(?:[^']|'')*'|"((?:[^"]|"")*)"|--[^\n]*|/\*.*?\*/""", re.DOTALL)
+
+
+def metadata_name(metadata: Metadata) -> str:
+    """The name of a block's table with this metadata."""
+    return f"{METADATA}{metadata.stamp}.sqlite"
+
+
+def write_table(folder: Path, listed: Iterable[Listed], metadata: Metadata) -> str:
+    """Write the table of a block into its folder, returns the file's checksum. Raises OSError as a write does."""
+    with _table(listed, metadata) as connection:
+        content = connection.serialize()
+    with replacing(folder / metadata_name(metadata)) as temporary:
+        temporary.write_bytes(content)
+    return xxhash.xxh3_64_hexdigest(content)
+
+
+def renew_tables(gallery: Path, manifest: GalleryManifest, metadata: Metadata | None) -> GalleryManifest:
+    """The manifest of the same gallery whose blocks have tables with this metadata; those that lack one get it.
+
+    Files that it no longer names stay, for whoever reads them now. Raises OSError as a write does.
+    """
+    entries = []
+    for entry, block in zip(manifest.blocks, Gallery(gallery, manifest).blocks, strict=True):
+        files = {name: held for name, held in entry.files.items() if not name.startswith(METADATA)}
+        if metadata is not None:
+            name = metadata_name(metadata)
+            files[name] = entry.files.get(name) or write_table(
+                gallery / "blocks" / entry.name, rows_of(block), metadata
+            )
+        entries.append(replace(entry, files=files))
+    return replace(manifest, blocks=tuple(entries))
+
+
+def columns(gallery: Gallery) -> list[str]:
+    """Columns that a filter may name: `OWN_COLUMNS`, which every gallery has, then those of the metadata."""
+    for block in gallery.blocks:
+        with _opened(block) as connection:
+            return _columns(connection)
+    return list(OWN_COLUMNS)
+
+
+def matching(gallery: Gallery, where: str) -> Gallery:
+    """The same gallery with only those images for which the SQL condition `where` is true.
+
+    Raises InputError where it is no condition on the gallery's `columns`; no other table, file or statement can be
+    reached with it.
+    """
+    _check_not_empty(where)
+    return gallery.keeping([np.intersect1d(_rows(gallery, block, where), block.rows) for block in gallery.blocks])
+
+
+def check_filter(gallery: Gallery, where: str | None, shown: Sequence[str] = ()) -> None:
+    """Raise InputError where a condition cannot be used or a column that is to be shown is not there.
+
+    One block is looked at, so that this takes no time.
+    """
+    names = columns(gallery)
+    for column in shown:
+        if column not in names:
+            raise InputError(f"there is no column '{column}': the gallery {gallery.path} has {', '.join(names)}")
+    if where is not None:
+        _check_not_empty(where)
+        for block in gallery.blocks[:1]:
+            _rows(gallery, block, where)
+
+
+def metadata_of(block: Block, rows: Sequence[int]) -> list[dict[str, Value]]:
+    """What the metadata say of some of a block's images, by their rows among those that count."""
+    if block.metadata_file is None:
+        return [{} for _ in rows]
+    with _opened(block) as connection:
+        names = _columns(connection)[len(OWN_COLUMNS) :]
+        select = f"SELECT {', '.join(map(_name, names))} FROM {_TABLE} WHERE {ROW_KEY} = ?"
+        found = (connection.execute(select, (row,)).fetchone() for row in block.rows[list(rows)].tolist())
+        return [dict(zip(names, values, strict=True)) for values in found]
+
+
+def column_types(galleries: Iterable[Gallery]) -> dict[str, str]:
+    """The metadata's columns in any of some galleries, with their types; where two differ, the first one's."""
+    types: dict[str, str] = {}
+    for block in (block for gallery in galleries for block in gallery.blocks if block.metadata_file):
+        with _opened(block) as connection:
+            found = connection.execute(f"PRAGMA table_info({_TABLE})")
+            types = {**{name: kind for _, name, kind, *_ in found if name not in OWN_COLUMNS}, **types}
+    return types
+
+
+def metadata_held(parts: Iterable[tuple[Block, Sequence[int]]], types: Mapping[str, str]) -> Metadata:
+    """What is known of images, given by block and row among those that count, in columns of these types."""
+    rows = {}
+    for block, numbers in parts:
+        for image, known in zip(block.images_at(numbers), metadata_of(block, numbers), strict=True):
+            rows[image.id] = tuple(known.get(name) for name in types)
+    return Metadata(dict(types), rows)
+
+
+def _check_not_empty(where: str) -> None:
+    if not where.strip():
+        raise InputError('a filter is empty: give a condition such as "year >= 2020"')
+
+
+def _rows(gallery: Gallery, block: Block, where: str) -> NDArray[np.int64]:
+    """Rows of a block's table for which a condition is true."""
+    with _opened(block) as connection:
+        names = _columns(connection)
+        there = f"the gallery {gallery.path} has the columns {', '.join(names)}"
+        for quoted in _QUOTED.finditer(where):
+            # SQLite takes a name that it does not know for a text where it stands in double quotes.
+            name = quoted[1]
+            if name is not None and name.lower() not in (held.lower() for held in names):
+                raise InputError(f"the filter names '{name}', but {there}; texts stand in single quotes")
+        _allow_only_reading(connection)
+        try:
+            # Where it is a whole condition, it can stand in either place: nothing that closes its bracket can.
+            for statement in (f"SELECT (\n{where}\n) FROM {_TABLE} LIMIT 0", _selection(where)):
+                found = connection.execute(statement).fetchall()
+        except (sqlite3.Error, sqlite3.Warning, OverflowError, UnicodeError) as error:
+            shown = " ".join(where.split())
+            raise InputError(f"the filter '{shown}' cannot be used ({first_line(error)}): {there}") from error
+    return np.array([row for (row,) in found], np.int64)
+
+
+def _selection(where: str) -> str:
+    return f"SELECT {ROW_KEY} FROM {_TABLE} WHERE (\n{where}\n)"
+
+
+def _allow_only_reading(connection: sqlite3.Connection) -> None:
+    """Let statements from now on read the one table and call functions; a SELECT in another one is refused."""
+    selects = 0
+
+    def authorise(action: int, first: str | None, *_: str | None) -> int:
+        nonlocal selects
+        if action == sqlite3.SQLITE_SELECT:
+            selects += 1
+            return sqlite3.SQLITE_OK if selects <= 2 else sqlite3.SQLITE_DENY
+        if action == sqlite3.SQLITE_FUNCTION or (action == sqlite3.SQLITE_READ and first == _TABLE):
+            return sqlite3.SQLITE_OK
+        return sqlite3.SQLITE_DENY
+
+    connection.set_authorizer(authorise)
+
+
+@contextmanager
+def _opened(block: Block) -> Iterator[sqlite3.Connection]:
+    """A block's table, to be read."""
+    path = block.metadata_file
+    if path is None:
+        with _table(rows_of(block), Metadata({}, {})) as connection:
+            yield connection
+        return
+    # Immutable: SQLite then neither locks the file nor looks for a journal beside it.
+    connection = sqlite3.connect(f"file:{quote(str(path))}?mode=ro&immutable=1", uri=True)
+    try:
+        yield connection
+    finally:
+        connection.close()
+
+
+def rows_of(block: Block) -> Iterator[Listed]:
+    """Row and listed fields of a block's images that count, as `write_table` takes them."""
+    return zip(block.rows.tolist(), block.listed(), strict=True)
+
+
+@contextmanager
+def _table(listed: Iterable[Listed], metadata: Metadata) -> Iterator[sqlite3.Connection]:
+    """A table of images in memory: those of `OWN_COLUMNS`, then the metadata's columns."""
+    connection = sqlite3.connect(":memory:")
+    try:
+        kinds = {**dict.fromkeys(OWN_COLUMNS, "TEXT"), **metadata.columns}
+        connection.execute(
+            f"CREATE TABLE {_TABLE} ({', '.join(f'{_name(name)} {kind}' for name, kind in kinds.items())})"
+        )
+        nothing = (None,) * len(metadata.columns)
+        connection.executemany(
+            f"INSERT INTO {_TABLE} ({ROW_KEY}, {', '.join(map(_name, kinds))}) VALUES (?{', ?' * len(kinds)})",
+            (
+                (row, *(_utf8(fields[name]) for name in OWN_COLUMNS), *metadata.rows.get(fields["id"], nothing))
+                for row, fields in listed
+            ),
+        )
+        connection.commit()
+        yield connection
+    finally:
+        connection.close()
+
+
+def _columns(connection: sqlite3.Connection) -> list[str]:
+    return [column[0] for column in connection.execute(f"SELECT * FROM {_TABLE} LIMIT 0").description]
+
+
+def _name(column: str) -> str:
+    doubled = column.replace('"', '""')
+    return f'"{doubled}"'
+
+
+def _utf8(text: str) -> str:
+    # A file name that is no valid UTF-8 has its odd bytes spelt out.
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")

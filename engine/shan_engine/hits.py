@@ -1,0 +1,158 @@
+"""What a search finds, and why: hits with the parts of their scores and the regions behind the words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import InputError, install_command
+from .gallery import Gallery, GalleryImage
+from .query_photo import step_1
+from .question import Asked, Part
+from .scorer import Arrays, Scorer
+from .stepwise import Scanned
+
+if TYPE_CHECKING:
+    from .metadata import Value
+
+Box = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class WordRegion:
+    """The region a word attends to most: its number, its box in pixels (None where unknown), the weight 0..1."""
+
+    word: str
+    region: int
+    box: Box | None
+    weight: float
+
+
+@dataclass(frozen=True)
+class Hit:
+    """One image found for a query; `step_scores` are the score's parts, `words` explain it, `metadata` by column."""
+
+    rank: int
+    score: float
+    image: GalleryImage
+    step_scores: tuple[float, ...] = ()
+    words: tuple[WordRegion, ...] = ()
+    metadata: Mapping[str, Value] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class QueryHits:
+    """The best images for a query, best first; `replaced`, `unknown` and `left_out` words as in `text.Reading`.
+
+    `scanned` says how many images a step-wise search looked at; None after an exhaustive one. `matching` is how many
+    images were searched: all, or those that a filter let pass.
+    """
+
+    query: str
+    hits: tuple[Hit, ...]
+    replaced: Mapping[str, str] = field(default_factory=dict)
+    unknown: tuple[str, ...] = ()
+    left_out: int = 0
+    scanned: Scanned | None = None
+    matching: int = 0
+
+    def __iter__(self) -> Iterator[Hit]:
+        return iter(self.hits)
+
+    def __len__(self) -> int:
+        return len(self.hits)
+
+    def records(self) -> list[dict[str, Any]]:
+        """A flat dictionary for each hit: rank, score, id and path, then its metadata by column."""
+        records = []
+        for hit in self.hits:
+            own = {"rank": hit.rank, "score": hit.score, "id": hit.image.id, "path": hit.image.path}
+            records.append({**own, **hit.metadata, **own})  # a column of the metadata with such a name gives way
+        return records
+
+    def to_numpy(self) -> NDArray[Any]:
+        """A structured array of the hits: rank int32, score float32, id text."""
+        kind = [("rank", np.int32), ("score", np.float32), ("id", object)]
+        return np.array([(hit.rank, hit.score, hit.image.id) for hit in self.hits], kind)
+
+    def to_arrow(self) -> Any:
+        """The records as a `pyarrow.Table`. Raises InputError where pyarrow is missing."""
+        try:
+            import pyarrow
+        except ImportError as error:
+            raise InputError(
+                f"an Arrow table needs pyarrow, which is not installed: {install_command('parquet')}"
+            ) from error
+        return pyarrow.Table.from_pylist(self.records())
+
+
+def hits_at(
+    scorer: Scorer,
+    gallery: Gallery,
+    asked: Asked,
+    scores: NDArray[np.float32],
+    places: NDArray[np.int64],
+    *,
+    explain: bool,
+    with_metadata: bool,
+) -> tuple[Hit, ...]:
+    """The images at `places` in the gallery's order as hits, best first; with `explain` what their scores come from."""
+    parts = asked.parts(scorer) if explain else ()
+    numbers = np.searchsorted(gallery.ends, places, side="right")
+    hits = {}
+    for number in np.unique(numbers):  # a block's list of images is read once
+        block = gallery.blocks[number]
+        ranks = np.flatnonzero(numbers == number).tolist()
+        rows = (places[ranks] - (gallery.ends[number] - len(block))).tolist()
+        known: Sequence[Mapping[str, Value]] = [{}] * len(rows)
+        if with_metadata and block.metadata_file:
+            from .gallery_metadata import metadata_of  # here, as most searches do without SQLite
+
+            known = metadata_of(block, rows)
+        for rank, row, image, metadata in zip(ranks, rows, block.images_at(rows), known, strict=True):
+            explained: tuple[tuple[float, ...], tuple[WordRegion, ...]] = ((), ())
+            if explain:
+                explained = _explain(scorer, asked, parts, block.rows_of([row]), block.boxes(row))
+            hits[rank] = Hit(rank + 1, float(scores[rank]), image, *explained, metadata)
+    return tuple(hits[rank] for rank in range(len(places)))
+
+
+def _explain(
+    scorer: Scorer, asked: Asked, parts: Sequence[Part], images: Arrays, boxes: NDArray[np.float32]
+) -> tuple[tuple[float, ...], tuple[WordRegion, ...]]:
+    """Parts of a score, each the weighted sum over the question's parts, and the words of the wanted phrases."""
+    complete = scorer.complete(images)
+    steps: list[NDArray[np.floating]] = []
+    words: list[WordRegion] = []
+    for part, reading in zip(parts, asked.readings, strict=False):  # a photo has none and comes last
+        of_phrase, found = explain_phrase(scorer, reading.words, complete, part.caption, boxes)
+        steps.append(np.array(of_phrase) * part.weight)
+        words += found if part.weight > 0 else ()
+    if asked.question.photo:
+        like = float(step_1(scorer, images, parts[-1].caption)[0]) * parts[-1].weight
+        steps.append(np.array([like, *[0.0] * (max(map(len, steps), default=1) - 1)]))
+    return tuple(np.sum(steps, axis=0).tolist()), tuple(words)
+
+
+def explain_phrase(
+    scorer: Scorer, words: Sequence[str], image: Arrays, caption: Arrays, boxes: NDArray[np.float32]
+) -> tuple[tuple[float, ...], tuple[WordRegion, ...]]:
+    """Parts of the score of one complete image with one phrase of these words, and the regions the words look at.
+
+    Either is empty where the model does not say.
+    """
+    outputs = scorer.explain(image, caption)
+    steps = tuple(float(value) for value in outputs["step_scores"][0, 0]) if "step_scores" in outputs else ()
+    if "word_attention" not in outputs:
+        return steps, ()
+    attention = outputs["word_attention"][0, 0]
+    found = []
+    for word, weights in zip(words, attention[1:], strict=False):  # row 0 is the start marker
+        region = int(weights.argmax())
+        box = tuple(float(value) for value in boxes[region]) if np.isfinite(boxes[region]).all() else None
+        found.append(WordRegion(word, region, box, float(weights[region])))  # type: ignore[arg-type]
+    return steps, tuple(found)

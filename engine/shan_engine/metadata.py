@@ -1,0 +1,194 @@
+"""What is known of photos beside what is seen in them: a table of typed columns, one row an image id.
+
+It comes from a `.csv` file or a `.parquet` file. One column names the image, the others are kept.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import xxhash
+
+from .errors import InputError, first_line, install_command
+from .records import MAX_ID_BYTES, encode_id
+
+ID_COLUMNS = ("id", "image", "path")
+OWN_COLUMNS = ("id", "path")  # of every image, known without metadata
+MAX_COLUMNS = 500
+ROW_KEY = "_rowid_"  # SQLite's own name of a row's number
+INTEGER, REAL, TEXT = "INTEGER", "REAL", "TEXT"
+Value = int | float | str | None
+
+# Leading zeros are text: postal codes, camera counters.
+_INTEGER = re.compile("-?(0|[1-9][0-9]*)")
+_REAL = re.compile(r"-?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+_LEADING_ZERO = re.compile("-?0[0-9]")
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """`columns` maps names to SQLite's types INTEGER, REAL and TEXT, `rows` image ids to a value for each column."""
+
+    columns: dict[str, str]
+    rows: dict[str, tuple[Value, ...]]
+
+    @cached_property
+    def stamp(self) -> str:
+        """XXH3 of all columns and rows, hexadecimal: another one for any other content."""
+        state = xxhash.xxh3_64(json.dumps(self.columns).encode())
+        for id in sorted(self.rows):
+            state.update(json.dumps((id, self.rows[id])).encode())
+        return state.hexdigest()
+
+    @classmethod
+    def read(cls, path: Path, id_column: str | None = None) -> Metadata:
+        """Read a table whose images are named by `id_column`, else by the first of `ID_COLUMNS` that it has.
+
+        CSV: UTF-8, a line of names first; a column is INTEGER or REAL where all its values are, else TEXT; nothing
+        is NULL. Parquet: whole numbers and booleans are INTEGER, other numbers REAL (NaN and infinite ones NULL),
+        texts, dates and times TEXT. Raises InputError where the file cannot be read, has no such column or no other,
+        a column that is nested, two columns of one name, an image twice or without an id.
+        """
+        suffix = path.suffix.lower()
+        if suffix not in (".csv", ".parquet"):
+            raise InputError(f"{path} is no table of metadata: give a .csv or a .parquet file")
+        names, lists = _csv(path) if suffix == ".csv" else _parquet(path)
+        key = _id_column(path, names, id_column)
+        ids = _ids(path, key, lists.pop(key))
+        columns = {name: kind for name, (kind, _) in lists.items()}
+        rows = zip(*(values for _, values in lists.values()), strict=True)
+        return cls(columns, dict(zip(ids, rows, strict=True)))
+
+
+_Lists = dict[str, tuple[str, Sequence[Value]]]
+"""Type and values by column."""
+
+
+def _id_column(path: Path, names: Sequence[str], asked: str | None) -> str:
+    key = asked if asked is not None else next((name for name in ID_COLUMNS if name in names), None)
+    if key is None or key not in names:
+        wanted = f"'{asked}'" if asked is not None else " or ".join(ID_COLUMNS)
+        raise InputError(
+            f"{path} has no column {wanted} with the images' ids: name the one that has, of {', '.join(names)} "
+            "(--metadata-id-column)"
+        )
+    others = [name.lower() for name in names if name != key]
+    if not others:
+        raise InputError(f"{path} has no column beside '{key}': add what is to be known of the images")
+    if len(others) > MAX_COLUMNS:
+        raise InputError(f"{path} has {len(others)} columns beside the id: keep at most {MAX_COLUMNS}")
+    taken = [name for name in names if name != key and name.lower() in (*OWN_COLUMNS, ROW_KEY)]
+    if taken:
+        raise InputError(f"{path} has a column '{taken[0]}' beside '{key}', a name that is taken: rename it")
+    return key
+
+
+def _refuse_names(path: Path, names: Sequence[str]) -> None:
+    """Raise InputError where a column has no name or one that another has; SQL does not tell cases apart."""
+    lower = [name.lower() for name in names]
+    for name in names:
+        if not name.strip() or "\0" in name:
+            raise InputError(f"{path} has a column without a name: give every column one in the first line")
+        if lower.count(name.lower()) > 1:
+            raise InputError(f"{path} has two columns named '{name}': give one of them another name")
+
+
+def _ids(path: Path, key: str, column: tuple[str, Sequence[Value]]) -> list[str]:
+    ids = ["" if value is None else str(value) for value in column[1]]
+    seen: set[str] = set()
+    for number, id in enumerate(ids, 1):
+        if not id.strip() or len(encode_id(id)) > MAX_ID_BYTES:
+            fault = f"an id longer than {MAX_ID_BYTES} bytes" if id.strip() else "no id"
+            raise InputError(f"row {number} of {path} has {fault} in its column '{key}': give it the image's id")
+        if id in seen:
+            raise InputError(f"{path} has the image '{id}' twice, the second time in row {number}: keep one of them")
+        seen.add(id)
+    if not ids:
+        raise InputError(f"{path} has no rows: give one for each image of which something is known")
+    return ids
+
+
+def _csv(path: Path) -> tuple[list[str], _Lists]:
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.reader(file, strict=True)
+            names = next(reader, [])
+            _refuse_names(path, names)
+            rows = list(_rows(path, reader, len(names)))
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not UTF-8 text (byte {error.start}): save it as UTF-8") from error
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror or error}; give a table of metadata") from error
+    except csv.Error as error:
+        raise InputError(f"{path}, line {reader.line_num} is not CSV ({error}): mend that line") from error
+    columns = [list(column) for column in zip(*rows, strict=True)] or [[] for _ in names]
+    return names, {name: _typed(column) for name, column in zip(names, columns, strict=True)}
+
+
+def _rows(path: Path, reader: Any, width: int) -> Iterator[list[str]]:
+    for row in reader:
+        if row and len(row) != width:
+            raise InputError(
+                f"{path}, line {reader.line_num} has {len(row)} fields, the first line names {width}: mend that line"
+            )
+        if row:
+            yield row
+
+
+def _typed(values: Sequence[str]) -> tuple[str, Sequence[Value]]:
+    held = [value for value in values if value]
+    if held and all(_INTEGER.fullmatch(value) and -(2**63) <= int(value) < 2**63 for value in held):
+        return INTEGER, [int(value) if value else None for value in values]
+    if held and all(_is_real(value) for value in held):
+        return REAL, [float(value) if value else None for value in values]
+    return TEXT, [value or None for value in values]
+
+
+def _is_real(value: str) -> bool:
+    return bool(_REAL.fullmatch(value)) and not _LEADING_ZERO.match(value) and math.isfinite(float(value))
+
+
+def _parquet(path: Path) -> tuple[list[str], _Lists]:
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError as error:
+        raise InputError(
+            f"reading {path} needs pyarrow, which is not installed: {install_command('parquet')}"
+        ) from error
+    try:
+        table = pyarrow.parquet.read_table(path)
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror or first_line(error)}; give a Parquet file") from error
+    except pyarrow.ArrowException as error:
+        raise InputError(f"{path} is damaged or no Parquet file ({first_line(error)}): write it again") from error
+    _refuse_names(path, table.column_names)
+    return table.column_names, {
+        name: _from_arrow(path, name, column) for name, column in zip(table.column_names, table.columns, strict=True)
+    }
+
+
+def _from_arrow(path: Path, name: str, column: Any) -> tuple[str, Sequence[Value]]:
+    import pyarrow.types as kinds
+
+    kind = column.type.value_type if kinds.is_dictionary(column.type) else column.type
+    values: Iterable[Any] = column.to_pylist()
+    if kinds.is_integer(kind) or kinds.is_boolean(kind):
+        numbers = [None if value is None else int(value) for value in values]
+        if any(number is not None and number >= 2**63 for number in numbers):
+            raise InputError(f"{path} has numbers of 2^63 and more in its column '{name}': write them as text")
+        return INTEGER, numbers
+    if kinds.is_floating(kind) or kinds.is_decimal(kind):
+        reals = (None if value is None else float(value) for value in values)
+        return REAL, [value if value is not None and math.isfinite(value) else None for value in reals]
+    if kinds.is_string(kind) or kinds.is_large_string(kind) or kinds.is_temporal(kind) or kinds.is_null(kind):
+        return TEXT, [None if value is None else str(value) for value in values]
+    raise InputError(f"{path} has the type {column.type} in its column '{name}': keep numbers, texts, dates and times")

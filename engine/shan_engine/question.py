@@ -1,0 +1,128 @@
+"""What is looked for: a phrase, or several with weights, wanted or not, or a photo, or both.
+
+The score of an image with a question is the sum of its exact scores with each part, times the part's weight.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from .errors import InputError
+from .query_photo import QueryPhoto
+from .scorer import Arrays, Scorer
+from .text import Reading
+
+UNWANTED = 0.4
+"""Weight, taken away, of a phrase that is not wanted and says no weight itself."""
+
+
+@dataclass(frozen=True)
+class Phrase:
+    """Words and what their score counts; below 0 for what is not wanted."""
+
+    text: str
+    weight: float = 1.0
+
+    @classmethod
+    def parse(cls, text: str, weight: float = 1.0) -> Phrase:
+        """`words` or `words:number`, as in "on grass:0.5". Raises InputError without words or a number above 0."""
+        words, colon, number = text.rpartition(":")
+        if not (words if colon else text).strip():
+            raise InputError("a phrase to search with or without is empty: give some words")
+        if not colon:
+            return cls(text, weight)
+        try:
+            value = float(number)
+        except ValueError:
+            value = math.nan
+        if not 0 < value < math.inf:
+            raise InputError(
+                f"the phrase '{text}' has the weight '{number}': give a number above 0 after the colon, or leave it out"
+            )
+        return cls(words, value)
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked: phrases and perhaps a photo, of which something must be wanted."""
+
+    phrases: tuple[Phrase, ...] = ()
+    photo: QueryPhoto | None = None
+    photo_weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.photo_weight < math.inf:
+            raise InputError(f"the photo's weight is {self.photo_weight}: give a number above 0")
+
+    @classmethod
+    def of(
+        cls,
+        query: str | None,
+        *,
+        also: Sequence[str] = (),
+        without: Sequence[str] = (),
+        photo: QueryPhoto | None = None,
+        photo_weight: float = 1.0,
+    ) -> Question:
+        """A query, other phrases with it and phrases that are not wanted, as `Phrase.parse` reads them; a photo.
+
+        The query itself weighs 1 and is taken as it is. Raises InputError for an empty phrase or a wrong weight.
+        """
+        unwanted = (Phrase.parse(text, UNWANTED) for text in without)
+        phrases = [
+            *([] if query is None else [Phrase(query)]),
+            *(Phrase.parse(text) for text in also),
+            *(Phrase(phrase.text, -phrase.weight) for phrase in unwanted),
+        ]
+        return cls(tuple(phrases), photo, photo_weight)
+
+    @property
+    def plain(self) -> bool:
+        """Whether it is one phrase alone, whose score is the image's."""
+        return self.photo is None and [phrase.weight for phrase in self.phrases] == [1.0]
+
+    def __str__(self) -> str:
+        said: list[str] = []
+        for phrase in self.phrases:
+            if phrase.weight == 1 and not said:
+                said.append(phrase.text)
+            else:
+                said.append(f"{'with' if phrase.weight > 0 else 'without'} {phrase.text} ({abs(phrase.weight):g})")
+        if self.photo:
+            weight = "" if self.photo_weight == 1 else f" ({self.photo_weight:g})"
+            said.append(f"like {self.photo.path.name}{weight}")
+        return ", ".join(said)
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of a question, encoded alone: a caption's arrays, or a photo's of which step 1 alone counts."""
+
+    weight: float
+    caption: Arrays
+    photo: bool = False
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A question as a model reads it: a reading for each phrase."""
+
+    question: Question
+    readings: tuple[Reading, ...]
+
+    @classmethod
+    def read(cls, scorer: Scorer, question: Question) -> Asked:
+        """Raises InputError where nothing is wanted, and for a phrase that has no word that the model knows."""
+        if question.photo is None and not any(phrase.weight > 0 for phrase in question.phrases):
+            raise InputError('nothing to search for: give a description in quotes, such as "a dog on grass"')
+        return cls(question, tuple(scorer.read(phrase.text) for phrase in question.phrases))
+
+    def parts(self, scorer: Scorer) -> tuple[Part, ...]:
+        """The parts, encoded."""
+        phrases = zip(self.question.phrases, self.readings, strict=True)
+        parts = [Part(phrase.weight, scorer.encode_captions([read.tokens])) for phrase, read in phrases]
+        if self.question.photo:
+            parts.append(Part(self.question.photo_weight, self.question.photo.as_caption(), photo=True))
+        return tuple(parts)

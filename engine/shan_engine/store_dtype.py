@@ -1,0 +1,26 @@
+"""Which numbers a store holds, asked before it is opened for writing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from .errors import StoreError
+from .fields import DTYPES
+from .store import FeatureStore
+
+
+def stored_dtype(path: Path, wanted: str | None) -> str:
+    """The dtype to make or open the store at `path` with: `wanted`, else that of the store there, else float32.
+
+    Raises StoreError where the store there has another one than `wanted`.
+    """
+    if not (path / "data.mdb").exists():
+        return wanted or DTYPES[0]
+    try:
+        with FeatureStore.open(path) as store:
+            held = store.schema.dtype
+    except StoreError:  # `create` says what is wrong with it, or ends the making of it
+        return wanted or DTYPES[0]
+    if wanted not in (None, held):
+        raise StoreError(f"the store {path} holds {held}, not {wanted}: leave out --storage, or use a new store")
+    return held

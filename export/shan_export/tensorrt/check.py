@@ -1,0 +1,122 @@
+"""What a lower precision does to scores and to recall, measured before its plans are written."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import ModelProto
+from shan_engine.backends import Graph, load_graph
+from shan_engine.bundle import Bundle
+from shan_engine.captions import CaptionSplit
+from shan_engine.errors import BundleError
+from shan_engine.evaluation import split_scores
+from shan_engine.gallery import Gallery
+from shan_engine.plans import PrecisionCheck
+from shan_engine.recall import CUTS, recall
+from shan_engine.scorer import Scorer
+
+from ..cases import cases
+from .graphs import SCORER, Feeds, rounded
+
+# The most points that any recall may lose.
+ALLOWED_LOSS = {"fp32": 0.0, "fp16": 0.2, "bf16": 0.2, "int8": 0.5}
+CALIBRATION_IMAGES, CALIBRATION_CALLS = 32, 4
+Graphs = Mapping[str, ModelProto]
+
+
+class GraphScorer(Scorer):
+    """Scores through given graphs, in which the pair scorer needs no more of an image than a gallery stores."""
+
+    def __init__(self, bundle: Bundle, graphs: Graphs, folder: Path) -> None:
+        super().__init__(bundle, "cpu")
+        self._graphs: dict[str, Graph] = {}
+        for name, graph in graphs.items():
+            onnx.save(rounded(graph), str(folder / f"{name}.onnx"))
+            self._graphs[name] = load_graph(folder / f"{name}.onnx", "cpu")
+
+    def _load(self, name: str) -> Graph:
+        return self._graphs[Path(name).stem]
+
+    kernel = None
+    image_terms = None
+
+
+def check_precision(
+    bundle: Bundle,
+    exact: Graphs,
+    lower: Graphs,
+    captioned: tuple[Gallery, CaptionSplit] | None,
+    on_pairs: Callable[[int, int], None] = lambda done, total: None,
+) -> PrecisionCheck:
+    """Differences of `lower` from `exact`, both run on the CPU; recall where a captioned gallery is given."""
+    with tempfile.TemporaryDirectory() as first, tempfile.TemporaryDirectory() as second:
+        scorers = GraphScorer(bundle, exact, Path(first)), GraphScorer(bundle, lower, Path(second))
+        difference = _largest_difference(bundle, *scorers)
+        if captioned is None:
+            return PrecisionCheck(difference)
+        gallery, split = captioned
+        size = len(split.images) * len(split.captions)
+        found = [
+            recall(
+                split_scores(scorer, gallery, split, lambda done, start=start: on_pairs(start + done, 2 * size)).T,  # type: ignore[misc]
+                split.caption_images,
+            )
+            for start, scorer in zip((0, size), scorers, strict=True)
+        ]
+    before, after = (outcome.as_dict() for outcome in found)
+    recalls = tuple(f"_r{cut}" for cut in CUTS)
+    change = {name: round(after[name] - before[name], 3) for name in before if name.endswith(recalls)}
+    return PrecisionCheck(difference, len(split.images), len(split.captions), change)
+
+
+def _largest_difference(bundle: Bundle, exact: Scorer, lower: Scorer) -> float:
+    manifest = bundle.manifest
+    worst = 0.0
+    for features, mask, tokens, lengths in cases(
+        manifest.feature_dim, len(bundle.vocabulary), max_words=manifest.max_words
+    ):
+        scores = [_scores(scorer, features, mask, tokens, lengths) for scorer in (exact, lower)]
+        difference = float(np.abs(scores[0] - scores[1]).max())
+        if not np.isfinite(difference):
+            raise BundleError("a score is NaN or infinite in this precision: use fp32, or bf16 in the place of fp16")
+        worst = max(worst, difference)
+    return worst
+
+
+def _scores(scorer: Scorer, features: Any, mask: Any, tokens: Any, lengths: Any) -> NDArray[np.float32]:
+    images = scorer.encode_images(features, mask)
+    return scorer.score_pairs(images, scorer.text_encoder.run({"tokens": tokens, "lengths": lengths}))
+
+
+def calibration(bundle: Bundle, exact: Graphs, gallery: Gallery, split: CaptionSplit) -> Iterator[Feeds]:
+    """Inputs of the pair scorer from a captioned gallery: some images with their captions, some calls."""
+    images = split.images[: CALIBRATION_IMAGES * CALIBRATION_CALLS]
+    with tempfile.TemporaryDirectory() as folder:
+        scorer = GraphScorer(bundle, exact, Path(folder))
+        names = [value.name for value in exact[SCORER].graph.input]
+        for start in range(0, len(images), CALIBRATION_IMAGES):
+            part = split.images_between(start, min(start + CALIBRATION_IMAGES, len(images)))
+            held = gallery.restricted_to(part.images)
+            captions = scorer.encode_captions(
+                [scorer.tokens(caption) for caption in part.captions[:CALIBRATION_IMAGES]]
+            )
+            for block in held.blocks:
+                for _, stored in block.batches(CALIBRATION_IMAGES):
+                    yield {name: array for name, array in {**stored, **captions}.items() if name in names}
+
+
+def refuse_loss(precision: str, check: PrecisionCheck) -> None:
+    """Raise BundleError where a recall loses more than the precision may."""
+    allowed = ALLOWED_LOSS[precision]
+    for name, change in (check.recall_change or {}).items():
+        if change < -allowed - 1e-9:
+            raise BundleError(
+                f"in {precision} {name} loses {-change:.2f} points of recall over {check.images} images, more than "
+                f"{allowed:g}: choose a higher precision, or --allow-loss"
+            )

@@ -1,0 +1,129 @@
+"""The graphs that plans are made from, out of a bundle's, in each precision."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import onnx
+from numpy.typing import NDArray
+from onnx import ModelProto, NodeProto, TensorProto, compose, helper, shape_inference
+from shan_engine.bundle import GRAPHS, IMAGE_TERMS, Bundle
+from shan_engine.plans import Precision
+
+from .precision import LOW, lowered
+
+SCORES = ("scores", "step_scores", "word_attention")
+SCORER = Path(GRAPHS[2]).stem
+Feeds = Mapping[str, NDArray[Any]]
+
+
+def plan_graphs(bundle: Bundle) -> dict[str, ModelProto]:
+    """The float32 graphs by name; the pair scorer makes the image terms that no gallery stores."""
+    graphs = {Path(name).stem: onnx.load(str(bundle.path / name)) for name in GRAPHS}
+    if IMAGE_TERMS in bundle.manifest.files:
+        graphs[SCORER] = chained(onnx.load(str(bundle.path / IMAGE_TERMS)), graphs[SCORER])
+    return graphs
+
+
+def chained(first: ModelProto, second: ModelProto) -> ModelProto:
+    """One graph of two, in which outputs of the first are inputs of the second; inputs of one name are one input."""
+    result = compose.add_prefix(first, "terms_", rename_inputs=False, rename_outputs=False)
+    made = {value.name for value in result.graph.output}
+    given = {value.name for value in result.graph.input}
+    result.graph.node.extend(second.graph.node)
+    result.graph.initializer.extend(second.graph.initializer)
+    result.graph.input.extend(value for value in second.graph.input if value.name not in made | given)
+    del result.graph.output[:], result.graph.value_info[:]
+    result.graph.output.extend(second.graph.output)
+    onnx.checker.check_model(result)
+    return result
+
+
+def converted(
+    graphs: Mapping[str, ModelProto], precision: Precision, calibration: Iterable[Feeds]
+) -> dict[str, ModelProto]:
+    """The graphs in a precision. int8 is the pair scorer's products, its ranges those of `calibration`; its encoders
+    are fp16: they run once an image or caption."""
+    if precision == "fp32":
+        return dict(graphs)
+    low = "fp16" if precision == "int8" else precision
+    result = {name: lowered(graph, low, full_outputs=SCORES) for name, graph in graphs.items()}
+    if precision == "int8":
+        result[SCORER] = quantised(graphs[SCORER], iter(calibration))
+    return result
+
+
+def quantised(model: ModelProto, feeds: Iterator[Feeds]) -> ModelProto:
+    """A copy with the inputs of all products in 8 bits: symmetric, as TensorRT wants it, ranges as seen in `feeds`."""
+    import logging
+    import tempfile
+
+    from onnxruntime.quantization import (  # a second to load
+        CalibrationDataReader,
+        CalibrationMethod,
+        QuantFormat,
+        QuantType,
+        quantize_static,
+    )
+
+    class Reader(CalibrationDataReader):  # type: ignore[misc]
+        def get_next(self) -> dict[str, NDArray[Any]] | None:
+            feed = next(feeds, None)
+            return None if feed is None else dict(feed)
+
+    logging.getLogger().setLevel(logging.ERROR)  # it asks for a step that our graphs do not need
+    with tempfile.TemporaryDirectory() as folder:
+        output = Path(folder, "int8.onnx")
+        quantize_static(
+            model,
+            output,
+            Reader(),
+            quant_format=QuantFormat.QDQ,
+            op_types_to_quantize=["MatMul"],
+            activation_type=QuantType.QInt8,
+            weight_type=QuantType.QInt8,
+            calibrate_method=CalibrationMethod.MinMax,
+            extra_options={"ActivationSymmetric": True, "WeightSymmetric": True},
+        )
+        return onnx.load(str(output))
+
+
+def rounded(model: ModelProto) -> ModelProto:
+    """The same numbers as a model in 16 bits gives, for a processor that has no such products.
+
+    Every node computes in float32 from inputs and to outputs that are rounded to the model's types.
+    """
+    types = _types(model)
+    result = ModelProto()
+    result.CopyFrom(model)
+    nodes: list[NodeProto] = []
+    low = set(LOW.values())
+    for node in model.graph.node:
+        if node.op_type == "Cast" or not any(types.get(name) in low for name in (*node.input, *node.output)):
+            nodes.append(node)
+            continue
+        new = NodeProto()
+        new.CopyFrom(node)
+        after = []
+        for number, name in enumerate(node.input):
+            if types.get(name) in low:
+                new.input[number] = f"{node.output[0]}_in{number}"
+                nodes.append(helper.make_node("Cast", [name], [new.input[number]], to=TensorProto.FLOAT))
+        for number, name in enumerate(node.output):
+            if types.get(name) in low:
+                new.output[number] = f"{name}_wide"
+                after.append(helper.make_node("Cast", [new.output[number]], [name], to=types[name]))
+        nodes += [new, *after]
+    del result.graph.node[:], result.graph.value_info[:]
+    result.graph.node.extend(nodes)
+    return result
+
+
+def _types(model: ModelProto) -> dict[str, int]:
+    graph = shape_inference.infer_shapes(model, strict_mode=True).graph
+    values = {
+        value.name: value.type.tensor_type.elem_type for value in (*graph.input, *graph.value_info, *graph.output)
+    }
+    return values | {tensor.name: tensor.data_type for tensor in graph.initializer}

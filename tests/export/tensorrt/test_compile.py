@@ -1,0 +1,140 @@
+"""Plans built by TensorRT for RTX, which needs no GPU for it. Running them does: that is not tested here."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from installed import refusal, shan
+from shan_engine.bundle import Bundle
+from shan_engine.errors import BackendError, BundleError, InputError
+from shan_engine.plans import ENGINES, PlanSet, find_plans, graph_digests
+from shan_export.bundle_writer import export_bundle
+from shan_export.tensorrt import check
+from shan_export.tensorrt.compile import compile_bundle
+
+trt = pytest.importorskip("tensorrt_rtx")
+
+ARCHITECTURES = ["sm_86", "sm_120"]
+
+
+@pytest.fixture
+def captioned(gallery_path, tmp_path):
+    """The tiny gallery with captions, made up."""
+    words = ["a dog", "a red hat", "two children play", "man rides bike", "a cat sleeps in the grass"]
+    lines = ["split\timage\tcaption"] + [f"test\tphoto{n}\t{words[n % 5]} in the water" for n in range(40)]
+    table = tmp_path / "captions.tsv"
+    table.write_text("\n".join(lines) + "\n")
+    return gallery_path, table, "test", 40
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "bf16", "int8"])
+def test_every_graph_compiles_in_every_precision(bundle_copy, captioned, monkeypatch, precision):
+    monkeypatch.setattr(check, "ALLOWED_LOSS", dict.fromkeys(check.ALLOWED_LOSS, 100.0))
+    seen, stages = [], []
+    plans, new = compile_bundle(
+        bundle_copy,
+        precision=precision,
+        architectures=ARCHITECTURES,
+        captioned=captioned,
+        on_progress=lambda done, total: seen.append((done, total)),
+        on_stage=stages.append,
+    )
+    assert new
+    folder = bundle_copy / ENGINES / plans.name
+    assert PlanSet.load(folder) == plans
+    assert set(plans.files) == {f"{name}.plan" for name in ("image_encoder", "text_encoder", "pair_scorer")}
+    assert all((folder / name).stat().st_size > 10_000 for name in plans.files)
+    assert plans.architectures == ("sm_86", "sm_120")
+    assert plans.graphs == graph_digests(Bundle.open(bundle_copy))
+    assert len(seen) > 100
+    assert all(done <= total for done, total in seen)
+    assert stages[-3:] == [f"compiling {name}" for name in ("image_encoder", "text_encoder", "pair_scorer")]
+    if precision == "fp32":
+        assert plans.check.recall_change is None
+    else:
+        assert 0 < plans.check.largest_score_difference < 0.5
+        assert plans.check.images == plans.check.captions == 40
+        assert set(plans.check.recall_change) == {
+            f"{way}_retrieval_r{k}" for way in ("text", "image") for k in (1, 5, 10)
+        }
+    version = trt.__version__
+    found, held = find_plans(Bundle.open(bundle_copy), compiler="tensorrt_rtx", version=version, architecture="sm_86")
+    assert (found, held) == (folder, plans)
+    with pytest.raises(BackendError, match="no plans for sm_89"):
+        find_plans(Bundle.open(bundle_copy), compiler="tensorrt_rtx", version=version, architecture="sm_89")
+
+
+@pytest.mark.parametrize(
+    "variant", [{"direction": "i2t", "steps": ["l2l", "g2l"]}, {"direction": "t2i", "steps": ["l2l"]}]
+)
+def test_other_variants_compile(make_checkpoint, tmp_path, variant):
+    export_bundle(make_checkpoint(seed=2, **variant).folder, tmp_path / "bundle")
+    plans, _ = compile_bundle(tmp_path / "bundle", precision="fp16", architectures=["sm_89"])
+    assert len(plans.files) == 3
+
+
+def test_plans_are_kept_and_stale_ones_made_again(bundle_copy, make_checkpoint, tmp_path):
+    plans, _ = compile_bundle(bundle_copy, architectures=["sm_86"])
+    folder = bundle_copy / ENGINES / plans.name
+    before = {file: file.stat().st_mtime_ns for file in folder.iterdir()}
+    assert compile_bundle(bundle_copy, architectures=["sm_86"]) == (plans, False)
+    assert {file: file.stat().st_mtime_ns for file in folder.iterdir()} == before
+    larger, new = compile_bundle(bundle_copy, architectures=["sm_86"], max_images=300)
+    assert (new, larger.limits.images) == (True, 300)
+    (folder / "text_encoder.plan").write_bytes(b"spoilt")
+    mended, new = compile_bundle(bundle_copy, architectures=["sm_86"], max_images=300)
+    assert new
+    mended.refuse_stale(Bundle.open(bundle_copy), folder)
+    # The plans of a bundle that another one has replaced.
+    export_bundle(make_checkpoint(seed=8).folder, tmp_path / "other")
+    other = tmp_path / "other" / ENGINES
+    other.mkdir()
+    folder.rename(other / folder.name)
+    again, new = compile_bundle(tmp_path / "other", architectures=["sm_86"], max_images=300)
+    assert new
+    assert again.graphs != mended.graphs
+    assert sorted(path.name for path in other.iterdir()) == ["compile.lock", folder.name]
+
+
+def test_an_interrupted_build_leaves_nothing(bundle_copy):
+    def interrupt(done, total):
+        if done == 60:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        compile_bundle(bundle_copy, architectures=["sm_86"], on_progress=interrupt)
+    assert [path.name for path in (bundle_copy / ENGINES).iterdir()] == ["compile.lock"]
+
+
+def test_a_precision_that_loses_too_much_is_no_plan(bundle_copy, captioned, monkeypatch):
+    monkeypatch.setattr(check, "ALLOWED_LOSS", dict.fromkeys(check.ALLOWED_LOSS, -200.0))
+    settings = {"precision": "bf16", "architectures": ["sm_86"], "captioned": captioned}
+    with pytest.raises(BundleError, match=r"in bf16 text_retrieval_r1 loses .* over 40 images, more than -200"):
+        compile_bundle(bundle_copy, **settings)
+    assert not list((bundle_copy / ENGINES).glob("bf16*"))
+    assert compile_bundle(bundle_copy, **settings, allow_loss=True)[1]
+
+
+def test_int8_wants_real_images(bundle_copy):
+    with pytest.raises(InputError, match="give --gallery and --captions"):
+        compile_bundle(bundle_copy, precision="int8", architectures=["sm_86"])
+
+
+def test_the_command(bundle_copy, captioned, checkpoint, tmp_path):
+    assert "cannot compile for sm_90: it does for these alone: sm_75, sm_80" in refusal(
+        "compile", bundle_copy, "--gpu-arch", "sm_90"
+    )
+    assert "'86' is no GPU architecture" in refusal("compile", bundle_copy, "--gpu-arch", "86")
+    assert "there is no bundle at" in refusal("compile", tmp_path / "none")
+    assert "give both --gallery and --captions" in refusal("compile", bundle_copy, "--gallery", captioned[0])
+    done = shan("compile", bundle_copy, "--precision", "fp16", "--gpu-arch", "sm_89,sm_86", "--json")
+    told = json.loads(done.stdout)
+    assert told["architectures"] == ["sm_86", "sm_89"]
+    assert told["check"]["recall_change"] is None
+    assert "scores differ by" in done.stderr
+    assert "recall not measured" in done.stderr
+    assert "there already" in shan("compile", bundle_copy, "--precision", "fp16", "--gpu-arch", "sm_86,sm_89").stderr
+    exported = tmp_path / "exported"
+    shan("export", checkpoint.folder, "--output", exported, "--tensorrt", "--gpu-arch", "sm_120")
+    assert [path.name for path in (exported / ENGINES).glob("fp32-sm_120-*/pair_scorer.plan")] == ["pair_scorer.plan"]

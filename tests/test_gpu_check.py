@@ -1,0 +1,92 @@
+"""`make gpu-check` without a GPU: every part runs, in Triton's interpreter, and says that it proves no GPU."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("triton")
+ROOT = Path(__file__).parents[1]
+# Packages of the engine that a machine with nothing but PyTorch and Triton lacks.
+MISSING = ("lmdb", "nltk", "rapidfuzz", "faiss", "filelock", "xxhash", "jinja2", "typer", "onnx", "safetensors")
+
+
+def run(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """From the tree, as on a machine where the project is not installed."""
+    for name in MISSING:
+        (folder / f"{name}.py").write_text(f"raise ImportError('{name} is not here')")
+    paths = os.pathsep.join(map(str, (folder, ROOT / "model", ROOT / "engine")))
+    return subprocess.run(
+        [sys.executable, ROOT / "benchmarks" / "gpu_check", *arguments],
+        env={**os.environ, "PYTHONPATH": paths, "CUDA_VISIBLE_DEVICES": "", **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_every_part_runs_on_cpu_and_is_honest_about_it(tmp_path) -> None:
+    page = (ROOT / "docs" / "performance.md").read_bytes()
+    done = run(tmp_path, "--output", str(tmp_path / "found.json"))
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "No GPU here: the kernels ran in Triton's interpreter" in done.stdout
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert found["gpu"] is False
+    assert {row["precision"] for row in found["parity"]} == {"float32", "float16"}
+    assert all(row["difference"] < 1e-4 for row in found["parity"] if row["precision"] == "float32")
+    assert found["parity"][-1]["shape"] == "levels terms, regions, streamed"
+    assert found["back_ends"]["onnxruntime cpu"]["passed"]
+    assert set(found["back_ends"]) == {
+        "torch",
+        "onnxruntime cpu",
+        "onnxruntime cuda",
+        "onnxruntime-tensorrt",
+        "tensorrt fp32",
+        "tensorrt fp16",
+    }
+    for part in ("galleries", "coco", "against_pytorch", "sweep"):
+        assert found[part]
+        assert "failed" not in found[part]
+    assert (ROOT / "docs" / "performance.md").read_bytes() == page
+
+
+def test_a_table_replaces_the_last_one_between_its_marks(tmp_path, monkeypatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "benchmarks" / "gpu_check")
+    import report
+
+    rates = {"kernel": 9e6, "compiled factorised": 1e6, "plain": 1e5}
+    gallery = {"images": 10**6, "D": 256, "queries": 1, "level": "terms", "ms": 21.5, "pairs_per_s": 4.6e7}
+    tiles = {"D": 256, "kernel": "rows", "tile": 16, "dims": 256, "stages": 3, "images": 9, "captions": 1}
+    found = {
+        "gpu": True,
+        "machine": {"name": "NVIDIA H100 80GB HBM3", "torch": "2.11.0", "triton": "3.6.0"},
+        "bounds": {"copy_bytes_per_s": 3e12, "matrix_operations_per_s": 7e14},
+        "parity": [
+            {"precision": "float32", "difference": 2e-6, "recall_at_10": 1.0},
+            {"precision": "float16", "difference": 2e-3, "recall_at_10": 0.97},
+        ],
+        "galleries": [
+            {**gallery, "share_of_memory_bound": 0.86, "share_of_matrix_bound": 0.1, "goal_ms": 30.0},
+            {"images": 100_000, "D": 1024, "skipped": "no time was left"},
+        ],
+        "coco": {"captions_measured": 9_600, "whole_seconds": 42.0, "extrapolated": True},
+        "against_pytorch": [{"D": 256, "pairs_per_s": rates, "times_compiled": 9.0, "times_plain": 90.0}],
+        "sweep": [{**tiles, "warps": warps, "pairs_per_s": warps * 1e6} for warps in (4, 8)],
+    }
+    page = tmp_path / "performance.md"
+    page.write_text(f"# Times\n\n{report.START}\nstale\n{report.END}\n\nmore\n")
+    for _ in range(2):
+        report.update(page, found)
+    text = page.read_text()
+    assert "stale" not in text
+    assert text.startswith("# Times\n\n<!-- gpu-check -->")
+    assert text.endswith("<!-- /gpu-check -->\n\nmore\n")
+    assert text.count("| 1,000,000 | 256 | 1 | terms | 21.5 | 30 | 46,000,000 | 0.86 | 0.10 |") == 1
+    assert "42.0 s, from 9,600 of 25,000 captions" in text
+    assert "Best tiles for 1 captions, D = 256: kernel rows, tile 16, dims 256, warps 8, stages 3" in text
+    assert report.place(ROOT, found).name == "gpu-nvidia-h100-80gb-hbm3.json"
