@@ -43,6 +43,7 @@ K, F = 36, 64
 SHAPES = {"1 caption x 512 images": (512, 1), "32 captions x 64 images": (64, 32)}
 PLAIN_BATCHES = (2, 8, 32)
 PLAIN_SHARE = 8  # the plain module scores one image in so many
+PAUSE = 0.1  # threads of the way before spin on their processors for a while
 WAYS = ("plain PyTorch", "ONNX Runtime", "kernel", "bound")
 RESULTS, PLOT = Path("benchmarks/results/scoring.json"), Path("docs/scoring-speed.svg")
 
@@ -129,7 +130,9 @@ def measure(threads: int, dim: int, shape: str, lengths: NDArray[np.int64], roun
         pairs = dict.fromkeys(ways, B * C) | {"plain PyTorch": expected.size}
         for _ in range(rounds):
             for name, way in ways.items():
+                time.sleep(PAUSE)
                 seconds[name].append(fastest(way, 1) / pairs[name])
+            time.sleep(PAUSE)
             seconds["bound"].append(bound(dim, n))
     medians = {name: statistics.median(values) for name, values in seconds.items()}
     kernel_ratios = {name: statistics.median(np.array(seconds[name]) / np.array(seconds["kernel"])) for name in WAYS}
