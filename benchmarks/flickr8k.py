@@ -20,7 +20,7 @@ from pathlib import Path
 COMMAND = Path(sys.executable).parent / "shan-engine"
 RESULTS = Path(__file__).parent / "results" / "flickr8k.json"
 SEEDS = (0, 1, 2)
-BUDGET = ["--epochs", 6, "--dev-images", 500]  # the same for every row
+BUDGET = ["--epochs", 8, "--dev-images", 500]  # the same for every row
 ROWS = {
     **{f"shan-l2l-s{seed}": ["--steps", "l2l", "--seed", seed] for seed in SEEDS},
     **{f"shan-g2l-s{seed}": ["--steps", "l2l+g2l", "--seed", seed] for seed in SEEDS},

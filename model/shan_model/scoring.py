@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from shan_engine.captions import CaptionSplit
+from shan_engine.kernel import Kernel, ShanConstants, load_kernel
 from shan_engine.text import Vocabulary, pad
 from torch import Tensor
 
@@ -27,29 +30,59 @@ def grid_in_chunks(
         return model.score_grid(image, caption).scores
     lengths = caption["word_mask"].sum(-1)
     order = lengths.argsort()
+    parts = split_terms(image, images)  # once: the gradient of a slice is as large as the whole
     columns = []
-    for part in torch.split(order, captions):
-        shorter = select_captions(caption, part, int(lengths[part].max()))
-        rows = [
-            model.score_grid(
-                {name: term[first : first + images] for name, term in image.items()}, shorter, last_step=last_step
-            ).scores
-            for first in range(0, len(image["image_regions"]), images)
-        ]
-        columns.append(torch.cat(rows))
+    for part, words in zip(
+        split_terms({name: term[order] for name, term in caption.items()}, captions),
+        torch.split(lengths[order], captions),
+        strict=True,
+    ):
+        shorter = cut_captions(part, int(words.max()))
+        columns.append(torch.cat([model.score_grid(rows, shorter, last_step=last_step).scores for rows in parts]))
     return torch.cat(columns, dim=1)[:, order.argsort()]
 
 
-def select_captions(caption: Terms, rows: Tensor, words: int) -> Terms:
-    """Some captions' terms, cut to their first `words` words."""
-    selected = {name: term[rows, :words] for name, term in caption.items()}
-    return {name: term[..., :words] if name.endswith("_gram") else term for name, term in selected.items()}
+def pair_steps(
+    model: RetrievalModel, image: Terms, caption: Terms, images: Tensor, captions: Tensor, *, pairs: int = 64
+) -> Tensor:
+    """Step scores P x steps of pairs of images and captions, by number, some pairs of like length at a time."""
+    lengths = caption["word_mask"].sum(-1)[captions]
+    order = lengths.argsort()
+    left = split_terms({name: term[images[order]][:, None] for name, term in image.items()}, pairs)
+    right = split_terms({name: term[captions[order]] for name, term in caption.items()}, pairs)
+    scores = []
+    for one, other, words in zip(left, right, torch.split(lengths[order], pairs), strict=True):
+        shorter = {name: term[:, None] for name, term in cut_captions(other, int(words.max())).items()}
+        scores.append(model.score_grid(one, shorter).step_scores[:, 0, 0])
+    return torch.cat(scores)[order.argsort()]
+
+
+def first_step_grid(model: RetrievalModel, image: Terms, caption: Terms) -> Tensor:
+    """Scores B x C by the model's first step, in compiled code where there is some."""
+    scores = model.compiled_first_step(image, caption)
+    if scores is None:
+        scores = grid_in_chunks(model, image, caption, last_step=model.steps[0], images=32)
+    return scores
+
+
+def split_terms(terms: Terms, size: int) -> list[Terms]:
+    """The terms of `size` images or captions at a time."""
+    parts = zip(*(torch.split(term, size) for term in terms.values()), strict=True)
+    return [dict(zip(terms, part, strict=True)) for part in parts]
+
+
+def cut_captions(caption: Terms, words: int) -> Terms:
+    """Captions' terms cut to their first `words` words."""
+    return {
+        name: term[:, :words, :words] if name.endswith("_gram") else term[:, :words] for name, term in caption.items()
+    }
 
 
 def score_split(
     model: RetrievalModel, source: RegionSource, vocabulary: Vocabulary, split: CaptionSplit, device: torch.device
 ) -> NDArray[np.float32]:
-    """Scores images x captions of a split, by the factorised form."""
+    """Scores images x captions of a split: of SHAN on a CPU by the engine's kernel, else by the factorised form."""
+    kernel = compiled(model) if device.type == "cpu" else None
     tokens = [vocabulary.encode(caption) for caption in split.captions]
     order = np.argsort([len(t) for t in tokens], kind="stable")
     scores = np.empty((len(split.images), len(tokens)), np.float32)
@@ -65,5 +98,17 @@ def score_split(
             )
             image = model.image_terms(model.image_encoder(features), mask)
             for part, caption in captions:
-                scores[first : first + 64, part] = grid_in_chunks(model, image, caption).cpu().numpy()
+                scores[first : first + 64, part] = (
+                    kernel.score(*({name: term.numpy() for name, term in side.items()} for side in (image, caption)))
+                    if kernel
+                    else grid_in_chunks(model, image, caption).cpu().numpy()
+                )
     return scores
+
+
+def compiled(model: RetrievalModel) -> Kernel | None:
+    """The engine's kernel with a model's constants, if it can score the model."""
+    constants: dict[str, Any] = {
+        name: value.detach().numpy() if value.ndim else value.item() for name, value in model.kernel_constants().items()
+    }
+    return load_kernel(ShanConstants(**constants)) if constants else None
