@@ -14,24 +14,20 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from .retrieval import RetrievalModel, Terms
-from .scoring import first_step_grid, grid_in_chunks, pair_steps
+from .scoring import first_step_grid, grid_in_chunks
 
 KINDS = ("contrastive", "triplet")
 MAX_LOG_SCALE = math.log(100.0)
-LATER = 4.0
 
 
 class RankingLoss(nn.Module):
     """The loss of B images with their B captions, without ever holding B x B x K x D numbers.
 
     The model's first step, several times cheaper than the rest, scores all B x B pairs and has a loss of its own:
-    with it alone the later steps start from a ranking that means something. Each later step, and the sum of all, has a
-    loss over some pairs, `candidates` for each image and each caption: in a triplet loss those that the first step
-    finds hardest, in a contrastive one some drawn with the probabilities of its logits halved (of captions of like
-    photos, the hardest are often right, and nothing but them is learnt by heart).
-
-    The scale of a later step's own contrastive loss is `LATER` times that of the first, not learnt: its scores then
-    spread that much less, and what it knows less well weighs less in the sum.
+    with it alone the later steps start from a ranking that means something. Their loss needs only some pairs,
+    `candidates` for each image and each caption: in a triplet loss those that the first step finds hardest, in a
+    contrastive one some drawn with the probabilities that it gives them (of captions of like photos, the hardest are
+    often right, and nothing but them is learnt by heart).
 
     With `candidates` 0 there is one loss alone, of the full score over all B x B pairs: the triplet loss is then
     SHAN's own. It costs as many full scores, and holds those B x B x K x D numbers.
@@ -40,8 +36,9 @@ class RankingLoss(nn.Module):
     def __init__(self, kind: str, *, candidates: int, margin: float, temperature: float) -> None:
         super().__init__()
         self.contrastive, self.candidates, self.margin = kind == "contrastive", candidates, margin
-        # Of the first step and of the sum.
-        self.log_scales = nn.Parameter(torch.full((2,), -math.log(temperature)), requires_grad=self.contrastive)
+        # The sum of all steps spans about twice what the first does.
+        scales = torch.tensor([1 / temperature, 0.5 / temperature]).log()
+        self.log_scales = nn.Parameter(scales, requires_grad=self.contrastive)
 
     def forward(self, model: RetrievalModel, image: Terms, caption: Terms, *, hardest: bool = False) -> Tensor:
         """The loss from both sides' terms; with `hardest` only the worst negatives count in a triplet loss."""
@@ -52,18 +49,14 @@ class RankingLoss(nn.Module):
         loss = self.of_grid(first, scales[0], hardest)
         if len(model.steps) == 1:
             return loss
-        ranking = (first * scales[0] / 2 + gumbel(first)).detach() if self.contrastive else first.detach()
+        ranking = (first * scales[0] + gumbel(first)).detach() if self.contrastive else first.detach()
         images, captions = mined_pairs(ranking, self.candidates)
-        steps = pair_steps(model, image, caption, images, captions)
-        for later in steps.T[1:]:
-            loss = loss + self.of_pairs(later, LATER * scales[0].detach(), len(first), hardest)
-        return loss + self.of_pairs(steps.sum(-1), scales[1], len(first), hardest)
-
-    def of_pairs(self, scores: Tensor, scale: Tensor, count: int, hardest: bool) -> Tensor:
-        """The loss of the scores of pairs in the order of `mined_pairs` for `count` images."""
+        pair_image = {name: term[images][:, None] for name, term in image.items()}
+        pair_caption = {name: term[captions][:, None] for name, term in caption.items()}
+        pairs = model.score_grid(pair_image, pair_caption).scores[:, 0, 0]
         if self.contrastive:
-            return pair_contrastive(scores * scale, count)
-        return pair_hinge(scores, count, self.margin, hardest)
+            return loss + pair_contrastive(pairs * scales[1], len(first))
+        return loss + pair_hinge(pairs, len(first), self.margin, hardest)
 
     def of_grid(self, scores: Tensor, scale: Tensor, hardest: bool) -> Tensor:
         """The loss of scores B x B (own pairs diagonal)."""

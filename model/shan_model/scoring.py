@@ -30,31 +30,23 @@ def grid_in_chunks(
         return model.score_grid(image, caption).scores
     lengths = caption["word_mask"].sum(-1)
     order = lengths.argsort()
-    parts = split_terms(image, images)  # once: the gradient of a slice is as large as the whole
     columns = []
-    for part, words in zip(
-        split_terms({name: term[order] for name, term in caption.items()}, captions),
-        torch.split(lengths[order], captions),
-        strict=True,
-    ):
-        shorter = cut_captions(part, int(words.max()))
-        columns.append(torch.cat([model.score_grid(rows, shorter, last_step=last_step).scores for rows in parts]))
+    for part in torch.split(order, captions):
+        shorter = select_captions(caption, part, int(lengths[part].max()))
+        rows = [
+            model.score_grid(
+                {name: term[first : first + images] for name, term in image.items()}, shorter, last_step=last_step
+            ).scores
+            for first in range(0, len(image["image_regions"]), images)
+        ]
+        columns.append(torch.cat(rows))
     return torch.cat(columns, dim=1)[:, order.argsort()]
 
 
-def pair_steps(
-    model: RetrievalModel, image: Terms, caption: Terms, images: Tensor, captions: Tensor, *, pairs: int = 64
-) -> Tensor:
-    """Step scores P x steps of pairs of images and captions, by number, some pairs of like length at a time."""
-    lengths = caption["word_mask"].sum(-1)[captions]
-    order = lengths.argsort()
-    left = split_terms({name: term[images[order]][:, None] for name, term in image.items()}, pairs)
-    right = split_terms({name: term[captions[order]] for name, term in caption.items()}, pairs)
-    scores = []
-    for one, other, words in zip(left, right, torch.split(lengths[order], pairs), strict=True):
-        shorter = {name: term[:, None] for name, term in cut_captions(other, int(words.max())).items()}
-        scores.append(model.score_grid(one, shorter).step_scores[:, 0, 0])
-    return torch.cat(scores)[order.argsort()]
+def select_captions(caption: Terms, rows: Tensor, words: int) -> Terms:
+    """Some captions' terms, cut to their first `words` words."""
+    selected = {name: term[rows, :words] for name, term in caption.items()}
+    return {name: term[..., :words] if name.endswith("_gram") else term for name, term in selected.items()}
 
 
 def first_step_grid(model: RetrievalModel, image: Terms, caption: Terms) -> Tensor:
@@ -63,19 +55,6 @@ def first_step_grid(model: RetrievalModel, image: Terms, caption: Terms) -> Tens
     if scores is None:
         scores = grid_in_chunks(model, image, caption, last_step=model.steps[0], images=32)
     return scores
-
-
-def split_terms(terms: Terms, size: int) -> list[Terms]:
-    """The terms of `size` images or captions at a time."""
-    parts = zip(*(torch.split(term, size) for term in terms.values()), strict=True)
-    return [dict(zip(terms, part, strict=True)) for part in parts]
-
-
-def cut_captions(caption: Terms, words: int) -> Terms:
-    """Captions' terms cut to their first `words` words."""
-    return {
-        name: term[:, :words, :words] if name.endswith("_gram") else term[:, :words] for name, term in caption.items()
-    }
 
 
 def score_split(

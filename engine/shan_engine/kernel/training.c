@@ -182,7 +182,10 @@ EXPORT int shan_train_local(const float *affinity, const float *similarity, cons
             Pair pair = {affinity + at, similarity + at, image_gram + b * square, caption_gram + c * words * words,
                          region_mask + b * regions, word_mask + c * words, regions, stride,
                          region_weight / (float)seen, word_weight / (float)said};
-            Gradients to = {affinity_gradient + at, similarity_gradient + at, caption_gram_gradient + c * words * words, sums};
+            Gradients to;
+            if (gradient)
+                to = (Gradients){affinity_gradient + at, similarity_gradient + at,
+                                 caption_gram_gradient + c * words * words, sums};
             const Gradients *wanted = gradient ? &to : NULL;
             float factor = gradient ? gradient[b * captions + c] : 0, score;
             switch (words / LANES) {
