@@ -32,7 +32,7 @@ class TrainConfig:
 
     model: str = "shan"
     options: Mapping[str, Any] = field(default_factory=dict)
-    epochs: int = 8
+    epochs: int = 12
     patience: int = 3
     batch_size: int = 128
     learning_rate: float = 8e-4
