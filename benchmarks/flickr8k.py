@@ -20,7 +20,7 @@ from pathlib import Path
 COMMAND = Path(sys.executable).parent / "shan-engine"
 RESULTS = Path(__file__).parent / "results" / "flickr8k.json"
 SEEDS = (0, 1, 2)
-BUDGET = ["--epochs", 6, "--dev-images", 500]  # the same for every row
+BUDGET = ["--epochs", 12, "--dev-images", 500]  # the same for every row
 ROWS = {
     **{f"shan-l2l-s{seed}": ["--steps", "l2l", "--seed", seed] for seed in SEEDS},
     **{f"shan-g2l-s{seed}": ["--steps", "l2l+g2l", "--seed", seed] for seed in SEEDS},
@@ -38,6 +38,7 @@ ROWS = {
     "tern": ["--model", "tern"],
 }
 ENSEMBLES = {
+    "ensemble-l2l-s0-s1": ("shan-l2l-s0", "shan-l2l-s1"),
     "ensemble-s0-s1": ("shan-s0", "shan-s1"),
     "ensemble-t2i-i2t": ("shan-t2i", "shan-i2t"),
     "ensemble-scan": ("scan-t2i-lse", "scan-i2t-lse"),

@@ -84,7 +84,7 @@ def train(
             "batch by the full score alone, as the SHAN paper's triplet loss has it, at many times the cost.",
         ),
     ] = 2,
-    epochs: Annotated[int, typer.Option(min=1, help="At most.")] = 8,
+    epochs: Annotated[int, typer.Option(min=1, help="At most.")] = 12,
     patience: Annotated[int, typer.Option(min=1, help="End after so many epochs that are no better on dev.")] = 3,
     batch_size: Annotated[int, typer.Option(min=2, help="Images per step, each with one caption.")] = 128,
     learning_rate: Annotated[float, typer.Option(min=1e-7)] = 8e-4,

@@ -44,7 +44,7 @@ def mixed_views(
 def augmented_terms(model: RetrievalModel, batch: Batch, config: TrainConfig) -> tuple[Terms, Terms]:
     """Both sides' terms of a batch, with dropout of regions, features, words and encoded rows."""
     features, mask = drop_regions(batch.features, batch.region_mask, config.region_dropout)
-    regions = model.image_encoder(dropout(features, config.feature_dropout))
+    regions = model.image_encoder(drop_values(features, config.feature_dropout))
     text = model.text_encoder
     # Whole learnt embeddings, so that a word never seen, which has none, still means something.
     keep = torch.rand_like(batch.tokens, dtype=torch.float32) >= config.embedding_dropout
@@ -61,3 +61,12 @@ def drop_regions(features: Tensor, mask: Tensor, probability: float) -> tuple[Te
     kept = max(1, round(mask.shape[1] * (1 - probability)))
     chosen = (torch.rand(mask.shape, device=mask.device) + ~mask).argsort(dim=1)[:, :kept]
     return features.gather(1, chosen[:, :, None].expand(-1, -1, features.shape[2])), mask.gather(1, chosen)
+
+
+def drop_values(x: Tensor, probability: float) -> Tensor:
+    """Dropout with a byte of chance for each value, a few times as fast as torch's; `probability` in 256ths."""
+    if not probability:
+        return x
+    words = torch.empty((x.numel() + 7) // 8, dtype=torch.int64, device=x.device).random_(-(2**63), None)
+    keep = words.view(torch.uint8)[: x.numel()].view(x.shape) >= round(256 * probability)
+    return x * keep / (1 - probability)

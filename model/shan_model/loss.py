@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from .retrieval import RetrievalModel, Terms
-from .scoring import grid_in_chunks
+from .scoring import first_step_grid, grid_in_chunks
 
 KINDS = ("contrastive", "triplet")
 MAX_LOG_SCALE = math.log(100.0)
@@ -45,7 +45,7 @@ class RankingLoss(nn.Module):
         scales = self.log_scales.clamp_max(MAX_LOG_SCALE).exp()
         if len(model.steps) > 1 and not self.candidates:
             return self.of_grid(grid_in_chunks(model, image, caption, images=32), scales[1], hardest)
-        first = grid_in_chunks(model, image, caption, last_step=model.steps[0], images=32)
+        first = first_step_grid(model, image, caption)
         loss = self.of_grid(first, scales[0], hardest)
         if len(model.steps) == 1:
             return loss

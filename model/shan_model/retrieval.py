@@ -59,6 +59,10 @@ class RetrievalModel(nn.Module, ABC):
     def score_grid(self, image: Terms, caption: Terms, *, last_step: str | None = None) -> GridScores:
         """Every image with every caption, by all steps or those up to `last_step`."""
 
+    def compiled_first_step(self, image: Terms, caption: Terms) -> Tensor | None:
+        """Scores B x C by the first step from compiled code, with gradients; None where there is none for them."""
+        return None
+
     def kernel_constants(self) -> dict[str, Tensor]:
         """What the engine's compiled kernel needs to score SHAN's terms; empty for a model that it cannot score."""
         return {}

@@ -26,12 +26,13 @@ class TrainConfig:
     score.
 
     `dev_images` is how many images of split `dev` choose the best epoch; training ends after `patience` epochs that
-    are no better. `precision` is float32 or bfloat16 (autocast), `auto` bfloat16 on a GPU.
+    are no better. `precision` is float32 or bfloat16 (autocast), `auto` bfloat16 on a GPU
+    and on a CPU that has instructions for it.
     """
 
     model: str = "shan"
     options: Mapping[str, Any] = field(default_factory=dict)
-    epochs: int = 8
+    epochs: int = 12
     patience: int = 3
     batch_size: int = 128
     learning_rate: float = 8e-4

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from shan_engine.captions import CaptionSplit
+from shan_engine.kernel import Kernel, ShanConstants, load_kernel
 from shan_engine.text import Vocabulary, pad
 from torch import Tensor
 
@@ -46,10 +49,19 @@ def select_captions(caption: Terms, rows: Tensor, words: int) -> Terms:
     return {name: term[..., :words] if name.endswith("_gram") else term for name, term in selected.items()}
 
 
+def first_step_grid(model: RetrievalModel, image: Terms, caption: Terms) -> Tensor:
+    """Scores B x C by the model's first step, in compiled code where there is some."""
+    scores = model.compiled_first_step(image, caption)
+    if scores is None:
+        scores = grid_in_chunks(model, image, caption, last_step=model.steps[0], images=32)
+    return scores
+
+
 def score_split(
     model: RetrievalModel, source: RegionSource, vocabulary: Vocabulary, split: CaptionSplit, device: torch.device
 ) -> NDArray[np.float32]:
-    """Scores images x captions of a split, by the factorised form."""
+    """Scores images x captions of a split: of SHAN on a CPU by the engine's kernel, else by the factorised form."""
+    kernel = compiled(model) if device.type == "cpu" else None
     tokens = [vocabulary.encode(caption) for caption in split.captions]
     order = np.argsort([len(t) for t in tokens], kind="stable")
     scores = np.empty((len(split.images), len(tokens)), np.float32)
@@ -65,5 +77,17 @@ def score_split(
             )
             image = model.image_terms(model.image_encoder(features), mask)
             for part, caption in captions:
-                scores[first : first + 64, part] = grid_in_chunks(model, image, caption).cpu().numpy()
+                scores[first : first + 64, part] = (
+                    kernel.score(*({name: term.numpy() for name, term in side.items()} for side in (image, caption)))
+                    if kernel
+                    else grid_in_chunks(model, image, caption).cpu().numpy()
+                )
     return scores
+
+
+def compiled(model: RetrievalModel) -> Kernel | None:
+    """The engine's kernel with a model's constants, if it can score the model."""
+    constants: dict[str, Any] = {
+        name: value.detach().numpy() if value.ndim else value.item() for name, value in model.kernel_constants().items()
+    }
+    return load_kernel(ShanConstants(**constants)) if constants else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from . import factorised
+from . import factorised, local
 from .alignment import Alignment
 from .config import ShanConfig
 from .retrieval import GridScores, RetrievalModel, Terms
@@ -37,6 +37,12 @@ class Shan(RetrievalModel):
     def score_grid(self, image: Terms, caption: Terms, *, last_step: str | None = None) -> GridScores:
         """See `factorised.score_grid`."""
         return factorised.score_grid(self.alignment, image, caption, last_step=last_step)
+
+    def compiled_first_step(self, image: Terms, caption: Terms) -> Tensor | None:
+        """See `local.local_scores`."""
+        if not local.can_score(image, caption):
+            return None
+        return local.local_scores(image, caption, self.alignment.region_weight, self.alignment.word_weight)
 
     def kernel_constants(self) -> dict[str, Tensor]:
         """By the names of `shan_engine.kernel.ShanConstants`."""

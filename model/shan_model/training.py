@@ -122,7 +122,8 @@ class _Run:
             config.loss, candidates=config.candidates, margin=config.margin, temperature=config.loss_temperature
         ).to(device)
         self.parameters = [p for p in (*model.parameters(), *self.loss.parameters()) if p.requires_grad]
-        low = {"float32": False, "bfloat16": True, "auto": device.type == "cuda"}[config.precision]
+        fast = device.type == "cuda" or torch.cpu._is_avx512_bf16_supported()
+        low = {"float32": False, "bfloat16": True, "auto": fast}[config.precision]
         self.autocast = torch.autocast(device.type, torch.bfloat16, enabled=low)
         self.optimiser = torch.optim.Adam(self.parameters, lr=config.learning_rate)
         self.averaged = {name: tensor.clone() for name, tensor in model.state_dict().items()}

@@ -20,6 +20,10 @@ _SIGNATURES = {
     "shan_captions_free": (None, [c_void_p]),
     "shan_score": (c_int, [c_void_p] * 5 + [c_int64] * 2 + [c_void_p, c_int64]),
     "shan_local": (c_int, [c_void_p] * 2 + [c_int] + [c_void_p] * 3 + [c_int64] * 2 + [c_void_p]),
+    "shan_train_local": (
+        c_int,
+        [c_void_p] * 6 + [c_int64] * 4 + [c_float] * 2 + [c_void_p] * 6,
+    ),
     "shan_centroids": (
         None,
         [c_void_p] * 2 + [c_int64] * 2 + [c_void_p] + [c_int64] * 2 + [c_float] * 2 + [c_void_p, c_int64],
