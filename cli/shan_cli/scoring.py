@@ -113,10 +113,6 @@ def score(
     from shan_engine.jobs import JobOptions, parse_memory, run_here, score_job
     from shan_engine.queries import read_queries
 
-    if backend == BackendOption.TORCH:
-        raise InputError("a job scores block by block, which torch does not: leave --backend out, or take tensorrt")
-    if backend == BackendOption.AUTO:
-        backend = BackendOption.ONNXRUNTIME
     options = JobOptions(direction.value, top_k, threshold, parse_memory(memory), block_pairs)
     if workers and not ray:
         raise InputError("--workers are Ray's: add --ray local, or leave it out")

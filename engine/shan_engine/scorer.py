@@ -7,31 +7,32 @@ scorer, which takes a batch of images by a batch of captions: the compiled kerne
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .backends import Backend, Device, Graph, HeldGallery, load_graph
-from .backends.cuda_memory import OutOfDeviceMemoryError
 from .backends.tensorrt_native import TensorRtPlans
 from .bundle import IMAGE_TERMS, KERNEL_CONSTANTS, Bundle
 from .errors import BackendError, BundleError, InputError
 from .gallery import Gallery
 from .kernel import Kernel, ShanConstants, load_kernel
+from .pair_calls import Call, Key, graph_calls, kernel_calls, torch_calls
 from .plans import ENGINES, Precision
 from .text import Reading, pad
 
 Arrays = dict[str, NDArray[Any]]
-Key = TypeVar("Key")
 # Floats of intermediate results that one call of the pair scorer may need: what a core's caches hold
 # decides the speed, so this is far below what memory allows (benchmarks/batching.py).
 CALL_FLOATS = 4_000_000
 # The kernel lays captions out anew in each call: many images share that.
 KERNEL_IMAGES = 128
+# A GPU wants many; there is more than this on its way where a gallery is held there.
+TORCH_IMAGES = 4096
 
 
 class Scorer:
@@ -53,6 +54,7 @@ class Scorer:
         precision: Precision | None = None,
     ) -> None:
         self.bundle = bundle
+        self.choice = device, backend, precision
         self._on_torch = device if _is_torch(backend, device, bundle) else None
         self._device: Device = "cpu" if self._on_torch else device
         self._threads = threads
@@ -63,6 +65,20 @@ class Scorer:
         self._through_tensorrt = backend == "onnxruntime-tensorrt"
         self._plans = TensorRtPlans(bundle, precision) if backend == "tensorrt" else None
         self._held: tuple[Gallery, HeldGallery] | None = None
+
+    @property
+    def pairs_on(self) -> str:
+        """Where pairs are scored, `cpu` or `cuda`."""
+        return "cuda" if self._on_torch is not None else self.text_encoder.device
+
+    @property
+    def scored_by(self) -> str:
+        """Who scores pairs, in a word: others' scores may differ in their last bits, or with the precision."""
+        if self._on_torch is not None:
+            return "torch"
+        if self._plans:
+            return f"tensorrt {self._plans.plans.precision}"
+        return f"onnxruntime{'-tensorrt' if self._through_tensorrt else ''} {self.pairs_on}"
 
     def held(self, gallery: Gallery) -> HeldGallery | None:
         """The gallery on the devices of the `torch` back end, kept until another is asked for; None without it."""
@@ -139,6 +155,8 @@ class Scorer:
 
     def for_pairs(self, images: Mapping[str, NDArray[Any]]) -> Arrays:
         """What `score_pairs` reads of images, from those arrays that a gallery stores."""
+        if self._on_torch is not None:
+            return dict(images)
         if self.kernel is None or self.image_terms is None:
             return self.complete(images)
         wanted = self.kernel.image_terms
@@ -192,47 +210,17 @@ class Scorer:
 
     def score_calls(
         self,
-        calls: Iterable[tuple[Key, Mapping[str, NDArray[Any]], Mapping[str, NDArray[Any]]]],
+        calls: Iterable[Call[Key]],
         outputs: Sequence[str] = ("scores",),
     ) -> Iterator[tuple[Key, Arrays]]:
         """Many calls, each with a key, its images and its captions: `outputs` by name, `scores` as of `score_pairs` and
         `step_scores` B x C x steps. In order; a GPU gets the next call before one is done.
         """
+        if self._on_torch is not None:
+            return torch_calls(self._on_torch, self._constants(), calls, outputs)
         if self.kernel:
-            for key, images, captions in calls:
-                if "step_scores" in outputs:
-                    steps = self.kernel.step_scores(images, captions)
-                    yield key, {"scores": steps.sum(-1), "step_scores": steps}
-                else:
-                    yield key, {"scores": self.kernel.score(images, captions)}
-            return
-        waiting: tuple[Key, Callable[[], Arrays]] | None = None
-        for key, images, captions in calls:
-            try:
-                begun = key, self.pair_scorer.begin({**images, **captions}, outputs)
-            except OutOfDeviceMemoryError:
-                if waiting:
-                    yield waiting[0], waiting[1]()
-                waiting = None
-                yield key, self._in_halves(images, captions, outputs)
-                continue
-            if waiting:
-                yield waiting[0], waiting[1]()
-            waiting = begun
-        if waiting:
-            yield waiting[0], waiting[1]()
-
-    def _in_halves(
-        self, images: Mapping[str, NDArray[Any]], captions: Mapping[str, NDArray[Any]], outputs: Sequence[str]
-    ) -> Arrays:
-        """A call of `score_calls` made as several, of as many images as fit into the device's memory."""
-        count = len(next(iter(images.values())))
-        if count == 1:
-            return self.pair_scorer.run({**images, **captions}, outputs)
-        parts = (slice(count // 2), slice(count // 2, None))
-        calls = ((None, {name: array[part] for name, array in images.items()}, captions) for part in parts)
-        found = [results for _, results in self.score_calls(calls, outputs)]
-        return {name: np.concatenate([results[name] for results in found]) for name in outputs}
+            return kernel_calls(self.kernel, calls, outputs)
+        return graph_calls(self.pair_scorer, calls, outputs)
 
     def explain(self, images: Mapping[str, NDArray[Any]], captions: Mapping[str, NDArray[Any]]) -> Arrays:
         """All of the pair scorer's outputs, for complete images: `scores`, `step_scores`, perhaps `word_attention`."""
@@ -244,6 +232,8 @@ class Scorer:
             return KERNEL_IMAGES
         if self._plans:
             return self._plans.plans.limits.images
+        if self._on_torch is not None:
+            return TORCH_IMAGES
         per_image = max(math.prod(shape) for shape in gallery.manifest.arrays.values())
         regions = gallery.manifest.arrays.get("region_mask", (1,))[0]
         per_pair = 4 * per_image * (1 + words / regions)

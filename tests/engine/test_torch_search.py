@@ -5,17 +5,20 @@ from __future__ import annotations
 from importlib.util import find_spec
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 pytest.importorskip("triton")
 
 import torch
 from gallery_scores import by_id
+from job_runs import as_queries
 from shan_engine.backends.torch_cuda import device as torch_device
 from shan_engine.bundle import Bundle
-from shan_engine.errors import BackendError, BundleError, GalleryError
+from shan_engine.errors import BackendError, BundleError, GalleryError, InputError
 from shan_engine.gallery import Gallery
 from shan_engine.indexing import index_store
+from shan_engine.jobs import JobOptions, score_job
 from shan_engine.scorer import Scorer
 from shan_engine.search import search
 from shan_engine.store import FeatureStore
@@ -115,3 +118,28 @@ def test_another_model_is_refused(bundle_path) -> None:
     del bundle.manifest.files["kernel.npz"]
     with pytest.raises(BundleError, match=r"the torch back end scores SHAN alone, .* is another model"):
         Scorer(bundle, "cpu", backend="torch")
+
+
+def test_a_job_on_torch_has_the_scores_and_parts_of_one_on_cpu(scorer, on_torch, gallery_path, tmp_path) -> None:
+    gallery = Gallery.open(gallery_path).restricted_to(IDS)
+    found = {}
+    for name, one in (("cpu", scorer), ("torch", on_torch)):
+        score_job(one, [gallery], as_queries(QUERIES), tmp_path / f"{name}.parquet", options=JobOptions(top_k=4))
+        found[name] = pq.read_table(tmp_path / f"{name}.parquet").to_pylist()
+    assert len(found["cpu"]) == len(QUERIES) * len(IDS)
+    for expected, row in zip(found["cpu"], found["torch"], strict=True):
+        assert (row["query_id"], row["rank"], row["image_id"]) == tuple(
+            expected[key] for key in ("query_id", "rank", "image_id")
+        )
+        for part in ("score", "l2l", "g2l", "g2g"):
+            assert row[part] == pytest.approx(expected[part], abs=1e-5)
+
+
+def test_a_job_goes_on_with_the_back_end_it_was_begun_with(scorer, on_torch, gallery_path, tmp_path) -> None:
+    gallery = Gallery.open(gallery_path).restricted_to(IDS)
+    options, output = JobOptions(block_pairs=2), tmp_path / "a.parquet"
+    begun = score_job(scorer, [gallery], as_queries(QUERIES), output, options=options, stop=lambda: True)
+    assert not begun.finished
+    with pytest.raises(InputError, match=r"begun with another back end \(onnxruntime cpu, now torch\)"):
+        score_job(on_torch, [gallery], as_queries(QUERIES), output, options=options)
+    assert score_job(scorer, [gallery], as_queries(QUERIES), output, options=options).finished

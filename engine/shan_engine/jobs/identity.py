@@ -32,6 +32,7 @@ class JobIdentity:
     threshold: float | None
     matrix: bool
     since: str
+    scored_by: str
     version: int = SCHEMA_VERSION
 
     @classmethod
@@ -53,12 +54,14 @@ class JobIdentity:
         )
         top_k, threshold = (None, None) if matrix else options.kept
         fingerprint, since = scorer.bundle.manifest.fingerprint, last.digest if last else ""
-        return cls(captions, fingerprint, galleries, options.direction, top_k, threshold, matrix, since)
+        kept = (options.direction, top_k, threshold, matrix, since, scorer.scored_by)
+        return cls(captions, fingerprint, galleries, *kept)
 
     def metadata(self, images: Images, names: list[str]) -> dict[str, Any]:
         """What a table of hits says of its making, for a later `since`: the rows of which blocks it covers."""
         fields = asdict(self)
-        del fields["since"], fields["matrix"], fields["galleries"]
+        for name in ("since", "matrix", "galleries", "scored_by"):
+            del fields[name]
         galleries = []
         for name, gallery in zip(names, images.galleries, strict=True):
             blocks = [
@@ -98,3 +101,5 @@ def _differences(held: dict[str, Any], wanted: dict[str, Any]) -> Iterator[str]:
             yield f"another --{name.replace('_', '-')} ({held[name]}, now {wanted[name]})"
     if held["since"] != wanted["since"]:
         yield "another --since"
+    if held["scored_by"] != wanted["scored_by"]:
+        yield f"another back end ({held['scored_by']}, now {wanted['scored_by']})"

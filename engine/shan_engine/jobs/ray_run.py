@@ -31,19 +31,20 @@ OBJECT_BYTES = 2**29
 class BlockWorker:
     """What an actor is: a bundle and galleries, open between blocks."""
 
-    def __init__(self, bundle: Path, fingerprint: str, device: Any, views: Sequence[Any], task: Task) -> None:
-        self._asked = bundle, fingerprint, device, views, task
+    def __init__(self, bundle: Path, fingerprint: str, choice: Any, views: Sequence[Any], task: Task) -> None:
+        self._asked = bundle, fingerprint, choice, views, task
 
     @cached_property
     def _scorer(self) -> BlockScorer:
         # Not made with the actor: Ray gives errors of a block to the driver whole, those of an actor as text.
-        bundle, fingerprint, device, views, task = self._asked
+        bundle, fingerprint, (device, backend, precision), views, task = self._asked
         opened = Bundle.open(bundle)
         if opened.manifest.fingerprint != fingerprint:
             raise BundleError(f"{bundle} is another bundle on a worker: give a path that is the same on all machines")
         images = [View(Images.of_manifests(manifests), places) for manifests, places in views]
         # One thread: there are as many workers as CPUs.
-        return BlockScorer(Scorer(opened, device, threads=1), images, task)
+        scorer = Scorer(opened, device, threads=1, backend=backend, precision=precision)
+        return BlockScorer(scorer, images, task)
 
     def ready(self) -> None:
         """Open everything: what answers can be given blocks."""
@@ -103,8 +104,7 @@ class RayCluster:
             ) from error
 
     def _run(self, ray: Any, work: Work, workers: list[Any]) -> Iterator[tuple[JobBlock, Found]]:
-        device = work.scorer.text_encoder.device
-        resource = "CPU" if device == "cpu" else "GPU"
+        resource = "CPU" if work.scorer.pairs_on == "cpu" else "GPU"
         count = self.workers or int(ray.cluster_resources().get(resource, 0))
         if count < 1:
             raise BackendError(f"the Ray cluster '{self.address}' has no {resource}: add a machine that has one")
@@ -120,7 +120,7 @@ class RayCluster:
         losses: Counter[int | None] = Counter()
 
         def hire(number: int) -> None:
-            asked = bundle.path.resolve(), bundle.manifest.fingerprint, device, views, work.task
+            asked = bundle.path.resolve(), bundle.manifest.fingerprint, work.scorer.choice, views, work.task
             workers.append(remote.remote(*asked))
             awaited[workers[-1].ready.remote()] = number, workers[-1], None
 

@@ -2,7 +2,7 @@
 
 `device.py` says whether it can run, `pair_kernels.py` holds the kernels and `pair_scores.py` launches them,
 `device_gallery.py` keeps or streams (`upload.py`) a gallery and ranks it (`ranking.py`), `several.py` splits it over
-GPUs. Nothing but these imports PyTorch, and only when `hold_gallery` is called.
+GPUs. Nothing but these imports PyTorch, and only when images are to be held.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from ..base import HeldGallery
 
 if TYPE_CHECKING:
     from ...gallery import Block, Gallery
+    from .upload import Images
 
 REGIONS = "image_regions"
 
@@ -46,14 +47,40 @@ class StoredImages:
         return held if scales is None else {**held, "scales": scales}
 
 
+class GivenImages:
+    """Some images as `upload.Images`, from their arrays as a gallery gives them."""
+
+    def __init__(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        self._regions, self._mask = arrays[REGIONS], arrays["region_mask"]
+        _, self.regions, self.dim = self._regions.shape
+        self.dtype = self._regions.dtype
+
+    def __len__(self) -> int:
+        return len(self._mask)
+
+    def read(self, start: int, most: int) -> Mapping[str, NDArray[Any]]:
+        """See `upload.Images`."""
+        some = slice(start, start + most)
+        return {"regions": self._regions[some], "mask": self._mask[some]}
+
+
+def hold_images(images: Mapping[str, NDArray[Any]], constants: ShanConstants, device: str) -> HeldGallery:
+    """As `hold_gallery`, for some images by their arrays."""
+    return _hold(GivenImages(images), constants, device)
+
+
 def hold_gallery(gallery: Gallery, constants: ShanConstants, device: str) -> HeldGallery:
     """A gallery on all of a machine's devices of that kind, for a model's constants.
 
     Raises BackendError where PyTorch, Triton or a device is missing, BundleError where the constants lack the gates.
     """
+    return _hold(StoredImages(gallery), constants, device)
+
+
+def _hold(images: Images, constants: ShanConstants, device: str) -> HeldGallery:
     from .device import usable_devices
 
     devices = usable_devices(device)
     from .several import SplitGallery
 
-    return SplitGallery(StoredImages(gallery), constants, devices)
+    return SplitGallery(images, constants, devices)
