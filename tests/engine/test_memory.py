@@ -58,7 +58,7 @@ def test_ten_times_the_captions_take_hardly_more_memory(scorer, gallery_path, tm
     peak_of_job(scorer, gallery, 10, output)  # loads what stays: sessions, tokeniser, imports
     small, large = (peak_of_job(scorer, gallery, captions, output) for captions in (800, 8000))
     assert pyarrow.parquet.read_metadata(output).num_rows == 8000 * 41
-    assert large - small < 7200 * 100  # bytes for each more caption, whose hits take a thousand
+    assert large - small < 7200 * 150  # bytes for each more caption, whose hits take a thousand
 
 
 def resident_files() -> int:

@@ -74,10 +74,12 @@ def quantised(model: ModelProto, feeds: Iterator[Feeds]) -> ModelProto:
             return None if feed is None else dict(feed)
 
     logging.getLogger().setLevel(logging.ERROR)  # it asks for a step that our graphs do not need
+    given = ModelProto()
+    given.CopyFrom(model)  # it takes the weights out of what it is given
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder, "int8.onnx")
         quantize_static(
-            model,
+            given,
             output,
             Reader(),
             quant_format=QuantFormat.QDQ,
