@@ -4,8 +4,8 @@ r"""Every row of docs/results.md: train, export, index and evaluate on Flickr8k,
       --captions captions.tsv --word-vectors glove.gz
     python benchmarks/flickr8k.py test  --store F8K --captions captions.tsv
 
-`train` goes on where it was stopped; rows that are done are left alone. `test` evaluates the trained rows on the test
-split and writes benchmarks/results/flickr8k.json; run it once, at the end. `--rows` takes name patterns.
+`train` goes on where it was stopped; rows that are done, or are among the results, are left alone. `test` evaluates
+the trained rows on the test split, once each, into benchmarks/results/flickr8k.json. `--rows` takes name patterns.
 """
 
 from __future__ import annotations
@@ -51,9 +51,10 @@ def run(*arguments: object) -> None:
 
 
 def train(options: argparse.Namespace) -> None:
+    tested = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     for name, settings in ROWS.items():
         folder = options.runs / name
-        if not fnmatch(name, options.rows) or (folder / "done").exists():
+        if not fnmatch(name, options.rows) or (folder / "done").exists() or name in tested:
             continue
         views = [part for view in options.view for part in ("--view", view)]
         common = ["--captions", options.captions, "--word-vectors", options.word_vectors, "--output", folder]
