@@ -4,8 +4,7 @@
     GALLERY/blocks/<name>/<array>.npy  one array a file, images x the array's shape; see gallery_storage
     GALLERY/blocks/<name>/boxes.npy    images x K x 4, pixels, NaN where unknown
     GALLERY/blocks/<name>/images.jsonl one image a line: id, path, size, checksum of its features
-    GALLERY/blocks/<name>/rows.npy     checksum of an image's rows of all arrays
-    GALLERY/blocks/<name>/codes-*.npy  images x K, numbers of the regions' centroids; see centroids
+    GALLERY/blocks/<name>/rows.npy     checksum of an image's rows of all arrays; codes-*.npy: see centroids
     GALLERY/blocks/<name>/metadata-*.sqlite  what is known of the images otherwise; see gallery_metadata
 
 Every image read is checked against its checksum, every small file against the one in the manifest. A block never
