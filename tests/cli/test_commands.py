@@ -218,24 +218,9 @@ def test_doctor_finds_this_installation_sound():
 
 @pytest.mark.parametrize(
     "command",
-    [
-        "",
-        "search",
-        "extract",
-        "import",
-        "index",
-        "index-captions",
-        "store metadata",
-        "score",
-        "evaluate",
-        "train",
-        "export",
-        "compile",
-        "gallery info",
-        "gallery split",
-        "gallery merge",
-    ],
-)
+    ["", "search", "extract", "import", "index", "index-captions", "store metadata", "score", "evaluate", "train",
+     "export", "compile", "gallery info", "gallery split", "gallery merge"],
+)  # fmt: skip
 def test_help_has_an_example(command):
     assert "shan-engine " in output_of(*command.split(), "--help")
 
