@@ -27,12 +27,13 @@ import torch
 from numpy.typing import NDArray
 from shan_engine.backends import load_graph
 from shan_engine.cpus import usable_cpus
-from shan_engine.kernel import Kernel, ShanConstants, variants
+from shan_engine.kernel import Kernel, variants
 from shan_engine.scorer import CALL_FLOATS
 from shan_engine.text import tokenise
 from shan_export.bundle_writer import write_graphs
 from shan_model.config import ShanConfig
 from shan_model.norms import l2_normalise
+from shan_model.scoring import shan_constants
 from shan_model.shan import Shan
 
 matplotlib.use("Agg")
@@ -97,7 +98,9 @@ def measure(threads: int, dim: int, shape: str, lengths: NDArray[np.int64], roun
         graph = load_graph(Path(folder) / "pair_scorer.onnx", "cpu", threads=threads)
         call = int(CALL_FLOATS / (4 * K * dim * (1 + tm.shape[1] / K) * C))
         call = max(1, min(256, call))
-        kernel = Kernel(constants_of(model), variants()[0], threads=threads)
+        constants = shan_constants(model)
+        assert constants
+        kernel = Kernel(constants, variants()[0], threads=threads)
 
         def plain(batch: int, share: int = 1) -> NDArray[np.float32]:
             out = np.empty((B // share, C), np.float32)
@@ -146,11 +149,6 @@ def measure(threads: int, dim: int, shape: str, lengths: NDArray[np.int64], roun
         "largest_difference_to_plain": differences,
         "bytes_per_pair": bytes_per_pair(dim, n, B, C),
     }
-
-
-def constants_of(model: Shan) -> ShanConstants:
-    arrays = {name: value.detach().numpy() for name, value in model.kernel_constants().items()}
-    return ShanConstants(**{name: array.item() if array.ndim == 0 else array for name, array in arrays.items()})
 
 
 def fastest(run: Callable[[], Any], times: int) -> float:

@@ -22,7 +22,7 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).parent))
 
 from installed import refusal
-from job_runs import galleries, other_path, run_job  # noqa: F401
+from job_runs import galleries, other_path, run_job  # noqa: F401 fixtures
 
 FEATURES, DIM, EXTRACTOR = 24, 32, "tiny-extractor"
 WORDS = [

@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from .errors import BundleError
-from .fields import demand, digest, is_size, other_schema
-from .files import replacing, sha256
+from .fields import demand, digest, is_size, other_schema, save_manifest
+from .files import sha256
 from .text import Vocabulary
 
 SCHEMA_VERSION = 2
@@ -54,9 +54,7 @@ class Manifest:
 
     def save(self, path: Path) -> None:
         """Write as JSON with a digest of all fields, beside and renamed."""
-        fields = asdict(self)
-        with replacing(path) as temporary:
-            temporary.write_text(json.dumps({**fields, "digest": digest(fields)}, indent=2) + "\n", "utf-8")
+        save_manifest(path, asdict(self), indent=2)
 
 
 @dataclass(frozen=True)

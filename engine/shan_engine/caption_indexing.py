@@ -14,8 +14,8 @@ from filelock import FileLock, Timeout
 from .caption_gallery import LIST, SCHEMA_VERSION, CaptionBlock, read_manifest
 from .captions import CaptionTable
 from .errors import GalleryError, InputError
-from .fields import digest
-from .files import NpyWriter, replacing, write_failure
+from .fields import save_manifest
+from .files import NpyWriter, write_failure
 from .gallery_manifest import CAPTIONS_KIND, MANIFEST, is_block_name
 from .gallery_storage import GALLERY_DTYPES, Arrays, file_checksum, packed
 from .queries import read_captions
@@ -96,8 +96,7 @@ def _write(
         "fingerprint": scorer.bundle.manifest.fingerprint,
         "blocks": [asdict(block) for block in blocks],
     }
-    with replacing(output / MANIFEST) as temporary:
-        temporary.write_text(json.dumps({**fields, "digest": digest(fields)}, indent=1) + "\n", "utf-8")
+    save_manifest(output / MANIFEST, fields, indent=1)
 
 
 def _read(path: Path) -> list[tuple[str, str]]:

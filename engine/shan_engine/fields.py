@@ -5,7 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
+
+from .files import replacing
 
 DTYPES = ("float32", "float16")  # of numbers on disk, the first unless another is asked for
 
@@ -19,6 +22,12 @@ def demand(condition: bool, fault: str) -> None:
 def digest(fields: Mapping[str, Any]) -> str:
     """Hex SHA-256 of fields as JSON: what a manifest says of itself, so that a changed byte is found."""
     return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
+
+
+def save_manifest(path: Path, fields: Mapping[str, Any], *, indent: int) -> None:
+    """Write fields and their digest as JSON, beside and renamed."""
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps({**fields, "digest": digest(fields)}, indent=indent) + "\n", "utf-8")
 
 
 def other_schema(version: int, own: int, remake: str) -> str:

@@ -11,8 +11,7 @@ from typing import Any
 
 from .bundle import Bundle
 from .errors import GalleryError
-from .fields import demand, digest, other_schema
-from .files import replacing
+from .fields import demand, digest, other_schema, save_manifest
 from .gallery_storage import GALLERY_DTYPES
 
 SCHEMA_VERSION = 2
@@ -55,9 +54,7 @@ class GalleryManifest:
 
     def save(self, gallery: Path) -> None:
         """Replace the gallery's manifest, a digest of all fields with it."""
-        fields = json.loads(json.dumps(asdict(self)))
-        with replacing(gallery / MANIFEST) as temporary:
-            temporary.write_text(json.dumps({**fields, "digest": digest(fields)}, indent=1) + "\n", "utf-8")
+        save_manifest(gallery / MANIFEST, asdict(self), indent=1)
 
     @classmethod
     def load(cls, gallery: Path) -> GalleryManifest:

@@ -16,8 +16,8 @@ from typing import Any, Literal
 
 from .bundle import GRAPHS, IMAGE_TERMS, Bundle
 from .errors import BackendError
-from .fields import demand, digest, is_size
-from .files import replacing, sha256
+from .fields import demand, digest, is_size, save_manifest
+from .files import sha256
 
 SCHEMA_VERSION = 1
 ENGINES = "engines"
@@ -90,9 +90,7 @@ class PlanSet:
 
     def save(self, folder: Path) -> None:
         """Write `plans.json` with a digest of all fields."""
-        fields = json.loads(json.dumps(asdict(self)))
-        with replacing(folder / FILE) as temporary:
-            temporary.write_text(json.dumps({**fields, "digest": digest(fields)}, indent=2) + "\n", "utf-8")
+        save_manifest(folder / FILE, asdict(self), indent=2)
 
     @classmethod
     def load(cls, folder: Path) -> PlanSet:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from shan_engine.captions import CaptionSplit
-from shan_engine.kernel import Kernel, ShanConstants, load_kernel
+from shan_engine.kernel import ShanConstants, load_kernel
 from shan_engine.text import Vocabulary, pad
 from torch import Tensor
 
@@ -61,7 +61,8 @@ def score_split(
     model: RetrievalModel, source: RegionSource, vocabulary: Vocabulary, split: CaptionSplit, device: torch.device
 ) -> NDArray[np.float32]:
     """Scores images x captions of a split: of SHAN on a CPU by the engine's kernel, else by the factorised form."""
-    kernel = compiled(model) if device.type == "cpu" else None
+    constants = shan_constants(model) if device.type == "cpu" else None
+    kernel = load_kernel(constants) if constants else None
     tokens = [vocabulary.encode(caption) for caption in split.captions]
     order = np.argsort([len(t) for t in tokens], kind="stable")
     scores = np.empty((len(split.images), len(tokens)), np.float32)
@@ -85,9 +86,9 @@ def score_split(
     return scores
 
 
-def compiled(model: RetrievalModel) -> Kernel | None:
-    """The engine's kernel with a model's constants, if it can score the model."""
+def shan_constants(model: RetrievalModel) -> ShanConstants | None:
+    """What the engine's kernel needs of a model; None for one that it cannot score."""
     constants: dict[str, Any] = {
         name: value.detach().numpy() if value.ndim else value.item() for name, value in model.kernel_constants().items()
     }
-    return load_kernel(ShanConstants(**constants)) if constants else None
+    return ShanConstants(**constants) if constants else None

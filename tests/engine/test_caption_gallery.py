@@ -89,7 +89,7 @@ def test_made_anew_it_holds_the_new_captions_alone(seeing, photo, captions, tmp_
         raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("shan_engine.caption_indexing.replacing", stop)
+        patch.setattr("shan_engine.fields.replacing", stop)
         with pytest.raises(KeyboardInterrupt):
             index_captions(captions, seeing, tmp_path / "g")
     assert len(CaptionGallery.open(tmp_path / "g", seeing.bundle)) == len(MANY)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -48,7 +49,7 @@ def write_plans(bundle_path, *, name="tensorrt", version="11.4.0", precision="fp
     folder.mkdir(parents=True)
     for graph, model in converted(plan_graphs(bundle), precision, ()).items():
         onnx.save(model, str(folder / f"{graph}.plan"))
-    PlanSet(**{**vars(plans), "files": {file.name: sha256(file) for file in folder.iterdir()}}).save(folder)
+    replace(plans, files={file.name: sha256(file) for file in folder.iterdir()}).save(folder)
     return folder
 
 
@@ -172,7 +173,7 @@ def test_a_broken_plan_is_refused_with_the_librarys_reason(install, bundle_copy)
     (folder / "text_encoder.plan").write_bytes(b"no plan")
     plans = PlanSet.load(folder)
     files = {**plans.files, "text_encoder.plan": sha256(folder / "text_encoder.plan")}
-    PlanSet(**{**vars(plans), "files": files}).save(folder)
+    replace(plans, files=files).save(folder)
     scorer = Scorer(Bundle.open(bundle_copy), backend="tensorrt")
     with pytest.raises(BackendError, match=r"cannot load .*text_encoder.plan \(the plan is broken\)"):
         scorer.encode_captions([[1, 5, 2]])

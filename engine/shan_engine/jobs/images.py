@@ -94,15 +94,9 @@ class Images:
         """The same galleries with only those rows of each block that `kept` names by gallery's number and block."""
         galleries = []
         for number, gallery in enumerate(self.galleries):
-            entries = []
-            for entry, block in zip(gallery.manifest.blocks, gallery.blocks, strict=True):
-                rows = kept(number, block)
-                if len(rows) == len(block):
-                    entries.append(entry)
-                elif len(rows):
-                    others = np.setdiff1d(np.arange(entry.images), rows)
-                    entries.append(replace(entry, deleted=tuple(others.tolist())))
-            galleries.append(Gallery(gallery.path, replace(gallery.manifest, blocks=tuple(entries))))
+            part = gallery.keeping(kept(number, block) for block in gallery.blocks).manifest
+            blocks = tuple(entry for entry in part.blocks if entry.live)
+            galleries.append(Gallery(gallery.path, replace(part, blocks=blocks)))
         return Images(galleries)
 
     def places_of(self, part: Images) -> NDArray[np.int64]:

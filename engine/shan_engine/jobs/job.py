@@ -196,10 +196,12 @@ class Job:
             self._plan.images if self._by_image else self._plan.captions,
             most_hits(self._options.memory, len(self._scorer.steps)),
         )
+        result = self._folder / self._output.name  # a killed job's unfinished result goes with the folder
         with hits_writer(
-            self._output, self._scorer.steps, len(self._names) > 1, self.identity.metadata(self._images, self._names)
+            result, self._scorer.steps, len(self._names) > 1, self.identity.metadata(self._images, self._names)
         ) as writer:
             merge.write(writer)
+        result.replace(self._output)
         return writer.rows
 
     def _finish_matrix(self, journal: Journal) -> None:

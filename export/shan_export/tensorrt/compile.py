@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -121,7 +122,7 @@ def _compile(
             plan = builder.build(graph, wanted.limits, timing_cache=cache, on_progress=on_progress)
             (fresh / f"{name}.plan").write_bytes(plan)
         files = {file.name: sha256(file) for file in sorted(fresh.iterdir())}
-        plans = PlanSet(**{**vars(wanted), "check": check, "files": files})
+        plans = replace(wanted, check=check, files=files)
         plans.save(fresh)
         put_in_place(fresh, engines / plans.name)
     finally:
