@@ -9,6 +9,7 @@ loading included; its memory is the process's peak, mapped files included. The l
 (`shard_xattn`: 128 images at a time against one caption after another), with SHAN's module in PyTorch on encoded
 images and captions; it does --sample pairs in the same run, and what the whole would take is its time a pair times all
 pairs. `--ray N` also runs the job on a local cluster of N workers, and of one worker against one process of one thread.
+What the report holds of other jobs of these sizes stays.
 """
 
 from __future__ import annotations
@@ -201,11 +202,14 @@ def main() -> None:
         "machine": f"{platform.machine()}, {usable_cpus()} usable CPUs", "images": options.images,
         "captions": options.captions,
     }  # fmt: skip
+    before = json.loads(options.report.read_text()) if options.report.exists() else {}
+    if {name: before.get(name) for name in report} == report:
+        report = before
     with tempfile.TemporaryDirectory() as temporary:
         work = options.work or Path(temporary)
         work.mkdir(parents=True, exist_ok=True)
         for dim in options.dims:
-            report[str(dim)] = measure(options, work, dim)
+            report[str(dim)] = report.get(str(dim), {}) | measure(options, work, dim)
             options.report.write_text(json.dumps(report, indent=1) + "\n")
 
 

@@ -1,12 +1,21 @@
-"""What the pages for users show is what the commands and the notebook print; tests/renew_docs.py writes it anew."""
+"""What the pages for users say and show is what the commands and the notebook do; tests/renew_docs.py writes it anew."""
 
 from __future__ import annotations
 
+import importlib
 import json
+import re
+import shlex
 from pathlib import Path
 
+import pytest
+import typer.main
 from notebook import assert_alike, executed, output_of
 from renew_docs import ROOT, consoles, run
+from shan_cli.main import app
+
+PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
+ENDS = set("&|;<>()")
 
 
 def test_commands_print_what_the_page_shows(monkeypatch, tmp_path):
@@ -24,3 +33,58 @@ def test_the_notebook_holds_what_its_cells_print():
         assert_alike(text, output_of(cell))
         count += 1
     assert count >= 10
+
+
+def calls(page):
+    """The words of every `shan-engine` command with arguments that the page gives, in blocks or within a sentence."""
+    text = page.read_text("utf-8").replace("\\\n", " ")
+    shell = "\n".join(re.findall(r"^```(?:sh|console)\n(.*?)^```", text, re.MULTILINE | re.DOTALL))
+    lines = [line.split(" #")[0] for line in shell.splitlines() if "shan-engine " in line]
+    within = re.findall(r"(?<!`)`(shan-engine [^`]+)`", re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL))
+    for line in lines + [" ".join(code.split()) for code in within]:
+        lexer = shlex.shlex(line, posix=True, punctuation_chars="".join(ENDS))
+        lexer.whitespace_split = True
+        words = None
+        for word in lexer:
+            if word.rpartition("/")[2] == "shan-engine":
+                words = []
+            elif words is not None and set(word) <= ENDS:
+                yield words
+                words = None
+            elif words is not None:
+                words.append(word)
+        if words:
+            yield words
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_and_options_of_the_pages_exist(page):
+    for words in calls(page):
+        command, rest = typer.main.get_command(app), list(words)
+        while rest and rest[0] in getattr(command, "commands", {}):
+            command = command.commands[rest.pop(0)]
+        known = {name for option in command.params for name in (*option.opts, *option.secondary_opts)} | {"--help"}
+        options = {word.split("=")[0] for word in rest if re.match(r"--?[a-z]", word)}
+        assert options <= known, f"shan-engine {' '.join(words)}: no {options - known}"
+        assert options or not hasattr(command, "commands"), f"shan-engine {' '.join(words)}: no such command"
+
+
+def test_calls_are_found(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text("`shan-engine doctor` and\n```sh\n.venv/bin/shan-engine a \\\n --b 'c d' && x  # y\n```\n", "utf-8")
+    assert list(calls(page)) == [["a", "--b", "c d"], ["doctor"]]
+    assert sum(len(list(calls(page))) for page in PAGES) > 50
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_imports_of_the_pages_name_the_module_that_defines(page):
+    for module, names in re.findall(r"^from (shan_\w+\.[\w.]+) import ([\w, ]+)$", page.read_text("utf-8"), re.MULTILINE):
+        for name in names.split(", "):
+            defined = getattr(importlib.import_module(module), name).__module__
+            assert f"{defined}.".startswith(f"{module}."), f"{name} is of {defined}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_of_the_pages_lead_to_files(page):
+    for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text("utf-8")):
+        assert ":" in target or (page.parent / target).exists(), target
