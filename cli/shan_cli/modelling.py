@@ -54,8 +54,9 @@ def train(
     view: Annotated[
         list[Path] | None,
         typer.Option(
-            help="Store with other features of the same photos, as `extract --mirror` or `--crop` makes; at each step "
-            "an image is taken from one of the stores by chance. Repeatable.",
+            help="Store with other features of the same photos, as `extract --mirror` or `--crop` makes, or of some of "
+            "them or of others in the captions; at each step an image is taken by chance from one of the stores that "
+            "have it. Repeatable.",
             show_default=False,
         ),
     ] = None,
@@ -143,6 +144,10 @@ def train(
                 messages.print(state.message, markup=False, soft_wrap=True)
 
         table = CaptionTable.read(captions)
+        images = table.split("train").images
+        for path, held in zip(view or [], views, strict=True):
+            count = sum(image in held for image in images)
+            messages.print(f"{path}: {count:,} of {len(images):,} training images", markup=False, soft_wrap=True)
         best = run(source, table, word_vectors, output, config, views=views, resume=resume, on_progress=show)
     messages.print(f"{output}: the checkpoint with the best dev rSum, {best:.1f}", markup=False, soft_wrap=True)
 

@@ -27,6 +27,12 @@ LEAST_DEVIATION = 1e-4
 PHOTOS_A_CALL = 16
 
 
+def class_names(folder: Path) -> list[str]:
+    """The names of ImageNet's classes, such as "tiger shark, Galeocerdo cuvieri", from timm's folder."""
+    lemmas = dict(line.split("\t") for line in (folder / "imagenet_synset_to_lemma.txt").read_text().splitlines())
+    return [lemmas[synset] for synset in (folder / "imagenet_synsets.txt").read_text().split()]
+
+
 def class_vectors(names: list[str], rows: Mapping[str, int], vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     """Unit vectors, classes x size, of names such as "tiger shark, Galeocerdo cuvieri"; 0 where no word is known."""
     table = np.zeros((len(names), vectors.shape[1]), np.float32)
@@ -66,11 +72,7 @@ def main() -> None:
     parser.add_argument("--word-vectors", type=Path, required=True, help="in GloVe's text format")
     parser.add_argument("--output", type=Path, default=STATISTICS)
     options = parser.parse_args()
-    lemmas = dict(
-        line.split("\t") for line in (options.names / "imagenet_synset_to_lemma.txt").read_text().splitlines()
-    )
-    names = [lemmas[synset] for synset in (options.names / "imagenet_synsets.txt").read_text().split()]
-    held = class_vectors(names, *read_word_vectors(options.word_vectors)).astype(np.float16)
+    held = class_vectors(class_names(options.names), *read_word_vectors(options.word_vectors)).astype(np.float16)
     mean, std = channel_statistics(options.photos, torch.from_numpy(held).float())
     with replacing(options.output) as path, path.open("wb") as file:
         np.savez_compressed(file, class_vectors=held, mean=mean, std=std)

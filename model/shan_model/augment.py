@@ -27,10 +27,13 @@ class Batch:
 
 
 def mixed_views(
-    views: Sequence[RegionSource], ids: Sequence[str], random: np.random.Generator
+    views: Sequence[RegionSource], ids: Sequence[str], holders: NDArray[np.bool_], random: np.random.Generator
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Features B x K x F and mask B x K of images, each from a view chosen by chance, such as its mirror image."""
-    chosen = random.integers(len(views), size=len(ids))
+    """Features B x K x F and mask B x K of images, each from a view chosen by chance, such as its mirror image.
+
+    `holders` B x V says which views have an image: at least one.
+    """
+    chosen = (holders * (1 - random.random(holders.shape))).argmax(1)
     parts = [(np.flatnonzero(chosen == number).tolist(), view) for number, view in enumerate(views)]
     read = [(rows, *view.regions([ids[row] for row in rows])) for rows, view in parts if len(rows)]
     most = max(mask.shape[1] for _, _, mask in read)

@@ -32,7 +32,22 @@ class RegionSource(Protocol):
         ...
 
 
-def refuse_missing(source: RegionSource, *splits: CaptionSplit) -> None:
+class AnyOf:
+    """Images that at least one of several sources has; `holders` says which."""
+
+    def __init__(self, sources: Sequence[RegionSource]) -> None:
+        self._sources = sources
+
+    def __contains__(self, id: str) -> bool:
+        """Whether one of them has the features of an image."""
+        return any(id in source for source in self._sources)
+
+    def holders(self, ids: Sequence[str]) -> NDArray[np.bool_]:
+        """Whether a source has an image, images x sources."""
+        return np.array([[id in source for source in self._sources] for id in ids], np.bool_)
+
+
+def refuse_missing(source: RegionSource | AnyOf, *splits: CaptionSplit) -> None:
     """Raise InputError, naming one and how many, where `source` lacks images of the splits."""
     images = dict.fromkeys(image for split in splits for image in split.images)
     missing = [image for image in images if image not in source]

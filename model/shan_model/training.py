@@ -21,7 +21,7 @@ from shan_engine.text import Vocabulary, pad
 
 from .augment import Batch, augmented_terms, mixed_views
 from .checkpoint import save_checkpoint
-from .data import RegionSource, build_vocabulary, read_word_vectors, refuse_missing, vector_table
+from .data import AnyOf, RegionSource, build_vocabulary, read_word_vectors, refuse_missing, vector_table
 from .loss import KINDS, RankingLoss
 from .plot import plot_metrics
 from .registry import new_model
@@ -57,8 +57,8 @@ def train(
 ) -> float:
     """Train on split `train`; `output` gets the checkpoint with the best dev rSum, which is returned.
 
-    `views` are other features of the same training images, such as those of their mirror images: at each step an
-    image is taken from `source` or one of them by chance.
+    `views` are other features of training images, such as those of their mirror images: at each step an image is taken
+    by chance from one of those sources that have it.
     Interrupted and started again with `resume`, it goes on from its last state to the same weights.
     Raises ShanError where the loss is not finite, InputError where an image has no features or a state was made
     with other settings or data or is damaged.
@@ -67,9 +67,9 @@ def train(
     _keep_freed_memory()
     training, dev = captions.split("train"), captions.split("dev").images_between(0, config.dev_images)
     rows, vectors = read_word_vectors(word_vectors)
-    refuse_missing(source, training, dev)
+    refuse_missing(AnyOf((source, *views)), training, dev)
+    refuse_missing(source, dev)
     for view in views:
-        refuse_missing(view, training)
         if view.feature_dim != source.feature_dim:
             raise InputError(
                 f"a view has features of size {view.feature_dim}, not {source.feature_dim}: extract it again"
@@ -117,6 +117,7 @@ class _Run:
     ) -> None:
         self.views, self.vocabulary, self.training, self.dev, self.data = views, vocabulary, training, dev, data
         self.model, self.output, self.config, self.device = model, output, config, device
+        self.holders = AnyOf(views).holders(training.images)
         self.tokens = [vocabulary.encode(caption) for caption in training.captions]
         self.loss = RankingLoss(
             config.loss, candidates=config.candidates, margin=config.margin, temperature=config.loss_temperature
@@ -179,8 +180,10 @@ class _Run:
 
     def read(self, captions: Sequence[int], place: tuple[int, int]) -> Batch:
         """Features and tokens of some captions, by number; `place` (epoch, batch) decides which views are taken."""
-        ids = [self.training.images[self.training.caption_images[i]] for i in captions]
-        features, mask = mixed_views(self.views, ids, np.random.default_rng((self.config.seed, *place)))
+        rows = self.training.caption_images[captions]
+        ids = [self.training.images[row] for row in rows]
+        random = np.random.default_rng((self.config.seed, *place))
+        features, mask = mixed_views(self.views, ids, self.holders[rows], random)
         tokens, lengths = pad([self.tokens[i] for i in captions])
         return Batch(*(torch.from_numpy(array).to(self.device) for array in (features, mask, tokens, lengths)))
 

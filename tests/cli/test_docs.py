@@ -1,4 +1,4 @@
-"""What the pages for users say and show is what the commands and the notebook do; tests/renew_docs.py writes it anew."""
+"""What the pages for users say and show is what commands and notebook do; tests/renew_docs.py writes it anew."""
 
 from __future__ import annotations
 
@@ -40,7 +40,8 @@ def calls(page):
     text = page.read_text("utf-8").replace("\\\n", " ")
     shell = "\n".join(re.findall(r"^```(?:sh|console)\n(.*?)^```", text, re.MULTILINE | re.DOTALL))
     lines = [line.split(" #")[0] for line in shell.splitlines() if "shan-engine " in line]
-    within = re.findall(r"(?<!`)`(shan-engine [^`]+)`", re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL))
+    sentences = re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
+    within = re.findall(r"(?<!`)`(shan-engine [^`]+)`", sentences)
     for line in lines + [" ".join(code.split()) for code in within]:
         lexer = shlex.shlex(line, posix=True, punctuation_chars="".join(ENDS))
         lexer.whitespace_split = True
@@ -78,7 +79,8 @@ def test_calls_are_found(tmp_path):
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_imports_of_the_pages_name_the_module_that_defines(page):
-    for module, names in re.findall(r"^from (shan_\w+\.[\w.]+) import ([\w, ]+)$", page.read_text("utf-8"), re.MULTILINE):
+    text = page.read_text("utf-8")
+    for module, names in re.findall(r"^from (shan_\w+\.[\w.]+) import ([\w, ]+)$", text, re.MULTILINE):
         for name in names.split(", "):
             defined = getattr(importlib.import_module(module), name).__module__
             assert f"{defined}.".startswith(f"{module}."), f"{name} is of {defined}"

@@ -7,10 +7,11 @@ import pytest
 from shan_engine.captions import CaptionSplit
 from shan_engine.errors import InputError
 from shan_engine.store import FeatureStore
-from shan_model.data import build_vocabulary, read_word_vectors, refuse_missing, vector_table
+from shan_model.augment import mixed_views
+from shan_model.data import AnyOf, build_vocabulary, read_word_vectors, refuse_missing, vector_table
 from shan_model.schedule import epoch_batches
 from shan_model.training import train
-from synthetic import Photos, captioned, one_thread, settings
+from synthetic import NOUNS, Photos, captioned, one_thread, settings
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +46,39 @@ def test_images_are_looked_up_in_a_real_store(store_path, tmp_path):
         refuse_missing(store, split)
         with pytest.raises(InputError, match=r"no image 'nowhere' \(2 of the captions' 4 images"):
             refuse_missing(store, split, CaptionSplit((*unknown, known[0]), ("a", "b", "c"), np.arange(3)))
+
+
+def test_views_may_hold_some_images_alone(files, tmp_path):
+    table, vectors = files
+    read = []
+
+    class Some(Photos):
+        def __init__(self, name, nouns):
+            self.name, self.nouns = name, nouns
+
+        def __contains__(self, id):
+            return id.split("-")[1] in self.nouns
+
+        def regions(self, ids):
+            assert all(id in self for id in ids)
+            read.extend((self.name, id) for id in ids)
+            return super().regions(ids)
+
+    sources = [Some("first", NOUNS[:5]), Some("second", NOUNS[3:])]
+    split = table.split("train")
+    holders = AnyOf(sources).holders(split.images)
+    for seed in range(20):
+        features, mask = mixed_views(sources, split.images, holders, np.random.default_rng(seed))
+        wanted, there = Photos().regions(split.images)
+        np.testing.assert_array_equal(features, wanted)
+        np.testing.assert_array_equal(mask, there)
+    first, second = ({id.split("-")[1] for name, id in read if name == which} for which in ("first", "second"))
+    assert first == set(NOUNS[:5])
+    assert second == set(NOUNS[3:])
+    with pytest.raises(InputError, match="has no image 'x-hat-"):  # the first one alone is asked for dev's images
+        train(sources[0], table, vectors, tmp_path / "m", settings(), views=sources[1:])
+    with pytest.raises(InputError, match="has no image 'x-dog-"):
+        train(sources[1], table, vectors, tmp_path / "m", settings(), views=[Some("none", ())])
 
 
 def test_a_batch_has_no_image_twice_and_depends_on_seed_and_epoch_alone(files):

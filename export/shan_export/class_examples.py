@@ -1,0 +1,145 @@
+"""Training examples of ImageNet's classes without their photos: a word seen in no caption gets something to look at.
+
+The frozen backbone tells 1,000 classes apart, of which Flickr8k's captions name few. Its classifier says what a region
+of each would look like to it: for classes of equal covariance Σ of features, whose best classifier has the weights
+W = Σ⁻¹ μ (linear discriminant analysis; Hastie et al., Elements of Statistical Learning, 4.3), the class's mean lies
+along Σ W. So an example is a training photo, one block of whose regions is moved along Σ W of a class until the
+classifier sees it there, the word vectors of what it sees made anew (ConSE), under the class's names as captions.
+No photo and no caption from elsewhere.
+
+    python -m shan_export.class_examples --store f8k --store f8k.mirrored --captions captions.tsv \
+      --names timm/data/_info --word-vectors glove.gz --output captions-and-classes.tsv
+    shan-engine train --store f8k --view f8k.mirrored --view f8k.classes --view f8k.mirrored.classes \
+      --captions captions-and-classes.tsv ...
+
+The first makes `f8k.classes` and `f8k.mirrored.classes`, whose examples show the same classes over other photos, and
+writes the captions with theirs. Class names as in `region_statistics.py`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Container, Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from shan_engine.captions import COLUMNS, CaptionTable
+from shan_engine.files import replacing
+from shan_engine.records import RegionRecord
+from shan_engine.store import FeatureStore
+from shan_model.data import read_word_vectors
+
+from .efficientnet import GAIN, GRID, RegionStatistics, load_backbone
+from .region_statistics import class_names
+
+CAPTIONS = 3  # a class
+SAMPLE = 2000  # photos that the covariance is taken over
+BLOCK = (2, 6)  # rows and columns of cells that show the class: from, to
+LOGITS_ABOVE = (0.0, 6.0)  # how far above all other classes together its logit is moved: from, to
+LAST_MAP = (0.0, 6.0)  # least and largest, as ReLU6 makes it
+SHRINKAGE = 0.3  # of the covariance towards equal variances, as few photos do not show what all channels do
+STEPS = 12  # of bisection
+
+
+def known_names(synonyms: str, words: Container[str]) -> list[str]:
+    """The names of a class, such as "ice bear, polar bear", all of whose words are known."""
+    names = [name.strip().lower() for name in synonyms.split(",")]
+    return [name for name in names if all(word in words for word in re.findall("[a-z]+", name))]
+
+
+class Classes:
+    """Directions of the last map's features in which the classifier sees its classes."""
+
+    def __init__(self, regions: NDArray[np.float32]) -> None:
+        """From regions R x F of training photos."""
+        backbone, statistics = load_backbone(), RegionStatistics.load()
+        self.weight: NDArray[np.float32] = backbone._fc.weight.detach().numpy()
+        self.bias: NDArray[np.float32] = backbone._fc.bias.detach().numpy()
+        self.vectors: NDArray[np.float32] = statistics.class_vectors.numpy()
+        self.late, conse = self.weight.shape[1], self.vectors.shape[1]
+        self.words = slice(self.late, self.late + conse)
+        self.mean, self.std = statistics.mean[:conse].numpy(), statistics.std[:conse].numpy()
+        covariance = np.cov(regions[:, : self.late], rowvar=False).astype(np.float32)
+        differences = self.weight - self.weight.mean(0)
+        directions = (1 - SHRINKAGE) * differences @ covariance + SHRINKAGE * covariance.diagonal().mean() * differences
+        self.directions = directions / np.linalg.norm(directions, axis=1, keepdims=True)
+
+    def logits(self, late: NDArray[np.float32]) -> NDArray[np.float32]:
+        """What the classifier says of cells R x 1280."""
+        return late @ self.weight.T + self.bias
+
+    def show(self, regions: NDArray[np.float32], number: int, above: float) -> NDArray[np.float32]:
+        """Regions R x F moved as little as makes the class's logit `above` the others', in the mean of the regions."""
+        late = regions[:, : self.late]
+        near, far = 0.0, 4.0 * float(np.linalg.norm(late, axis=1).mean())
+        for _ in range(STEPS):
+            middle = (near + far) / 2
+            logits = self.logits(np.clip(late + middle * self.directions[number], *LAST_MAP))
+            others = np.logaddexp.reduce(np.delete(logits, number, axis=1), axis=1)
+            near, far = (middle, far) if (logits[:, number] - others).mean() < above else (near, middle)
+        moved = regions.copy()
+        moved[:, : self.late] = np.clip(late + far * self.directions[number], *LAST_MAP)
+        logits = self.logits(moved[:, : self.late])
+        seen = np.exp(logits - logits.max(1, keepdims=True))
+        seen = seen / seen.sum(1, keepdims=True) @ self.vectors
+        moved[:, self.words] = (seen - self.mean) / self.std * GAIN
+        return moved
+
+
+def examples(
+    classes: Classes, store: FeatureStore, photos: list[str], numbers: list[int], random: np.random.Generator
+) -> Iterator[RegionRecord]:
+    """An example of each class, over one of the store's photos."""
+    for number in numbers:
+        features = store.read([photos[random.integers(len(photos))]])[0].features.astype(np.float32)
+        height, width = random.integers(*BLOCK, size=2, endpoint=True)
+        top, left = random.integers(GRID - height, endpoint=True), random.integers(GRID - width, endpoint=True)
+        cells = np.arange(GRID * GRID).reshape(GRID, GRID)[top : top + height, left : left + width].ravel()
+        features[cells] = classes.show(features[cells], number, random.uniform(*LOGITS_ABOVE))
+        yield RegionRecord(example_id(number), features)
+
+
+def example_id(number: int) -> str:
+    """The id of a class's example."""
+    return f"imagenet-class-{number}"
+
+
+def main() -> None:
+    """Make the stores, then the captions."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--store", type=Path, action="append", required=True, help="of the default extractor; repeatable"
+    )
+    parser.add_argument("--captions", type=Path, required=True)
+    parser.add_argument("--names", type=Path, required=True, help="timm's folder data/_info")
+    parser.add_argument("--word-vectors", type=Path, required=True, help="in GloVe's text format")
+    parser.add_argument("--output", type=Path, required=True, help="the captions with the classes'")
+    options = parser.parse_args()
+    table = CaptionTable.read(options.captions)
+    photos = list(table.split("train").images)
+    words, _ = read_word_vectors(options.word_vectors)
+    known = [known_names(synonyms, words) for synonyms in class_names(options.names)]
+    numbers = [number for number, names in enumerate(known) if names]
+    classes = None
+    for seed, path in enumerate(options.store):
+        random = np.random.default_rng(seed)
+        with FeatureStore.open(path) as store:
+            if classes is None:
+                sample = random.choice(photos, min(SAMPLE, len(photos)), replace=False).tolist()
+                classes = Classes(np.concatenate([record.features for record in store.read(sample)]))
+            with FeatureStore.create(path.with_name(f"{path.name}.classes"), store.schema) as made:
+                made.write(list(examples(classes, store, photos, numbers, random)))
+                print(f"{made.path}: examples of {len(made)} classes")
+    rows = [
+        ("train", example_id(number), known[number][place % len(known[number])])
+        for number in numbers
+        for place in range(CAPTIONS)
+    ]
+    with replacing(options.output) as path:
+        path.write_text("".join("\t".join(row) + "\n" for row in (COLUMNS, *table.rows, *rows)), "utf-8")
+
+
+if __name__ == "__main__":
+    main()
