@@ -24,6 +24,7 @@ from collections.abc import Container, Iterator
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from shan_engine.captions import COLUMNS, CaptionTable
 from shan_engine.files import replacing
@@ -31,7 +32,7 @@ from shan_engine.records import RegionRecord
 from shan_engine.store import FeatureStore
 from shan_model.data import read_word_vectors
 
-from .efficientnet import GAIN, GRID, RegionStatistics, load_backbone
+from .efficientnet import GRID, GridExtractor, RegionStatistics, load_backbone
 from .region_statistics import class_names
 
 CAPTIONS = 3  # a class
@@ -54,38 +55,29 @@ class Classes:
 
     def __init__(self, regions: NDArray[np.float32]) -> None:
         """From regions R x F of training photos."""
-        backbone, statistics = load_backbone(), RegionStatistics.load()
-        self.weight: NDArray[np.float32] = backbone._fc.weight.detach().numpy()
-        self.bias: NDArray[np.float32] = backbone._fc.bias.detach().numpy()
-        self.vectors: NDArray[np.float32] = statistics.class_vectors.numpy()
-        self.late, conse = self.weight.shape[1], self.vectors.shape[1]
-        self.words = slice(self.late, self.late + conse)
-        self.mean, self.std = statistics.mean[:conse].numpy(), statistics.std[:conse].numpy()
+        self.extractor = GridExtractor(load_backbone(), RegionStatistics.load()).eval()
+        weight: NDArray[np.float32] = self.extractor.classifier.float().numpy()
+        self.late = weight.shape[1]
         covariance = np.cov(regions[:, : self.late], rowvar=False).astype(np.float32)
-        differences = self.weight - self.weight.mean(0)
+        differences = weight - weight.mean(0)
         directions = (1 - SHRINKAGE) * differences @ covariance + SHRINKAGE * covariance.diagonal().mean() * differences
         self.directions = directions / np.linalg.norm(directions, axis=1, keepdims=True)
 
-    def logits(self, late: NDArray[np.float32]) -> NDArray[np.float32]:
-        """What the classifier says of cells R x 1280."""
-        return late @ self.weight.T + self.bias
-
+    @torch.no_grad()
     def show(self, regions: NDArray[np.float32], number: int, above: float) -> NDArray[np.float32]:
         """Regions R x F moved as little as makes the class's logit `above` the others', in the mean of the regions."""
-        late = regions[:, : self.late]
-        near, far = 0.0, 4.0 * float(np.linalg.norm(late, axis=1).mean())
+        late, direction = torch.from_numpy(regions[:, : self.late]), torch.from_numpy(self.directions[number])
+        near, far = 0.0, 4.0 * float(late.norm(dim=1).mean())
         for _ in range(STEPS):
             middle = (near + far) / 2
-            logits = self.logits(np.clip(late + middle * self.directions[number], *LAST_MAP))
-            others = np.logaddexp.reduce(np.delete(logits, number, axis=1), axis=1)
+            logits = self.extractor.logits((late + middle * direction).clamp(*LAST_MAP))
+            others = logits.index_fill(1, torch.tensor([number]), -torch.inf).logsumexp(1)
             near, far = (middle, far) if (logits[:, number] - others).mean() < above else (near, middle)
-        moved = regions.copy()
-        moved[:, : self.late] = np.clip(late + far * self.directions[number], *LAST_MAP)
-        logits = self.logits(moved[:, : self.late])
-        seen = np.exp(logits - logits.max(1, keepdims=True))
-        seen = seen / seen.sum(1, keepdims=True) @ self.vectors
-        moved[:, self.words] = (seen - self.mean) / self.std * GAIN
-        return moved
+        moved = (late + far * direction).clamp(*LAST_MAP)
+        words = self.extractor.standardised(self.extractor.word_vectors_seen(moved))
+        rest = torch.from_numpy(regions[:, self.late + words.shape[1] :])
+        shown: NDArray[np.float32] = torch.cat([moved, words, rest], dim=1).numpy()
+        return shown
 
 
 def examples(

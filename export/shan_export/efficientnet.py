@@ -73,7 +73,7 @@ class GridExtractor(nn.Module):
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """The last map as it is, the rest standardised."""
         late, others = self.parts(pixels)
-        features = torch.cat([late, (others - self.mean) / self.std * GAIN], dim=-1)
+        features = torch.cat([late, self.standardised(others)], dim=-1)
         return features, self.grid[None].expand(features.shape[0], -1, -1)
 
     def parts(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
@@ -87,8 +87,21 @@ class GridExtractor(nn.Module):
             if number in EARLIER_BLOCKS:
                 earlier.append(cells(x))
         late = cells(backbone._swish(backbone._bn1(backbone._conv_head(x))))
-        logits = nn.functional.linear(late, self.classifier.float(), backbone._fc.bias)
-        return late, torch.cat([torch.softmax(logits, dim=-1) @ self.class_vectors, *earlier], dim=-1)
+        return late, torch.cat([self.word_vectors_seen(late), *earlier], dim=-1)
+
+    def logits(self, late: Tensor) -> Tensor:
+        """What the classifier says of cells of the last map, ... x 1280: ... x 1000."""
+        bias: Tensor = self.backbone._fc.bias
+        return nn.functional.linear(late, self.classifier.float(), bias)
+
+    def word_vectors_seen(self, late: Tensor) -> Tensor:
+        """The mean word vectors of the classes seen in cells of the last map, ... x 100."""
+        return torch.softmax(self.logits(late), dim=-1) @ self.class_vectors
+
+    def standardised(self, channels: Tensor) -> Tensor:
+        """The first channels of those behind the last map, as regions hold them."""
+        size = channels.shape[-1]
+        return (channels - self.mean[:size]) / self.std[:size] * GAIN
 
 
 def cells(feature_map: Tensor) -> Tensor:
