@@ -11,15 +11,10 @@ from shan_engine.store import FeatureStore
 from shan_engine.store_schema import StoreSchema
 from shan_export import class_examples
 from shan_export.class_examples import LAST_MAP, Classes, example_id, known_names
-from shan_export.efficientnet import GAIN, NAME, SIZE, GridExtractor, RegionStatistics, load_backbone
+from shan_export.efficientnet import GAIN, NAME, SIZE
 
 PHOTOS = demo_bundle().parent / "photos"
 PANDA, ZEBRA = 388, 340
-
-
-@pytest.fixture(scope="module")
-def extractor():
-    return GridExtractor(load_backbone(), RegionStatistics.load()).eval()
 
 
 @pytest.fixture(scope="module")

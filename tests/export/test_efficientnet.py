@@ -3,21 +3,15 @@
 import json
 
 import numpy as np
-import pytest
 import torch
 from shan_engine.bundle import Bundle
 from shan_engine.feature_extractor import FeatureExtractor
 from shan_engine.locate import demo_bundle
 from shan_engine.photos import read_scaled
-from shan_export.efficientnet import GAIN, GRID, NAME, SIZE, GridExtractor, RegionStatistics, cells, load_backbone
+from shan_export.efficientnet import GAIN, GRID, NAME, SIZE, GridExtractor, RegionStatistics, cells
 from shan_export.region_statistics import channel_statistics, class_vectors
 
 PHOTOS = demo_bundle().parent / "photos"
-
-
-@pytest.fixture(scope="module")
-def extractor():
-    return GridExtractor(load_backbone(), RegionStatistics.load()).eval()
 
 
 def test_the_demos_extractor_is_this_one(extractor):
