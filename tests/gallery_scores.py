@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from conftest import CAPTIONS
 from shan_engine.gallery import Gallery
 from shan_engine.jobs import score_job
 from shan_engine.queries import numbered
 from shan_engine.scorer import Scorer
+from tiny import CAPTIONS
 
 
 def matrix(scorer: Scorer, gallery: Gallery, folder: Path, captions: Sequence[str] = CAPTIONS) -> np.ndarray:

@@ -12,14 +12,13 @@ from shan_engine.gallery import Gallery
 from shan_engine.indexing import index_store
 from shan_engine.jobs import JobOptions, score_job
 from shan_engine.queries import Query
+from tiny import CAPTIONS, WORDS, make_store
 
 Run = Callable[..., Path]
 
 
 def captions(count: int) -> list[str]:
     """Different captions of 1 to 7 words and more, each in the tests' words."""
-    from conftest import CAPTIONS, WORDS  # which imports the fixtures from here
-
     random = np.random.default_rng(7)
     made = [" ".join(random.choice(WORDS, 1 + number % 7)) + f" {WORDS[number % 20]}" for number in range(count)]
     return [*CAPTIONS, *made][:count]
@@ -32,8 +31,6 @@ def as_queries(texts: Sequence[str]) -> list[Query]:
 @pytest.fixture(scope="session")
 def other_path(scorer: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A second gallery, of 30 images."""
-    from conftest import make_store
-
     folder = tmp_path_factory.mktemp("other")
     with make_store(folder / "store", range(41, 71)) as store:
         index_store(store, scorer, folder / "other")

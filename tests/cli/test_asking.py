@@ -6,10 +6,10 @@ import json
 import shutil
 
 import pytest
-from conftest import CAPTIONS
 from installed import output_of, refusal, shan
 from resigned import sign_fields
 from shan_engine.files import sha256
+from tiny import CAPTIONS
 
 
 @pytest.fixture(scope="module")

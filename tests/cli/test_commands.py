@@ -12,13 +12,13 @@ import numpy as np
 import oracle
 import pyarrow.parquet
 import pytest
-from conftest import CAPTIONS, WORDS, make_store
 from extractors import detector
 from installed import output_of, shan, start
 from PIL import Image
 from shan_engine.bundle import Bundle
 from shan_engine.gallery import Gallery
 from shan_engine.store import FeatureStore
+from tiny import CAPTIONS, WORDS, make_store
 
 REPOSITORY = Path(__file__).parents[2]
 DEMO = REPOSITORY / "artifacts" / "demo"

@@ -8,11 +8,11 @@ import signal
 import time
 
 import pytest
-from conftest import make_store
 from extractors import detector
 from installed import shan, start
 from PIL import Image
 from shan_cli import console
+from tiny import make_store
 
 
 def test_a_log_gets_lines_with_time_left_and_note(monkeypatch, capsys):

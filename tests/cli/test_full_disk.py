@@ -7,10 +7,10 @@ import shutil
 from pathlib import Path
 
 import pytest
-from conftest import CAPTIONS, make_store
 from extractors import detector
 from installed import output_of, refusal
 from PIL import Image
+from tiny import CAPTIONS, make_store
 
 
 class TestFullDisk:

@@ -1,8 +1,8 @@
 from __future__ import annotations
 
-from conftest import make_record, make_store
 from installed import output_of, refusal, shan
 from shan_engine.gallery import Gallery
+from tiny import make_record, make_store
 
 
 def test_a_gallery_keeps_its_storage_unless_told_otherwise(bundle_path, tmp_path):

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet
 import pytest
-from conftest import CAPTIONS, WORDS
 from installed import COMMAND, environment, output_of, refusal, shan, start
+from tiny import CAPTIONS, WORDS
 
 
 @pytest.fixture

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 
 import pytest
-from conftest import make_store
 from installed import output_of, refusal, shan
 from shan_engine import kernel
 from shan_engine.indexing import index_store
+from tiny import make_store
 
 pytestmark = pytest.mark.skipif(not kernel.variants(), reason="the kernel is not built")
 

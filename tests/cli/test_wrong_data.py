@@ -9,10 +9,10 @@ from pathlib import Path
 import lmdb
 import numpy as np
 import pytest
-from conftest import make_store
 from extractors import detector
 from installed import refusal, shan
 from shan_engine.store import FeatureStore
+from tiny import make_store
 
 
 class TestStores:

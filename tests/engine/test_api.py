@@ -8,7 +8,6 @@ import sys
 import numpy as np
 import pytest
 import shan_engine
-from conftest import CAPTIONS
 from installed import environment
 from shan_engine.caption_indexing import index_captions
 from shan_engine.errors import GalleryError, InputError
@@ -17,6 +16,7 @@ from shan_engine.indexing import index_store
 from shan_engine.metadata import Metadata
 from shan_engine.search import search
 from shan_engine.store import FeatureStore
+from tiny import CAPTIONS
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,6 @@ import json
 
 import numpy as np
 import pytest
-from conftest import CAPTIONS
 from resigned import sign_fields
 from shan_engine.bundle import Bundle
 from shan_engine.caption_gallery import CaptionGallery, search_captions
@@ -14,6 +13,7 @@ from shan_engine.caption_indexing import index_captions
 from shan_engine.errors import GalleryError, InputError
 from shan_engine.gallery import Gallery
 from shan_engine.query_photo import QueryPhoto
+from tiny import CAPTIONS
 
 MANY = [*CAPTIONS, *(f"a dog and {'red ' * number}hat" for number in range(20)), "man", "man"]
 

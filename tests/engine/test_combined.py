@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import CAPTIONS, make_store
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -18,6 +17,7 @@ from shan_engine.query_photo import QueryPhoto, step_1
 from shan_engine.question import UNWANTED, Phrase, Question
 from shan_engine.search import search
 from shan_engine.tuning import Widths
+from tiny import CAPTIONS, make_store
 
 IMAGES = 300
 HAS_KERNEL = bool(kernel.variants())

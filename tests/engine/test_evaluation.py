@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from conftest import CAPTIONS, EXTRACTOR, WORDS
 from gallery_scores import by_id
 from shan_engine.bundle import Bundle
 from shan_engine.captions import CaptionSplit, CaptionTable
@@ -17,6 +16,7 @@ from shan_engine.recall import recall
 from shan_engine.scorer import Scorer
 from shan_engine.store import FeatureStore
 from shan_export.bundle_writer import export_bundle
+from tiny import CAPTIONS, EXTRACTOR, WORDS
 
 
 def write_table(folder, images):

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import make_record, make_store
 from resigned import sign_again
 from shan_engine.bundle import Bundle, read_manifest
 from shan_engine.errors import BundleError, GalleryError, InputError
@@ -17,6 +16,7 @@ from shan_engine.queries import Query
 from shan_engine.scorer import Scorer
 from shan_engine.search import search
 from shan_engine.store import FeatureStore
+from tiny import make_record, make_store
 
 
 def test_blocks_are_mapped_views_unless_rows_are_deleted(gallery_path):

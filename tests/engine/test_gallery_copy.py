@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from conftest import CAPTIONS, make_store
 from gallery_scores import matrix
 from shan_engine.errors import GalleryError, InputError
 from shan_engine.gallery import Gallery
@@ -15,6 +14,7 @@ from shan_engine.gallery_metadata import columns, matching
 from shan_engine.indexing import index_store
 from shan_engine.metadata import Metadata
 from shan_engine.search import search
+from tiny import CAPTIONS, make_record, make_store
 
 
 @pytest.fixture(params=["float32", "float16", "int8"])
@@ -68,8 +68,6 @@ def test_parts_put_together_again_are_the_whole(stored, scorer, tmp_path, parts)
 
 
 def test_photos_are_found_from_where_a_gallery_lies(scorer, tmp_path):
-    from conftest import make_record
-
     photo = tmp_path / "there" / "photos" / "0.jpg"
     with make_store(tmp_path / "store", range(0)) as store:
         store.write([replace(make_record(0), path=str(photo))])

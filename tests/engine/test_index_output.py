@@ -6,13 +6,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from conftest import EXTRACTOR, FEATURES, make_record, make_store
 from filelock import FileLock
 from gallery_scores import blocks_of, folders
 from shan_engine.errors import GalleryError, InputError
 from shan_engine.gallery import Gallery
 from shan_engine.indexing import index_store
 from shan_engine.store import FeatureStore
+from tiny import EXTRACTOR, FEATURES, make_record, make_store
 
 
 def everything(folder):

@@ -7,7 +7,6 @@ import sys
 
 import numpy as np
 import pytest
-from conftest import CAPTIONS, make_record, make_store
 from gallery_scores import assert_same, blocks_of, by_id, folders
 from installed import environment, heed_interrupts
 from shan_engine import indexing
@@ -16,6 +15,7 @@ from shan_engine.gallery import Gallery
 from shan_engine.indexing import index_store
 from shan_engine.search import search
 from shan_engine.store import FeatureStore
+from tiny import CAPTIONS, make_record, make_store
 
 
 @pytest.fixture

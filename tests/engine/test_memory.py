@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pyarrow.parquet
 import pytest
-from conftest import CAPTIONS, WORDS, make_store
 from shan_engine.gallery import Gallery
 from shan_engine.indexing import index_store
 from shan_engine.jobs import JobOptions, score_job
 from shan_engine.queries import Query
 from shan_engine.scorer import Scorer
 from shan_engine.search import search
+from tiny import CAPTIONS, WORDS, make_store
 
 BLOCK = 500  # more than the 256 images of a call
 

@@ -7,7 +7,6 @@ import datetime
 import pyarrow
 import pyarrow.parquet
 import pytest
-from conftest import make_record, make_store
 from shan_engine.errors import GalleryError, InputError, StoreError
 from shan_engine.gallery import Gallery
 from shan_engine.gallery_metadata import columns, matching
@@ -16,6 +15,7 @@ from shan_engine.metadata import Metadata
 from shan_engine.search import search
 from shan_engine.store import FeatureStore
 from shan_engine.store_check import verify_store
+from tiny import make_record, make_store
 
 YEARS = Metadata({"year": "INTEGER"}, {f"photo{number}": (2000 + number,) for number in range(10)})
 

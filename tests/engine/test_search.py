@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from conftest import CAPTIONS, make_record
 from gallery_scores import by_id, matrix
 from oracle import shan_score
 from resigned import sign_again
@@ -17,6 +16,7 @@ from shan_engine.recall import recall
 from shan_engine.records import pad_regions
 from shan_engine.scoring import score_groups
 from shan_engine.search import search
+from tiny import CAPTIONS, make_record
 
 
 @pytest.fixture(params=["kernel", "onnx-runtime"], autouse=True)

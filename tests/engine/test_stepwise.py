@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import CAPTIONS, make_record, make_store
 from resigned import sign_again
 from shan_engine import kernel
 from shan_engine.bundle import Bundle
@@ -20,6 +19,7 @@ from shan_engine.search import search, tune_gallery
 from shan_engine.stepwise import Stages
 from shan_engine.store import FeatureStore
 from shan_engine.tuning import TARGETS, Tuning, Widths, choose_widths
+from tiny import CAPTIONS, make_record, make_store
 
 pytestmark = pytest.mark.skipif(not kernel.variants(), reason="the kernel is not built")
 IMAGES = 300

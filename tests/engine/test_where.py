@@ -6,7 +6,6 @@ import sqlite3
 
 import numpy as np
 import pytest
-from conftest import CAPTIONS, make_store
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from shan_engine import kernel
@@ -17,6 +16,7 @@ from shan_engine.indexing import index_store
 from shan_engine.metadata import Metadata
 from shan_engine.search import search
 from shan_engine.tuning import Widths
+from tiny import CAPTIONS, make_record, make_store
 
 IMAGES = 300
 LICENCES = ("CC0", "CC-BY", "it's", None)
@@ -170,8 +170,6 @@ def test_a_gallery_without_metadata_is_filtered_by_id_and_path(scorer, gallery_p
 
 def test_names_that_are_no_utf8_are_filtered_with_their_bytes_spelt_out(scorer, tmp_path):
     from dataclasses import replace
-
-    from conftest import make_record
 
     with make_store(tmp_path / "s", range(2)) as store:
         store.write([replace(make_record(5), id="caf\udce9.jpg", path="")])

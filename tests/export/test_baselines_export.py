@@ -6,7 +6,6 @@ import numpy as np
 import pyarrow.parquet
 import pytest
 import torch
-from conftest import CAPTIONS, EXTRACTOR, FEATURES, WORDS, make_record, make_store
 from gallery_scores import by_id
 from shan_engine.bundle import Bundle
 from shan_engine.gallery import Gallery
@@ -19,6 +18,7 @@ from shan_engine.text import Vocabulary
 from shan_export.bundle_writer import export_bundle
 from shan_model.checkpoint import load_checkpoint, save_checkpoint
 from shan_model.registry import new_model
+from tiny import CAPTIONS, EXTRACTOR, FEATURES, WORDS, make_record, make_store
 
 VARIANTS = [
     ("vse", {}),

@@ -7,13 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pyarrow.parquet
 import pytest
-from conftest import make_record, make_store
 from job_runs import captions
 from shan_engine.errors import InputError
 from shan_engine.gallery import Gallery
 from shan_engine.indexing import index_store
 from shan_engine.jobs import run_here
 from shan_engine.store import FeatureStore
+from tiny import make_record, make_store
 
 
 class Day:

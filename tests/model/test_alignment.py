@@ -3,10 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from conftest import random_tensors, tiny_config
 from oracle import align, encode_caption, shan_score
 from shan_model.config import ShanConfig
 from shan_model.shan import Shan
+from tiny import random_tensors, tiny_config
 
 
 def build(config, tensors, dtype=torch.float64):

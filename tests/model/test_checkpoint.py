@@ -5,13 +5,13 @@ import json
 import numpy as np
 import pytest
 import torch
-from conftest import WORDS, random_tensors, tiny_config, write_checkpoint
 from shan_engine.errors import InputError
 from shan_engine.text import Vocabulary
 from shan_model.checkpoint import MEND, load_checkpoint, save_checkpoint
 from shan_model.config import ShanConfig
 from shan_model.shan import Shan
 from synthetic import fill
+from tiny import WORDS, random_tensors, tiny_config, write_checkpoint
 
 
 def test_a_hand_written_checkpoint_loads(checkpoint):
