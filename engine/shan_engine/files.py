@@ -41,11 +41,31 @@ def replacing(path: Path) -> Iterator[Path]:
         raise InputError(write_failure(path, error)) from error
 
 
-def put_in_place(fresh: Path, output: Path) -> None:
-    """Rename the folder `fresh` to `output`; one that is there is deleted after that, or else put back."""
-    if not output.exists():
-        fresh.rename(output)
-        return
+@contextmanager
+def fresh_folder(output: Path, *, overwrite: bool = False) -> Iterator[Path]:
+    """Give a folder beside `output`; on success it is renamed to `output`, else removed.
+
+    With `overwrite` a folder that is there is deleted after that. Raises InputError where there is one without
+    `overwrite`, the disk is full or the folder above cannot be written.
+    """
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        fresh = Path(tempfile.mkdtemp(prefix=f".{output.name}.", dir=output.parent))
+        try:
+            fresh.chmod(0o755)
+            yield fresh
+            if overwrite and output.exists():
+                _exchange(fresh, output)
+            else:
+                fresh.rename(output)
+        finally:
+            shutil.rmtree(fresh, ignore_errors=True)
+    except OSError as error:
+        raise InputError(write_failure(output, error)) from error
+
+
+def _exchange(fresh: Path, output: Path) -> None:
+    """Rename the folder `fresh` to `output`; the one that is there is deleted after that, or else put back."""
     aside = Path(tempfile.mkdtemp(prefix=f".{output.name}.old.", dir=output.parent))
     old = aside / output.name
     try:

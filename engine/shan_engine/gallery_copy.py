@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import asdict, replace
 from itertools import pairwise
 from pathlib import Path
@@ -18,7 +16,7 @@ from numpy.typing import NDArray
 
 from .centroids import FROM_IMAGES, REGIONS, add_centroids, copy_centroids
 from .errors import InputError
-from .files import NpyWriter, write_failure
+from .files import NpyWriter, fresh_folder
 from .gallery import LIST, Block, Gallery
 from .gallery_manifest import BlockEntry, GalleryManifest
 from .gallery_metadata import column_types, metadata_held, metadata_name, write_table
@@ -42,7 +40,8 @@ def split_gallery(gallery: Gallery, parts: int, output: Path) -> list[Path]:
         raise InputError(f"the gallery {gallery.path} has {len(gallery):,} images: choose 1 to so many parts")
     edges = np.linspace(0, len(gallery), parts + 1).astype(np.int64).tolist()
     names = [f"part-{number:03d}" for number in range(parts)]
-    with _new_folder(output) as folder:
+    _refuse_old(output)
+    with fresh_folder(output) as folder:
         for name, (begin, end) in zip(names, pairwise(edges), strict=True):
             (folder / name).mkdir()
             _write([gallery], folder / name, output, gallery.manifest, begin, end)
@@ -62,29 +61,17 @@ def merge_galleries(galleries: Sequence[Gallery], output: Path) -> Gallery:
     images = sum(map(len, galleries))
     alike = len({gallery.manifest.centroids for gallery in galleries}) == 1
     manifest = galleries[0].manifest if alike else replace(galleries[0].manifest, centroids="")
-    with _new_folder(output) as folder:
+    _refuse_old(output)
+    with fresh_folder(output) as folder:
         manifest = _write(galleries, folder, output.parent, manifest, 0, images)
         if not manifest.centroids and images >= FROM_IMAGES and {REGIONS, "region_mask"} <= manifest.arrays.keys():
             add_centroids(folder, manifest).save(folder)
     return Gallery.open(output)
 
 
-@contextmanager
-def _new_folder(output: Path) -> Iterator[Path]:
-    """A folder aside that becomes `output` if the block ends well, and else is removed."""
+def _refuse_old(output: Path) -> None:
     if output.exists():
         raise InputError(f"{output} is there already: choose a new folder")
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=f".{output.name}.", dir=output.parent))
-        try:
-            yield folder
-            folder.chmod(0o755)
-            folder.replace(output)
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-    except OSError as error:
-        raise InputError(write_failure(output, error)) from error
 
 
 def _refuse_different(galleries: Sequence[Gallery]) -> None:

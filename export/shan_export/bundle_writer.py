@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -14,7 +13,7 @@ import torch
 from shan_engine.bundle import GRAPHS, IMAGE_TERMS, KERNEL_CONSTANTS, MANIFEST, Bundle, Manifest, read_manifest
 from shan_engine.errors import BundleError, InputError
 from shan_engine.feature_extractor import FeatureExtractor
-from shan_engine.files import put_in_place, sha256, write_failure
+from shan_engine.files import fresh_folder, sha256
 from shan_engine.text import Vocabulary
 from shan_model.checkpoint import load_checkpoint
 from shan_model.retrieval import RetrievalModel
@@ -48,40 +47,31 @@ def export_bundle(
     model, vocabulary = load_checkpoint(checkpoint)
     if feature_extractor is not None:
         feature_extractor_name = extractor_name(feature_extractor, checkpoint, model.config.feature_dim)
-    try:
-        output = output.resolve()  # A link stays, and what it names is replaced.
-        output.parent.mkdir(parents=True, exist_ok=True)
-        fresh = Path(tempfile.mkdtemp(prefix=f".{output.name}.", dir=output.parent))
-        try:
-            fresh.chmod(0o755)
-            write_graphs(model, fresh, on_stage)
-            vocabulary.save(fresh / "vocab.json")
-            if feature_extractor is not None:
-                shutil.copyfile(feature_extractor, fresh / "feature_extractor.onnx")
-                shutil.copyfile(feature_extractor.with_suffix(".json"), fresh / "feature_extractor.json")
-            on_stage("comparing with PyTorch")
-            difference = largest_difference(model, fresh, max_words=max_words)
-            if not difference <= TOLERANCE:
-                raise BundleError(
-                    f"the exported graphs differ from PyTorch by {difference:.2g}, more than {TOLERANCE:g}: "
-                    "no bundle was written"
-                )
-            manifest = Manifest(
-                fingerprint=fingerprint(model, vocabulary),
-                model=model.config.to_dict(),
-                feature_dim=model.config.feature_dim,
-                feature_extractor=feature_extractor_name,
-                max_words=max_words,
-                parity=difference,
-                files={file.name: sha256(file) for file in sorted(fresh.iterdir())},
+    output = output.resolve()  # A link stays, and what it names is replaced.
+    with fresh_folder(output, overwrite=overwrite) as fresh:
+        write_graphs(model, fresh, on_stage)
+        vocabulary.save(fresh / "vocab.json")
+        if feature_extractor is not None:
+            shutil.copyfile(feature_extractor, fresh / "feature_extractor.onnx")
+            shutil.copyfile(feature_extractor.with_suffix(".json"), fresh / "feature_extractor.json")
+        on_stage("comparing with PyTorch")
+        difference = largest_difference(model, fresh, max_words=max_words)
+        if not difference <= TOLERANCE:
+            raise BundleError(
+                f"the exported graphs differ from PyTorch by {difference:.2g}, more than {TOLERANCE:g}: "
+                "no bundle was written"
             )
-            manifest.save(fresh / MANIFEST)
-            Bundle.open(fresh)
-            put_in_place(fresh, output)
-        finally:
-            shutil.rmtree(fresh, ignore_errors=True)
-    except OSError as error:
-        raise InputError(write_failure(output, error)) from error
+        manifest = Manifest(
+            fingerprint=fingerprint(model, vocabulary),
+            model=model.config.to_dict(),
+            feature_dim=model.config.feature_dim,
+            feature_extractor=feature_extractor_name,
+            max_words=max_words,
+            parity=difference,
+            files={file.name: sha256(file) for file in sorted(fresh.iterdir())},
+        )
+        manifest.save(fresh / MANIFEST)
+        Bundle.open(fresh)
     return manifest
 
 

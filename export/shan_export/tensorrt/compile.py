@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +11,7 @@ from shan_engine.backends.tensorrt_library import import_tensorrt
 from shan_engine.bundle import Bundle
 from shan_engine.captions import CaptionSplit, CaptionTable
 from shan_engine.errors import BackendError, InputError
-from shan_engine.files import put_in_place, sha256, write_failure
+from shan_engine.files import fresh_folder, sha256, write_failure
 from shan_engine.gallery import Gallery
 from shan_engine.plans import (
     ENGINES,
@@ -113,9 +111,7 @@ def _compile(
         if not allow_loss:
             refuse_loss(precision, check)
     engines = bundle.path / ENGINES
-    fresh = Path(tempfile.mkdtemp(prefix=".fresh.", dir=engines))
-    try:
-        fresh.chmod(0o755)
+    with fresh_folder(engines / wanted.name, overwrite=True) as fresh:
         for name, graph in graphs.items():
             on_stage(f"compiling {name}")
             cache = engines / f"timing-{builder.library.version}.cache"
@@ -124,9 +120,6 @@ def _compile(
         files = {file.name: sha256(file) for file in sorted(fresh.iterdir())}
         plans = replace(wanted, check=check, files=files)
         plans.save(fresh)
-        put_in_place(fresh, engines / plans.name)
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
     return plans
 
 
