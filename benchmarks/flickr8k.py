@@ -62,7 +62,8 @@ def train(options: argparse.Namespace) -> None:
             continue
         count = 7 if "views8" in name else 3
         if len(options.view) < count:
-            raise SystemExit(f"{name} takes {count} stores: give --view so often")
+            print(f"{name} is left out: it takes {count} stores by --view", flush=True)
+            continue
         views = [part for view in options.view[:count] for part in ("--view", view)]
         common = ["--captions", options.captions, "--word-vectors", options.word_vectors, "--output", folder]
         run("train", "--store", options.store, *views, *common, *BUDGET, *settings)
