@@ -48,13 +48,15 @@ def fresh_folder(output: Path, *, overwrite: bool = False) -> Iterator[Path]:
     With `overwrite` a folder that is there is deleted after that. Raises InputError where there is one without
     `overwrite`, the disk is full or the folder above cannot be written.
     """
+    if output.exists() and not overwrite:
+        raise InputError(f"{output} is there already: choose a new folder")
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         fresh = Path(tempfile.mkdtemp(prefix=f".{output.name}.", dir=output.parent))
         try:
             fresh.chmod(0o755)
             yield fresh
-            if overwrite and output.exists():
+            if output.exists() and overwrite:
                 _exchange(fresh, output)
             else:
                 fresh.rename(output)

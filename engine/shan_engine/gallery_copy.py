@@ -40,7 +40,6 @@ def split_gallery(gallery: Gallery, parts: int, output: Path) -> list[Path]:
         raise InputError(f"the gallery {gallery.path} has {len(gallery):,} images: choose 1 to so many parts")
     edges = np.linspace(0, len(gallery), parts + 1).astype(np.int64).tolist()
     names = [f"part-{number:03d}" for number in range(parts)]
-    _refuse_old(output)
     with fresh_folder(output) as folder:
         for name, (begin, end) in zip(names, pairwise(edges), strict=True):
             (folder / name).mkdir()
@@ -61,17 +60,11 @@ def merge_galleries(galleries: Sequence[Gallery], output: Path) -> Gallery:
     images = sum(map(len, galleries))
     alike = len({gallery.manifest.centroids for gallery in galleries}) == 1
     manifest = galleries[0].manifest if alike else replace(galleries[0].manifest, centroids="")
-    _refuse_old(output)
     with fresh_folder(output) as folder:
         manifest = _write(galleries, folder, output.parent, manifest, 0, images)
         if not manifest.centroids and images >= FROM_IMAGES and {REGIONS, "region_mask"} <= manifest.arrays.keys():
             add_centroids(folder, manifest).save(folder)
     return Gallery.open(output)
-
-
-def _refuse_old(output: Path) -> None:
-    if output.exists():
-        raise InputError(f"{output} is there already: choose a new folder")
 
 
 def _refuse_different(galleries: Sequence[Gallery]) -> None:

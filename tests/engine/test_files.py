@@ -23,6 +23,8 @@ def make(output: Path, name: str, *, overwrite: bool = False, meanwhile: str = "
 def test_a_folder_is_new_or_takes_the_others_place(tmp_path):
     make(tmp_path / "above" / "output", "first")
     assert names(tmp_path) == ["above", "above/output", "above/output/first"]
+    with pytest.raises(InputError, match="output is there already: choose a new folder"):
+        make(tmp_path / "above" / "output", "second")
     make(tmp_path / "above" / "output", "second", overwrite=True)
     assert names(tmp_path) == ["above", "above/output", "above/output/second"]
 
