@@ -46,6 +46,20 @@ def evaluate(
             help="Rank among all images, the first 5,000 (5k), parts of 1,000 (1k) or five equal parts (folds)."
         ),
     ] = ProtocolOption.ALL,
+    querybank: Annotated[
+        str | None,
+        typer.Option(
+            help="Another split, whose captions and images show which images and captions rank high for all: scores "
+            "are normalised by it (querybank normalisation). The gallery must hold its images too.",
+            show_default=False,
+        ),
+    ] = None,
+    querybank_size: Annotated[
+        int, typer.Option(help="Captions and images of that split to take, evenly spread.", min=1)
+    ] = 2000,
+    inverse_temperature: Annotated[
+        float, typer.Option(help="β of the normalisation: the higher, the more only the bank's best scores count.")
+    ] = 20.0,
     device: Device = DeviceOption.AUTO,
     backend: Backend = BackendOption.AUTO,
     precision: Precision = None,
@@ -59,21 +73,31 @@ def evaluate(
 
       shan-engine evaluate --captions coco_precomp --split testall --protocol folds \\
         --gallery i2t.gallery --model i2t --gallery t2i.gallery --model t2i
+
+      shan-engine evaluate --gallery flickr8k.gallery --model bundle --captions captions.tsv --querybank train
     """
     from shan_engine.captions import CaptionTable
     from shan_engine.errors import InputError
     from shan_engine.evaluation import evaluate_split
+    from shan_engine.querybank import Querybank
 
     galleries: Sequence[Path | None] = gallery or [None]
     models: Sequence[Path | None] = model or [None]
     if len(galleries) != len(models) and max(len(galleries), len(models)) > 1:
         raise InputError(f"{len(galleries)} galleries and {len(models)} bundles: give each --gallery its --model")
+    if querybank == split:
+        raise InputError(f"the querybank is the split '{split}' itself: name another one, such as train")
     table = CaptionTable.read(captions)
+    bank = None
+    if querybank is not None:
+        bank = Querybank.of_split(table.split(querybank), size=querybank_size, inverse_temperature=inverse_temperature)
     members = [
         open_gallery(place, bundle, device, backend, precision) for place, bundle in zip_longest(galleries, models)
     ]
     with progress("scoring", "pairs") as (on_start, on_pairs):
-        outcome = evaluate_split(members, table, split, protocol=protocol.value, on_start=on_start, on_pairs=on_pairs)
+        outcome = evaluate_split(
+            members, table, split, protocol=protocol.value, querybank=bank, on_start=on_start, on_pairs=on_pairs
+        )
     if json:
         print_json(outcome.as_dict())
     else:
@@ -101,4 +125,9 @@ def _print_table(outcome: Evaluation) -> None:
     low, high = intervals["rsum"]
     speed = outcome.pairs / outcome.seconds
     console.print(f"rSum {found.rsum:.1f} ({low:.1f}-{high:.1f}); in brackets 95 % intervals, bootstrap over images")
+    if bank := outcome.querybank:
+        console.print(
+            f"normalised by {len(bank.captions):,} captions and {len(bank.images):,} images, "
+            f"β = {bank.inverse_temperature:g}"
+        )
     console.print(f"{outcome.pairs:,} pairs in {outcome.seconds:.1f} s, {speed:,.0f} pairs/s")

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from .captions import CaptionSplit, CaptionTable
 from .errors import InputError
 from .gallery import Gallery
+from .querybank import Querybank
 from .recall import Interval, Recall, joined, ranks
 from .scorer import Scorer
 from .scoring import score_groups
@@ -31,10 +32,12 @@ class Evaluation:
     captions: int
     pairs: int
     seconds: float
+    querybank: Querybank | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Every figure by name."""
         return {
+            **(self.querybank.as_dict() if self.querybank else {}),
             "images": self.images,
             "captions": self.captions,
             **self.recall.as_dict(),
@@ -66,41 +69,63 @@ def evaluate_split(
     split: str,
     *,
     protocol: Protocol = "all",
+    querybank: Querybank | None = None,
     on_start: Callable[[int], None] = lambda total: None,
     on_pairs: Callable[[int], None] = lambda done: None,
 ) -> Evaluation:
     """Recall of a split from exact scores of all captions with all images of each fold.
 
-    The scores of several members, each a bundle with its gallery, are averaged. Images of a gallery outside the
-    split are left out. Raises InputError for an image that a gallery lacks.
+    The scores of several members, each a bundle with its gallery, are averaged; with a `querybank`, whose images the
+    galleries hold too, they are normalised by it. Images of a gallery outside the split are left out. Raises InputError
+    for an image that a gallery lacks.
     """
     parts = folds(table.split(split), protocol)
-    pairs = len(members) * sum(len(part.images) * len(part.captions) for part in parts)
-    on_start(pairs)
+    done, total = 0, len(members) * sum(_pairs(part, querybank) for part in parts)
+    on_start(total)
     began = time.perf_counter()
-    found, done = [], 0
-    for part in parts:
-        total = np.zeros((len(part.captions), len(part.images)), np.float32)
+
+    def averaged(images: Sequence[str], captions: Sequence[str]) -> NDArray[np.float32]:
+        nonlocal done
+        scores = np.zeros((len(captions), len(images)), np.float32)
         for scorer, gallery in members:
-            total += split_scores(scorer, gallery, part, lambda now, before=done: on_pairs(before + now))  # type: ignore[misc]
-            done += total.size
-        found.append(ranks(total.T, part.caption_images))
+            scores += all_scores(scorer, gallery, images, captions, lambda now, before=done: on_pairs(before + now))  # type: ignore[misc]
+            done += scores.size
+        return scores / np.float32(len(members))
+
+    found = []
+    for part in parts:
+        scores = averaged(part.images, part.captions)
+        if querybank:
+            scores -= querybank.hubness(averaged(part.images, querybank.captions))
+            scores -= querybank.hubness(averaged(querybank.images, part.captions).T)[:, None]
+        found.append(ranks(scores.T, part.caption_images))
     seconds = time.perf_counter() - began
     places = joined(found)
-    captions = sum(len(part.captions) for part in parts)
-    return Evaluation(places.recall(), places.intervals(), len(places.text), captions, pairs, seconds)
+    count = sum(len(part.captions) for part in parts)
+    return Evaluation(places.recall(), places.intervals(), len(places.text), count, total, seconds, querybank)
 
 
-def split_scores(
-    scorer: Scorer, gallery: Gallery, split: CaptionSplit, on_pairs: Callable[[int], None]
+def _pairs(part: CaptionSplit, querybank: Querybank | None) -> int:
+    pairs = len(part.images) * len(part.captions)
+    if querybank:
+        pairs += len(part.images) * len(querybank.captions) + len(querybank.images) * len(part.captions)
+    return pairs
+
+
+def all_scores(
+    scorer: Scorer,
+    gallery: Gallery,
+    images: Sequence[str],
+    captions: Sequence[str],
+    on_pairs: Callable[[int], None] = lambda done: None,
 ) -> NDArray[np.float32]:
-    """Scores captions x images of a split, in its order."""
-    tokens = [scorer.tokens(caption) for caption in split.captions]
-    part = gallery.restricted_to(split.images)
-    scores = np.empty((len(tokens), len(split.images)), np.float32)
-    places = {image: place for place, image in enumerate(split.images)}
+    """Scores captions x images, in these orders, of some of a gallery's images, by id."""
+    tokens = [scorer.tokens(caption) for caption in captions]
+    part = gallery.restricted_to(images)
+    scores = np.empty((len(tokens), len(images)), np.float32)
+    places = {image: place for place, image in enumerate(images)}
     columns = np.array([places[id] for id in part.ids()])
     for group, found in score_groups(scorer, part, tokens, 4 * len(columns), on_pairs):
-        for rows, images, pairs in found:
-            scores[group][np.ix_(rows, columns[images])] = pairs.T
+        for rows, place, pairs in found:
+            scores[group][np.ix_(rows, columns[place])] = pairs.T
     return scores

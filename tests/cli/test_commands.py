@@ -182,6 +182,10 @@ def test_a_checkpoint_is_trained_exported_and_evaluated(tmp_path):
     assert (figures["images"], figures["captions"]) == (4, 20)
     assert figures["image_retrieval_r5"] == 100  # only 4 images can be found
     assert 0 < figures["rsum"] < 600
+    normalised = ("evaluate", *common, "--querybank", "train", "--querybank-size", 10)
+    figures = json.loads(output_of(*normalised, "--inverse-temperature", 5, "--json"))
+    assert (figures["querybank_captions"], figures["inverse_temperature"]) == (10, 5)
+    assert "normalised by 10 captions and 10 images" in output_of(*normalised)
     table = output_of("evaluate", *common, "--split", "dev")
     assert all(name in table for name in ("R@10", "image to text", "text to image", "rSum", "pairs/s"))
 

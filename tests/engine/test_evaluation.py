@@ -12,6 +12,7 @@ from shan_engine.evaluation import evaluate_split, folds
 from shan_engine.gallery import Gallery
 from shan_engine.indexing import index_store
 from shan_engine.ingest import import_features
+from shan_engine.querybank import Querybank
 from shan_engine.recall import recall
 from shan_engine.scorer import Scorer
 from shan_engine.store import FeatureStore
@@ -46,6 +47,47 @@ def test_an_ensemble_averages_scores(scorer, gallery_path, store_path, make_chec
     assert outcome.recall != recall(scores[0], split.caption_images)
     assert outcome.pairs == done[-1] == 100
     assert done == sorted(done)
+
+
+def test_a_querybank_takes_hubness_from_averaged_scores(scorer, gallery_path, store_path, make_checkpoint, tmp_path):
+    """Against the formula in float64 over the scores of `score`, of an ensemble, by a part of a split."""
+    export_bundle(make_checkpoint(seed=3, direction="i2t").folder, tmp_path / "b", feature_extractor_name=EXTRACTOR)
+    other = Scorer(Bundle.open(tmp_path / "b"), "cpu", threads=1)
+    with FeatureStore.open(store_path) as store:
+        index_store(store, other, tmp_path / "g")
+    members = [(scorer, Gallery.open(gallery_path)), (other, Gallery.open(tmp_path / "g", other.bundle))]
+    write_table(tmp_path, [f"photo{number}" for number in (9, 2, 30, 7, 11)])
+    train = "".join(f"train\tphoto{number}\ta {WORDS[number]}\n" for number in (1, 3, 4, 5, 6, 8, 10))
+    with (tmp_path / "c.tsv").open("a") as file:
+        file.write(train)
+    table = CaptionTable.read(tmp_path / "c.tsv")
+    split, bank = table.split("test"), Querybank.of_split(table.split("train"), size=4, inverse_temperature=7)
+    assert bank.images == ("photo1", "photo3", "photo5", "photo8")  # evenly spread
+
+    def averaged(images, captions):
+        found = [by_id(member, gallery, tmp_path, captions) for member, gallery in members]
+        return np.mean([[one[image] for image in images] for one in found], axis=0, dtype=np.float64)
+
+    scores = averaged(split.images, split.captions)
+    expected = (
+        scores
+        - np.log(np.exp(7 * averaged(split.images, bank.captions)).mean(axis=1, keepdims=True)) / 7
+        - np.log(np.exp(7 * averaged(bank.images, split.captions)).mean(axis=0)) / 7
+    )
+    done = []
+    outcome = evaluate_split(members, table, "test", querybank=bank, on_start=done.append, on_pairs=done.append)
+    assert outcome.recall == recall(expected.astype(np.float32), split.caption_images)
+    assert outcome.recall != recall(scores.astype(np.float32), split.caption_images)
+    assert outcome.pairs == done[0] == done[-1] == 2 * (5 * 10 + 5 * 4 + 4 * 10)
+    assert outcome.as_dict()["querybank_captions"] == 4
+
+
+def test_querybanks_that_cannot_be():
+    split = CaptionSplit(("a", "b"), ("c", "d", "e"), np.array([0, 1, 1]))
+    assert Querybank.of_split(split, size=9).captions == split.captions
+    for wrong in ({"size": 0}, {"inverse_temperature": 0}, {"inverse_temperature": np.nan}):
+        with pytest.raises(InputError, match="both must be above 0"):
+            Querybank.of_split(split, **wrong)
 
 
 def test_folds_rank_among_themselves(scorer, gallery_path, tmp_path):

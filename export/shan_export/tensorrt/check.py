@@ -15,7 +15,7 @@ from shan_engine.backends import Graph, load_graph
 from shan_engine.bundle import Bundle
 from shan_engine.captions import CaptionSplit
 from shan_engine.errors import BundleError
-from shan_engine.evaluation import split_scores
+from shan_engine.evaluation import all_scores
 from shan_engine.gallery import Gallery
 from shan_engine.plans import PrecisionCheck
 from shan_engine.recall import CUTS, recall
@@ -62,13 +62,16 @@ def check_precision(
             return PrecisionCheck(difference)
         gallery, split = captioned
         size = len(split.images) * len(split.captions)
-        found = [
-            recall(
-                split_scores(scorer, gallery, split, lambda done, start=start: on_pairs(start + done, 2 * size)).T,  # type: ignore[misc]
-                split.caption_images,
+        found = []
+        for start, scorer in zip((0, size), scorers, strict=True):
+            scores = all_scores(
+                scorer,
+                gallery,
+                split.images,
+                split.captions,
+                lambda done, start=start: on_pairs(start + done, 2 * size),  # type: ignore[misc]
             )
-            for start, scorer in zip((0, size), scorers, strict=True)
-        ]
+            found.append(recall(scores.T, split.caption_images))
     before, after = (outcome.as_dict() for outcome in found)
     recalls = tuple(f"_r{cut}" for cut in CUTS)
     change = {name: round(after[name] - before[name], 3) for name in before if name.endswith(recalls)}
