@@ -71,6 +71,8 @@ def captions_of(model: Alignment, shape: Shape, count: int, seed: int = 1) -> Ar
 class PoolImages:
     """`count` images as `upload.Images`, made of a pool of fewer that come again: device memory holds each anew."""
 
+    normalised = False
+
     def __init__(self, shape: Shape, count: int, *, pool: int = 8192, dtype: str = "float16", seed: int = 2) -> None:
         regions, mask = rows(min(pool, count), shape.K, shape, seed)
         self.pool, self.mask = regions.numpy().astype(dtype), mask.numpy()

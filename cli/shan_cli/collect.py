@@ -14,9 +14,11 @@ from .console import (
     EncoderModel,
     ExtractorModel,
     GalleryStorage,
+    InverseTemperature,
     Json,
     MetadataFile,
     MetadataIdColumn,
+    QuerybankSize,
     StoreStorage,
     messages,
     print_json,
@@ -154,6 +156,16 @@ def index(
     model: EncoderModel = None,
     device: Device = DeviceOption.AUTO,
     storage: GalleryStorage = None,
+    querybank: Annotated[
+        Path | None,
+        typer.Option(
+            help="Captions like those that will be searched (a file as `score --queries` reads it): a new gallery's "
+            "scores are normalised by them, so that no photo is found for everything.",
+            show_default=False,
+        ),
+    ] = None,
+    querybank_size: QuerybankSize = 2000,
+    inverse_temperature: InverseTemperature = 20.0,
     json: Json = False,
 ) -> None:
     """Encode a store's images for search; run again, it encodes new and changed images and drops removed ones.
@@ -162,18 +174,30 @@ def index(
 
     A run that was stopped keeps its complete blocks, and the next one goes on from there.
 
-    Example: shan-engine index pictures.store --output pictures.gallery
+    Examples:
+
+      shan-engine index pictures.store --output pictures.gallery
+
+      shan-engine index pictures.store --output pictures.gallery --querybank captions.txt
     """
     from shan_engine.bundle import Bundle
     from shan_engine.indexing import index_store
     from shan_engine.locate import locate_bundle
+    from shan_engine.queries import read_captions
+    from shan_engine.querybank import Querybank
     from shan_engine.scorer import Scorer
     from shan_engine.store import FeatureStore
 
+    bank = None
+    if querybank is not None:
+        texts = read_captions(querybank)
+        bank = Querybank.of_captions(texts, size=querybank_size, inverse_temperature=inverse_temperature)
     with FeatureStore.open(store) as opened, progress("indexing", "images") as (on_start, on_images):
         scorer = Scorer(Bundle.open(locate_bundle(model)), device.value)
         dtype = storage.value if storage else None
-        result = index_store(opened, scorer, output, dtype=dtype, on_start=on_start, on_images=on_images)
+        result = index_store(
+            opened, scorer, output, dtype=dtype, querybank=bank, on_start=on_start, on_images=on_images
+        )
     if json:
         print_json({**vars(result), "gallery": str(output)})
         return

@@ -126,6 +126,10 @@ def _model(purpose: str) -> Any:
 Model = Annotated[Path | None, _model("Bundle that made the gallery")]
 ExtractorModel = Annotated[Path | None, _model("Bundle whose feature extractor is used, where --extractor names none")]
 EncoderModel = Annotated[Path | None, _model("Bundle to encode with; searches then need the same one")]
+QuerybankSize = Annotated[int, typer.Option(help="How many of them to take, evenly spread.", min=1)]
+InverseTemperature = Annotated[
+    float, typer.Option(help="β of the normalisation: the higher, the more the bank's best scores count alone.")
+]
 
 
 class OnDone(Protocol):

@@ -10,7 +10,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .console import Backend, BackendOption, Captions, Device, DeviceOption, Json, Precision, print_json, progress
+from .console import (
+    Backend,
+    BackendOption,
+    Captions,
+    Device,
+    DeviceOption,
+    InverseTemperature,
+    Json,
+    Precision,
+    QuerybankSize,
+    print_json,
+    progress,
+)
 from .opening import open_gallery
 
 if TYPE_CHECKING:
@@ -54,12 +66,8 @@ def evaluate(
             show_default=False,
         ),
     ] = None,
-    querybank_size: Annotated[
-        int, typer.Option(help="Captions and images of that split to take, evenly spread.", min=1)
-    ] = 2000,
-    inverse_temperature: Annotated[
-        float, typer.Option(help="β of the normalisation: the higher, the more only the bank's best scores count.")
-    ] = 20.0,
+    querybank_size: QuerybankSize = 2000,
+    inverse_temperature: InverseTemperature = 20.0,
     device: Device = DeviceOption.AUTO,
     backend: Backend = BackendOption.AUTO,
     precision: Precision = None,

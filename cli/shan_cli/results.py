@@ -53,6 +53,7 @@ def as_dict(result: QueryHits) -> dict[str, object]:
                 "id": hit.image.id,
                 "path": hit.image.path,
                 "step_scores": list(hit.step_scores),
+                "hubness": hit.hubness,
                 "words": [vars(word) for word in hit.words],
                 "metadata": dict(hit.metadata),
             }

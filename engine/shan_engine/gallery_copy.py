@@ -15,13 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .centroids import FROM_IMAGES, REGIONS, add_centroids, copy_centroids
+from .encoding import relative_path
 from .errors import InputError
 from .files import NpyWriter, fresh_folder
 from .gallery import LIST, Block, Gallery
 from .gallery_manifest import BlockEntry, GalleryManifest
 from .gallery_metadata import column_types, metadata_held, metadata_name, write_table
 from .gallery_storage import file_checksum
-from .indexing import BLOCK_IMAGES, relative_path
+from .indexing import BLOCK_IMAGES
+from .querybank import Querybank
 
 Piece = tuple[Block, NDArray[np.int64]]
 """A block and the numbers of some of its images that count."""
@@ -71,6 +73,11 @@ def _refuse_different(galleries: Sequence[Gallery]) -> None:
     first = galleries[0]
     seen: dict[str, Path] = {}
     for gallery in galleries:
+        if Querybank.of_gallery(first.path, first.manifest) != Querybank.of_gallery(gallery.path, gallery.manifest):
+            raise InputError(
+                f"the galleries {first.path} and {gallery.path} are not normalised by the same querybank: index their "
+                "stores alike"
+            )
         for name, what in (
             ("fingerprint", "bundle"),
             ("feature_extractor", "extractor"),
@@ -124,6 +131,8 @@ def _write(
     entries = tuple(_write_block(folder, beside, manifest, held, types) for held in blocks)
     if manifest.centroids:
         copy_centroids(galleries[0].path, folder, manifest.centroids)
+    if bank := Querybank.of_gallery(galleries[0].path, manifest):
+        bank.save(folder)
     written = replace(manifest, blocks=entries)
     written.save(folder)
     return written
@@ -173,4 +182,5 @@ def gallery_facts(gallery: Gallery) -> dict[str, Any]:
         "bundle": manifest.fingerprint,
         "feature_extractor": manifest.feature_extractor,
         "searched_in_steps": bool(manifest.centroids),
+        "normalised_by_captions": len(bank.captions) if (bank := Querybank.of_gallery(gallery.path, manifest)) else 0,
     }

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 GALLERY_DTYPES = ("float32", "float16", "int8")
 SCALES = ".scales"
+HUBNESS = "hubness"  # of an image, taken from its scores (querybank.py); there only where a gallery is normalised
 Layout = dict[str, tuple[np.dtype[Any], tuple[int, ...]]]
 Arrays = dict[str, NDArray[Any]]
 
@@ -23,7 +24,7 @@ def layout(arrays: Mapping[str, tuple[int, ...]], dtype: str) -> Layout:
     """Type and shape per image of every file, by its name, for `arrays` (name -> shape) stored as `dtype`."""
     files: Layout = {}
     for name, shape in arrays.items():
-        files[name] = (np.dtype(np.bool_ if name == "region_mask" else dtype), shape)
+        files[name] = (np.dtype({"region_mask": "bool", HUBNESS: "float32"}.get(name, dtype)), shape)
         if files[name][0] == np.int8:
             files[name + SCALES] = (np.dtype(np.float32), shape[:-1])
     return files
@@ -34,6 +35,8 @@ def packed(name: str, values: NDArray[Any], dtype: str) -> Arrays:
 
     int8: each row of the last axis is divided by its largest absolute value / 127, which is its scale.
     """
+    if name == HUBNESS:
+        return {name: values.astype(np.float32)}
     if dtype != "int8" or values.dtype == np.bool_:
         return {name: values.astype(np.bool_ if values.dtype == np.bool_ else dtype)}
     scales = np.abs(values).max(axis=-1) / np.float32(127)

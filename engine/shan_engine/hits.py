@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from .errors import InputError, install_command
 from .gallery import Gallery, GalleryImage
+from .gallery_storage import HUBNESS
 from .query_photo import step_1
 from .question import Asked, Part
 from .scorer import Arrays, Scorer
@@ -34,7 +35,10 @@ class WordRegion:
 
 @dataclass(frozen=True)
 class Hit:
-    """One image found for a query; `step_scores` are the score's parts, `words` explain it, `metadata` by column."""
+    """One image found for a query; `step_scores` are the score's parts, `words` explain it, `metadata` by column.
+
+    The score is the sum of its parts, in a normalised gallery less `hubness`.
+    """
 
     rank: int
     score: float
@@ -42,6 +46,7 @@ class Hit:
     step_scores: tuple[float, ...] = ()
     words: tuple[WordRegion, ...] = ()
     metadata: Mapping[str, Value] = field(default_factory=dict)
+    hubness: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -115,9 +120,13 @@ def hits_at(
             known = metadata_of(block, rows)
         for rank, row, image, metadata in zip(ranks, rows, block.images_at(rows), known, strict=True):
             explained: tuple[tuple[float, ...], tuple[WordRegion, ...]] = ((), ())
+            hubness = 0.0
             if explain:
-                explained = _explain(scorer, asked, parts, block.rows_of([row]), block.boxes(row))
-            hits[rank] = Hit(rank + 1, float(scores[rank]), image, *explained, metadata)
+                stored = block.rows_of([row])
+                explained = _explain(scorer, asked, parts, stored, block.boxes(row))
+                if HUBNESS in stored:
+                    hubness = float(stored[HUBNESS][0]) * sum(part.weight for part in parts if not part.photo)
+            hits[rank] = Hit(rank + 1, float(scores[rank]), image, *explained, metadata, hubness)
     return tuple(hits[rank] for rank in range(len(places)))
 
 

@@ -3,32 +3,29 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 from filelock import FileLock, Timeout
-from numpy.typing import NDArray
 
-from .block_writer import Part, write_block
+from .block_writer import write_block
 from .bundle import KERNEL_CONSTANTS
 from .centroids import FROM_IMAGES, Centroids, add_centroids
+from .encoding import Hubness, encoded
 from .errors import GalleryError, InputError
 from .files import write_failure
-from .gallery import METADATA, Gallery, GalleryImage
+from .gallery import METADATA, Gallery
 from .gallery_manifest import MANIFEST, BlockEntry, GalleryManifest, check_same_bundle, is_block_name
 from .gallery_metadata import renew_tables
-from .gallery_storage import GALLERY_DTYPES
+from .gallery_storage import GALLERY_DTYPES, HUBNESS
 from .metadata import Metadata
-from .records import RegionRecord, pad_regions
+from .querybank import Querybank
 from .scorer import Scorer
 from .store import FeatureStore
 
 LOCK = "writer.lock"
 BLOCK_IMAGES = 2048
-ENCODE_BATCH = 32
 
 
 @dataclass(frozen=True)
@@ -47,6 +44,7 @@ def index_store(
     output: Path,
     *,
     dtype: str | None = None,
+    querybank: Querybank | None = None,
     on_start: Callable[[int], None] = lambda total: None,
     on_images: Callable[[int], None] = lambda done: None,
 ) -> IndexResult:
@@ -56,11 +54,12 @@ def index_store(
     that blocks stay few and full. Each complete block is saved at once: interrupted, the run keeps those, and
     the gallery holds every image once, an image whose turn had not come as it was before. The store's metadata
     come with it, where they alone have changed without encoding. `dtype` is float32, float16 or int8; None is what
-    the gallery has, float32 for a new one.
+    the gallery has, float32 for a new one. A new gallery's scores are normalised by the captions of a `querybank`, and
+    stay so for images that come later.
 
-    Raises InputError where `output` is a folder of other things, the gallery holds another `dtype`, or the
-    store is empty or does not fit the bundle; GalleryError where the gallery is damaged, belongs to another
-    bundle or is being written.
+    Raises InputError where `output` is a folder of other things, the gallery holds another `dtype` or is normalised
+    otherwise, or the store is empty or does not fit the bundle; GalleryError where the gallery is damaged, belongs to
+    another bundle or is being written.
     """
     _check_features(store, scorer)
     if dtype not in (None, *GALLERY_DTYPES):
@@ -71,20 +70,26 @@ def index_store(
     output = output.resolve()
     try:
         # Asked before the lock too: the lock is a file, and a folder of other things stays as it is.
-        _held_manifest(output, scorer, dtype)
+        manifest = _held_manifest(output, scorer, dtype)
+        querybank = _querybank(output, manifest, querybank)
+        hubness = querybank.of_images(scorer) if querybank else None
         output.mkdir(parents=True, exist_ok=True)
         with FileLock(output / LOCK, timeout=0):
             manifest = _held_manifest(output, scorer, dtype)
             if manifest is None:
                 manifest = _new_manifest(store, scorer, dtype, max(info.regions for info in infos))
+                if querybank:
+                    manifest = replace(manifest, arrays={**manifest.arrays, HUBNESS: ()})
                 manifest.save(output)  # from now on the folder is a gallery's: an interrupted run can go on
+                if querybank:
+                    querybank.save(output)
             _remove_orphans(output, manifest)
             metadata = store.metadata()
             renewed = renew_tables(output, manifest, metadata)
             if renewed != manifest:
                 renewed.save(output)
             update = _Update(output, renewed, {info.id: info.checksum for info in infos}, metadata)
-            return update.run(store, scorer, on_start, on_images)
+            return update.run(store, scorer, hubness, on_start, on_images)
     except Timeout as error:
         raise GalleryError(f"another process is writing the gallery {output}: wait for it and run again") from error
     except OSError as error:
@@ -130,6 +135,19 @@ def _held_manifest(output: Path, scorer: Scorer, dtype: str | None) -> GalleryMa
             f"index with --storage {manifest.dtype}, or into a new gallery"
         )
     return manifest
+
+
+def _querybank(output: Path, manifest: GalleryManifest | None, asked: Querybank | None) -> Querybank | None:
+    """What a gallery is normalised by: what is asked for where it is new, else its own, which must be that too."""
+    if manifest is None:
+        return asked
+    held = Querybank.of_gallery(output, manifest)
+    if asked not in (None, held):
+        raise InputError(
+            f"the gallery {output} is {'normalised by another querybank' if held else 'not normalised'}: "
+            "leave --querybank out, or index into a new gallery"
+        )
+    return held
 
 
 def _new_manifest(store: FeatureStore, scorer: Scorer, dtype: str | None, regions: int) -> GalleryManifest:
@@ -192,6 +210,7 @@ class _Update:
         self,
         store: FeatureStore,
         scorer: Scorer,
+        hubness: Hubness | None,
         on_start: Callable[[int], None],
         on_images: Callable[[int], None],
     ) -> IndexResult:
@@ -209,7 +228,7 @@ class _Update:
             def report(done: int, start: int = start) -> None:
                 on_images(start + done)
 
-            parts = _encoded(store, scorer, ids, self._wanted, self._output.parent, regions, report)
+            parts = encoded(store, scorer, hubness, ids, self._wanted, self._output.parent, regions, report)
             entry = write_block(self._output, self._manifest, len(ids), parts, centroids, self._metadata)
             self._written.append(entry)
             for name, row in (self._leaves[id] for id in ids if id in self._leaves):
@@ -225,7 +244,7 @@ class _Update:
 
     def _regions(self, scorer: Scorer) -> int:
         """Regions K of the gallery. Raises GalleryError where its arrays are not those of the bundle."""
-        arrays = self._manifest.arrays
+        arrays = {name: shape for name, shape in self._manifest.arrays.items() if name != HUBNESS}
         regions = arrays.get("region_mask", (0,))[0]
         if not regions or arrays != scorer.image_array_shapes(regions):
             raise GalleryError(
@@ -239,51 +258,3 @@ class _Update:
         blocks = tuple(entry for entry in (*held, *self._written) if entry.live)
         if blocks != self._manifest.blocks:
             replace(self._manifest, blocks=blocks).save(self._output)
-
-
-def _encoded(
-    store: FeatureStore,
-    scorer: Scorer,
-    ids: Sequence[str],
-    checksums: Mapping[str, int],
-    beside: Path,
-    regions: int,
-    on_images: Callable[[int], None],
-) -> Iterator[Part]:
-    """Images of the store as a block takes them, some at a time."""
-    for start in range(0, len(ids), ENCODE_BATCH):
-        records = store.read(ids[start : start + ENCODE_BATCH])
-        arrays = scorer.encode_images(*pad_to(records, regions))
-        listed = [
-            GalleryImage(
-                record.id, relative_path(record.path, beside), record.width, record.height, checksums[record.id]
-            )
-            for record in records
-        ]
-        yield arrays, _boxes(records, regions), listed
-        on_images(start + len(records))
-
-
-def relative_path(path: str, beside: Path) -> str:
-    """A photo's path as a gallery keeps it: from the folder `beside` it where the photo lies below that."""
-    return str(Path(path).relative_to(beside)) if path and Path(path).is_relative_to(beside) else path
-
-
-def _boxes(records: Sequence[RegionRecord], regions: int) -> NDArray[np.float32]:
-    boxes = np.full((len(records), regions, 4), np.nan, np.float32)
-    for row, record in enumerate(records):
-        if record.boxes is not None:
-            boxes[row, : len(record.boxes)] = record.boxes
-    return boxes
-
-
-def pad_to(records: Sequence[RegionRecord], regions: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Features B x regions x F and mask B x regions. Raises InputError for an image with more regions."""
-    features, mask = pad_regions(records)
-    if features.shape[1] > regions:
-        raise InputError(
-            f"an image of this batch has {features.shape[1]} regions, the gallery's images have at most {regions}: "
-            "index the store into a new gallery"
-        )
-    extra: list[Any] = [(0, 0), (0, regions - features.shape[1])]
-    return np.pad(features, [*extra, (0, 0)]), np.pad(mask, extra)

@@ -20,6 +20,7 @@ from .backends.tensorrt_native import TensorRtPlans
 from .bundle import IMAGE_TERMS, KERNEL_CONSTANTS, Bundle
 from .errors import BackendError, BundleError, InputError
 from .gallery import Gallery
+from .gallery_storage import HUBNESS
 from .kernel import Kernel, ShanConstants, load_kernel
 from .pair_calls import Call, Key, graph_calls, kernel_calls, torch_calls
 from .plans import ENGINES, Precision
@@ -215,7 +216,17 @@ class Scorer:
     ) -> Iterator[tuple[Key, Arrays]]:
         """Many calls, each with a key, its images and its captions: `outputs` by name, `scores` as of `score_pairs` and
         `step_scores` B x C x steps. In order; a GPU gets the next call before one is done.
+
+        A score is the sum of its steps, less the image's hubness where the gallery has it.
         """
+        for (key, hubness), found in self._raw_calls(
+            (((key, images.get(HUBNESS)), images, captions) for key, images, captions in calls), outputs
+        ):
+            if hubness is not None and "scores" in found:
+                found["scores"] = found["scores"] - hubness[:, None]
+            yield key, found
+
+    def _raw_calls(self, calls: Iterable[Call[Key]], outputs: Sequence[str]) -> Iterator[tuple[Key, Arrays]]:
         if self._on_torch is not None:
             return torch_calls(self._on_torch, self._constants(), calls, outputs)
         if self.kernel:

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from .centroids import REGIONS, Centroids
 from .gallery import Block, Gallery
-from .gallery_storage import SCALES, Arrays
+from .gallery_storage import HUBNESS, SCALES, Arrays
 from .kernel import TABLE_WIDTH, Kernel, ShanConstants
 from .question import Asked, Part
 from .scorer import Scorer
@@ -67,6 +67,13 @@ class Stages:
         blocks, checksum = self.gallery.blocks, self._centroids.checksum
         counts = [block.files["region_mask"][block.rows].sum(axis=1, dtype=np.int32) for block in blocks]
         return np.concatenate([block.codes(checksum) for block in blocks]), np.concatenate(counts)
+
+    @cached_property
+    def hubness(self) -> NDArray[np.float32]:
+        """Hubness N of all images; 0 where the gallery is not normalised. It is taken from no stage's scores here."""
+        if HUBNESS not in self.gallery.manifest.arrays:
+            return np.zeros(len(self.gallery), np.float32)
+        return np.concatenate([block.files[HUBNESS][block.rows] for block in self.gallery.blocks])
 
     def first_pass(self, captions: Sequence[Arrays]) -> NDArray[np.float32]:
         """Approximate step 1 of all images with C captions, each encoded alone, N x C."""
@@ -165,31 +172,40 @@ def _search_one(
 ) -> Found:
     """`approximate` are the first pass's scores of all images with each part, N x parts."""
     weights = np.array([part.weight for part in parts], np.float32)
-    first = approximate @ weights
+    # A phrase's score is less the image's hubness, a photo's is not.
+    lift = stages.hubness * np.float32(sum(part.weight for part in parts if not part.photo))
+    first = approximate @ weights - lift
     near = best(first, max(widths.step_1, top_k))
     local = np.stack([stages.step_1(part.caption, near, kernel) for part in parts], axis=1)
     refuse_not_finite(stages.gallery, near, local)
-    order = best(local @ weights, max(widths.all_steps, top_k))
+    normalised = local @ weights - lift[near]
+    order = best(normalised, max(widths.all_steps, top_k))
     places = near[order]
     whole = [
         local[order, column] if part.photo else stages.all_steps(part.caption, places, kernel)
         for column, part in enumerate(parts)
     ]
-    scores = np.stack(whole, axis=1) @ weights
+    scores = np.stack(whole, axis=1) @ weights - lift[places]
     refuse_not_finite(stages.gallery, places, scores[:, None])
     ranked = np.lexsort((places, -scores))[:top_k]
-    limit = _limit(kernel.constants, parts, np.delete(local @ weights, order), len(near) < len(first))
+    unseen = -float(lift.min()) if len(near) < len(first) else None
+    limit = _limit(kernel.constants, parts, np.delete(normalised, order), unseen)
     proven = bool(scores[ranked[-1]] >= limit)
     stages.release()
     return scores[ranked], places[ranked], Scanned(len(first), len(near), len(order), proven)
 
 
-def _limit(constants: ShanConstants, parts: Sequence[Part], left_out: NDArray[np.float32], unseen: bool) -> float:
-    """What no image can score that has one of these step 1 scores, or was not seen in step 1: cosines are at most 1."""
+def _limit(
+    constants: ShanConstants, parts: Sequence[Part], left_out: NDArray[np.float32], unseen: float | None
+) -> float:
+    """What no image can score that has one of these step 1 scores, or was not seen in step 1: cosines are at most 1.
+
+    `unseen` is what normalisation adds at most to an image that was not seen; None where all were.
+    """
     a_b = constants.region_weight + constants.word_weight
     everywhere = sum(abs(part.weight) for part in parts)
     phrases = sum(abs(part.weight) for part in parts if not part.photo)
-    local = max(float(left_out.max(initial=-np.inf)), everywhere * a_b if unseen else -np.inf)
+    local = max(float(left_out.max(initial=-np.inf)), -np.inf if unseen is None else everywhere * a_b + unseen)
     return local + phrases * ((a_b if constants.steps > 1 else 0) + (1 if constants.steps > 2 else 0))
 
 

@@ -121,8 +121,8 @@ def measure(
     first, second = [], []
     for done, (hits, words) in enumerate(zip(exhaustive, tokens, strict=True), 1):
         caption = stages.scorer.encode_captions([words])
-        first.append(_ranks(stages.first_pass([caption])[:, 0], hits))
-        second.append(_ranks(stages.step_1(caption, everything), hits))
+        first.append(_ranks(stages.first_pass([caption])[:, 0] - stages.hubness, hits))
+        second.append(_ranks(stages.step_1(caption, everything) - stages.hubness, hits))
         on_queries(done)
     before, after = np.concatenate(first), np.concatenate(second)
     kept_before = [1 - LOST_BEFORE_STEP_1 * (1 - target) for target in TARGETS]

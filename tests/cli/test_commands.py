@@ -177,6 +177,16 @@ def test_a_checkpoint_is_trained_exported_and_evaluated(tmp_path):
     assert [json.loads(line)["epoch"] for line in (checkpoint / "metrics.jsonl").read_text().splitlines()] == [1, 2]
     output_of("export", checkpoint, "--output", bundle, "--feature-extractor-name", "tiny")
     output_of("index", tmp_path / "store", "--output", gallery, "--model", bundle)
+    (tmp_path / "bank.txt").write_text("".join(f"a {word}\n" for word in WORDS))
+    bank = ("--querybank", tmp_path / "bank.txt", "--querybank-size", 12, "--inverse-temperature", 5)
+    output_of("index", tmp_path / "store", "--output", tmp_path / "normalised", "--model", bundle, *bank)
+    assert json.loads(output_of("gallery", "info", tmp_path / "normalised", "--json"))["normalised_by_captions"] == 12
+    (asked,) = json.loads(
+        output_of("search", "a dog", "--gallery", tmp_path / "normalised", "--model", bundle, "--json")
+    )
+    for hit in asked["hits"]:
+        assert hit["hubness"]
+        assert hit["score"] == pytest.approx(sum(hit["step_scores"]) - hit["hubness"], abs=1e-4)
     common = ("--captions", tmp_path / "captions.tsv", "--gallery", gallery, "--model", bundle)
     figures = json.loads(output_of("evaluate", *common, "--json"))
     assert (figures["images"], figures["captions"]) == (4, 20)

@@ -82,14 +82,6 @@ def test_a_querybank_takes_hubness_from_averaged_scores(scorer, gallery_path, st
     assert outcome.as_dict()["querybank_captions"] == 4
 
 
-def test_querybanks_that_cannot_be():
-    split = CaptionSplit(("a", "b"), ("c", "d", "e"), np.array([0, 1, 1]))
-    assert Querybank.of_split(split, size=9).captions == split.captions
-    for wrong in ({"size": 0}, {"inverse_temperature": 0}, {"inverse_temperature": np.nan}):
-        with pytest.raises(InputError, match="both must be above 0"):
-            Querybank.of_split(split, **wrong)
-
-
 def test_folds_rank_among_themselves(scorer, gallery_path, tmp_path):
     table = write_table(tmp_path, [f"photo{number}" for number in range(41)])
     outcome = evaluate_split([(scorer, Gallery.open(gallery_path))], table, "test", protocol="folds")

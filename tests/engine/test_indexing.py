@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from gallery_scores import assert_same, blocks_of, by_id, folders
 from installed import environment, heed_interrupts
-from shan_engine import indexing
+from shan_engine import encoding, indexing
 from shan_engine.errors import InputError
 from shan_engine.gallery import Gallery
 from shan_engine.indexing import index_store
@@ -21,7 +21,7 @@ from tiny import CAPTIONS, make_record, make_store
 @pytest.fixture
 def small_blocks(monkeypatch):
     monkeypatch.setattr(indexing, "BLOCK_IMAGES", 8)
-    monkeypatch.setattr(indexing, "ENCODE_BATCH", 3)
+    monkeypatch.setattr(encoding, "ENCODE_BATCH", 3)
 
 
 def test_incremental_is_fresh(scorer, tmp_path, small_blocks):
@@ -157,12 +157,12 @@ def test_every_manifest_on_disk_holds_every_image_once(scorer, tmp_path, small_b
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from shan_engine import indexing
+from shan_engine import encoding, indexing
 from shan_engine.bundle import Bundle
 from shan_engine.scorer import Scorer
 from shan_engine.store import FeatureStore
 store, bundle, gallery = map(Path, sys.argv[1:4])
-indexing.BLOCK_IMAGES, indexing.ENCODE_BATCH = 8, 3
+indexing.BLOCK_IMAGES, encoding.ENCODE_BATCH = 8, 3
 def kill(done):
     if done >= int(sys.argv[4]):
         os.kill(os.getpid(), int(sys.argv[5]))

@@ -5,7 +5,7 @@ import pytest
 from gallery_scores import by_id, matrix
 from oracle import shan_score
 from resigned import sign_again
-from shan_engine import indexing
+from shan_engine import encoding
 from shan_engine.captions import CaptionTable
 from shan_engine.errors import GalleryError, InputError
 from shan_engine.evaluation import evaluate_split
@@ -46,7 +46,7 @@ def test_padding_and_batching_never_change_a_score(scorer, tmp_path):
     )
     for i, record in enumerate(records):
         alone = scorer.complete(scorer.encode_images(*pad_regions([record])))
-        wider = scorer.complete(scorer.encode_images(*indexing.pad_to([record], 15)))
+        wider = scorer.complete(scorer.encode_images(*encoding.pad_to([record], 15)))
         for c, caption in enumerate(tokens):
             words = scorer.encode_captions([caption])
             for image in (alone, wider):

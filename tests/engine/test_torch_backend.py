@@ -27,9 +27,12 @@ CPU = torch.device("cpu")
 
 
 class Held:
-    """A problem's images as `upload.Images`, at most `most` at a time."""
+    """A problem's images as `upload.Images`, at most `most` at a time; with `hubness`, one number each."""
 
-    def __init__(self, drawn: Problem, dtype: str = "float32", most: int = 100) -> None:
+    def __init__(
+        self, drawn: Problem, dtype: str = "float32", most: int = 100, hubness: np.ndarray | None = None
+    ) -> None:
+        self.normalised, self._hubness = hubness is not None, hubness
         self._regions, self._mask, self._most = drawn.images["image_regions"], drawn.images["region_mask"], most
         self.regions, self.dim = self._regions.shape[1:]
         self.dtype = np.dtype(dtype)
@@ -42,10 +45,11 @@ class Held:
         rows = slice(start, start + min(most, self._most))
         regions, mask = self._regions[rows], self._mask[rows]
         self.reads.append(len(mask))
+        other = {"mask": mask} if self._hubness is None else {"mask": mask, "hubness": self._hubness[rows]}
         if self.dtype != np.int8:
-            return {"regions": regions.astype(self.dtype), "mask": mask}
+            return {"regions": regions.astype(self.dtype), **other}
         scales = np.abs(regions).max(-1) / np.float32(127)
-        return {"regions": np.rint(regions / scales[..., None]).astype(np.int8), "mask": mask, "scales": scales}
+        return {"regions": np.rint(regions / scales[..., None]).astype(np.int8), "scales": scales, **other}
 
 
 def scores_of(drawn: Problem, **options) -> np.ndarray:
@@ -127,13 +131,15 @@ def test_every_shape_has_tiles_that_hold_it() -> None:
 LEVELS = {"terms": 10**6, "regions": 12_000, "streamed": 4_500}
 
 
+@pytest.mark.parametrize("normalised", [False, True])
 @pytest.mark.parametrize("stored", ["float32", "float16", "int8"])
 @pytest.mark.parametrize("level", LEVELS)
-def test_what_does_not_fit_is_streamed_and_ranks_the_same(level, stored) -> None:
+def test_what_does_not_fit_is_streamed_and_ranks_the_same(level, stored, normalised) -> None:
     drawn = problem(9, 6, 3, 5, 16)
+    hubness = np.linspace(2, 0, 9, dtype=np.float32)[[4, 0, 8, 2, 6, 1, 3, 7, 5]] if normalised else None
     # An image's regions take 6 x 17 x 4 bytes as float32, about half of it otherwise.
     budget = LEVELS[level] * (2 if stored == "float32" else 1) // 2
-    images = Held(drawn, stored, most=4)
+    images = Held(drawn, stored, 4, hubness)
     held = DeviceGallery(images, drawn.constants, CPU, budget=budget)
     assert held.level == level
     images.reads.clear()
@@ -141,7 +147,7 @@ def test_what_does_not_fit_is_streamed_and_ranks_the_same(level, stored) -> None
     last = {name: array[2:] for name, array in drawn.captions.items()}
     found = held.top_k([first, last], 4)
     assert sum(images.reads) == (9 if level == "streamed" else 0)
-    expected = drawn.expected.sum(-1).T
+    expected = drawn.expected.sum(-1).T - (0 if hubness is None else hubness)
     tolerance = {"float32": 1e-5, "float16": 3e-3, "int8": 6e-2}[stored]
     for (scores, places), exact in zip(found, (expected[:2], expected[2:]), strict=True):
         np.testing.assert_allclose(scores, np.take_along_axis(exact, places, 1), rtol=0, atol=tolerance)

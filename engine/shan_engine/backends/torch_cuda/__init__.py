@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...gallery_storage import HUBNESS
 from ...kernel import ShanConstants
 from ..base import HeldGallery
 
@@ -29,6 +30,7 @@ class StoredImages:
     def __init__(self, gallery: Gallery) -> None:
         self.regions, self.dim = gallery.manifest.arrays[REGIONS]
         self.dtype = np.dtype(gallery.manifest.dtype)
+        self.normalised = HUBNESS in gallery.manifest.arrays
         self._gallery = gallery
         self._open: Block | None = None
 
@@ -44,11 +46,14 @@ class StoredImages:
         files = block.stored(block.rows[row : row + most])
         scales = files.get(REGIONS + ".scales")
         held = {"regions": files[REGIONS], "mask": files["region_mask"]}
-        return held if scales is None else {**held, "scales": scales}
+        held |= {} if scales is None else {"scales": scales}
+        return held | ({HUBNESS: files[HUBNESS]} if self.normalised else {})
 
 
 class GivenImages:
-    """Some images as `upload.Images`, from their arrays as a gallery gives them."""
+    """Some images as `upload.Images`, from their arrays as a gallery gives them; scores are not normalised."""
+
+    normalised = False
 
     def __init__(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         self._regions, self._mask = arrays[REGIONS], arrays["region_mask"]

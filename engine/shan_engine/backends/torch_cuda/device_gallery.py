@@ -69,7 +69,8 @@ class DeviceGallery:
         """Bring all images to the device; none where its memory turns out too small."""
         try:
             for start, terms in self._upload.blocks(0):
-                kept = ImageTerms(terms.regions.clone(), terms.mask.clone())
+                hubness = None if terms.hubness is None else terms.hubness.clone()
+                kept = ImageTerms(terms.regions.clone(), terms.mask.clone(), hubness=hubness)
                 self._resident.append((start, self._completed(kept) if self.level == "terms" else kept))
         except torch.OutOfMemoryError:
             self._resident, self.level = [], "streamed"
@@ -125,7 +126,7 @@ class DeviceGallery:
         for captions in batches:
             out = torch.empty((len(captions.words), len(terms.regions)), dtype=torch.float32, device=self.device)
             score_pairs(terms, captions, self._pools, self.constants, out)
-            scores.append(out)
+            scores.append(out if terms.hubness is None else out - terms.hubness)
         return scores
 
     def scores(self, batches: Sequence[Captions]) -> Iterator[tuple[int, slice, NDArray[np.float32]]]:

@@ -25,13 +25,14 @@ _launching = threading.Lock()
 class ImageTerms:
     """Images on a device: `regions`, and from step 2 on `own` and `attended` gate terms, B x K x D; `mask` B x K.
 
-    `mask` is uint8; the others have one floating type.
+    `mask` is uint8, `hubness` B float32 (taken from the scores); the others have one floating type.
     """
 
     regions: Tensor
     mask: Tensor
     own: Tensor | None = None
     attended: Tensor | None = None
+    hubness: Tensor | None = None
 
 
 @dataclass(frozen=True)

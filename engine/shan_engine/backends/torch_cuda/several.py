@@ -20,6 +20,7 @@ class Part:
 
     def __init__(self, images: Images, start: int, stop: int) -> None:
         self.regions, self.dim, self.dtype = images.regions, images.dim, images.dtype
+        self.normalised = images.normalised
         self._images, self._start, self._stop = images, start, stop
 
     def __len__(self) -> int:

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ...gallery_storage import HUBNESS
 from .pair_scores import ImageTerms
 
 
@@ -19,13 +20,15 @@ class Images(Protocol):
     regions: int
     dim: int
     dtype: np.dtype[Any]
+    normalised: bool
 
     def __len__(self) -> int: ...
 
     def read(self, start: int, most: int) -> Mapping[str, NDArray[Any]]:
         """Up to `most` images from place `start` on, at least one.
 
-        `regions` b x K x D in `dtype` (float32, float16 or int8), `mask` b x K (bool), for int8 `scales` b x K.
+        `regions` b x K x D in `dtype` (float32, float16 or int8), `mask` b x K (bool), for int8 `scales` b x K, where
+        `normalised` `hubness` b (float32).
         """
         ...
 
@@ -69,6 +72,8 @@ class _Slot:
         dtypes = {"regions": torch.from_numpy(np.empty(0, images.dtype)).dtype, "mask": torch.uint8}
         if images.dtype == np.int8:
             shapes["scales"], dtypes["scales"] = (images.regions,), torch.float32
+        if images.normalised:
+            shapes[HUBNESS], dtypes[HUBNESS] = (), torch.float32
         self._pinned, self._held = (
             {
                 name: torch.empty((most, *shape), dtype=dtypes[name], device=where, pin_memory=pin)
@@ -114,7 +119,8 @@ class _Slot:
         regions: Tensor = self._held["regions"][:count]
         if "scales" in self._held:
             regions = (regions.to(torch.float32) * self._held["scales"][:count, :, None]).to(dtype)
-        return ImageTerms(regions.to(dtype), self._held["mask"][:count])
+        hubness = self._held[HUBNESS][:count] if HUBNESS in self._held else None
+        return ImageTerms(regions.to(dtype), self._held["mask"][:count], hubness=hubness)
 
     def release(self) -> None:
         """The current stream's work so far is the last on what was taken."""

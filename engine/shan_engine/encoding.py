@@ -1,0 +1,72 @@
+"""Images of a feature store as a gallery's blocks take them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .block_writer import Part
+from .errors import InputError
+from .gallery import GalleryImage
+from .gallery_storage import HUBNESS, Arrays
+from .records import RegionRecord, pad_regions
+from .scorer import Scorer
+from .store import FeatureStore
+
+Hubness = Callable[[Arrays], NDArray[np.float32]]
+ENCODE_BATCH = 32
+
+
+def encoded(
+    store: FeatureStore,
+    scorer: Scorer,
+    hubness: Hubness | None,
+    ids: Sequence[str],
+    checksums: Mapping[str, int],
+    beside: Path,
+    regions: int,
+    on_images: Callable[[int], None],
+) -> Iterator[Part]:
+    """Images of the store as a block takes them, some at a time; `hubness` gives that of some, by their arrays."""
+    for start in range(0, len(ids), ENCODE_BATCH):
+        records = store.read(ids[start : start + ENCODE_BATCH])
+        arrays = scorer.encode_images(*pad_to(records, regions))
+        if hubness:
+            arrays[HUBNESS] = hubness(arrays)
+        listed = [
+            GalleryImage(
+                record.id, relative_path(record.path, beside), record.width, record.height, checksums[record.id]
+            )
+            for record in records
+        ]
+        yield arrays, _boxes(records, regions), listed
+        on_images(start + len(records))
+
+
+def relative_path(path: str, beside: Path) -> str:
+    """A photo's path as a gallery keeps it: from the folder `beside` it where the photo lies below that."""
+    return str(Path(path).relative_to(beside)) if path and Path(path).is_relative_to(beside) else path
+
+
+def _boxes(records: Sequence[RegionRecord], regions: int) -> NDArray[np.float32]:
+    boxes = np.full((len(records), regions, 4), np.nan, np.float32)
+    for row, record in enumerate(records):
+        if record.boxes is not None:
+            boxes[row, : len(record.boxes)] = record.boxes
+    return boxes
+
+
+def pad_to(records: Sequence[RegionRecord], regions: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Features B x regions x F and mask B x regions. Raises InputError for an image with more regions."""
+    features, mask = pad_regions(records)
+    if features.shape[1] > regions:
+        raise InputError(
+            f"an image of this batch has {features.shape[1]} regions, the gallery's images have at most {regions}: "
+            "index the store into a new gallery"
+        )
+    extra: list[Any] = [(0, 0), (0, regions - features.shape[1])]
+    return np.pad(features, [*extra, (0, 0)]), np.pad(mask, extra)
