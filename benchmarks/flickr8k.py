@@ -5,7 +5,8 @@ r"""Every row of docs/results.md: train, export, index and evaluate on Flickr8k,
     python benchmarks/flickr8k.py test  --store F8K --captions captions.tsv
 
 `train` goes on where it was stopped; rows that are done, or are among the results, are left alone. `test` evaluates
-the trained rows on the test split, once each, into benchmarks/results/flickr8k.json. `--rows` takes name patterns.
+the trained rows on the test split, as they are and normalised by the training split's captions and photos (+querybank),
+once each, into benchmarks/results/flickr8k.json. `--rows` takes name patterns.
 A row takes the first three of `--view`, but those named views8 the first seven (of --crop 3 and so on, every second
 mirrored).
 """
@@ -75,7 +76,9 @@ def test(options: argparse.Namespace) -> None:
     members = {name: (name,) for name in ROWS} | ENSEMBLES
     for name, parts in members.items():
         trained = all((options.runs / part / "done").exists() for part in parts)
-        if not fnmatch(name, options.rows) or name in results or not trained:
+        wanted = {name: [], f"{name}+querybank": ["--querybank", "train"]}
+        wanted = {label: extra for label, extra in wanted.items() if label not in results}
+        if not fnmatch(name, options.rows) or not wanted or not trained:
             continue
         pairs: list[object] = []
         for part in parts:
@@ -86,11 +89,12 @@ def test(options: argparse.Namespace) -> None:
                 run("export", options.runs / part, "--output", bundle, *extractor)
             run("index", options.store, "--model", bundle, "--output", gallery, "--storage", "float32")
             pairs += ["--gallery", gallery, "--model", bundle]
-        command = ["evaluate", "--captions", options.captions, "--split", "test", *pairs, "--json"]
-        results[name] = json.loads(subprocess.check_output([COMMAND, *map(str, command)]))
-        RESULTS.parent.mkdir(exist_ok=True)
-        RESULTS.write_text(json.dumps(results, indent=2) + "\n")
-        print(name, results[name]["rsum"], flush=True)
+        for label, extra in wanted.items():
+            command = ["evaluate", "--captions", options.captions, "--split", "test", *pairs, *extra, "--json"]
+            results[label] = json.loads(subprocess.check_output([COMMAND, *map(str, command)]))
+            RESULTS.parent.mkdir(exist_ok=True)
+            RESULTS.write_text(json.dumps(results, indent=2) + "\n")
+            print(label, results[label]["rsum"], flush=True)
 
 
 def main() -> None:

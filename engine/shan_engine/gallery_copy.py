@@ -23,7 +23,7 @@ from .gallery_manifest import BlockEntry, GalleryManifest
 from .gallery_metadata import column_types, metadata_held, metadata_name, write_table
 from .gallery_storage import file_checksum
 from .indexing import BLOCK_IMAGES
-from .querybank import Querybank
+from .querybank import Querybank, refuse_unlike
 
 Piece = tuple[Block, NDArray[np.int64]]
 """A block and the numbers of some of its images that count."""
@@ -58,6 +58,7 @@ def merge_galleries(galleries: Sequence[Gallery], output: Path) -> Gallery:
     """
     if not galleries:
         raise InputError("there is nothing to merge: name some galleries")
+    refuse_unlike(galleries)
     _refuse_different(galleries)
     images = sum(map(len, galleries))
     alike = len({gallery.manifest.centroids for gallery in galleries}) == 1
@@ -73,11 +74,6 @@ def _refuse_different(galleries: Sequence[Gallery]) -> None:
     first = galleries[0]
     seen: dict[str, Path] = {}
     for gallery in galleries:
-        if Querybank.of_gallery(first.path, first.manifest) != Querybank.of_gallery(gallery.path, gallery.manifest):
-            raise InputError(
-                f"the galleries {first.path} and {gallery.path} are not normalised by the same querybank: index their "
-                "stores alike"
-            )
         for name, what in (
             ("fingerprint", "bundle"),
             ("feature_extractor", "extractor"),

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from .captions import CaptionSplit
 from .errors import GalleryError, InputError
 from .fields import demand, digest, save_manifest
+from .gallery import Gallery
 from .gallery_manifest import GalleryManifest
 from .gallery_storage import HUBNESS, Arrays
 from .scorer import Scorer
@@ -108,6 +109,18 @@ class Querybank:
             return self.hubness(np.concatenate([outputs["scores"].T for _, outputs in found]))
 
         return of
+
+
+def refuse_unlike(galleries: Sequence[Gallery]) -> None:
+    """Raise InputError where galleries, whose scores are to be compared, are not normalised by the same querybank."""
+    first = galleries[0]
+    for gallery in galleries[1:]:
+        banks = (Querybank.of_gallery(one.path, one.manifest) for one in (first, gallery))
+        if next(banks) != next(banks):
+            raise InputError(
+                f"the galleries {first.path} and {gallery.path} are not normalised by the same querybank: index their "
+                "stores alike"
+            )
 
 
 def _spread(items: Sequence[str], size: int) -> tuple[str, ...]:

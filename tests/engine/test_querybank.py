@@ -16,6 +16,8 @@ from shan_engine.errors import GalleryError, InputError
 from shan_engine.gallery import Gallery
 from shan_engine.gallery_copy import gallery_facts, merge_galleries, split_gallery
 from shan_engine.indexing import index_store
+from shan_engine.jobs import score_job
+from shan_engine.queries import numbered
 from shan_engine.query_photo import QueryPhoto
 from shan_engine.querybank import FILE, Querybank
 from shan_engine.question import Phrase, Question
@@ -173,6 +175,12 @@ def test_parts_and_merged_galleries_stay_normalised(scorer, store, normalised, p
     with pytest.raises(InputError, match="are not normalised by the same querybank"):
         merge_galleries([Gallery.open(paths[0]), Gallery.open(other)], tmp_path / "mixed")
     assert gallery_facts(plain)["normalised_by_captions"] == 0
+
+
+def test_a_job_over_galleries_of_another_normalisation_is_refused(scorer, normalised, plain, tmp_path):
+    with pytest.raises(InputError, match="are not normalised by the same querybank"):
+        score_job(scorer, [normalised, plain], numbered(CAPTIONS), tmp_path / "scores.npy")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_refused_bank_writes_nothing(scorer, store, tmp_path):

@@ -15,6 +15,7 @@ from ..files import write_failure
 from ..gallery import Gallery
 from ..gallery_manifest import check_same_bundle
 from ..queries import Query
+from ..querybank import refuse_unlike
 from ..scorer import Scorer
 from ..writers.hits_parquet import import_pyarrow
 from .compute import Runner, run_here
@@ -79,6 +80,7 @@ def score_job(
     if not len(images):
         places = " and ".join(str(gallery.path) for gallery in galleries) or "given"
         raise InputError(f"the gallery {places} is empty: index some images first")
+    refuse_unlike(galleries)
     folder = output.with_name(f"{output.name}.job")
     with _locked(folder):
         job = Job(scorer, images, output, folder, options, matrix)
