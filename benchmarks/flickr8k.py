@@ -77,8 +77,8 @@ def test(options: argparse.Namespace) -> None:
     for name, parts in members.items():
         trained = all((options.runs / part / "done").exists() for part in parts)
         wanted = {name: [], f"{name}+querybank": ["--querybank", "train"]}
-        wanted = {label: extra for label, extra in wanted.items() if label not in results}
-        if not fnmatch(name, options.rows) or not wanted or not trained:
+        wanted = {k: v for k, v in wanted.items() if fnmatch(k, options.rows) and k not in results}
+        if not wanted or not trained:
             continue
         pairs: list[object] = []
         for part in parts:
