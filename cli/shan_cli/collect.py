@@ -23,6 +23,7 @@ from .console import (
     messages,
     print_json,
     progress,
+    refuse_without_querybank,
 )
 
 if TYPE_CHECKING:
@@ -159,13 +160,13 @@ def index(
     querybank: Annotated[
         Path | None,
         typer.Option(
-            help="Captions like those that will be searched (a file as `score --queries` reads it): a new gallery's "
+            help="Text file of captions like those that will be searched, one a line, of other photos: a new gallery's "
             "scores are normalised by them, so that no photo is found for everything.",
             show_default=False,
         ),
     ] = None,
-    querybank_size: QuerybankSize = 2000,
-    inverse_temperature: InverseTemperature = 20.0,
+    querybank_size: QuerybankSize = None,
+    inverse_temperature: InverseTemperature = None,
     json: Json = False,
 ) -> None:
     """Encode a store's images for search; run again, it encodes new and changed images and drops removed ones.
@@ -183,15 +184,14 @@ def index(
     from shan_engine.bundle import Bundle
     from shan_engine.indexing import index_store
     from shan_engine.locate import locate_bundle
-    from shan_engine.queries import read_captions
     from shan_engine.querybank import Querybank
     from shan_engine.scorer import Scorer
     from shan_engine.store import FeatureStore
 
+    refuse_without_querybank(querybank, querybank_size, inverse_temperature)
     bank = None
     if querybank is not None:
-        texts = read_captions(querybank)
-        bank = Querybank.of_captions(texts, size=querybank_size, inverse_temperature=inverse_temperature)
+        bank = Querybank.read(querybank, size=querybank_size, inverse_temperature=inverse_temperature)
     with FeatureStore.open(store) as opened, progress("indexing", "images") as (on_start, on_images):
         scorer = Scorer(Bundle.open(locate_bundle(model)), device.value)
         dtype = storage.value if storage else None

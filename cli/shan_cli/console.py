@@ -126,10 +126,25 @@ def _model(purpose: str) -> Any:
 Model = Annotated[Path | None, _model("Bundle that made the gallery")]
 ExtractorModel = Annotated[Path | None, _model("Bundle whose feature extractor is used, where --extractor names none")]
 EncoderModel = Annotated[Path | None, _model("Bundle to encode with; searches then need the same one")]
-QuerybankSize = Annotated[int, typer.Option(help="How many of them to take, evenly spread.", min=1)]
-InverseTemperature = Annotated[
-    float, typer.Option(help="β of the normalisation: the higher, the more the bank's best scores count alone.")
+QuerybankSize = Annotated[
+    int | None, typer.Option(help="How many of --querybank to take, evenly spread; 2,000.", min=1, show_default=False)
 ]
+InverseTemperature = Annotated[
+    float | None,
+    typer.Option(
+        help="β of the normalisation, 20: the higher, the more the querybank's best scores count alone.",
+        show_default=False,
+    ),
+]
+
+
+def refuse_without_querybank(querybank: object, size: int | None, inverse_temperature: float | None) -> None:
+    """Raise InputError for options of a querybank where none is named."""
+    from shan_engine.errors import InputError
+
+    if querybank is None and (size is not None or inverse_temperature is not None):
+        option = "--inverse-temperature" if size is None else "--querybank-size"
+        raise InputError(f"{option} is of a querybank: name one with --querybank, or leave it out")
 
 
 class OnDone(Protocol):

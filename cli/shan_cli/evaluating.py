@@ -22,6 +22,7 @@ from .console import (
     QuerybankSize,
     print_json,
     progress,
+    refuse_without_querybank,
 )
 from .opening import open_gallery
 
@@ -61,13 +62,13 @@ def evaluate(
     querybank: Annotated[
         str | None,
         typer.Option(
-            help="Another split, whose captions and images show which images and captions rank high for all: scores "
-            "are normalised by it (querybank normalisation). The gallery must hold its images too.",
+            help="A split of other images, such as train: its captions and images show which images and captions rank "
+            "high for all, and scores are normalised by them. The gallery must hold its images too.",
             show_default=False,
         ),
     ] = None,
-    querybank_size: QuerybankSize = 2000,
-    inverse_temperature: InverseTemperature = 20.0,
+    querybank_size: QuerybankSize = None,
+    inverse_temperature: InverseTemperature = None,
     device: Device = DeviceOption.AUTO,
     backend: Backend = BackendOption.AUTO,
     precision: Precision = None,
@@ -86,25 +87,29 @@ def evaluate(
     """
     from shan_engine.captions import CaptionTable
     from shan_engine.errors import InputError
-    from shan_engine.evaluation import evaluate_split
-    from shan_engine.querybank import Querybank
+    from shan_engine.evaluation import Normalisation, evaluate_split
 
     galleries: Sequence[Path | None] = gallery or [None]
     models: Sequence[Path | None] = model or [None]
     if len(galleries) != len(models) and max(len(galleries), len(models)) > 1:
         raise InputError(f"{len(galleries)} galleries and {len(models)} bundles: give each --gallery its --model")
-    if querybank == split:
-        raise InputError(f"the querybank is the split '{split}' itself: name another one, such as train")
-    table = CaptionTable.read(captions)
-    bank = None
+    refuse_without_querybank(querybank, querybank_size, inverse_temperature)
+    normalisation = None
     if querybank is not None:
-        bank = Querybank.of_split(table.split(querybank), size=querybank_size, inverse_temperature=inverse_temperature)
+        normalisation = Normalisation(querybank, querybank_size, inverse_temperature)
+    table = CaptionTable.read(captions)
     members = [
         open_gallery(place, bundle, device, backend, precision) for place, bundle in zip_longest(galleries, models)
     ]
     with progress("scoring", "pairs") as (on_start, on_pairs):
         outcome = evaluate_split(
-            members, table, split, protocol=protocol.value, querybank=bank, on_start=on_start, on_pairs=on_pairs
+            members,
+            table,
+            split,
+            protocol=protocol.value,
+            normalisation=normalisation,
+            on_start=on_start,
+            on_pairs=on_pairs,
         )
     if json:
         print_json(outcome.as_dict())
@@ -135,7 +140,8 @@ def _print_table(outcome: Evaluation) -> None:
     console.print(f"rSum {found.rsum:.1f} ({low:.1f}-{high:.1f}); in brackets 95 % intervals, bootstrap over images")
     if bank := outcome.querybank:
         console.print(
-            f"normalised by {len(bank.captions):,} captions and {len(bank.images):,} images, "
+            f"normalised by {len(bank.captions):,} captions"
+            f"{f' and {outcome.querybank_images:,} images' if outcome.querybank_images else ''}, "
             f"β = {bank.inverse_temperature:g}"
         )
     console.print(f"{outcome.pairs:,} pairs in {outcome.seconds:.1f} s, {speed:,.0f} pairs/s")

@@ -17,18 +17,19 @@ from .records import RegionRecord, pad_regions
 from .scorer import Scorer
 from .store import FeatureStore
 
-Hubness = Callable[[Arrays], NDArray[np.float32]]
+HubnessOf = Callable[[Arrays], NDArray[np.float32]]
 ENCODE_BATCH = 32
 
 
 def encoded(
     store: FeatureStore,
     scorer: Scorer,
-    hubness: Hubness | None,
     ids: Sequence[str],
     checksums: Mapping[str, int],
+    *,
     beside: Path,
     regions: int,
+    hubness: HubnessOf | None,
     on_images: Callable[[int], None],
 ) -> Iterator[Part]:
     """Images of the store as a block takes them, some at a time; `hubness` gives that of some, by their arrays."""

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from .captions import CaptionSplit, CaptionTable
 from .errors import InputError
 from .gallery import Gallery
-from .querybank import Querybank
+from .querybank import SIZE, Querybank, refuse_unlike, spread
 from .recall import Interval, Recall, joined, ranks
 from .scorer import Scorer
 from .scoring import score_groups
@@ -24,7 +24,10 @@ Member = tuple[Scorer, Gallery]
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Recall with 95 % intervals by name, what it was measured on, and the speed; `pairs` counts every member's."""
+    """Recall with 95 % intervals by name, what it was measured on, and the speed; `pairs` counts every member's.
+
+    `querybank` is what scores were normalised by; captions too where it has images.
+    """
 
     recall: Recall
     intervals: dict[str, Interval]
@@ -33,11 +36,19 @@ class Evaluation:
     pairs: int
     seconds: float
     querybank: Querybank | None = None
+    querybank_images: int = 0
 
     def as_dict(self) -> dict[str, Any]:
         """Every figure by name."""
+        bank: dict[str, Any] = {}
+        if self.querybank:
+            bank = {
+                "querybank_captions": len(self.querybank.captions),
+                "querybank_images": self.querybank_images,
+                "inverse_temperature": self.querybank.inverse_temperature,
+            }
         return {
-            **(self.querybank.as_dict() if self.querybank else {}),
+            **bank,
             "images": self.images,
             "captions": self.captions,
             **self.recall.as_dict(),
@@ -46,6 +57,27 @@ class Evaluation:
             "seconds": round(self.seconds, 1),
             "pairs_per_second": round(self.pairs / self.seconds),
         }
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """Another split, by whose captions and images, at most `size` (2,000) of each, scores are normalised both ways."""
+
+    split: str
+    size: int | None = None
+    inverse_temperature: float | None = None
+
+    def of(self, table: CaptionTable, evaluated: str) -> tuple[Querybank, tuple[str, ...]]:
+        """The captions and the images. Raises InputError where they are of the split that is evaluated."""
+        part = table.split(self.split)
+        same = {*part.images} & {*table.split(evaluated).images}
+        if same:
+            raise InputError(
+                f"the split '{self.split}' has images of '{evaluated}', such as {min(same)}: a querybank must be of "
+                "other images, name another split, such as train"
+            )
+        bank = Querybank.of(part.captions, size=self.size, inverse_temperature=self.inverse_temperature)
+        return bank, spread(part.images, self.size or SIZE)
 
 
 def folds(split: CaptionSplit, protocol: Protocol) -> list[CaptionSplit]:
@@ -69,18 +101,37 @@ def evaluate_split(
     split: str,
     *,
     protocol: Protocol = "all",
-    querybank: Querybank | None = None,
+    normalisation: Normalisation | None = None,
     on_start: Callable[[int], None] = lambda total: None,
     on_pairs: Callable[[int], None] = lambda done: None,
 ) -> Evaluation:
     """Recall of a split from exact scores of all captions with all images of each fold.
 
-    The scores of several members, each a bundle with its gallery, are averaged; with a `querybank`, whose images the
-    galleries hold too, they are normalised by it. Images of a gallery outside the split are left out. Raises InputError
-    for an image that a gallery lacks.
+    The scores of several members, each a bundle with its gallery, are averaged; with a `normalisation` they are
+    normalised both ways. Images of a gallery outside the splits are left out. Raises InputError, before anything is
+    scored, for an image that a gallery lacks, a caption that a bundle cannot take, galleries that are not normalised
+    alike, and a normalisation by the split's own images or of galleries that are normalised already.
     """
     parts = folds(table.split(split), protocol)
-    done, total = 0, len(members) * sum(_pairs(part, querybank) for part in parts)
+    galleries = [gallery for _, gallery in members]
+    refuse_unlike(galleries)
+    own = Querybank.of_gallery(galleries[0])
+    bank, images = normalisation.of(table, split) if normalisation else (None, ())
+    if own and bank:
+        raise InputError(
+            f"the gallery {galleries[0].path} is normalised by a querybank already: leave --querybank out, or index "
+            "its store without"
+        )
+    captions = [*(bank.captions if bank else ()), *(caption for part in parts for caption in part.captions)]
+    for scorer, gallery in members:
+        gallery.restricted_to([*images, *(image for part in parts for image in part.images)])
+        for caption in captions:
+            scorer.tokens(caption)
+    done, total = 0, 0
+    for part in parts:
+        total += len(members) * len(part.images) * len(part.captions)
+        if bank:
+            total += len(members) * (len(part.images) * len(bank.captions) + len(images) * len(part.captions))
     on_start(total)
     began = time.perf_counter()
 
@@ -95,21 +146,16 @@ def evaluate_split(
     found = []
     for part in parts:
         scores = averaged(part.images, part.captions)
-        if querybank:
-            scores -= querybank.hubness(averaged(part.images, querybank.captions))
-            scores -= querybank.hubness(averaged(querybank.images, part.captions).T)[:, None]
+        if bank:
+            scores -= bank.hubness(averaged(part.images, bank.captions))
+            scores -= bank.hubness(averaged(images, part.captions).T)[:, None]
         found.append(ranks(scores.T, part.caption_images))
     seconds = time.perf_counter() - began
     places = joined(found)
     count = sum(len(part.captions) for part in parts)
-    return Evaluation(places.recall(), places.intervals(), len(places.text), count, total, seconds, querybank)
-
-
-def _pairs(part: CaptionSplit, querybank: Querybank | None) -> int:
-    pairs = len(part.images) * len(part.captions)
-    if querybank:
-        pairs += len(part.images) * len(querybank.captions) + len(querybank.images) * len(part.captions)
-    return pairs
+    return Evaluation(
+        places.recall(), places.intervals(), len(places.text), count, total, seconds, own or bank, len(images)
+    )
 
 
 def all_scores(

@@ -127,7 +127,7 @@ def _write(
     entries = tuple(_write_block(folder, beside, manifest, held, types) for held in blocks)
     if manifest.centroids:
         copy_centroids(galleries[0].path, folder, manifest.centroids)
-    if bank := Querybank.of_gallery(galleries[0].path, manifest):
+    if bank := Querybank.of_gallery(galleries[0]):
         bank.save(folder)
     written = replace(manifest, blocks=entries)
     written.save(folder)
@@ -178,5 +178,5 @@ def gallery_facts(gallery: Gallery) -> dict[str, Any]:
         "bundle": manifest.fingerprint,
         "feature_extractor": manifest.feature_extractor,
         "searched_in_steps": bool(manifest.centroids),
-        "normalised_by_captions": len(bank.captions) if (bank := Querybank.of_gallery(gallery.path, manifest)) else 0,
+        "normalised_by_captions": len(bank.captions) if (bank := Querybank.of_gallery(gallery)) else 0,
     }

@@ -37,7 +37,8 @@ class WordRegion:
 class Hit:
     """One image found for a query; `step_scores` are the score's parts, `words` explain it, `metadata` by column.
 
-    The score is the sum of its parts, in a normalised gallery less `hubness`.
+    The score is the sum of its parts, in a normalised gallery less `hubness`: the image's own, times the weights of the
+    phrases. It is None where the gallery is not normalised or hits are not explained.
     """
 
     rank: int
@@ -46,7 +47,7 @@ class Hit:
     step_scores: tuple[float, ...] = ()
     words: tuple[WordRegion, ...] = ()
     metadata: Mapping[str, Value] = field(default_factory=dict)
-    hubness: float = 0.0
+    hubness: float | None = None
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,7 @@ def hits_at(
             known = metadata_of(block, rows)
         for rank, row, image, metadata in zip(ranks, rows, block.images_at(rows), known, strict=True):
             explained: tuple[tuple[float, ...], tuple[WordRegion, ...]] = ((), ())
-            hubness = 0.0
+            hubness = None
             if explain:
                 stored = block.rows_of([row])
                 explained = _explain(scorer, asked, parts, stored, block.boxes(row))

@@ -12,7 +12,7 @@ from filelock import FileLock, Timeout
 from .block_writer import write_block
 from .bundle import KERNEL_CONSTANTS
 from .centroids import FROM_IMAGES, Centroids, add_centroids
-from .encoding import Hubness, encoded
+from .encoding import HubnessOf, encoded
 from .errors import GalleryError, InputError
 from .files import write_failure
 from .gallery import METADATA, Gallery
@@ -20,7 +20,7 @@ from .gallery_manifest import MANIFEST, BlockEntry, GalleryManifest, check_same_
 from .gallery_metadata import renew_tables
 from .gallery_storage import GALLERY_DTYPES, HUBNESS
 from .metadata import Metadata
-from .querybank import Querybank
+from .querybank import FILE, Querybank
 from .scorer import Scorer
 from .store import FeatureStore
 
@@ -70,19 +70,17 @@ def index_store(
     output = output.resolve()
     try:
         # Asked before the lock too: the lock is a file, and a folder of other things stays as it is.
-        manifest = _held_manifest(output, scorer, dtype)
-        querybank = _querybank(output, manifest, querybank)
-        hubness = querybank.of_images(scorer) if querybank else None
+        _settled(output, scorer, dtype, querybank)
         output.mkdir(parents=True, exist_ok=True)
         with FileLock(output / LOCK, timeout=0):
-            manifest = _held_manifest(output, scorer, dtype)
+            manifest, bank = _settled(output, scorer, dtype, querybank)
+            hubness = bank.measure(scorer) if bank else None
             if manifest is None:
                 manifest = _new_manifest(store, scorer, dtype, max(info.regions for info in infos))
-                if querybank:
+                if bank:
                     manifest = replace(manifest, arrays={**manifest.arrays, HUBNESS: ()})
+                    bank.save(output)
                 manifest.save(output)  # from now on the folder is a gallery's: an interrupted run can go on
-                if querybank:
-                    querybank.save(output)
             _remove_orphans(output, manifest)
             metadata = store.metadata()
             renewed = renew_tables(output, manifest, metadata)
@@ -118,8 +116,9 @@ def _held_manifest(output: Path, scorer: Scorer, dtype: str | None) -> GalleryMa
         if output.exists() and not output.is_dir():
             raise InputError(f"{output} is a file: choose a new folder for the gallery")
         names = [file.name for file in output.iterdir()] if output.exists() else []
-        # A run killed at its very beginning leaves the lock and a half-written manifest.
-        foreign = [name for name in names if name != LOCK and not name.startswith(f".{MANIFEST}.")]
+        # A run killed at its very beginning leaves the lock, a querybank, and half-written files.
+        own = (LOCK, FILE)
+        foreign = [name for name in names if name not in own and not name.startswith((f".{MANIFEST}.", f".{FILE}."))]
         if foreign:
             raise InputError(
                 f"{output} is no gallery and is not empty, it holds '{min(foreign)}': choose a new or an empty folder"
@@ -137,17 +136,28 @@ def _held_manifest(output: Path, scorer: Scorer, dtype: str | None) -> GalleryMa
     return manifest
 
 
-def _querybank(output: Path, manifest: GalleryManifest | None, asked: Querybank | None) -> Querybank | None:
-    """What a gallery is normalised by: what is asked for where it is new, else its own, which must be that too."""
+def _settled(
+    output: Path, scorer: Scorer, dtype: str | None, asked: Querybank | None
+) -> tuple[GalleryManifest | None, Querybank | None]:
+    """The manifest of `_held_manifest`, and what images are normalised by.
+
+    That is the gallery's own bank, which must be the one that is asked for, if one is; of a gallery that has no images
+    yet, the one that is asked for, else the one that a stopped run began with. Raises InputError for a bank of which
+    the model knows no word.
+    """
+    manifest = _held_manifest(output, scorer, dtype)
     if manifest is None:
-        return asked
-    held = Querybank.of_gallery(output, manifest)
-    if asked not in (None, held):
-        raise InputError(
-            f"the gallery {output} is {'normalised by another querybank' if held else 'not normalised'}: "
-            "leave --querybank out, or index into a new gallery"
-        )
-    return held
+        bank = asked or (Querybank.load(output) if (output / FILE).exists() else None)
+    else:
+        bank = Querybank.of_gallery(Gallery(output, manifest))
+        if asked not in (None, bank):
+            raise InputError(
+                f"the gallery {output} is {'normalised by another querybank' if bank else 'not normalised'}: "
+                "leave --querybank out, or index into a new gallery"
+            )
+    if bank:
+        bank.measure(scorer)
+    return manifest, bank
 
 
 def _new_manifest(store: FeatureStore, scorer: Scorer, dtype: str | None, regions: int) -> GalleryManifest:
@@ -210,7 +220,7 @@ class _Update:
         self,
         store: FeatureStore,
         scorer: Scorer,
-        hubness: Hubness | None,
+        hubness: HubnessOf | None,
         on_start: Callable[[int], None],
         on_images: Callable[[int], None],
     ) -> IndexResult:
@@ -228,7 +238,10 @@ class _Update:
             def report(done: int, start: int = start) -> None:
                 on_images(start + done)
 
-            parts = encoded(store, scorer, hubness, ids, self._wanted, self._output.parent, regions, report)
+            beside = self._output.parent
+            parts = encoded(
+                store, scorer, ids, self._wanted, beside=beside, regions=regions, hubness=hubness, on_images=report
+            )
             entry = write_block(self._output, self._manifest, len(ids), parts, centroids, self._metadata)
             self._written.append(entry)
             for name, row in (self._leaves[id] for id in ids if id in self._leaves):

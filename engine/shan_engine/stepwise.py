@@ -173,22 +173,22 @@ def _search_one(
     """`approximate` are the first pass's scores of all images with each part, N x parts."""
     weights = np.array([part.weight for part in parts], np.float32)
     # A phrase's score is less the image's hubness, a photo's is not.
-    lift = stages.hubness * np.float32(sum(part.weight for part in parts if not part.photo))
-    first = approximate @ weights - lift
+    taken = stages.hubness * np.float32(sum(part.weight for part in parts if not part.photo))
+    first = approximate @ weights - taken
     near = best(first, max(widths.step_1, top_k))
     local = np.stack([stages.step_1(part.caption, near, kernel) for part in parts], axis=1)
     refuse_not_finite(stages.gallery, near, local)
-    normalised = local @ weights - lift[near]
+    normalised = local @ weights - taken[near]
     order = best(normalised, max(widths.all_steps, top_k))
     places = near[order]
     whole = [
         local[order, column] if part.photo else stages.all_steps(part.caption, places, kernel)
         for column, part in enumerate(parts)
     ]
-    scores = np.stack(whole, axis=1) @ weights - lift[places]
+    scores = np.stack(whole, axis=1) @ weights - taken[places]
     refuse_not_finite(stages.gallery, places, scores[:, None])
     ranked = np.lexsort((places, -scores))[:top_k]
-    unseen = -float(lift.min()) if len(near) < len(first) else None
+    unseen = -float(taken.min()) if len(near) < len(first) else None
     limit = _limit(kernel.constants, parts, np.delete(normalised, order), unseen)
     proven = bool(scores[ranked[-1]] >= limit)
     stages.release()

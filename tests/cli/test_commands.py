@@ -177,25 +177,11 @@ def test_a_checkpoint_is_trained_exported_and_evaluated(tmp_path):
     assert [json.loads(line)["epoch"] for line in (checkpoint / "metrics.jsonl").read_text().splitlines()] == [1, 2]
     output_of("export", checkpoint, "--output", bundle, "--feature-extractor-name", "tiny")
     output_of("index", tmp_path / "store", "--output", gallery, "--model", bundle)
-    (tmp_path / "bank.txt").write_text("".join(f"a {word}\n" for word in WORDS))
-    bank = ("--querybank", tmp_path / "bank.txt", "--querybank-size", 12, "--inverse-temperature", 5)
-    output_of("index", tmp_path / "store", "--output", tmp_path / "normalised", "--model", bundle, *bank)
-    assert json.loads(output_of("gallery", "info", tmp_path / "normalised", "--json"))["normalised_by_captions"] == 12
-    (asked,) = json.loads(
-        output_of("search", "a dog", "--gallery", tmp_path / "normalised", "--model", bundle, "--json")
-    )
-    for hit in asked["hits"]:
-        assert hit["hubness"]
-        assert hit["score"] == pytest.approx(sum(hit["step_scores"]) - hit["hubness"], abs=1e-4)
     common = ("--captions", tmp_path / "captions.tsv", "--gallery", gallery, "--model", bundle)
     figures = json.loads(output_of("evaluate", *common, "--json"))
     assert (figures["images"], figures["captions"]) == (4, 20)
     assert figures["image_retrieval_r5"] == 100  # only 4 images can be found
     assert 0 < figures["rsum"] < 600
-    normalised = ("evaluate", *common, "--querybank", "train", "--querybank-size", 10)
-    figures = json.loads(output_of(*normalised, "--inverse-temperature", 5, "--json"))
-    assert (figures["querybank_captions"], figures["inverse_temperature"]) == (10, 5)
-    assert "normalised by 10 captions and 10 images" in output_of(*normalised)
     table = output_of("evaluate", *common, "--split", "dev")
     assert all(name in table for name in ("R@10", "image to text", "text to image", "rSum", "pairs/s"))
 

@@ -8,7 +8,7 @@ from gallery_scores import by_id
 from shan_engine.bundle import Bundle
 from shan_engine.captions import CaptionSplit, CaptionTable
 from shan_engine.errors import InputError
-from shan_engine.evaluation import evaluate_split, folds
+from shan_engine.evaluation import Normalisation, evaluate_split, folds
 from shan_engine.gallery import Gallery
 from shan_engine.indexing import index_store
 from shan_engine.ingest import import_features
@@ -61,8 +61,9 @@ def test_a_querybank_takes_hubness_from_averaged_scores(scorer, gallery_path, st
     with (tmp_path / "c.tsv").open("a") as file:
         file.write(train)
     table = CaptionTable.read(tmp_path / "c.tsv")
-    split, bank = table.split("test"), Querybank.of_split(table.split("train"), size=4, inverse_temperature=7)
-    assert bank.images == ("photo1", "photo3", "photo5", "photo8")  # evenly spread
+    split, normalisation = table.split("test"), Normalisation("train", 4, 7)
+    bank, images = normalisation.of(table, "test")
+    assert images == ("photo1", "photo3", "photo5", "photo8")  # evenly spread
 
     def averaged(images, captions):
         found = [by_id(member, gallery, tmp_path, captions) for member, gallery in members]
@@ -72,14 +73,43 @@ def test_a_querybank_takes_hubness_from_averaged_scores(scorer, gallery_path, st
     expected = (
         scores
         - np.log(np.exp(7 * averaged(split.images, bank.captions)).mean(axis=1, keepdims=True)) / 7
-        - np.log(np.exp(7 * averaged(bank.images, split.captions)).mean(axis=0)) / 7
+        - np.log(np.exp(7 * averaged(images, split.captions)).mean(axis=0)) / 7
     )
     done = []
-    outcome = evaluate_split(members, table, "test", querybank=bank, on_start=done.append, on_pairs=done.append)
+    outcome = evaluate_split(
+        members, table, "test", normalisation=normalisation, on_start=done.append, on_pairs=done.append
+    )
     assert outcome.recall == recall(expected.astype(np.float32), split.caption_images)
     assert outcome.recall != recall(scores.astype(np.float32), split.caption_images)
     assert outcome.pairs == done[0] == done[-1] == 2 * (5 * 10 + 5 * 4 + 4 * 10)
-    assert outcome.as_dict()["querybank_captions"] == 4
+    figures = outcome.as_dict()
+    assert (figures["querybank_captions"], figures["querybank_images"], figures["inverse_temperature"]) == (4, 4, 7)
+
+
+def test_what_cannot_be_normalised_is_refused_before_anything_is_scored(scorer, gallery_path, store_path, tmp_path):
+    rows = [f"{split}\tphoto{image}\ta dog" for split, image in (("test", 1), ("train", 2), ("all", 1), ("other", 99))]
+    (tmp_path / "c.tsv").write_text("split\timage\tcaption\n" + "\n".join(rows) + f"\nlong\tphoto3\t{'dog ' * 500}\n")
+    table, plain = CaptionTable.read(tmp_path / "c.tsv"), Gallery.open(gallery_path)
+    with FeatureStore.open(store_path) as store:
+        index_store(store, scorer, tmp_path / "g", querybank=Querybank.of(CAPTIONS))
+    normalised = Gallery.open(tmp_path / "g")
+    started = []
+
+    def refused(galleries, bank):
+        members = [(scorer, gallery) for gallery in galleries]
+        with pytest.raises(InputError) as caught:
+            evaluate_split(members, table, "test", normalisation=bank and Normalisation(bank), on_start=started.append)
+        return str(caught.value)
+
+    assert "the split 'all' has images of 'test', such as photo1" in refused([plain], "all")
+    assert "the split 'test' has images of 'test'" in refused([plain], "test")
+    assert "has no image 'photo99'" in refused([plain], "other")
+    assert "has 500 words" in refused([plain], "long")
+    assert "is normalised by a querybank already: leave --querybank out" in refused([normalised], "train")
+    assert "are not normalised by the same querybank" in refused([plain, normalised], None)
+    assert not started
+    figures = evaluate_split([(scorer, normalised)], table, "test").as_dict()
+    assert (figures["querybank_captions"], figures["querybank_images"]) == (len(CAPTIONS), 0)
 
 
 def test_folds_rank_among_themselves(scorer, gallery_path, tmp_path):

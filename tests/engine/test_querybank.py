@@ -8,10 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from gallery_scores import by_id
+from hypothesis import given
+from hypothesis import strategies as st
 from shan_engine import kernel
 from shan_engine.bundle import Bundle
-from shan_engine.captions import CaptionSplit
 from shan_engine.errors import GalleryError, InputError
 from shan_engine.gallery import Gallery
 from shan_engine.gallery_copy import gallery_facts, merge_galleries, split_gallery
@@ -23,15 +25,15 @@ from shan_engine.querybank import FILE, Querybank
 from shan_engine.question import Phrase, Question
 from shan_engine.scorer import Scorer
 from shan_engine.search import search, tune_gallery
+from shan_engine.stepwise import Stages
 from shan_engine.store import FeatureStore
 from shan_engine.tuning import Widths
-from tiny import CAPTIONS, WORDS, make_store
+from shan_export.bundle_writer import export_bundle
+from tiny import CAPTIONS, EXTRACTOR, WORDS, make_store
 
 IMAGES = 300
 BETA = 7.0
-BANK = Querybank.of_captions(
-    [f"a {one} {other}" for one in WORDS[:10] for other in WORDS[10:]], inverse_temperature=BETA
-)
+BANK = Querybank.of([f"a {one} {other}" for one in WORDS[:10] for other in WORDS[10:]], inverse_temperature=BETA)
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +80,7 @@ def test_scores_are_less_the_hubness(scorer, store, hubness, tmp_path, dtype):
 def test_a_hits_parts_are_its_score_and_hubness(scorer, plain, normalised, hubness):
     (found,), (raw,) = (search(scorer, gallery, CAPTIONS[:1], top_k=IMAGES) for gallery in (normalised, plain))
     scores = {hit.image.id: hit.score for hit in raw.hits}
-    assert {hit.hubness for hit in raw.hits} == {0}
+    assert {hit.hubness for hit in raw.hits} == {None}
     assert [hit.image.id for hit in found.hits] != [hit.image.id for hit in raw.hits]
     for hit in found.hits:
         assert hit.hubness == pytest.approx(hubness[hit.image.id], abs=1e-5)
@@ -113,7 +115,7 @@ def test_a_search_in_steps_is_the_exhaustive_one(scorer, plain, normalised, hubn
             for hit in found.hits:
                 assert hit.score == pytest.approx(scores[hit.image.id], abs=2e-5)
                 assert sum(hit.step_scores) - hit.hubness == pytest.approx(hit.score, abs=3e-5)
-            if widths.step_1 == IMAGES or found.scanned.proven:
+            if widths.step_1 == IMAGES:
                 assert ids == [hit.image.id for hit in wanted.hits[:10]]
 
 
@@ -149,7 +151,7 @@ def test_images_that_come_later_are_normalised_by_the_same(scorer, normalised, t
         assert (result.added, result.unchanged) == (100, 200)
         assert index_store(store, scorer, tmp_path / "g", querybank=BANK).added == 0
         with pytest.raises(InputError, match="is normalised by another querybank: leave --querybank out"):
-            index_store(store, scorer, tmp_path / "g", querybank=Querybank.of_captions(["a dog"]))
+            index_store(store, scorer, tmp_path / "g", querybank=Querybank.of(["a dog"]))
         index_store(store, scorer, tmp_path / "raw")
         with pytest.raises(InputError, match="is not normalised: leave --querybank out"):
             index_store(store, scorer, tmp_path / "raw", querybank=BANK)
@@ -166,7 +168,7 @@ def test_parts_and_merged_galleries_stay_normalised(scorer, store, normalised, p
     merged = merge_galleries([Gallery.open(path) for path in paths], tmp_path / "merged")
     for gallery in (merged, Gallery.open(paths[0])):
         assert gallery_facts(gallery)["normalised_by_captions"] == len(BANK.captions)
-        assert Querybank.of_gallery(gallery.path, gallery.manifest) == BANK
+        assert Querybank.of_gallery(gallery) == BANK
     found, wanted = (by_id(scorer, gallery, tmp_path) for gallery in (merged, normalised))
     assert all(np.array_equal(found[id], wanted[id]) for id in wanted)
     with FeatureStore.open(store) as opened:
@@ -184,21 +186,91 @@ def test_a_job_over_galleries_of_another_normalisation_is_refused(scorer, normal
 
 
 def test_a_refused_bank_writes_nothing(scorer, store, tmp_path):
-    long = Querybank.of_captions(["a dog", "dog " * 500])
-    with FeatureStore.open(store) as opened, pytest.raises(InputError, match="the model takes"):
-        index_store(opened, scorer, tmp_path / "g", querybank=long)
+    with FeatureStore.open(store) as opened, pytest.raises(InputError, match="knows no word of the querybank"):
+        index_store(opened, scorer, tmp_path / "g", querybank=Querybank.of(["xyzzy", "qwxzy plugh"]))
     assert not (tmp_path / "g").exists()
 
 
-def test_banks_are_evenly_spread_and_above_nothing():
-    split = CaptionSplit(("a", "b"), ("c", "d", "e"), np.array([0, 1, 1]))
-    assert Querybank.of_split(split, size=9) == Querybank(("c", "d", "e"), ("a", "b"))
-    assert Querybank.of_captions("abcdefg", size=3).captions == ("a", "c", "e")
-    for wrong in ({"size": 0}, {"inverse_temperature": 0}, {"inverse_temperature": np.nan}):
-        with pytest.raises(InputError, match="both must be above 0"):
-            Querybank.of_split(split, **wrong)
-    with pytest.raises(InputError, match="both must be above 0"):
-        Querybank.of_captions([])
+def test_a_bank_is_read_as_queries_are(scorer):
+    """Typing errors, too many words, none that is known: what people typed."""
+    images = scorer.encode_images(np.ones((2, 3, 24), np.float32), np.ones((2, 3), np.bool_))
+    typed = Querybank.of([f"A {WORDS[0].upper()}", "xyzzy", f"{WORDS[1]} " * 500])
+    meant = Querybank.of([f"a {WORDS[0]}", " ".join([WORDS[1]] * (scorer.bundle.manifest.max_words - 2))])
+    np.testing.assert_array_equal(typed.measure(scorer)(images), meant.measure(scorer)(images))
+
+
+@pytest.mark.parametrize("where", ["Querybank.save", "GalleryManifest.save", "write_block"])
+def test_a_run_stopped_before_its_first_block_stays_normalised(scorer, store, normalised, tmp_path, monkeypatch, where):
+    class Stop(BaseException):
+        pass
+
+    def stop(*arguments):
+        raise Stop
+
+    with FeatureStore.open(store) as opened:
+        with monkeypatch.context() as patch:
+            patch.setattr(f"shan_engine.indexing.{where}", stop)
+            with pytest.raises(Stop):
+                index_store(opened, scorer, tmp_path / "g", querybank=BANK)
+        began = (tmp_path / "g" / FILE).exists()
+        assert began == (where != "Querybank.save")
+        index_store(opened, scorer, tmp_path / "g", querybank=None if began else BANK)
+    assert Querybank.of_gallery(Gallery.open(tmp_path / "g")) == BANK
+    found, wanted = (by_id(scorer, gallery, tmp_path) for gallery in (Gallery.open(tmp_path / "g"), normalised))
+    for id, scores in wanted.items():
+        np.testing.assert_allclose(found[id], scores, rtol=0, atol=1e-5, err_msg=id)
+
+
+def test_who_comes_second_goes_by_the_bank_of_the_first(scorer, store, tmp_path, monkeypatch):
+    """Another run makes the gallery after this one has looked and before it has the lock."""
+    with FeatureStore.open(store) as opened:
+
+        class Lock(FileLock):
+            def __enter__(self):
+                monkeypatch.setattr("shan_engine.indexing.FileLock", FileLock)
+                index_store(opened, scorer, tmp_path / "g", querybank=Querybank.of(["a dog"]))
+                return super().__enter__()
+
+        monkeypatch.setattr("shan_engine.indexing.FileLock", Lock)
+        with pytest.raises(InputError, match="is normalised by another querybank"):
+            index_store(opened, scorer, tmp_path / "g", querybank=BANK)
+
+
+@pytest.mark.skipif(not kernel.variants(), reason="the kernel is not built")
+@pytest.mark.parametrize("taken", [-3, 3])
+@pytest.mark.parametrize(("step_1", "proven"), [(IMAGES, True), (50, False)])
+def test_what_is_proven_holds(make_checkpoint, store, tmp_path, monkeypatch, taken, step_1, proven):
+    """With step 1 alone in the model, who has seen all of it has seen all there is, whatever is taken from scores."""
+    export_bundle(make_checkpoint(seed=3, steps=["l2l"]).folder, tmp_path / "bundle", feature_extractor_name=EXTRACTOR)
+    local = Scorer(Bundle.open(tmp_path / "bundle"), "cpu", threads=1)
+    gallery = indexed(local, store, tmp_path / "g", BANK)
+    monkeypatch.setattr(Stages, "hubness", np.full(IMAGES, taken, np.float32))
+    monkeypatch.setattr("shan_engine.search.choose_widths", lambda *arguments: Widths(step_1, 10))
+    for found in search(local, gallery, CAPTIONS, top_k=10, explain=False):
+        assert found.scanned.proven is proven
+
+
+@given(st.lists(st.lists(st.floats(-3, 3, width=32), min_size=3, max_size=3), min_size=1, max_size=9), st.floats(-3, 4))
+def test_hubness_is_the_formula_for_any_beta(scores, exponent):
+    beta = 10**exponent
+    rows = np.array(scores, np.float32)
+    exact = np.array(scores, np.longdouble)
+    highest = exact.max(axis=0)
+    expected = highest + np.log(np.exp(beta * (exact - highest)).mean(axis=0)) / beta
+    np.testing.assert_allclose(Querybank(("a",), beta).hubness(rows), expected.astype(float), rtol=0, atol=1e-6)
+
+
+def test_banks_are_evenly_spread_and_not_of_nothing(tmp_path):
+    assert Querybank.of("abcdefg", size=3).captions == ("a", "c", "e")
+    assert Querybank.of(("c", "d"), size=9) == Querybank(("c", "d"), 20.0)
+    for captions in ((), ("a",)):
+        with pytest.raises(InputError, match="a querybank must have captions"):
+            Querybank.of(captions, size=len(captions) - 1)
+    for beta in (0, np.nan, np.inf, 1e5, -1):
+        with pytest.raises(InputError, match=r"the inverse temperature is .*: choose one from 0\.001 to 10,000"):
+            Querybank.of(("a",), inverse_temperature=beta)
+    with pytest.raises(InputError, match=r"log\.csv is no querybank: give a \.txt file"):
+        Querybank.read(tmp_path / "log.csv")
 
 
 def test_the_file_says_what_was_taken(normalised):
