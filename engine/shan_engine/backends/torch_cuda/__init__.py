@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...gallery_storage import HUBNESS
 from ...kernel import ShanConstants
 from ..base import HeldGallery
 
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
     from ...gallery import Block, Gallery
     from .upload import Images
 
-REGIONS = "image_regions"
+REGIONS, HUBNESS = "image_regions", "hubness"  # arrays of a gallery
 
 
 class StoredImages:
@@ -47,7 +46,7 @@ class StoredImages:
         scales = files.get(REGIONS + ".scales")
         held = {"regions": files[REGIONS], "mask": files["region_mask"]}
         held |= {} if scales is None else {"scales": scales}
-        return held | ({HUBNESS: files[HUBNESS]} if self.normalised else {})
+        return held | ({"hubness": files[HUBNESS]} if self.normalised else {})
 
 
 class GivenImages:

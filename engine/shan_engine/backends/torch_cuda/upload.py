@@ -10,7 +10,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ...gallery_storage import HUBNESS
 from .pair_scores import ImageTerms
 
 
@@ -73,7 +72,7 @@ class _Slot:
         if images.dtype == np.int8:
             shapes["scales"], dtypes["scales"] = (images.regions,), torch.float32
         if images.normalised:
-            shapes[HUBNESS], dtypes[HUBNESS] = (), torch.float32
+            shapes["hubness"], dtypes["hubness"] = (), torch.float32
         self._pinned, self._held = (
             {
                 name: torch.empty((most, *shape), dtype=dtypes[name], device=where, pin_memory=pin)
@@ -119,7 +118,7 @@ class _Slot:
         regions: Tensor = self._held["regions"][:count]
         if "scales" in self._held:
             regions = (regions.to(torch.float32) * self._held["scales"][:count, :, None]).to(dtype)
-        hubness = self._held[HUBNESS][:count] if HUBNESS in self._held else None
+        hubness = self._held["hubness"][:count] if "hubness" in self._held else None
         return ImageTerms(regions.to(dtype), self._held["mask"][:count], hubness=hubness)
 
     def release(self) -> None:
