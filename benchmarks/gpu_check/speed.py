@@ -101,7 +101,7 @@ def sweep(device: torch.device, left: Callable[[], float]) -> list[dict[str, Any
 
 def _tried(held: DeviceGallery, terms: Any, captions: Any, tiles: Tiles, count: int, queries: int) -> dict[str, Any]:
     row = {**vars(tiles), "images": count, "captions": queries}
-    fewer = replace(terms, **{name: value[:count] for name, value in vars(terms).items()})
+    fewer = replace(terms, **{name: value[:count] for name, value in vars(terms).items() if value is not None})
     asked = replace(captions, **{name: value[:queries] for name, value in vars(captions).items()})
     out = torch.empty((queries, count), device=held.device)
     try:
