@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from .block_writer import Part
 from .errors import InputError
 from .gallery import GalleryImage
-from .gallery_storage import HUBNESS, Arrays
+from .gallery_storage import HUBNESS
+from .querybank import HubnessOf
 from .records import RegionRecord, pad_regions
 from .scorer import Scorer
 from .store import FeatureStore
 
-HubnessOf = Callable[[Arrays], NDArray[np.float32]]
 ENCODE_BATCH = 32
 
 

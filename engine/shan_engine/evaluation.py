@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from .captions import CaptionSplit, CaptionTable
 from .errors import InputError
 from .gallery import Gallery
-from .querybank import SIZE, Querybank, refuse_unlike, spread
+from .querybank import Querybank, refuse_unlike, spread
 from .recall import Interval, Recall, joined, ranks
 from .scorer import Scorer
 from .scoring import score_groups
@@ -77,7 +77,7 @@ class Normalisation:
                 "other images, name another split, such as train"
             )
         bank = Querybank.of(part.captions, size=self.size, inverse_temperature=self.inverse_temperature)
-        return bank, spread(part.images, self.size or SIZE)
+        return bank, spread(part.images, self.size)
 
 
 def folds(split: CaptionSplit, protocol: Protocol) -> list[CaptionSplit]:

@@ -24,10 +24,15 @@ def layout(arrays: Mapping[str, tuple[int, ...]], dtype: str) -> Layout:
     """Type and shape per image of every file, by its name, for `arrays` (name -> shape) stored as `dtype`."""
     files: Layout = {}
     for name, shape in arrays.items():
-        files[name] = (np.dtype({"region_mask": "bool", HUBNESS: "float32"}.get(name, dtype)), shape)
+        files[name] = (_type(name, dtype), shape)
         if files[name][0] == np.int8:
             files[name + SCALES] = (np.dtype(np.float32), shape[:-1])
     return files
+
+
+def _type(name: str, dtype: str) -> np.dtype[Any]:
+    """Type of an array on disk in a gallery of `dtype`."""
+    return np.dtype({"region_mask": "bool", HUBNESS: "float32"}.get(name, dtype))
 
 
 def packed(name: str, values: NDArray[Any], dtype: str) -> Arrays:
@@ -35,10 +40,9 @@ def packed(name: str, values: NDArray[Any], dtype: str) -> Arrays:
 
     int8: each row of the last axis is divided by its largest absolute value / 127, which is its scale.
     """
-    if name == HUBNESS:
-        return {name: values.astype(np.float32)}
-    if dtype != "int8" or values.dtype == np.bool_:
-        return {name: values.astype(np.bool_ if values.dtype == np.bool_ else dtype)}
+    stored = values.dtype if values.dtype == np.bool_ else _type(name, dtype)
+    if stored != np.int8:
+        return {name: values.astype(stored)}
     scales = np.abs(values).max(axis=-1) / np.float32(127)
     steps = np.rint(values / np.where(scales > 0, scales, 1)[..., None])
     return {name: steps.astype(np.int8), name + SCALES: scales.astype(np.float32)}

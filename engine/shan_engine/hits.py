@@ -13,7 +13,7 @@ from .errors import InputError, install_command
 from .gallery import Gallery, GalleryImage
 from .gallery_storage import HUBNESS
 from .query_photo import step_1
-from .question import Asked, Part
+from .question import Asked, Part, phrase_weight
 from .scorer import Arrays, Scorer
 from .stepwise import Scanned
 
@@ -126,7 +126,7 @@ def hits_at(
                 stored = block.rows_of([row])
                 explained = _explain(scorer, asked, parts, stored, block.boxes(row))
                 if HUBNESS in stored:
-                    hubness = float(stored[HUBNESS][0]) * sum(part.weight for part in parts if not part.photo)
+                    hubness = float(stored[HUBNESS][0]) * phrase_weight(parts)
             hits[rank] = Hit(rank + 1, float(scores[rank]), image, *explained, metadata, hubness)
     return tuple(hits[rank] for rank in range(len(places)))
 

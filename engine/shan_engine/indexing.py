@@ -12,7 +12,7 @@ from filelock import FileLock, Timeout
 from .block_writer import write_block
 from .bundle import KERNEL_CONSTANTS
 from .centroids import FROM_IMAGES, Centroids, add_centroids
-from .encoding import HubnessOf, encoded
+from .encoding import encoded
 from .errors import GalleryError, InputError
 from .files import write_failure
 from .gallery import METADATA, Gallery
@@ -20,7 +20,7 @@ from .gallery_manifest import MANIFEST, BlockEntry, GalleryManifest, check_same_
 from .gallery_metadata import renew_tables
 from .gallery_storage import GALLERY_DTYPES, HUBNESS
 from .metadata import Metadata
-from .querybank import FILE, Querybank
+from .querybank import FILE, HubnessOf, Querybank
 from .scorer import Scorer
 from .store import FeatureStore
 
@@ -73,8 +73,7 @@ def index_store(
         _settled(output, scorer, dtype, querybank)
         output.mkdir(parents=True, exist_ok=True)
         with FileLock(output / LOCK, timeout=0):
-            manifest, bank = _settled(output, scorer, dtype, querybank)
-            hubness = bank.measure(scorer) if bank else None
+            manifest, bank, hubness = _settled(output, scorer, dtype, querybank)
             if manifest is None:
                 manifest = _new_manifest(store, scorer, dtype, max(info.regions for info in infos))
                 if bank:
@@ -138,10 +137,10 @@ def _held_manifest(output: Path, scorer: Scorer, dtype: str | None) -> GalleryMa
 
 def _settled(
     output: Path, scorer: Scorer, dtype: str | None, asked: Querybank | None
-) -> tuple[GalleryManifest | None, Querybank | None]:
-    """The manifest of `_held_manifest`, and what images are normalised by.
+) -> tuple[GalleryManifest | None, Querybank | None, HubnessOf | None]:
+    """The manifest of `_held_manifest`, what images are normalised by, and what measures their hubness by it.
 
-    That is the gallery's own bank, which must be the one that is asked for, if one is; of a gallery that has no images
+    The bank is the gallery's own, which must be the one that is asked for, if one is; of a gallery that has no images
     yet, the one that is asked for, else the one that a stopped run began with. Raises InputError for a bank of which
     the model knows no word.
     """
@@ -155,9 +154,7 @@ def _settled(
                 f"the gallery {output} is {'normalised by another querybank' if bank else 'not normalised'}: "
                 "leave --querybank out, or index into a new gallery"
             )
-    if bank:
-        bank.measure(scorer)
-    return manifest, bank
+    return manifest, bank, bank.measure(scorer) if bank else None
 
 
 def _new_manifest(store: FeatureStore, scorer: Scorer, dtype: str | None, regions: int) -> GalleryManifest:

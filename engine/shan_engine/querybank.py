@@ -36,6 +36,8 @@ SIZE = 2000
 INVERSE_TEMPERATURE = 20.0
 LEAST, MOST = 1e-3, 1e4
 Item = TypeVar("Item")
+HubnessOf = Callable[[Arrays], NDArray[np.float32]]
+"""What gives the hubness B of images, from their arrays as a gallery stores them."""
 
 
 @dataclass(frozen=True)
@@ -50,9 +52,8 @@ class Querybank:
         cls, captions: Sequence[str], *, size: int | None = None, inverse_temperature: float | None = None
     ) -> Querybank:
         """At most `size` (2,000) of some captions, evenly spread. Raises InputError for none, or a β out of range."""
-        size = SIZE if size is None else size
         beta = INVERSE_TEMPERATURE if inverse_temperature is None else inverse_temperature
-        if not captions or size < 1:
+        if not captions or (size is not None and size < 1):
             raise InputError("a querybank must have captions: give at least one, better some thousand")
         if not LEAST <= beta <= MOST:
             raise InputError(f"the inverse temperature is {beta}: choose one from {LEAST:g} to {MOST:,.0f}, such as 20")
@@ -92,8 +93,8 @@ class Querybank:
         mean = np.expm1(self.inverse_temperature * (scores - highest).astype(np.float64)).mean(axis=0)
         return np.asarray(highest + np.log1p(mean) / self.inverse_temperature, np.float32)
 
-    def measure(self, scorer: Scorer) -> Callable[[Arrays], NDArray[np.float32]]:
-        """A function from the arrays that a gallery stores of B images to their hubness, B.
+    def measure(self, scorer: Scorer) -> HubnessOf:
+        """What measures images' hubness by this bank.
 
         Captions are read as queries are; those of which the model knows no word are left out. Raises InputError where
         none is left.
@@ -132,7 +133,7 @@ def refuse_unlike(galleries: Sequence[Gallery]) -> None:
             )
 
 
-def spread(items: Sequence[Item], size: int) -> tuple[Item, ...]:
-    """At most `size` of some items, evenly spread over them."""
-    count = min(size, len(items))
+def spread(items: Sequence[Item], size: int | None) -> tuple[Item, ...]:
+    """At most `size` (2,000) of some items, evenly spread over them."""
+    count = min(SIZE if size is None else size, len(items))
     return tuple(items[place * len(items) // count] for place in range(count))

@@ -105,6 +105,11 @@ class Part:
     photo: bool = False
 
 
+def phrase_weight(parts: Sequence[Part]) -> float:
+    """How many times an image's hubness is taken from its score: a phrase's is less it, a photo's is not."""
+    return sum(part.weight for part in parts if not part.photo)
+
+
 @dataclass(frozen=True)
 class Asked:
     """A question as a model reads it: a reading for each phrase."""

@@ -25,7 +25,7 @@ from .centroids import REGIONS, Centroids
 from .gallery import Block, Gallery
 from .gallery_storage import HUBNESS, SCALES, Arrays
 from .kernel import TABLE_WIDTH, Kernel, ShanConstants
-from .question import Asked, Part
+from .question import Asked, Part, phrase_weight
 from .scorer import Scorer
 from .scoring import refuse_not_finite
 from .tuning import Widths
@@ -172,8 +172,7 @@ def _search_one(
 ) -> Found:
     """`approximate` are the first pass's scores of all images with each part, N x parts."""
     weights = np.array([part.weight for part in parts], np.float32)
-    # A phrase's score is less the image's hubness, a photo's is not.
-    taken = stages.hubness * np.float32(sum(part.weight for part in parts if not part.photo))
+    taken = stages.hubness * np.float32(phrase_weight(parts))
     first = approximate @ weights - taken
     near = best(first, max(widths.step_1, top_k))
     local = np.stack([stages.step_1(part.caption, near, kernel) for part in parts], axis=1)

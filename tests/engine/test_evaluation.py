@@ -26,12 +26,17 @@ def write_table(folder, images):
     return CaptionTable.read(folder / "c.tsv")
 
 
-def test_an_ensemble_averages_scores(scorer, gallery_path, store_path, make_checkpoint, tmp_path):
+@pytest.fixture
+def members(scorer, gallery_path, store_path, make_checkpoint, tmp_path):
+    """Two bundles of unlike models, each with its gallery of the same photos."""
     export_bundle(make_checkpoint(seed=3, direction="i2t").folder, tmp_path / "b", feature_extractor_name=EXTRACTOR)
     other = Scorer(Bundle.open(tmp_path / "b"), "cpu", threads=1)
     with FeatureStore.open(store_path) as store:
         index_store(store, other, tmp_path / "g")
-    members = [(scorer, Gallery.open(gallery_path)), (other, Gallery.open(tmp_path / "g", other.bundle))]
+    return [(scorer, Gallery.open(gallery_path)), (other, Gallery.open(tmp_path / "g", other.bundle))]
+
+
+def test_an_ensemble_averages_scores(members, tmp_path):
     table = write_table(tmp_path, [f"photo{number}" for number in (9, 2, 30, 7, 11)])
     split = table.split("test")
     scores = []
@@ -49,13 +54,8 @@ def test_an_ensemble_averages_scores(scorer, gallery_path, store_path, make_chec
     assert done == sorted(done)
 
 
-def test_a_querybank_takes_hubness_from_averaged_scores(scorer, gallery_path, store_path, make_checkpoint, tmp_path):
+def test_a_querybank_takes_hubness_from_averaged_scores(members, tmp_path):
     """Against the formula in float64 over the scores of `score`, of an ensemble, by a part of a split."""
-    export_bundle(make_checkpoint(seed=3, direction="i2t").folder, tmp_path / "b", feature_extractor_name=EXTRACTOR)
-    other = Scorer(Bundle.open(tmp_path / "b"), "cpu", threads=1)
-    with FeatureStore.open(store_path) as store:
-        index_store(store, other, tmp_path / "g")
-    members = [(scorer, Gallery.open(gallery_path)), (other, Gallery.open(tmp_path / "g", other.bundle))]
     write_table(tmp_path, [f"photo{number}" for number in (9, 2, 30, 7, 11)])
     train = "".join(f"train\tphoto{number}\ta {WORDS[number]}\n" for number in (1, 3, 4, 5, 6, 8, 10))
     with (tmp_path / "c.tsv").open("a") as file:

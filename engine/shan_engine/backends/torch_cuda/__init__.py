@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ...gallery import Block, Gallery
     from .upload import Images
 
-REGIONS, HUBNESS = "image_regions", "hubness"  # arrays of a gallery
+REGIONS, HUBNESS = "image_regions", "hubness"  # not from gallery_storage: a GPU machine may lack xxhash
 
 
 class StoredImages:
