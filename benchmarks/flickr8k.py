@@ -44,9 +44,9 @@ ROWS = {
 ENSEMBLES = {
     "ensemble-l2l-s0-s1": ("shan-l2l-s0", "shan-l2l-s1"),
     "ensemble-l2l-views8": ("shan-l2l-views8-s0", "shan-l2l-views8-s1"),
-    "ensemble-s0-s1": ("shan-s0", "shan-s1"),
+    "ensemble-s1-s2": ("shan-s1", "shan-s2"),
     "ensemble-t2i-i2t": ("shan-t2i", "shan-i2t"),
-    "ensemble-scan": ("scan-t2i-lse", "scan-i2t-lse"),
+    "ensemble-scan": ("scan-t2i-mean", "scan-i2t-mean"),
 }
 
 
