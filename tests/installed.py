@@ -6,6 +6,8 @@ import os
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 COMMAND = Path(sys.executable).with_name("shan-engine")
@@ -58,3 +60,12 @@ def start(*arguments: object) -> subprocess.Popen[str]:
         env=environment(),
         preexec_fn=heed_interrupts,
     )
+
+
+def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str], seconds: float = 60.0) -> None:
+    """Wait until a running command has come so far."""
+    until = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None, f"it ended before it could be stopped: {process.communicate()}"
+        assert time.monotonic() < until
+        time.sleep(0.002)

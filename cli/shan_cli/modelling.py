@@ -37,6 +37,14 @@ class Direction(StrEnum):
     T2I = "t2i"
 
 
+class TrainPrecision(StrEnum):
+    """What the encoders compute in while training."""
+
+    AUTO = "auto"
+    FLOAT32 = "float32"
+    BFLOAT16 = "bfloat16"
+
+
 class Pooling(StrEnum):
     """How SCAN makes one score of its cosines."""
 
@@ -95,6 +103,13 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume/--restart", help="Go on from the output's last state if it has one.")
     ] = True,
+    precision: Annotated[
+        TrainPrecision,
+        typer.Option(
+            help="Of the encoders; scores and loss are float32. auto: bfloat16 on a GPU and on a CPU that has "
+            "instructions for it, else float32."
+        ),
+    ] = TrainPrecision.AUTO,
     device: Device = DeviceOption.AUTO,
 ) -> None:
     """Train on captioned images, on CPU or one GPU; prints the dev recall, both ways, after each epoch.
@@ -130,6 +145,7 @@ def train(
         model=model.value,
         options={name: value for name, value in options.items() if value is not None},
         seed=seed,
+        precision=precision.value,
         device=device.value,
     )
     with ExitStack() as stack:

@@ -1,7 +1,8 @@
 """Captions into word numbers: NLTK's Treebank-style tokeniser and a vocabulary in SCAN's layout.
 
 Training and recall take words as they are. A query is read with some tolerance: a word that the vocabulary lacks is
-tried without accents, in its parts at hyphens, as singular or plural, and with one typing error undone.
+tried without accents, in its parts at hyphens, as singular or plural, as a number in words, and with one typing error
+undone.
 """
 
 from __future__ import annotations
@@ -23,7 +24,10 @@ from .files import replacing
 
 SPECIAL = ("<pad>", "<start>", "<end>", "<unk>")
 PAD, START, END, UNKNOWN = range(4)
-_ENDINGS = (("ies", "y"), ("es", ""), ("s", ""))
+_PLURALS = ((r"s$", ""), (r"ies$", "y"), (r"(?<=[sxzo])es$|(?<=[cs]h)es$", ""))
+_NUMBERS = (
+    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"
+)  # fmt: skip
 _MEND = "put back the vocab.json that the model was trained or exported with"
 _LEAST_TYPED = 4  # of shorter words, too many are one letter apart
 
@@ -161,8 +165,9 @@ class Vocabulary:
         parts = [part for part in re.split(r"[-/_]", plain) if part]
         if len(parts) > 1:
             return tuple(found for part in parts for found in self._closest(part))
-        stems = [plain.removesuffix(end) + other for end, other in _ENDINGS if plain.endswith(end) and plain != end]
-        for candidate in (plain, *stems, plain + "s"):
+        singulars = [re.sub(ending, other, plain) for ending, other in _PLURALS]
+        numbers = [_NUMBERS[int(plain)]] if plain in map(str, range(len(_NUMBERS))) else []
+        for candidate in (plain, *singulars, plain + "s", *numbers):
             if candidate in self.word2idx:
                 return (candidate,)
         return self._without_typing_error(plain) if plain.isalpha() and len(plain) >= _LEAST_TYPED else ()

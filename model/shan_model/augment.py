@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.functional import dropout
 
 from .data import RegionSource
-from .retrieval import RetrievalModel, Terms
+from .retrieval import RetrievalModel
 from .schedule import TrainConfig
 
 
@@ -44,8 +44,8 @@ def mixed_views(
     return features, masks
 
 
-def augmented_terms(model: RetrievalModel, batch: Batch, config: TrainConfig) -> tuple[Terms, Terms]:
-    """Both sides' terms of a batch, with dropout of regions, features, words and encoded rows."""
+def augmented_rows(model: RetrievalModel, batch: Batch, config: TrainConfig) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """A batch's encoded regions and their mask, words and theirs, with dropout of regions, features, words and rows."""
     features, mask = drop_regions(batch.features, batch.region_mask, config.region_dropout)
     regions = model.image_encoder(drop_values(features, config.feature_dropout))
     text = model.text_encoder
@@ -53,10 +53,7 @@ def augmented_terms(model: RetrievalModel, batch: Batch, config: TrainConfig) ->
     keep = torch.rand_like(batch.tokens, dtype=torch.float32) >= config.embedding_dropout
     embedded = torch.cat([text.word_vectors(batch.tokens), text.embedding(batch.tokens) * keep[:, :, None]], dim=-1)
     words, word_mask = text.encode(dropout(embedded, config.word_dropout), batch.lengths)
-    return (
-        model.image_terms(dropout(regions, config.row_dropout), mask),
-        model.caption_terms(dropout(words, config.row_dropout), word_mask),
-    )
+    return dropout(regions, config.row_dropout), mask, dropout(words, config.row_dropout), word_mask
 
 
 def drop_regions(features: Tensor, mask: Tensor, probability: float) -> tuple[Tensor, Tensor]:

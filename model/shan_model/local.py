@@ -28,7 +28,7 @@ def can_score(image: Terms, caption: Terms) -> bool:
     """Whether the compiled step takes these terms."""
     V, T = image["image_regions"], caption["caption_words"]
     small = T.shape[1] <= MOST_WORDS and V.shape[1] <= MOST_REGIONS
-    return V.device.type == "cpu" and V.dtype != torch.float64 and small and library() is not None
+    return V.device.type == "cpu" and V.dtype == torch.float32 and small and library() is not None
 
 
 def local_scores(image: Terms, caption: Terms, region_weight: float, word_weight: float) -> Tensor:
@@ -53,10 +53,10 @@ def _of_length(image: Terms, caption: Terms, rows: Tensor, words: int, a: float,
     regions = V.flatten(0, 1)
     shape = (*V.shape[:2], *T.shape[:2])
     scores: Tensor = _LocalScores.apply(  # type: ignore[no-untyped-call]
-        (regions @ chosen["caption_queries"].flatten(0, 1).T).view(shape).float(),
-        (regions @ T.flatten(0, 1).T).view(shape).float(),
-        image["image_gram"].float(),
-        (T @ T.transpose(1, 2)).float(),
+        (regions @ chosen["caption_queries"].flatten(0, 1).T).view(shape),
+        (regions @ T.flatten(0, 1).T).view(shape),
+        image["image_gram"],
+        T @ T.transpose(1, 2),
         image["region_mask"],
         mask,
         (a, b),

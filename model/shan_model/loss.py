@@ -51,8 +51,9 @@ class RankingLoss(nn.Module):
             return loss
         ranking = (first * scales[0] + gumbel(first)).detach() if self.contrastive else first.detach()
         images, captions = mined_pairs(ranking, self.candidates)
-        pair_image = {name: term[images][:, None] for name, term in image.items()}
-        pair_caption = {name: term[captions][:, None] for name, term in caption.items()}
+        # Not term[images]: of rows taken twice, its gradient is summed in an order that changes from run to run.
+        pair_image = {name: term.index_select(0, images)[:, None] for name, term in image.items()}
+        pair_caption = {name: term.index_select(0, captions)[:, None] for name, term in caption.items()}
         pairs = model.score_grid(pair_image, pair_caption).scores[:, 0, 0]
         if self.contrastive:
             return loss + pair_contrastive(pairs * scales[1], len(first))

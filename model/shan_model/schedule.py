@@ -26,8 +26,8 @@ class TrainConfig:
     score.
 
     `dev_images` is how many images of split `dev` choose the best epoch; training ends after `patience` epochs that
-    are no better. `precision` is float32 or bfloat16 (autocast), `auto` bfloat16 on a GPU
-    and on a CPU that has instructions for it.
+    are no better. `precision` of the encoders is float32 or bfloat16 (autocast), `auto` bfloat16 on a GPU and on a CPU
+    that has instructions for it; scores and loss are float32.
     """
 
     model: str = "shan"

@@ -37,6 +37,7 @@ class TrainState:
     step: int
     best: float
     best_epoch: int
+    losses: list[float]
     loss: dict[str, Tensor]
     model: dict[str, Tensor]
     averaged: dict[str, Tensor]
@@ -88,10 +89,11 @@ def data_digests(
     vocabulary: Vocabulary,
     vectors: NDArray[np.float32],
     feature_dim: int,
+    holders: NDArray[np.bool_],
 ) -> dict[str, str]:
     """What a run is trained on, by the name a message gives it; of the features their size F alone.
 
-    `vectors` holds each vocabulary word's, vocabulary x size.
+    `vectors` holds each vocabulary word's, vocabulary x size; `holders` which view has an image, images x views.
     """
     splits = [[split.images, split.captions, split.caption_images.tolist()] for split in (training, dev)]
     words = hashlib.sha256(json.dumps(vocabulary.words).encode())
@@ -100,6 +102,7 @@ def data_digests(
         "features": str(feature_dim),
         "captions": hashlib.sha256(json.dumps(splits).encode()).hexdigest(),
         "word vectors": words.hexdigest(),
+        "views": hashlib.sha256(f"{holders.shape}".encode() + np.packbits(holders).tobytes()).hexdigest(),
     }
 
 

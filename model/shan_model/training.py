@@ -8,18 +8,19 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from shan_engine.captions import CaptionSplit, CaptionTable
 from shan_engine.errors import InputError, ShanError
 from shan_engine.recall import CUTS, Recall, recall
 from shan_engine.text import Vocabulary, pad
 
-from .augment import Batch, augmented_terms, mixed_views
+from .augment import Batch, augmented_rows, mixed_views
 from .checkpoint import save_checkpoint
 from .data import AnyOf, RegionSource, build_vocabulary, read_word_vectors, refuse_missing, vector_table
 from .loss import KINDS, RankingLoss
@@ -64,6 +65,7 @@ def train(
     with other settings or data or is damaged.
     """
     device = _device(config.device)
+    config = replace(config, precision=_precision(config.precision, device))
     _keep_freed_memory()
     training, dev = captions.split("train"), captions.split("dev").images_between(0, config.dev_images)
     rows, vectors = read_word_vectors(word_vectors)
@@ -93,8 +95,10 @@ def train(
     model.text_encoder.word_vectors.weight.copy_(torch.from_numpy(table))
     with torch.no_grad():
         model.text_encoder.embedding.weight.zero_()  # the learnt part of a word never seen stays neutral
-    data = data_digests(training, dev, vocabulary, table, source.feature_dim)
-    run = _Run((source, *views), vocabulary, training, dev, data, model.to(device), output, config, device)
+    sources = (source, *views)
+    holders = AnyOf(sources).holders(training.images)
+    data = data_digests(training, dev, vocabulary, table, source.feature_dim, holders)
+    run = _Run(sources, holders, vocabulary, training, dev, data, model.to(device), output, config, device)
     if resume:
         run.load()
     return run.train(on_progress)
@@ -106,6 +110,7 @@ class _Run:
     def __init__(
         self,
         views: tuple[RegionSource, ...],
+        holders: NDArray[np.bool_],
         vocabulary: Vocabulary,
         training: CaptionSplit,
         dev: CaptionSplit,
@@ -115,52 +120,52 @@ class _Run:
         config: TrainConfig,
         device: torch.device,
     ) -> None:
-        self.views, self.vocabulary, self.training, self.dev, self.data = views, vocabulary, training, dev, data
+        self.views, self.holders, self.vocabulary = views, holders, vocabulary
+        self.training, self.dev, self.data = training, dev, data
         self.model, self.output, self.config, self.device = model, output, config, device
-        self.holders = AnyOf(views).holders(training.images)
         self.tokens = [vocabulary.encode(caption) for caption in training.captions]
         self.loss = RankingLoss(
             config.loss, candidates=config.candidates, margin=config.margin, temperature=config.loss_temperature
         ).to(device)
         self.parameters = [p for p in (*model.parameters(), *self.loss.parameters()) if p.requires_grad]
-        fast = device.type == "cuda" or torch.cpu._is_avx512_bf16_supported()
-        low = {"float32": False, "bfloat16": True, "auto": fast}[config.precision]
-        self.autocast = torch.autocast(device.type, torch.bfloat16, enabled=low)
+        self.autocast = torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16")
         self.optimiser = torch.optim.Adam(self.parameters, lr=config.learning_rate)
         self.averaged = {name: tensor.clone() for name, tensor in model.state_dict().items()}
         self.per_epoch = len(epoch_batches(training, config, 0))
         if not self.per_epoch:
             raise InputError(f"the captions have fewer than {config.batch_size} images: use a smaller batch size")
         self.step, self.best, self.best_epoch = 0, -1.0, 0
+        self.losses: list[float] = []  # of the epoch so far
 
     def train(self, on_progress: Callable[[TrainProgress], None]) -> float:
         config, total = self.config, self.config.epochs * self.per_epoch
         while self.step < total and not self.stale():
             epoch = self.step // self.per_epoch
-            losses: list[float] = []
             began, first = time.perf_counter(), self.step
             for batch in self.batches(epoch, self.step % self.per_epoch):
-                losses.append(self.update(batch, epoch, total))
+                self.losses.append(self.update(batch, epoch, total))
                 self.step += 1
                 speed = (self.step - first) * config.batch_size**2 / (time.perf_counter() - began)
-                on_progress(TrainProgress(self.step, total, losses[-1], speed))
+                on_progress(TrainProgress(self.step, total, self.losses[-1], speed))
                 if self.step % SAVE_EVERY == 0 and self.step % self.per_epoch:
                     self.save()
             outcome = self.evaluate()
             line = {
                 "epoch": epoch + 1,
-                "loss": float(np.mean(losses)),
+                "loss": float(np.mean(self.losses)),
                 **outcome.as_dict(),
                 "pairs_per_second": round(speed),
+                "precision": config.precision,
             }
             write_metrics(self.output, line)
             plot_metrics(self.output)
             if outcome.rsum > self.best:
                 self.best, self.best_epoch = outcome.rsum, epoch + 1
                 self.save_best()
+            last, self.losses = self.losses[-1], []
             self.save()
             message = f"epoch {epoch + 1}: loss {line['loss']:.4f}, dev {recall_line(outcome)} (best {self.best:.1f})"
-            on_progress(TrainProgress(self.step, total, losses[-1], speed, message))
+            on_progress(TrainProgress(self.step, total, last, speed, message))
         return self.best
 
     def stale(self) -> bool:
@@ -193,8 +198,11 @@ class _Run:
         for group in self.optimiser.param_groups:
             group["lr"] = self.config.learning_rate * schedule(self.step, total, self.config.warmup_steps)
         with self.autocast:
-            image, caption = augmented_terms(self.model, batch, self.config)
-            loss = self.loss(self.model, image, caption, hardest=epoch >= self.config.warmup_epochs)
+            regions, region_mask, words, word_mask = augmented_rows(self.model, batch, self.config)
+        # Scores in float32: of numbers between 2 and 4 bfloat16 knows every 64th, too few to rank by.
+        image = self.model.image_terms(regions.float(), region_mask)
+        caption = self.model.caption_terms(words.float(), word_mask)
+        loss = self.loss(self.model, image, caption, hardest=epoch >= self.config.warmup_epochs)
         value = float(loss.detach())
         if not math.isfinite(value):
             raise ShanError(f"the loss is {value} at step {self.step}: lower --learning-rate and run again")
@@ -232,6 +240,7 @@ class _Run:
             step=self.step,
             best=self.best,
             best_epoch=self.best_epoch,
+            losses=self.losses,
             loss=self.loss.state_dict(),
             model=self.model.state_dict(),
             averaged=self.averaged,
@@ -251,7 +260,7 @@ class _Run:
             self.averaged = {name: state.averaged[name].to(self.device) for name in self.averaged}
         except (RuntimeError, ValueError, KeyError) as error:
             raise InputError(f"{self.output / STATE} does not fit this version's model: use {MEND}") from error
-        self.step, self.best, self.best_epoch = state.step, state.best, state.best_epoch
+        self.step, self.best, self.best_epoch, self.losses = state.step, state.best, state.best_epoch, state.losses
 
 
 def recall_line(outcome: Recall) -> str:
@@ -267,6 +276,13 @@ def _device(name: str) -> torch.device:
     if name == "cuda" and not torch.cuda.is_available():
         raise ShanError("PyTorch finds no CUDA device here: use --device cpu")
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def _precision(name: str, device: torch.device) -> str:
+    """What `auto` is on this device."""
+    if name != "auto":
+        return name
+    return "bfloat16" if device.type == "cuda" or torch.cpu._is_avx512_bf16_supported() else "float32"
 
 
 def _keep_freed_memory() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import signal
-import time
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,7 @@ import oracle
 import pyarrow.parquet
 import pytest
 from extractors import detector
-from installed import output_of, shan, start
+from installed import output_of, shan, start, wait_for
 from PIL import Image
 from shan_engine.bundle import Bundle
 from shan_engine.gallery import Gallery
@@ -223,15 +222,6 @@ def test_doctor_finds_this_installation_sound():
 )  # fmt: skip
 def test_help_has_an_example(command):
     assert "shan-engine " in output_of(*command.split(), "--help")
-
-
-def wait_for(condition, process, seconds=60.0):
-    """Wait until a running command has come so far."""
-    until = time.monotonic() + seconds
-    while not condition():
-        assert process.poll() is None, f"it ended before it could be stopped: {process.communicate()}"
-        assert time.monotonic() < until
-        time.sleep(0.002)
 
 
 def images_in(store: Path) -> int:

@@ -146,3 +146,23 @@ def test_logits_with_gumbel_noise_are_drawn_as_their_softmax_says():
     logits = torch.tensor([0.0, 1.0, 2.0, -1.0]).expand(40_000, -1)
     drawn = (logits + gumbel(logits)).argmax(1).bincount(minlength=4) / len(logits)
     torch.testing.assert_close(drawn, logits[0].softmax(0), atol=0.01, rtol=0)
+
+
+def test_gradients_are_the_same_to_the_bit_on_two_threads():
+    """Resuming rests on it. The terms are large enough for PyTorch to share a sum over them out among threads."""
+    model = Shan(ShanConfig(feature_dim=8, vocab_size=9, embed_dim=64, word_vector_dim=4, embedding_dim=4))
+    loss = RankingLoss("contrastive", candidates=2, margin=0.2, temperature=0.1)
+    regions = torch.randn(48, 36, 64, requires_grad=True)
+    words = torch.randn(48, 12, 64, requires_grad=True)
+    masks = torch.ones(48, 36, dtype=torch.bool), torch.ones(48, 12, dtype=torch.bool)
+    found = []
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        for _ in range(4):
+            torch.manual_seed(0)
+            value = loss(model, model.image_terms(regions, masks[0]), model.caption_terms(words, masks[1]))
+            found.append(torch.autograd.grad(value, [regions, words]))
+    finally:
+        torch.set_num_threads(threads)
+    assert all(torch.equal(a, b) for one in found[1:] for a, b in zip(one, found[0], strict=True))

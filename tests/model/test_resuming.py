@@ -24,6 +24,12 @@ def weights(folder):
     return torch.load(folder / "last.pt", weights_only=True)
 
 
+def curve(folder):
+    """Loss and dev rSum of every epoch."""
+    lines = map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())
+    return [(line["loss"], line["rsum"]) for line in lines]
+
+
 @pytest.mark.parametrize("inside", [False, True], ids=["after-a-step", "inside-a-step"])
 @pytest.mark.parametrize("stop", [3, 6, 8])
 def test_interrupted_and_resumed_gives_the_same_weights(files, tmp_path, monkeypatch, stop, inside):
@@ -60,6 +66,7 @@ def test_interrupted_and_resumed_gives_the_same_weights(files, tmp_path, monkeyp
             assert torch.equal(tensor, other[part][name]), (part, name)
     assert one["best"] == other["best"]
     assert whole == resumed == one["best"]
+    assert curve(tmp_path / "whole") == curve(tmp_path / "cut")
     best, again = (load_checkpoint(tmp_path / name)[0].state_dict() for name in ("whole", "cut"))
     assert all(torch.equal(best[name], again[name]) for name in best)
 
@@ -101,6 +108,19 @@ def other_dev_caption(table, vectors, tmp_path):
 def other_vectors(table, vectors, tmp_path):
     (tmp_path / "v.txt").write_text(re.sub(r"(?m)^dog \S+", "dog 9", vectors.read_text()))
     return table, tmp_path / "v.txt"
+
+
+def test_other_views_are_refused(files, tmp_path):
+    class Some(Photos):
+        def __contains__(self, id):
+            return id.startswith("x-dog")
+
+    train(Photos(), *files, tmp_path / "m", settings(epochs=1), views=[Photos()])
+    for views in ([], [Photos(), Photos()], [Some()]):
+        with pytest.raises(InputError, match=r"last\.pt was made with other views: use the same"):
+            train(Photos(), *files, tmp_path / "m", settings(epochs=2), views=views)
+    train(Photos(), *files, tmp_path / "m", settings(epochs=2), views=[Photos()])
+    assert weights(tmp_path / "m")["step"] == 12
 
 
 def other_words(table, vectors, tmp_path):

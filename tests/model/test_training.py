@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from shan_engine.errors import InputError, ShanError
-from shan_model import augment
+from shan_model import augment, training
 from shan_model.checkpoint import load_checkpoint
 from shan_model.schedule import schedule
 from shan_model.training import train
@@ -70,6 +70,41 @@ def test_each_epochs_message_has_the_recalls_of_its_metrics(files, tmp_path):
             f"epoch {line['epoch']}: loss {line['loss']:.4f}, dev text R@1/5/10 {text}, image {image}, "
             f"rSum {line['rsum']:.1f} (best {best:.1f})"
         )
+
+
+def test_training_learns_in_bfloat16_with_scores_in_float32(files, tmp_path, monkeypatch):
+    seen = set()
+
+    class Loss(training.RankingLoss):
+        def forward(self, model, image, caption, **more):
+            loss = super().forward(model, image, caption, **more)
+            seen.update(term.dtype for side in (image, caption) for term in side.values())
+            seen.add(loss.dtype)
+            return loss
+
+    products = []
+    linear = torch.nn.functional.linear
+    monkeypatch.setattr(training, "RankingLoss", Loss)
+    monkeypatch.setattr(torch.nn.functional, "linear", lambda *a: products.append(linear(*a)) or products[-1])
+    rsum = train(
+        Photos(), *files, tmp_path / "m",
+        settings(epochs=12, patience=12, batch_size=9, embed_dim=24, learning_rate=5e-3, average=0.9,
+                 precision="bfloat16"),
+    )  # fmt: skip
+    assert seen == {torch.float32, torch.bool}
+    assert torch.bfloat16 in {product.dtype for product in products}
+    assert rsum > 300  # chance is about 170
+    line = json.loads((tmp_path / "m" / "metrics.jsonl").read_text().splitlines()[0])
+    assert line["precision"] == "bfloat16"
+
+
+def test_training_ends_when_no_epoch_is_better(files, tmp_path):
+    train(Photos(), *files, tmp_path / "m", settings(epochs=9, patience=2, learning_rate=1e-12, average=0.0))
+    epochs = (tmp_path / "m" / "metrics.jsonl").read_text().splitlines()
+    assert len(epochs) == 3  # nothing is learnt: the first is the best, and two are no better
+    plot = (tmp_path / "m" / "metrics.svg").read_text()
+    assert "<!-- training loss -->" in plot
+    assert "<!-- dev recall, % -->" in plot
 
 
 def test_a_loss_that_is_not_finite_stops_training(files, tmp_path):

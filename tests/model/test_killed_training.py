@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from installed import output_of, start, wait_for
+from shan_engine.records import RegionRecord
+from shan_engine.store import FeatureStore
+from shan_engine.store_schema import StoreSchema
+from synthetic import F, Photos, captioned
+
+EPOCHS = 8
+
+
+def curve(folder):
+    """Loss and dev rSum of every epoch so far."""
+    metrics = folder / "metrics.jsonl"
+    lines = map(json.loads, metrics.read_text().splitlines()) if metrics.exists() else []
+    return [(line["loss"], line["rsum"]) for line in lines]
+
+
+@pytest.fixture(scope="module")
+def command(tmp_path_factory):
+    """A training of all three steps over a store and a view, but for its output."""
+    folder = tmp_path_factory.mktemp("killed")
+    table, vectors = captioned(folder)
+    for name in ("store", "view"):
+        with FeatureStore.create(folder / name, StoreSchema("synthetic", F, max_regions=9)) as store:
+            for image in sorted({image for _, image, _ in table.rows}):
+                features, mask = Photos().regions([image])
+                store.write([RegionRecord(image, features[0, mask[0]])])
+    return (
+        "train", "--store", folder / "store", "--view", folder / "view", "--captions", folder / "captions.tsv",
+        "--word-vectors", vectors, "--embed-dim", 16, "--batch-size", 6, "--epochs", EPOCHS, "--patience", EPOCHS,
+    )  # fmt: skip
+
+
+def test_a_killed_training_goes_on_to_the_same_weights(command, tmp_path):
+    output_of(*command, "--output", tmp_path / "whole")
+    cut = tmp_path / "cut"
+    for epoch in (2, 5):
+        process = start(*command, "--output", cut)
+        wait_for(lambda epoch=epoch: len(curve(cut)) >= epoch, process)
+        process.kill()
+        process.communicate()
+        assert process.returncode == -9
+    output_of(*command, "--output", cut)
+    assert (cut / "model.safetensors").read_bytes() == (tmp_path / "whole" / "model.safetensors").read_bytes()
+    one, other = (torch.load(folder / "last.pt", weights_only=True) for folder in (cut, tmp_path / "whole"))
+    assert one["step"] == other["step"]
+    assert all(torch.equal(one["model"][name], tensor) for name, tensor in other["model"].items())
+    assert len(curve(cut)) == EPOCHS
+    assert curve(cut) == curve(tmp_path / "whole")
