@@ -2,8 +2,8 @@
 
     python benchmarks/demo_queries.py
 
-The queries and their right photos (file patterns) stand in artifacts/demo/queries.tsv and were written
-before any result was seen.
+The queries and their right photos (file patterns) stand in artifacts/demo/queries.tsv. The queries were written before
+any result was seen; the right photos of three were narrowed later (docs/demo.md).
 """
 
 from __future__ import annotations

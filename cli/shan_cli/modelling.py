@@ -77,10 +77,22 @@ def train(
         str | None, typer.Option(help="shan: l2l, l2l+g2l or l2l+g2l+g2g (default).", show_default=False)
     ] = None,
     pooling: Annotated[Pooling | None, typer.Option(help="scan: lse (default) or mean.", show_default=False)] = None,
+    temperature: Annotated[
+        float | None,
+        typer.Option(
+            min=0.01, help="shan, scan: of the attention, 9 by default; SCAN has 4 for i2t.", show_default=False
+        ),
+    ] = None,
+    pooling_temperature: Annotated[
+        float | None,
+        typer.Option(
+            min=0.01, help="scan with lse: 6 by default; SCAN has 5 for i2t on Flickr30K.", show_default=False
+        ),
+    ] = None,
     loss: Annotated[
         Loss,
         typer.Option(
-            help="contrastive (InfoNCE), or triplet (hinges): every negative in its first epoch, then the hardest "
+            help="contrastive (InfoNCE), or triplet (hinges): every negative in its first epochs, then the hardest "
             "alone. Either is there twice for a model of several steps: on step 1 over the whole batch, and on the "
             "full score over --candidates pairs.",
         ),
@@ -93,6 +105,9 @@ def train(
             "batch by the full score alone, as the SHAN paper's triplet loss has it, at many times the cost.",
         ),
     ] = 2,
+    warmup_epochs: Annotated[
+        int, typer.Option(min=0, help="Of a triplet loss: in which every negative counts, before the hardest alone.")
+    ] = 1,
     epochs: Annotated[int, typer.Option(min=1, help="At most.")] = 12,
     patience: Annotated[int, typer.Option(min=1, help="End after so many epochs that are no better on dev.")] = 3,
     batch_size: Annotated[int, typer.Option(min=2, help="Images per step, each with one caption.")] = 128,
@@ -132,6 +147,8 @@ def train(
         "direction": direction and direction.value,
         "steps": steps and tuple(steps.split("+")),
         "pooling": pooling and pooling.value,
+        "temperature": temperature,
+        "pooling_temperature": pooling_temperature,
     }
     config = TrainConfig(
         epochs=epochs,
@@ -140,6 +157,7 @@ def train(
         patience=patience,
         loss=loss.value,
         candidates=candidates,
+        warmup_epochs=warmup_epochs,
         dev_images=dev_images,
         embed_dim=embed_dim,
         model=model.value,
