@@ -56,6 +56,18 @@ def run(*arguments: object) -> None:
     subprocess.run([COMMAND, *map(str, arguments)], check=True)
 
 
+def commit() -> str:
+    """What the tree is, so that rows of several sessions say what they were made by."""
+    return subprocess.check_output(["git", "rev-parse", "--short", "HEAD"], cwd=RESULTS.parent, text=True).strip()
+
+
+def precision(run: Path) -> str | None:
+    """What the row's encoders computed in while training; runs of before it was recorded have none."""
+    last = (run / "metrics.jsonl").read_text().splitlines()[-1]
+    precision: str | None = json.loads(last).get("precision")
+    return precision
+
+
 def train(options: argparse.Namespace) -> None:
     tested = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     for name, settings in ROWS.items():
@@ -92,7 +104,12 @@ def test(options: argparse.Namespace) -> None:
             pairs += ["--gallery", gallery, "--model", bundle]
         for label, extra in wanted.items():
             command = ["evaluate", "--captions", options.captions, "--split", "test", *pairs, *extra, "--json"]
-            results[label] = json.loads(subprocess.check_output([COMMAND, *map(str, command)]))
+            found = json.loads(subprocess.check_output([COMMAND, *map(str, command)]))
+            results[label] = {
+                **found,
+                "commit": commit(),
+                "precision": [precision(options.runs / part) for part in parts],
+            }
             RESULTS.parent.mkdir(exist_ok=True)
             RESULTS.write_text(json.dumps(results, indent=2) + "\n")
             print(label, results[label]["rsum"], flush=True)

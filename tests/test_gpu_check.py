@@ -39,6 +39,8 @@ def test_every_part_runs_on_cpu_and_is_honest_about_it(tmp_path) -> None:
     assert found["gpu"] is False
     assert {row["precision"] for row in found["parity"]} == {"float32", "float16"}
     assert all(row["difference"] < 1e-4 for row in found["parity"] if row["precision"] == "float32")
+    assert [(row["precision"], row["passed"]) for row in found["training"]] == [("float32", True), ("bfloat16", True)]
+    assert all(row["pairs_per_s"] > 0 for row in found["training"])
     assert found["parity"][-1]["shape"] == "levels terms, regions, streamed"
     assert found["back_ends"]["onnxruntime cpu"]["passed"]
     assert set(found["back_ends"]) == {
@@ -76,6 +78,7 @@ def test_a_table_replaces_the_last_one_between_its_marks(tmp_path, monkeypatch) 
         ],
         "coco": {"captions_measured": 9_600, "whole_seconds": 42.0, "extrapolated": True},
         "against_pytorch": [{"D": 256, "pairs_per_s": rates, "times_compiled": 9.0, "times_plain": 90.0}],
+        "training": [{"D": 256, "precision": "bfloat16", "pairs_per_s": 5e5, "difference": 2e-3, "passed": True}],
         "sweep": [{**tiles, "warps": warps, "pairs_per_s": warps * 1e6} for warps in (4, 8)],
     }
     page = tmp_path / "performance.md"
@@ -88,5 +91,6 @@ def test_a_table_replaces_the_last_one_between_its_marks(tmp_path, monkeypatch) 
     assert text.endswith("<!-- /gpu-check -->\n\nmore\n")
     assert text.count("| 1,000,000 | 256 | 1 | terms | 21.5 | 30 | 46,000,000 | 0.86 | 0.10 |") == 1
     assert "42.0 s, from 9,600 of 25,000 captions" in text
+    assert "Training, D = 256, encoders in bfloat16: 500,000 pairs/s" in text
     assert "Best tiles for 1 captions, D = 256: kernel rows, tile 16, dims 256, warps 8, stages 3" in text
     assert report.place(ROOT, found).name == "gpu-nvidia-h100-80gb-hbm3.json"

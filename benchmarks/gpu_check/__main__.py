@@ -23,6 +23,7 @@ import machine
 import parity
 import report
 import speed
+import training
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "performance.md"
@@ -59,6 +60,9 @@ def main() -> int:
     found["parity"] = rows = parity.check(device)
     failed += [row for row in rows if not row["passed"]]
     said(f"parity: {sum(row['passed'] for row in rows)} of {len(rows)} passed")
+    found["training"] = rows = training.check(device)
+    failed += [row for row in rows if not row["passed"]]
+    said(f"training: {sum(row['passed'] for row in rows)} of {len(rows)} passed")
     found["bounds"] = bounds = machine.bounds(device)
     for name, work in {
         "galleries": lambda: speed.galleries(device, bounds, left),

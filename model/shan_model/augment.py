@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn.functional import dropout
 
 from .data import RegionSource
+from .loss import RankingLoss
 from .retrieval import RetrievalModel
 from .schedule import TrainConfig
 
@@ -42,6 +43,19 @@ def mixed_views(
     for rows, held, mask in read:
         features[rows, : held.shape[1]], masks[rows, : mask.shape[1]] = held, mask
     return features, masks
+
+
+def augmented_loss(
+    model: RetrievalModel, loss: RankingLoss, batch: Batch, config: TrainConfig, *, hardest: bool
+) -> Tensor:
+    """The loss of a batch with all that training changes by chance; the encoders run in `config.precision`."""
+    with torch.autocast(batch.features.device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
+        regions, region_mask, words, word_mask = augmented_rows(model, batch, config)
+    # Scores in float32: of numbers between 2 and 4 bfloat16 knows every 64th, too few to rank by.
+    image = model.image_terms(regions.float(), region_mask)
+    caption = model.caption_terms(words.float(), word_mask)
+    value: Tensor = loss(model, image, caption, hardest=hardest)
+    return value
 
 
 def augmented_rows(model: RetrievalModel, batch: Batch, config: TrainConfig) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -22,7 +22,7 @@ def grid_in_chunks(
     caption: Terms,
     *,
     last_step: str | None = None,
-    images: int = 2,
+    images: int,
     captions: int = 32,
 ) -> Tensor:
     """Scores B x C, a few images and captions of like length at a time: less padding, and all stays in cache."""
@@ -62,6 +62,7 @@ def score_split(
 ) -> NDArray[np.float32]:
     """Scores images x captions of a split: of SHAN on a CPU by the engine's kernel, else by the factorised form."""
     constants = shan_constants(model) if device.type == "cpu" else None
+    images, columns = (2, 32) if device.type == "cpu" else (64, 128)  # of a call: for a CPU's cache, or for a GPU
     kernel = load_kernel(constants) if constants else None
     tokens = [vocabulary.encode(caption) for caption in split.captions]
     order = np.argsort([len(t) for t in tokens], kind="stable")
@@ -81,7 +82,7 @@ def score_split(
                 scores[first : first + 64, part] = (
                     kernel.score(*({name: term.numpy() for name, term in side.items()} for side in (image, caption)))
                     if kernel
-                    else grid_in_chunks(model, image, caption).cpu().numpy()
+                    else grid_in_chunks(model, image, caption, images=images, captions=columns).cpu().numpy()
                 )
     return scores
 

@@ -20,7 +20,7 @@ from shan_engine.errors import InputError, ShanError
 from shan_engine.recall import CUTS, Recall, recall
 from shan_engine.text import Vocabulary, pad
 
-from .augment import Batch, augmented_rows, mixed_views
+from .augment import Batch, augmented_loss, mixed_views
 from .checkpoint import save_checkpoint
 from .data import AnyOf, RegionSource, build_vocabulary, read_word_vectors, refuse_missing, vector_table
 from .loss import KINDS, RankingLoss
@@ -128,7 +128,6 @@ class _Run:
             config.loss, candidates=config.candidates, margin=config.margin, temperature=config.loss_temperature
         ).to(device)
         self.parameters = [p for p in (*model.parameters(), *self.loss.parameters()) if p.requires_grad]
-        self.autocast = torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16")
         self.optimiser = torch.optim.Adam(self.parameters, lr=config.learning_rate)
         self.averaged = {name: tensor.clone() for name, tensor in model.state_dict().items()}
         self.per_epoch = len(epoch_batches(training, config, 0))
@@ -197,17 +196,12 @@ class _Run:
         torch.manual_seed(hash((self.config.seed, self.step)) & 0x7FFFFFFF)
         for group in self.optimiser.param_groups:
             group["lr"] = self.config.learning_rate * schedule(self.step, total, self.config.warmup_steps)
-        with self.autocast:
-            regions, region_mask, words, word_mask = augmented_rows(self.model, batch, self.config)
-        # Scores in float32: of numbers between 2 and 4 bfloat16 knows every 64th, too few to rank by.
-        image = self.model.image_terms(regions.float(), region_mask)
-        caption = self.model.caption_terms(words.float(), word_mask)
-        loss = self.loss(self.model, image, caption, hardest=epoch >= self.config.warmup_epochs)
+        loss = augmented_loss(self.model, self.loss, batch, self.config, hardest=epoch >= self.config.warmup_epochs)
         value = float(loss.detach())
         if not math.isfinite(value):
             raise ShanError(f"the loss is {value} at step {self.step}: lower --learning-rate and run again")
         self.optimiser.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.parameters, self.config.gradient_clip)
         self.optimiser.step()
         decay = min(self.config.average, (1 + self.step) / (10 + self.step))
