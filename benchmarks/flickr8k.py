@@ -57,7 +57,7 @@ def run(*arguments: object) -> None:
 
 
 def commit() -> str:
-    """What the tree is, so that rows of several sessions say what they were made by."""
+    """What the tree is at the test; a row may have been trained by an earlier one."""
     return subprocess.check_output(["git", "rev-parse", "--short", "HEAD"], cwd=RESULTS.parent, text=True).strip()
 
 

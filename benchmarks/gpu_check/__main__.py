@@ -60,11 +60,9 @@ def main() -> int:
     found["parity"] = rows = parity.check(device)
     failed += [row for row in rows if not row["passed"]]
     said(f"parity: {sum(row['passed'] for row in rows)} of {len(rows)} passed")
-    found["training"] = rows = training.check(device)
-    failed += [row for row in rows if not row["passed"]]
-    said(f"training: {sum(row['passed'] for row in rows)} of {len(rows)} passed")
     found["bounds"] = bounds = machine.bounds(device)
     for name, work in {
+        "training": lambda: training.check(device),
         "galleries": lambda: speed.galleries(device, bounds, left),
         "coco": lambda: speed.coco(device, 20.0),
         "against_pytorch": lambda: speed.against_pytorch(device),
@@ -80,6 +78,7 @@ def main() -> int:
             found[name] = {"failed": f"{type(error).__name__}: {error}"[:2000]}
             failed.append({"shape": name, "precision": "", "difference": str(error)[:200]})
         said(f"{name}: done")
+    failed += [row for row in report.rows(found["training"]) if not row["passed"]]
     found["seconds"] = time.monotonic() - began
 
     output = options.output or report.place(ROOT, found)

@@ -36,7 +36,7 @@ def lines(found: dict[str, Any]) -> list[str]:
         "| photos | D | queries | gallery | ms | goal | pairs/s | of the memory bound | of the matrix bound |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
-    for row in _rows(found["galleries"]):
+    for row in rows(found["galleries"]):
         if "skipped" in row:
             text.append(f"| {row['images']:,} | {row['D']} | {row['skipped']} | | | | | | |")
             continue
@@ -49,20 +49,20 @@ def lines(found: dict[str, Any]) -> list[str]:
     if coco and "failed" not in coco:
         how = f"from {coco['captions_measured']:,} of 25,000 captions" if coco["extrapolated"] else "measured whole"
         text += ["", f"COCO 5K (5,000 photos x 25,000 captions, D = 1024): {coco['whole_seconds']:.1f} s, {how}."]
-    for row in _rows(found["against_pytorch"]):
+    for row in rows(found["against_pytorch"]):
         text += [
             "",
             f"D = {row['D']}: {row['pairs_per_s']['kernel']:,.0f} pairs/s, {row['times_compiled']:.1f} times "
             f"`torch.compile` of the factorised module, {row['times_plain']:.0f} times the plain module.",
         ]
-    for row in found.get("training", []):  # results before it have none
+    for row in rows(found.get("training")):  # results before it have none
         text += [
             "",
             f"Training, D = {row['D']}, encoders in {row['precision']}: {row['pairs_per_s']:,.0f} pairs/s, batch 128; "
             f"the loss of 8 pairs is within {row['difference']:.1e} of float32 on CPU.",
         ]
-    for D in sorted({row["D"] for row in _rows(found["sweep"])}):
-        tried = [row for row in _rows(found["sweep"]) if row["D"] == D and "pairs_per_s" in row]
+    for D in sorted({row["D"] for row in rows(found["sweep"])}):
+        tried = [row for row in rows(found["sweep"]) if row["D"] == D and "pairs_per_s" in row]
         most = max(row["images"] for row in tried)
         for captions in sorted({row["captions"] for row in tried}):
             alike = [row for row in tried if (row["captions"], row["images"]) == (captions, most)]
@@ -83,5 +83,5 @@ def update(page: Path, found: dict[str, Any]) -> None:
     page.write_text("\n".join([before + START, "", *lines(found), "", END]) + after, "utf-8")
 
 
-def _rows(section: Any) -> list[dict[str, Any]]:
+def rows(section: Any) -> list[dict[str, Any]]:
     return section if isinstance(section, list) else []

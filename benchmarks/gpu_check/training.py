@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import statistics
 import time
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -72,12 +71,13 @@ def _problem(
     K, n, words = 36, 14, 500
     torch.manual_seed(0)
     model = Shan(ShanConfig(feature_dim=feature_dim, vocab_size=words, embed_dim=config.embed_dim))
-    loss = RankingLoss("contrastive", candidates=config.candidates, margin=0.2, temperature=0.1)
+    loss = RankingLoss(
+        config.loss, candidates=config.candidates, margin=config.margin, temperature=config.loss_temperature
+    )
     batch = Batch(
         torch.randn(count, K, feature_dim),
         torch.ones(count, K, dtype=torch.bool),
         torch.randint(4, words, (count, n)),
         torch.randint(5, n + 1, (count,)),
     )
-    moved = replace(batch, **{name: value.to(device) for name, value in vars(batch).items()})
-    return model.to(device), loss.to(device), moved
+    return model.to(device), loss.to(device), Batch(*(value.to(device) for value in vars(batch).values()))

@@ -69,7 +69,8 @@ def train(
     _keep_freed_memory()
     training, dev = captions.split("train"), captions.split("dev").images_between(0, config.dev_images)
     rows, vectors = read_word_vectors(word_vectors)
-    refuse_missing(AnyOf((source, *views)), training, dev)
+    sources = AnyOf((source, *views))
+    refuse_missing(sources, training, dev)
     refuse_missing(source, dev)
     for view in views:
         if view.feature_dim != source.feature_dim:
@@ -95,10 +96,9 @@ def train(
     model.text_encoder.word_vectors.weight.copy_(torch.from_numpy(table))
     with torch.no_grad():
         model.text_encoder.embedding.weight.zero_()  # the learnt part of a word never seen stays neutral
-    sources = (source, *views)
-    holders = AnyOf(sources).holders(training.images)
+    holders = sources.holders(training.images)
     data = data_digests(training, dev, vocabulary, table, source.feature_dim, holders)
-    run = _Run(sources, holders, vocabulary, training, dev, data, model.to(device), output, config, device)
+    run = _Run((source, *views), holders, vocabulary, training, dev, data, model.to(device), output, config, device)
     if resume:
         run.load()
     return run.train(on_progress)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from contextlib import contextmanager
 
@@ -64,6 +65,13 @@ def captioned(folder):
         "".join(word + " " + " ".join(f"{x:.3f}" for x in random.normal(size=6)) + "\n" for word in words)
     )
     return CaptionTable.read(folder / "captions.tsv"), folder / "vectors.txt"
+
+
+def curve(folder):
+    """Loss and dev rSum of every epoch so far."""
+    metrics = folder / "metrics.jsonl"
+    lines = map(json.loads, metrics.read_text().splitlines()) if metrics.exists() else []
+    return [(line["loss"], line["rsum"]) for line in lines]
 
 
 def fill(file, *, room):

@@ -1,23 +1,14 @@
 from __future__ import annotations
 
-import json
-
 import pytest
 import torch
 from installed import output_of, start, wait_for
 from shan_engine.records import RegionRecord
 from shan_engine.store import FeatureStore
 from shan_engine.store_schema import StoreSchema
-from synthetic import F, Photos, captioned
+from synthetic import F, Photos, captioned, curve
 
 EPOCHS = 8
-
-
-def curve(folder):
-    """Loss and dev rSum of every epoch so far."""
-    metrics = folder / "metrics.jsonl"
-    lines = map(json.loads, metrics.read_text().splitlines()) if metrics.exists() else []
-    return [(line["loss"], line["rsum"]) for line in lines]
 
 
 @pytest.fixture(scope="module")

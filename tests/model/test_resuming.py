@@ -11,7 +11,7 @@ from shan_engine.errors import InputError
 from shan_model import training
 from shan_model.checkpoint import load_checkpoint
 from shan_model.training import train
-from synthetic import F, Photos, captioned, fill, one_thread, settings
+from synthetic import F, Photos, captioned, curve, fill, one_thread, settings
 
 
 @pytest.fixture(scope="module")
@@ -22,12 +22,6 @@ def files(tmp_path_factory):
 
 def weights(folder):
     return torch.load(folder / "last.pt", weights_only=True)
-
-
-def curve(folder):
-    """Loss and dev rSum of every epoch."""
-    lines = map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())
-    return [(line["loss"], line["rsum"]) for line in lines]
 
 
 @pytest.mark.parametrize("inside", [False, True], ids=["after-a-step", "inside-a-step"])
