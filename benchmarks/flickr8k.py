@@ -32,13 +32,14 @@ ROWS: dict[str, list[object]] = {
     **{f"shan-s{seed}": ["--seed", seed] for seed in SEEDS},
     "shan-t2i": ["--direction", "t2i"],
     "shan-i2t": ["--direction", "i2t"],
-    "shan-512": ["--embed-dim", 512],
+    "shan-l2l-512": ["--steps", "l2l", "--embed-dim", 512],  # of the form that is best at 256
     "scan-t2i-lse": [*SCAN, "t2i", "--pooling", "lse"],
     "scan-t2i-mean": [*SCAN, "t2i", "--pooling", "mean"],
     "scan-i2t-lse": [*SCAN, "i2t", "--pooling", "lse"],
     "scan-i2t-lse4": [*SCAN, "i2t", "--pooling", "lse", "--temperature", 4, "--pooling-temperature", 5],  # SCAN's own
     "scan-i2t-mean": [*SCAN, "i2t", "--pooling", "mean", "--temperature", 4],
     "vse": ["--model", "vse", "--loss", "triplet"],
+    "vse-warmup6": ["--model", "vse", "--loss", "triplet", "--warmup-epochs", 6],
     "vse-contrastive": ["--model", "vse"],
     "tern": ["--model", "tern"],
 }
@@ -68,11 +69,15 @@ def precision(run: Path) -> str | None:
     return precision
 
 
+def tested() -> dict[str, dict[str, object]]:
+    """The results by row."""
+    return json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+
+
 def train(options: argparse.Namespace) -> None:
-    tested = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     for name, settings in ROWS.items():
         folder = options.runs / name
-        if not fnmatch(name, options.rows) or (folder / "done").exists() or name in tested:
+        if not fnmatch(name, options.rows) or (folder / "done").exists() or name in tested():
             continue
         count = 7 if "views8" in name else 3
         if len(options.view) < count:
@@ -85,12 +90,11 @@ def train(options: argparse.Namespace) -> None:
 
 
 def test(options: argparse.Namespace) -> None:
-    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     members = {name: (name,) for name in ROWS} | ENSEMBLES
     for name, parts in members.items():
         trained = all((options.runs / part / "done").exists() for part in parts)
         wanted = {name: [], f"{name}+querybank": ["--querybank", "train"]}
-        wanted = {k: v for k, v in wanted.items() if fnmatch(k, options.rows) and k not in results}
+        wanted = {k: v for k, v in wanted.items() if fnmatch(k, options.rows) and k not in tested()}
         if not wanted or not trained:
             continue
         pairs: list[object] = []
@@ -105,14 +109,14 @@ def test(options: argparse.Namespace) -> None:
         for label, extra in wanted.items():
             command = ["evaluate", "--captions", options.captions, "--split", "test", *pairs, *extra, "--json"]
             found = json.loads(subprocess.check_output([COMMAND, *map(str, command)]))
-            results[label] = {
+            row = {
                 **found,
                 "commit": commit(),
                 "precision": [precision(options.runs / part) for part in parts],
             }
-            RESULTS.parent.mkdir(exist_ok=True)
-            RESULTS.write_text(json.dumps(results, indent=2) + "\n")
-            print(label, results[label]["rsum"], flush=True)
+            # Read again: another row's test may have ended meanwhile.
+            RESULTS.write_text(json.dumps(tested() | {label: row}, indent=2) + "\n")
+            print(label, row["rsum"], flush=True)
 
 
 def main() -> None:
