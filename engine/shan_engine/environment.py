@@ -162,8 +162,29 @@ def fill_last_pages(path: Path, environment: lmdb.Environment) -> None:
                 os.truncate(data, needed)
 
 
+@contextmanager
+def locked_for_compaction(environment: lmdb.Environment, rewrite: Callable[[lmdb.Transaction], None]) -> Iterator[None]:
+    """Hold the write lock after two transactions that change nothing, the last of an odd number.
+
+    A file has two roots, and which one counts is told by whether the last transaction's number is odd. That number is
+    in the lock file, where other processes keep it alive over a compaction, and a compacted file has the odd root
+    alone. Both roots of the old file mean the same then, so that who still reads it loses nothing. `rewrite` puts
+    something that is there already.
+    """
+    last, in_a_row = 0, 0
+    while True:
+        with environment.begin(write=True) as transaction:
+            number = transaction.id()
+            in_a_row = in_a_row if number == last + 1 else 0
+            if in_a_row >= 2 and last % 2:
+                yield
+                return
+            rewrite(transaction)
+            last, in_a_row = number, in_a_row + 1
+
+
 def compact_environment(path: Path, environment: lmdb.Environment) -> None:
-    """Put a copy without freed pages in the place of the data file in `path`; the caller holds the write lock."""
+    """Put a copy without freed pages in the place of the data file in `path`, under `locked_for_compaction`."""
     fresh = path / "compact.tmp"
     shutil.rmtree(fresh, ignore_errors=True)  # of a run that was killed
     try:

@@ -20,6 +20,7 @@ from .environment import (
     clear_errors,
     compact_environment,
     fill_last_pages,
+    locked_for_compaction,
     making,
     open_environment,
     read_transaction,
@@ -42,7 +43,7 @@ from .records import (
     peek_record,
 )
 from .store_metadata import Described, compare, read_metadata, write_metadata
-from .store_schema import StoreSchema, read_schema, write_schema
+from .store_schema import StoreSchema, read_schema, rewrite_schema, write_schema
 
 _ROW = struct.Struct(">Q")
 _T = TypeVar("_T")
@@ -232,7 +233,11 @@ class FeatureStore:
         """
         before = self.bytes_used
         # The write lock keeps other writers out until the new file stands in the old one's place.
-        with clear_errors(self.path), self._environment.begin(write=True):
+        def rewrite(transaction: lmdb.Transaction) -> None:
+            self._refuse_replaced()
+            rewrite_schema(self._environment, transaction)
+
+        with clear_errors(self.path), locked_for_compaction(self._environment, rewrite):
             self._refuse_replaced()
             compact_environment(self.path, self._environment)
         self.close()

@@ -61,3 +61,9 @@ def write_schema(path: Path, environment: lmdb.Environment, schema: StoreSchema)
         environment.open_db(b"records", txn=transaction)
         if transaction.get(b"schema", db=meta) is None:
             transaction.put(b"schema", json.dumps(asdict(schema)).encode(), db=meta)
+
+
+def rewrite_schema(environment: lmdb.Environment, transaction: lmdb.Transaction) -> None:
+    """Put a store's schema record again as it is."""
+    meta = environment.open_db(b"meta", txn=transaction, create=False)
+    transaction.put(b"schema", bytes(transaction.get(b"schema", db=meta)), db=meta)

@@ -96,6 +96,40 @@ FeatureStore.open(Path({str(tmp_path / "s")!r}), readonly=False).compact()
             store.write([record("a")])
 
 
+@pytest.mark.parametrize("more", [0, 1, 2])
+def test_a_compaction_loses_nothing_while_others_have_the_store_open(tmp_path: Path, more: int) -> None:
+    """LMDB's number of the last transaction stays in the lock file then; it may be odd or even."""
+    path = tmp_path / "s"
+    ids = [str(number) for number in range(3 + more)]
+    with FeatureStore.create(path, SCHEMA) as store:
+        for id in ids:
+            store.write([record(id)])
+    compact = f"""
+from pathlib import Path
+from shan_engine.store import FeatureStore
+FeatureStore.open(Path({str(path)!r}), readonly=False).compact()
+"""
+    write = f"""
+from pathlib import Path
+import numpy as np
+from shan_engine.records import RegionRecord
+from shan_engine.store import FeatureStore, StoreSchema
+with FeatureStore.open(Path({str(path)!r})) as store:
+    assert store.ids() == {ids}, store.ids()
+with FeatureStore.create(Path({str(path)!r}), StoreSchema("test", 16)) as store:
+    store.write([RegionRecord("late", np.zeros((1, 16), np.float32))])
+    assert store.ids() == {[*ids, "late"]}, store.ids()
+"""
+    with FeatureStore.open(path) as reader:
+        for script in (compact, write):
+            subprocess.run([sys.executable, "-c", script], check=True)
+            assert reader.ids() == ids  # as it was when it was opened
+            assert len(reader.read(ids)) == len(ids)
+    with FeatureStore.open(path) as store:
+        assert store.ids() == [*ids, "late"]
+        assert all(problem is None for _, problem in verify_store(path))
+
+
 def test_a_full_disk_keeps_what_was_written(small_disk: Callable[[str], Path]) -> None:
     disk = small_disk("2m")
     with FeatureStore.create(disk / "s", SCHEMA) as store:
