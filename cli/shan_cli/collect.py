@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from shan_engine.cpus import usable_cpus
 
 from .console import (
     Device,
@@ -51,7 +51,7 @@ def extract(
         ),
     ] = 0,
     batch_size: Annotated[int, typer.Option(min=1, help="Photos per call of the extractor.")] = 16,
-    workers: Annotated[int, typer.Option(min=1, help="Decoding threads.")] = os.cpu_count() or 2,
+    workers: Annotated[int, typer.Option(min=1, help="Decoding threads.")] = usable_cpus(),
     metadata: MetadataFile = None,
     metadata_id_column: MetadataIdColumn = None,
     json: Json = False,

@@ -34,7 +34,7 @@ GpuArch = Annotated[
         show_default=False,
     ),
 ]
-MaxBatch = Annotated[int, typer.Option(min=1, help="Most images of one call; the GPU needs memory for them.")]
+MaxBatch = Annotated[int, typer.Option(min=1, max=1024, help="Most images of one call; the GPU needs memory for them.")]
 
 
 def compile_(

@@ -25,6 +25,8 @@ from .console import (
 )
 from .opening import open_gallery
 
+RECALL_TARGET = 0.99  # the engine's own default, not imported for the sake of a fast start
+
 
 def search(
     query: Annotated[
@@ -75,7 +77,7 @@ def search(
     recall_target: Annotated[
         float,
         typer.Option(help="Share of an exhaustive search's hits that a search in steps is to find; see `tune`."),
-    ] = 0.99,
+    ] = RECALL_TARGET,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say how many images each step looked at.")] = False,
     device: Device = DeviceOption.AUTO,
     backend: Backend = BackendOption.AUTO,
@@ -97,7 +99,7 @@ def search(
 
       shan-engine search "a dog" --with "on grass:0.5" --without "snow"
 
-      shan-engine search "a boat" --where "year >= 2020 and licence = 'CC0'" --columns year,licence
+      shan-engine search "a boat" --where "width > height and licence like 'CC-BY%'" --columns licence,author
 
       shan-engine search --image photo.jpg
 
@@ -112,7 +114,16 @@ def search(
 
     wanted = [*(query or []), *(read_captions(queries) if queries else [])]
     if image and not (wanted or also or without) and _captions_in(gallery, model):
-        given = {"--where": where, "--columns": columns, "--html": html, "--exhaustive": exhaustive}
+        given = {
+            "--where": where,
+            "--columns": columns,
+            "--html": html,
+            "--exhaustive": exhaustive,
+            "--recall-target": recall_target != RECALL_TARGET,
+            "--verbose": verbose,
+            "--backend": backend is not BackendOption.AUTO,
+            "--precision": precision,
+        }
         unfit = [name for name, value in given.items() if value]
         if unfit:
             raise InputError(f"{unfit[0]} is for galleries of photos: leave it out in a search for captions")
@@ -129,7 +140,8 @@ def search(
     if image:
         from shan_engine.query_photo import QueryPhoto
 
-        photo = QueryPhoto.read(image, scorer, extractor, device.value)
+        # One photo: `cuda` is for the scores, and may be PyTorch's alone.
+        photo = QueryPhoto.read(image, scorer, extractor, "cpu" if device is DeviceOption.CPU else "auto")
         asked = [replace(question, photo=photo) for question in asked]
     with progress("searching", "pairs") as (on_start, on_pairs):
         results = find(

@@ -37,7 +37,7 @@ StrPath = str | os.PathLike[str]
 
 
 class _Opened:
-    """A bundle's graphs that are let go when the `with` ends."""
+    """A bundle's graphs, and what is asked of them."""
 
     def __init__(self, scorer: Scorer) -> None:
         self.scorer = scorer

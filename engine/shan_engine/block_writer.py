@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .centroids import Centroids
-from .files import NpyWriter
+from .files import NpyWriter, sync_folder
 from .gallery import LIST, GalleryImage
 from .gallery_manifest import BlockEntry, GalleryManifest
 from .gallery_metadata import Listed, metadata_name, write_table
@@ -76,6 +76,7 @@ def write_block(
         checksums = {file: file_checksum(folder / file) for file in (LIST, *whole)}
         if metadata:
             checksums[metadata_name(metadata)] = write_table(folder, known, metadata)
+        sync_folder(folder)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise

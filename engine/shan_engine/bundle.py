@@ -21,7 +21,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from .errors import BundleError
+from .errors import BundleError, unread
 from .fields import demand, digest, is_size, other_schema, save_manifest
 from .files import sha256
 from .text import Vocabulary
@@ -102,7 +102,8 @@ def read_manifest(path: Path) -> Manifest:
         if data["version"] == SCHEMA_VERSION:
             return _checked(data)
     except OSError as error:
-        raise BundleError(f"there is no bundle at {path.parent}: make one with `shan-engine export`") from error
+        missing = f"there is no bundle at {path.parent}: make one with `shan-engine export`"
+        raise BundleError(unread(path, error, missing)) from error
     except (ValueError, RecursionError) as error:
         raise BundleError(f"{path} is damaged or not a bundle's ({error}): export the bundle again") from error
     schema = other_schema(data["version"], SCHEMA_VERSION, "export its checkpoint again")

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .bundle import Bundle
-from .errors import GalleryError, InputError
+from .errors import GalleryError, InputError, unread
 from .fields import demand, digest, other_schema
 from .gallery_manifest import CAPTIONS_KIND, MANIFEST, is_block_name
 from .gallery_storage import Arrays, file_checksum, unpacked
@@ -185,14 +185,14 @@ def read_manifest(path: Path) -> dict[str, Any]:
                 demand(named, "it names a block or a file that is none")
             return dict(data)
     except OSError as error:
-        raise GalleryError(
-            f"there is no gallery at {path}: make one of captions with `shan-engine index-captions`"
-        ) from error
+        missing = f"there is no gallery at {path}: make one of captions with `shan-engine index-captions`"
+        raise GalleryError(unread(file, error, missing)) from error
     except (ValueError, RecursionError) as error:
-        raise GalleryError(f"{file} is damaged or not a gallery's ({error}): {MEND}") from error
+        raise GalleryError(f"{file} is damaged or not a gallery's ({error}): delete {path} and {MEND}") from error
     if data.get("kind") != CAPTIONS_KIND:
         raise GalleryError(f"{path} is a gallery of photos, not of captions: choose another folder or gallery")
-    raise GalleryError(f"the gallery {path} has {other_schema(data['version'], SCHEMA_VERSION, MEND)}")
+    schema = other_schema(data["version"], SCHEMA_VERSION, f"delete it and {MEND}")
+    raise GalleryError(f"the gallery {path} has {schema}")
 
 
 def holds_captions(path: Path) -> bool:

@@ -15,7 +15,7 @@ from .caption_gallery import LIST, SCHEMA_VERSION, CaptionBlock, read_manifest
 from .captions import CaptionTable
 from .errors import GalleryError, InputError
 from .fields import save_manifest
-from .files import NpyWriter, write_failure
+from .files import NpyWriter, sync_folder, write_failure
 from .gallery_manifest import CAPTIONS_KIND, MANIFEST, is_block_name
 from .gallery_storage import GALLERY_DTYPES, Arrays, file_checksum, packed
 from .queries import read_captions
@@ -123,6 +123,7 @@ def _write_block(gallery: Path, encoded: Arrays, listed: Sequence[tuple[int, str
                 writer.append(rows)
     with (folder / LIST).open("w", encoding="utf-8") as lines:
         lines.writelines(json.dumps(row) + "\n" for row in listed)
+    sync_folder(folder)
     return CaptionBlock(name, len(listed), {path.name: file_checksum(path) for path in sorted(folder.iterdir())})
 
 

@@ -48,6 +48,12 @@ def open_environment(path: Path, *, readonly: bool) -> lmdb.Environment:
     return lmdb.open(str(path), map_size=size, max_dbs=4, readonly=readonly, create=not readonly)
 
 
+def is_store(path: Path) -> bool:
+    """Whether there is an environment in folder `path`. Raises StoreError where that folder cannot be read."""
+    with clear_errors(path):
+        return (path / "data.mdb").is_file()
+
+
 @contextmanager
 def making(path: Path) -> Iterator[None]:
     """Make the folder `path` for an environment, where there is none; if that then fails, remove what is new.

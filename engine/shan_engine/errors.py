@@ -10,6 +10,8 @@ ShanError
 
 from __future__ import annotations
 
+from pathlib import Path
+
 
 class ShanError(Exception):
     """Base of every error that is the user's to mend; the command line prints it and exits 1."""
@@ -43,6 +45,13 @@ def install_command(*extras: str, force: bool = False) -> str:
     first, *others = [f"'.[{extra}]'" for extra in extras] or ["."]
     choice = f" (or {', '.join(others)})" if others else ""
     return f"pip install {'--force-reinstall ' if force else ''}{first}{choice} in the project's folder"
+
+
+def unread(path: Path, error: OSError, missing: str) -> str:
+    """Why a file could not be read: `missing` where it or its folder is not there, else what the system says."""
+    if isinstance(error, FileNotFoundError | NotADirectoryError):
+        return missing
+    return f"cannot read {path}: {error.strerror or error}; check its permissions and its disk"
 
 
 def first_line(error: Exception) -> str:

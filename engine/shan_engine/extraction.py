@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from .environment import is_store
 from .errors import InputError, StoreError
 from .feature_extractor import FeatureExtractor, Regions
 from .photos import WHOLE, Photo, ScaledPhoto, crop_of, find_photos, read_scaled
@@ -122,7 +123,7 @@ class _Plan:
 
 
 def _plan(folder: Path, photos: list[Photo], store_path: Path, extractor: str) -> _Plan:
-    if not (store_path / "data.mdb").exists():
+    if not is_store(store_path):
         return _Plan(photos, [], [], set())
     with FeatureStore.open(store_path) as store:
         if store.schema.feature_extractor != extractor:
@@ -137,7 +138,7 @@ def _plan(folder: Path, photos: list[Photo], store_path: Path, extractor: str) -
     for photo in photos:
         info = held.get(photo.id)
         elsewhere = info is not None and info.path not in ("", str(photo.path))
-        if info is not None and elsewhere and Path(info.path).exists():
+        if info is not None and elsewhere and _is_another(Path(info.path), photo.path):
             raise InputError(
                 f"the store {store_path} already has '{photo.id}' from {info.path}: use a new store, "
                 "or extract a folder that holds both"
@@ -147,6 +148,11 @@ def _plan(folder: Path, photos: list[Photo], store_path: Path, extractor: str) -
         elif elsewhere:
             plan.move.append(photo)
     return plan
+
+
+def _is_another(held: Path, photo: Path) -> bool:
+    """Whether the path that a store has for a photo is of a file that is there and not the same."""
+    return held.exists() and not held.samefile(photo)
 
 
 def _move(store: FeatureStore, photos: list[Photo], batch_size: int = 256) -> None:

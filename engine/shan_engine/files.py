@@ -81,6 +81,16 @@ def _exchange(fresh: Path, output: Path) -> None:
     shutil.rmtree(aside, ignore_errors=True)
 
 
+def sync_folder(folder: Path) -> None:
+    """Put a folder's files on disk, and the folder's own name, before something that names them is written."""
+    for path in (*folder.iterdir(), folder, folder.parent):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
 def write_failure(path: Path, error: OSError) -> str:
     """One sentence for a failed write: what, where, and the mend."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from .centroids import FROM_IMAGES, REGIONS, add_centroids, copy_centroids
 from .encoding import relative_path
 from .errors import InputError
-from .files import NpyWriter, fresh_folder
+from .files import NpyWriter, fresh_folder, sync_folder
 from .gallery import LIST, Block, Gallery
 from .gallery_manifest import BlockEntry, GalleryManifest
 from .gallery_metadata import column_types, metadata_held, metadata_name, write_table
@@ -161,6 +161,7 @@ def _write_block(
     if types:
         metadata = metadata_held(((block, rows.tolist()) for block, rows in pieces), types)
         checksums[metadata_name(metadata)] = write_table(place, enumerate(listed), metadata)
+    sync_folder(place)
     return BlockEntry(name, images, files=checksums)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .bundle import Bundle
-from .errors import GalleryError
+from .errors import GalleryError, unread
 from .fields import demand, digest, other_schema, save_manifest
 from .gallery_storage import GALLERY_DTYPES
 
@@ -66,7 +66,8 @@ class GalleryManifest:
             if data["version"] == SCHEMA_VERSION and data.get("kind") != CAPTIONS_KIND:
                 return _checked(data)
         except OSError as error:
-            raise GalleryError(f"there is no gallery at {gallery}: make one with `shan-engine index`") from error
+            missing = f"there is no gallery at {gallery}: make one with `shan-engine index`"
+            raise GalleryError(unread(path, error, missing)) from error
         except (ValueError, RecursionError) as error:
             raise GalleryError(
                 f"{path} is damaged or not a gallery's ({error}): index the store into a new gallery"

@@ -25,6 +25,7 @@ from .files import replacing
 from .gallery import METADATA, Block, Gallery
 from .gallery_manifest import GalleryManifest
 from .metadata import OWN_COLUMNS, ROW_KEY, Metadata, Value
+from .records import spelt_out
 
 Listed = tuple[int, Mapping[str, Any]]
 """An image's row in its block's files, and what the block's list says of it."""
@@ -114,8 +115,10 @@ def column_types(galleries: Iterable[Gallery]) -> dict[str, str]:
     types: dict[str, str] = {}
     for block in (block for gallery in galleries for block in gallery.blocks if block.metadata_file):
         with _opened(block) as connection:
-            found = connection.execute(f"PRAGMA table_info({_TABLE})")
-            types = {**{name: kind for _, name, kind, *_ in found if name not in OWN_COLUMNS}, **types}
+            for _, name, kind, *_ in connection.execute(f"PRAGMA table_info({_TABLE})"):
+                # SQL does not tell `Year` from `year`.
+                if name not in OWN_COLUMNS and name.lower() not in map(str.lower, types):
+                    types[name] = kind
     return types
 
 
@@ -124,7 +127,8 @@ def metadata_held(parts: Iterable[tuple[Block, Sequence[int]]], types: Mapping[s
     rows = {}
     for block, numbers in parts:
         for image, known in zip(block.images_at(numbers), metadata_of(block, numbers), strict=True):
-            rows[image.id] = tuple(known.get(name) for name in types)
+            by_name = {name.lower(): value for name, value in known.items()}
+            rows[image.id] = tuple(by_name.get(name.lower()) for name in types)
     return Metadata(dict(types), rows)
 
 
@@ -208,7 +212,7 @@ def _table(listed: Iterable[Listed], metadata: Metadata) -> Iterator[sqlite3.Con
         connection.executemany(
             f"INSERT INTO {_TABLE} ({ROW_KEY}, {', '.join(map(_name, kinds))}) VALUES (?{', ?' * len(kinds)})",
             (
-                (row, *(_utf8(fields[name]) for name in OWN_COLUMNS), *metadata.rows.get(fields["id"], nothing))
+                (row, *(spelt_out(fields[name]) for name in OWN_COLUMNS), *metadata.rows.get(fields["id"], nothing))
                 for row, fields in listed
             ),
         )
@@ -225,8 +229,3 @@ def _columns(connection: sqlite3.Connection) -> list[str]:
 def _name(column: str) -> str:
     doubled = column.replace('"', '""')
     return f'"{doubled}"'
-
-
-def _utf8(text: str) -> str:
-    # A file name that is no valid UTF-8 has its odd bytes spelt out.
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")

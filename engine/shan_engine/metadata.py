@@ -52,17 +52,24 @@ class Metadata:
     def read(cls, path: Path, id_column: str | None = None) -> Metadata:
         """Read a table whose images are named by `id_column`, else by the first of `ID_COLUMNS` that it has.
 
-        CSV: UTF-8, a line of names first; a column is INTEGER or REAL where all its values are, else TEXT; nothing
-        is NULL. Parquet: whole numbers and booleans are INTEGER, other numbers REAL (NaN and infinite ones NULL),
-        texts, dates and times TEXT. Raises InputError where the file cannot be read, has no such column or no other,
-        a column that is nested, two columns of one name, an image twice or without an id.
+        CSV: UTF-8, a line of names first; a column is INTEGER or REAL where all its values are, else TEXT; an empty
+        value is NULL, an id stays as it is written. Parquet: whole numbers and booleans are INTEGER, other numbers
+        REAL (NaN and infinite ones NULL), texts, dates and times TEXT. Raises InputError where the file cannot be
+        read, has no such column or no other, a column that is nested, two columns of one name, an image twice or
+        without an id.
         """
         suffix = path.suffix.lower()
         if suffix not in (".csv", ".parquet"):
             raise InputError(f"{path} is no table of metadata: give a .csv or a .parquet file")
-        names, lists = _csv(path) if suffix == ".csv" else _parquet(path)
-        key = _id_column(path, names, id_column)
-        ids = _ids(path, key, lists.pop(key))
+        if suffix == ".csv":
+            names, strings = _csv(path)
+            key = _id_column(path, names, id_column)
+            ids = _ids(path, key, strings.pop(key))
+            lists = {name: _typed(values) for name, values in strings.items()}
+        else:
+            names, lists = _parquet(path)
+            key = _id_column(path, names, id_column)
+            ids = _ids(path, key, lists.pop(key)[1])
         columns = {name: kind for name, (kind, _) in lists.items()}
         rows = zip(*(values for _, values in lists.values()), strict=True)
         return cls(columns, dict(zip(ids, rows, strict=True)))
@@ -101,8 +108,8 @@ def _refuse_names(path: Path, names: Sequence[str]) -> None:
             raise InputError(f"{path} has two columns named '{name}': give one of them another name")
 
 
-def _ids(path: Path, key: str, column: tuple[str, Sequence[Value]]) -> list[str]:
-    ids = ["" if value is None else str(value) for value in column[1]]
+def _ids(path: Path, key: str, column: Sequence[Value]) -> list[str]:
+    ids = ["" if value is None else str(value) for value in column]
     seen: set[str] = set()
     for number, id in enumerate(ids, 1):
         if not id.strip() or len(encode_id(id)) > MAX_ID_BYTES:
@@ -116,7 +123,7 @@ def _ids(path: Path, key: str, column: tuple[str, Sequence[Value]]) -> list[str]
     return ids
 
 
-def _csv(path: Path) -> tuple[list[str], _Lists]:
+def _csv(path: Path) -> tuple[list[str], dict[str, list[str]]]:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file, strict=True)
@@ -130,7 +137,7 @@ def _csv(path: Path) -> tuple[list[str], _Lists]:
     except csv.Error as error:
         raise InputError(f"{path}, line {reader.line_num} is not CSV ({error}): mend that line") from error
     columns = [list(column) for column in zip(*rows, strict=True)] or [[] for _ in names]
-    return names, {name: _typed(column) for name, column in zip(names, columns, strict=True)}
+    return names, dict(zip(names, columns, strict=True))
 
 
 def _rows(path: Path, reader: Any, width: int) -> Iterator[list[str]]:

@@ -90,6 +90,7 @@ def find_photos(folder: Path) -> list[Photo]:
 
 
 def _walk(folder: Path) -> Iterator[Photo]:
+    root = folder.resolve()  # but not a photo's own link, which may come to mean another file
     for parent, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
         for name in names:
@@ -102,7 +103,7 @@ def _walk(folder: Path) -> Iterator[Photo]:
                 continue
             if stat.S_ISREG(status.st_mode):
                 id = path.relative_to(folder).as_posix()
-                yield Photo(id, path.resolve(), f"{status.st_size}:{status.st_mtime_ns}")
+                yield Photo(id, root / id, f"{status.st_size}:{status.st_mtime_ns}")
 
 
 def decode_photo(path: Path) -> Image.Image:

@@ -12,6 +12,7 @@ import struct
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,6 +51,17 @@ class RecordInfo:
     regions: int
     path: str
     stamp: str
+
+
+def spelt_out(id: str) -> str:
+    """An id as UTF-8 text for a table: a file name's bytes that are none are spelt out, as in `caf\\udce9.jpg`."""
+    # Spelt out rather than replaced, different ids stay different.
+    return id.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def replace_mend(store: Path, id: str) -> str:
+    """What mends one image's damaged record; `extract` alone leaves a photo that has not changed."""
+    return f"remove it with `shan-engine store delete {store} '{id}'`, then extract or import it again"
 
 
 def encode_id(id: str) -> bytes:

@@ -32,6 +32,7 @@ Arrays = dict[str, NDArray[Any]]
 CALL_FLOATS = 4_000_000
 # The kernel lays captions out anew in each call: many images share that.
 KERNEL_IMAGES = 128
+MOST_IMAGES = 1024  # of any call but the torch back end's, which ranks by itself
 # A GPU wants many; there is more than this on its way where a gallery is held there.
 TORCH_IMAGES = 4096
 
@@ -242,7 +243,7 @@ class Scorer:
         if self.kernel:
             return KERNEL_IMAGES
         if self._plans:
-            return self._plans.plans.limits.images
+            return min(self._plans.plans.limits.images, MOST_IMAGES)
         if self._on_torch is not None:
             return TORCH_IMAGES
         per_image = max(math.prod(shape) for shape in gallery.manifest.arrays.values())

@@ -35,7 +35,7 @@ def score_groups(
     single row is larger. `on_pairs` hears how many pairs are done. Raises GalleryError, naming the image, for a
     score that is NaN or infinite: no ranking holds it.
     """
-    size = max(1, min(GROUP_CAPTIONS, GROUP_BYTES // row_bytes))
+    size = max(1, min(GROUP_CAPTIONS, GROUP_BYTES // max(1, row_bytes)))
     for start in range(0, len(token_lists), size):
         group = slice(start, min(start + size, len(token_lists)))
         yield group, _score_group(scorer, gallery, token_lists[group], start * len(gallery), on_pairs)

@@ -14,15 +14,15 @@ from .gallery import Gallery
 from .hits import Hit, QueryHits, WordRegion, hits_at
 from .query_photo import step_1
 from .question import Asked, Question
-from .scorer import Scorer
+from .scorer import MOST_IMAGES, Scorer
 from .scoring import GROUP_CAPTIONS, batches_by_length, refuse_not_finite, score_groups
 from .stepwise import Found, Stages, can_step, search_in_steps
 from .tuning import DEFAULT_TARGET, Tuning, check_target, choose_widths, measure
 
 __all__ = ["Hit", "QueryHits", "Question", "WordRegion", "search", "top_rows", "tune_gallery"]
 
-# Columns gathered before they are merged with the best so far; a call of the pair scorer has at most 256.
-MERGED_COLUMNS = 1024
+# Columns gathered before they are merged with the best so far: at least a call's.
+MERGED_COLUMNS = MOST_IMAGES
 # Images that are compared with a photo together.
 PHOTO_IMAGES = 128
 

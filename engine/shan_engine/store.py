@@ -20,6 +20,7 @@ from .environment import (
     clear_errors,
     compact_environment,
     fill_last_pages,
+    is_store,
     locked_for_compaction,
     making,
     open_environment,
@@ -41,6 +42,7 @@ from .records import (
     encode_record,
     pad_regions,
     peek_record,
+    replace_mend,
 )
 from .store_metadata import Described, compare, read_metadata, write_metadata
 from .store_schema import StoreSchema, read_schema, rewrite_schema, write_schema
@@ -90,7 +92,7 @@ class FeatureStore:
     @classmethod
     def open(cls, path: Path, *, readonly: bool = True) -> FeatureStore:
         """Open an existing store. Raises StoreError where it is missing, damaged or of a newer schema."""
-        if not (path / "data.mdb").is_file():
+        if not is_store(path):
             raise StoreError(f"there is no feature store at {path}: make one with `shan-engine extract` or `import`")
         with clear_errors(path):
             environment = open_environment(path, readonly=readonly)
@@ -232,6 +234,7 @@ class FeatureStore:
         The store is closed after it. Raises StoreError on a full disk, with the old file kept.
         """
         before = self.bytes_used
+
         # The write lock keeps other writers out until the new file stands in the old one's place.
         def rewrite(transaction: lmdb.Transaction) -> None:
             self._refuse_replaced()
@@ -253,7 +256,7 @@ class FeatureStore:
             raise self._damaged(id, error) from error
 
     def _damaged(self, id: str, error: StoreError) -> StoreError:
-        return StoreError(f"image '{id}' in {self.path} is damaged ({error}): extract it again")
+        return StoreError(f"image '{id}' in {self.path} is damaged ({error}): {replace_mend(self.path, id)}")
 
     def _refuse_held(self, transaction: lmdb.Transaction, ids: Sequence[str]) -> None:
         held = [id for id in ids if self._row(transaction, id) is not None]

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from .errors import InputError, ShanError, StoreError
-from .records import check_record
+from .records import check_record, replace_mend
 from .store import FeatureStore
 
 
@@ -18,10 +18,11 @@ def verify_store(path: Path) -> Iterator[tuple[str, str | None]]:
 
     Raises StoreError where the store cannot be read at all, ids or records are lost, or its metadata are damaged.
     """
-    command = [sys.executable, "-m", __name__, str(path)]
+    # -P: a file of the current folder that is named as a module is not taken for it.
+    command = [sys.executable, "-P", "-m", __name__, str(path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, encoding="ascii") as child:
         assert child.stdout is not None
-        ended = False
+        ended, status = False, 0
         try:
             for line in child.stdout:
                 id, problem = json.loads(line)
@@ -31,8 +32,11 @@ def verify_store(path: Path) -> Iterator[tuple[str, str | None]]:
                     raise StoreError(problem)
                 else:
                     ended = True
+            status = child.wait()
         finally:
             child.kill()
+    if status > 0:  # below 0 it was ended by a signal, as a page that cannot be read does
+        raise StoreError(f"the check of the store {path} broke off ({status}), which says nothing about it: run again")
     if not ended:
         raise StoreError(
             f"the store {path} is damaged (a page of it cannot be read): restore it from a copy or extract again"
@@ -46,7 +50,8 @@ def _check(path: Path) -> Iterator[tuple[str, str | None]]:
             try:
                 record = store.read([id])[0]
                 if record.id != id:
-                    raise StoreError(f"image '{id}' in {path} holds the record of '{record.id}': extract it again")
+                    mend = replace_mend(path, id)
+                    raise StoreError(f"image '{id}' in {path} holds the record of '{record.id}': {mend}")
                 check_record(record, feature_dim=store.feature_dim, max_regions=store.schema.max_regions)
                 yield id, None
             except (StoreError, InputError) as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from .environment import is_store
 from .errors import StoreError
 from .fields import DTYPES
 from .store import FeatureStore
@@ -14,7 +15,7 @@ def stored_dtype(path: Path, wanted: str | None) -> str:
 
     Raises StoreError where the store there has another one than `wanted`.
     """
-    if not (path / "data.mdb").exists():
+    if not is_store(path):
         return wanted or DTYPES[0]
     try:
         with FeatureStore.open(path) as store:

@@ -66,4 +66,4 @@ def write_schema(path: Path, environment: lmdb.Environment, schema: StoreSchema)
 def rewrite_schema(environment: lmdb.Environment, transaction: lmdb.Transaction) -> None:
     """Put a store's schema record again as it is."""
     meta = environment.open_db(b"meta", txn=transaction, create=False)
-    transaction.put(b"schema", bytes(transaction.get(b"schema", db=meta)), db=meta)
+    transaction.put(b"schema", bytes(transaction.get(b"schema", b"", db=meta)), db=meta)

@@ -111,9 +111,9 @@ def log_weights(logits: Tensor, ranking: Tensor, images: Tensor, captions: Tenso
     """Log of how many each drawn negative stands for, 2 x B x negatives, so that the drawn ones' sum is that of all.
 
     `ranking` is `logits` (B x B) with Gumbel noise, the pairs are what `mined_pairs` took of it. A draw without
-    replacement weighs one over its chance to be in it (Kool et al. 2019, with the threshold of Duffield et al. 2007); the
-    weights are then scaled by a row's known sum of exp(logits). So the estimate has no noise where the scores differ
-    from `logits` by a constant, and next to no bias where they are like them.
+    replacement weighs one over its chance to be in it (Kool et al. 2019, with the threshold of Duffield et al. 2007);
+    the weights are then scaled by a row's known sum of exp(logits). So the estimate has no noise where the scores
+    differ from `logits` by a constant, and next to no bias where they are like them.
     """
     count, own = len(logits), torch.eye(len(logits), dtype=torch.bool, device=logits.device)
     drawn = logits[images, captions][count:].reshape(2, count, -1)

@@ -149,6 +149,9 @@ class TestRefusals:
         photo = album / "photos" / "05.png"
         for arguments in (("a dog",), ("a dog", "--image", photo)):
             assert "is a gallery of captions, not of photos" in refusal("search", *arguments, *captions)
+        for option in (("--backend", "tensorrt"), ("--recall-target", 0.9), ("-v",), ("--precision", "fp16")):
+            sentence = refusal("search", "--image", photo, *option, *captions)
+            assert "is for galleries of photos: leave it out in a search for captions" in sentence
         sentence = refusal("search", "--image", photo, "--where", "year > 1", *captions)
         assert "--where is for galleries of photos" in sentence
         sentence = refusal(

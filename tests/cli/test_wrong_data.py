@@ -43,6 +43,14 @@ class TestStores:
         assert done.returncode == 1
         assert "'photo7'" in done.stderr
         assert "1 of 41 images" in done.stderr
+        assert f"remove it with `shan-engine store delete {place.store} 'photo7'`" in done.stderr
+        assert shan("store", "delete", place.store, "photo7").returncode == 0
+        assert shan("store", "verify", place.store).returncode == 0
+
+    def test_a_check_reads_no_modules_of_the_current_folder(self, place, tmp_path, monkeypatch):
+        (tmp_path / "json.py").write_text("raise SystemExit(3)")
+        monkeypatch.chdir(tmp_path)
+        assert shan("store", "verify", place.store).returncode == 0
 
     def test_newer_schema(self, place):
         with lmdb.open(str(place.store), max_dbs=3) as environment:

@@ -84,6 +84,7 @@ def test_scores_are_images_by_captions(engine, seeing):
             assert scores[engine.ids.index(hit.image.id), column] == pytest.approx(hit.score, abs=1e-5)
     some = ["11.png", "02.png", "11.png"]
     np.testing.assert_allclose(engine.score(CAPTIONS, ids=some), scores[[11, 2, 11]], atol=1e-5)
+    assert engine.score(CAPTIONS, ids=[]).shape == (0, len(CAPTIONS))
     with pytest.raises(InputError, match=r"no image 'x\.png'"):
         engine.score(CAPTIONS, ids=["x.png"])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,9 +11,10 @@ from resigned import sign_fields
 from shan_engine.bundle import Bundle
 from shan_engine.caption_gallery import CaptionGallery, search_captions
 from shan_engine.caption_indexing import index_captions
-from shan_engine.errors import GalleryError, InputError
+from shan_engine.errors import BundleError, GalleryError, InputError, StoreError
 from shan_engine.gallery import Gallery
 from shan_engine.query_photo import QueryPhoto
+from shan_engine.store import FeatureStore
 from tiny import CAPTIONS
 
 MANY = [*CAPTIONS, *(f"a dog and {'red ' * number}hat" for number in range(20)), "man", "man"]
@@ -129,7 +131,7 @@ def test_what_cannot_be_opened_or_made(seeing, bundle_path, photo, captions, tmp
     manifest = tmp_path / "g" / "manifest.json"
     fields = json.loads(manifest.read_text())
     manifest.write_text(json.dumps({**fields, "fingerprint": "0"}))
-    with pytest.raises(GalleryError, match="not those that were written"):
+    with pytest.raises(GalleryError, match=r"not those that were written\): delete .*/g and make the gallery again"):
         CaptionGallery.open(tmp_path / "g", seeing.bundle)
     for name in ("../../../etc", "0123456789AB"):
         sign_fields(manifest, **{**fields, "blocks": [{**fields["blocks"][0], "name": name}]})
@@ -138,6 +140,25 @@ def test_what_cannot_be_opened_or_made(seeing, bundle_path, photo, captions, tmp
     manifest.write_text(json.dumps({**fields, "version": 9}))
     with pytest.raises(GalleryError, match="schema 9, newer than 1"):
         CaptionGallery.open(tmp_path / "g", seeing.bundle)
+
+
+def test_what_may_not_be_read_is_not_said_to_be_missing(seeing, tmp_path, monkeypatch):
+    """Tests may run as root, to whom nothing is forbidden: the system's answer is made up."""
+
+    def forbidden(*_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_text", forbidden)
+    monkeypatch.setattr(Path, "is_file", forbidden)
+    openings = {
+        GalleryError: (lambda: Gallery.open(tmp_path), lambda: CaptionGallery.open(tmp_path, seeing.bundle)),
+        BundleError: (lambda: Bundle.open(tmp_path),),
+    }
+    for error, open_it in ((error, one) for error, several in openings.items() for one in several):
+        with pytest.raises(error, match=r"cannot read .*/manifest\.json: Permission denied; check its permissions"):
+            open_it()
+    with pytest.raises(StoreError, match=r"the store .* cannot be opened: permission denied, let its owner"):
+        FeatureStore.open(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["caption_words.npy", "captions.jsonl"])

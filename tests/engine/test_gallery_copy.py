@@ -140,3 +140,9 @@ def test_what_is_known_of_photos_goes_with_them(scorer, tmp_path, monkeypatch):
     assert matching(merged, where).ids() == matching(whole, where).ids()
     assert matching(merged, "year is null").ids() == [f"photo{n}" for n in (*range(23, 30), *range(1, 23, 2))]
     assert columns(merged) == ["id", "path", "year", "owner"]
+    with make_store(tmp_path / "third", range(30, 33)) as store:
+        store.put_metadata(Metadata({"Owner": "TEXT"}, {"photo30": ("owner 9",)}))
+        index_store(store, scorer, tmp_path / "upper")
+    both = merge_galleries([whole, Gallery.open(tmp_path / "upper")], tmp_path / "both")
+    assert columns(both) == ["id", "path", "year", "owner"]  # SQL takes names of another case for the same
+    assert matching(both, "owner = 'owner 9'").ids() == ["photo30"]

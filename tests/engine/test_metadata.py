@@ -39,6 +39,12 @@ def test_csv_columns_have_the_type_of_all_their_values(tmp_path):
     }
 
 
+def test_csv_ids_stay_as_they_are_written(tmp_path):
+    ids = ["12345678901234567890", "12345678901234567891", "7", "2020.10", "2020.1", "007"]
+    table = Metadata.read(csv(tmp_path, "id,year\n" + "".join(f"{id},{n}\n" for n, id in enumerate(ids))))
+    assert table.rows == {id: (n,) for n, id in enumerate(ids)}
+
+
 def test_parquet_columns_keep_their_types(tmp_path):
     table = pyarrow.table(
         {

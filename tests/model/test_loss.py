@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 import torch
 from shan_model.config import ShanConfig
-from shan_model.loss import RankingLoss, grid_contrastive, gumbel, log_weights, mined_pairs, pair_contrastive, pair_hinge
+from shan_model.loss import (
+    RankingLoss,
+    grid_contrastive,
+    gumbel,
+    log_weights,
+    mined_pairs,
+    pair_contrastive,
+    pair_hinge,
+)
 from shan_model.shan import Shan
 from synthetic import F
 

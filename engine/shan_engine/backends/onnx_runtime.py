@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ..cpus import usable_cpus
 from ..errors import BackendError, first_line, install_command
 from ..plans import Limits, profile
 from .base import Array, Device
@@ -48,8 +48,7 @@ class OnnxRuntimeGraph:
             )
         options = ort.SessionOptions()
         options.log_severity_level = 3
-        usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0  # 0: ONNX Runtime's choice
-        options.intra_op_num_threads = threads or usable
+        options.intra_op_num_threads = threads or usable_cpus()
         providers: list[Any] = [_PROVIDERS["cpu"]]
         if kind != "cpu":
             # TF32 keeps 10 bits of a product's factors: scores would be off by more than parity allows.

@@ -112,7 +112,7 @@ class TensorRtGraph:
                 low, _, high = self._engine.get_tensor_profile_shape(name, 0)
                 raise InputError(
                     f"{self._path} takes '{name}' of shapes {tuple(low)} to {tuple(high)}, not {array.shape}: "
-                    "compile the bundle with larger limits"
+                    "use another back end, or compile the bundle with a larger --max-batch if that is what is small"
                 )
         for slot in self._slots:
             slot.forget_graph()

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..writers.hits_parquet import ROW_GROUP, HitsWriter, written
+from ..records import spelt_out
+from ..writers.hits_parquet import ROW_GROUP, HitsWriter
 from .hits import Hits, hits_dtype, ranked, ranks
 from .images import Images
 from .journal import Journal
@@ -69,7 +70,7 @@ class Merge:
         queries = self.journal.queries(numbers.tolist())
         found, which_image = np.unique(places, return_inverse=True)
         galleries, ids = self.images.name(found)
-        image_ids, names = [written(id) for id in ids], [written(self.names[number]) for number in galleries]
+        image_ids, names = [spelt_out(id) for id in ids], [spelt_out(self.names[number]) for number in galleries]
         columns = {
             "query_id": [queries[number][0] for number in which_query.tolist()],
             "query": [queries[number][1] for number in which_query.tolist()],

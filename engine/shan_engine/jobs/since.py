@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from ..errors import InputError
 from ..files import sha256
 from ..gallery import Block
-from ..writers.hits_parquet import METADATA, import_pyarrow, written
+from ..records import spelt_out
+from ..writers.hits_parquet import METADATA, import_pyarrow
 from .compute import View
 from .hits import hits_dtype, ranked
 from .identity import JobIdentity
@@ -123,7 +124,7 @@ class LastResult:
         numbers = iter(self.images.places_of(self.old).tolist())
         for number, block in self.old.blocks:
             gallery = self.old_galleries[number, block.name]
-            rows = ((gallery, written(id), next(numbers)) for id, _ in block.checksums())
+            rows = ((gallery, spelt_out(id), next(numbers)) for id, _ in block.checksums())
             places.executemany("insert into images values (?, ?, ?)", rows)
 
     def _batches(
@@ -132,7 +133,7 @@ class LastResult:
         """Some hits at a time: queries' numbers, images' places (-1: gone), score and steps N x (1 + S)."""
         arrow = import_pyarrow("reading")
         names = [gallery["name"] for gallery in self.metadata["galleries"]]
-        numbers = {written(name): number for number, name in enumerate(names)}
+        numbers = {spelt_out(name): number for number, name in enumerate(names)}
         try:
             table = arrow.parquet.ParquetFile(self.path)
             columns = table.schema_arrow.names

@@ -42,12 +42,6 @@ class HitsWriter:
         self._held = self._held.slice(rows)
 
 
-def written(text: str) -> str:
-    """An id as the table has it: a file name's bytes that are no UTF-8 spelt out, as in `caf\\udce9.jpg`."""
-    # Spelt out rather than replaced, different ids stay different.
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
-
-
 def import_pyarrow(doing: str = "writing") -> Any:
     """The `pyarrow` module with `pyarrow.parquet` loaded. Raises InputError where it is missing."""
     try:
