@@ -2,14 +2,14 @@
 
     python benchmarks/filters.py GALLERY --work FOLDER
 
-FOLDER must be on the gallery's disk: blocks are linked, not copied.
+FOLDER must be on the gallery's disk: blocks are linked, not copied, into a folder of their own there.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-import shutil
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -46,18 +46,22 @@ def main() -> None:
     ids = Gallery(options.gallery, manifest).ids()
     rows = {id: (1990 + number % 35, LICENCES[number % 3], f"author {number % 97}") for number, id in enumerate(ids)}
     metadata = Metadata({"year": "INTEGER", "licence": "TEXT", "author": "TEXT"}, rows)
-    shutil.rmtree(options.work, ignore_errors=True)
     scorer = Scorer(Bundle.open(locate_bundle(options.model)))
-    for copies in (1, -(-IMAGES // len(Gallery(options.gallery, manifest).blocks[0]))):
-        folder = options.work / str(copies)
+    with tempfile.TemporaryDirectory(dir=options.work) as work:
+        measure(options.gallery, manifest, metadata, scorer, Path(work))
+
+
+def measure(source: Path, manifest: GalleryManifest, metadata: Metadata, scorer: Scorer, work: Path) -> None:
+    for copies in (1, -(-IMAGES // len(Gallery(source, manifest).blocks[0]))):
+        folder = work / str(copies)
         entries = []
         for number, entry in enumerate(manifest.blocks if copies == 1 else manifest.blocks[:1] * copies):
             name = f"{number:012x}"
             (folder / "blocks" / name).mkdir(parents=True)
-            for file in (options.gallery / "blocks" / entry.name).iterdir():
+            for file in (source / "blocks" / entry.name).iterdir():
                 os.link(file, folder / "blocks" / name / file.name)
             entries.append(replace(entry, name=name))
-        for file in options.gallery.glob("centroids-*.npy"):
+        for file in source.glob("centroids-*.npy"):
             os.link(file, folder / file.name)
         linked = replace(manifest, blocks=tuple(entries))
         renewed, seconds = timed(lambda folder=folder, linked=linked: renew_tables(folder, linked, metadata))

@@ -1,12 +1,13 @@
 r"""Every row of docs/results.md: train, export, index and evaluate on Flickr8k, with the installed command.
 
     python benchmarks/flickr8k.py train --store F8K --view F8K_MIRRORED --view F8K_CROP1 --view F8K_CROP2 \
-      --captions captions.tsv --word-vectors glove.gz
-    python benchmarks/flickr8k.py test  --store F8K --captions captions.tsv
+      --captions captions.tsv --word-vectors glove.gz --results mine.json
+    python benchmarks/flickr8k.py test  --store F8K --captions captions.tsv --results mine.json
 
 `train` goes on where it was stopped; rows that are done, or are among the results, are left alone. `test` evaluates
 the trained rows on the test split, as they are and normalised by the training split's captions and photos (+querybank),
-once each, into benchmarks/results/flickr8k.json. `--rows` takes name patterns.
+once each, into --results. These are benchmarks/results/flickr8k.json, which has the published rows: to train and test
+them again, name a new file. `--rows` takes name patterns.
 A row takes the first three of `--view`, but those named views8 the first seven (of --crop 3 and so on, every second
 mirrored).
 """
@@ -19,6 +20,8 @@ import subprocess
 import sys
 from fnmatch import fnmatch
 from pathlib import Path
+
+from reports import read_report, write_report
 
 COMMAND = Path(sys.executable).parent / "shan-engine"
 RESULTS = Path(__file__).parent / "results" / "flickr8k.json"
@@ -69,15 +72,13 @@ def precision(run: Path) -> str | None:
     return precision
 
 
-def tested() -> dict[str, dict[str, object]]:
-    """The results by row."""
-    return json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-
-
 def train(options: argparse.Namespace) -> None:
     for name, settings in ROWS.items():
         folder = options.runs / name
-        if not fnmatch(name, options.rows) or (folder / "done").exists() or name in tested():
+        if not fnmatch(name, options.rows):
+            continue
+        if (folder / "done").exists() or name in read_report(options.results):
+            print(f"{name} is left out: it is done or among {options.results} (--results)", flush=True)
             continue
         count = 7 if "views8" in name else 3
         if len(options.view) < count:
@@ -94,12 +95,12 @@ def test(options: argparse.Namespace) -> None:
     for name, parts in members.items():
         trained = all((options.runs / part / "done").exists() for part in parts)
         wanted = {name: [], f"{name}+querybank": ["--querybank", "train"]}
-        wanted = {k: v for k, v in wanted.items() if fnmatch(k, options.rows) and k not in tested()}
+        wanted = {k: v for k, v in wanted.items() if fnmatch(k, options.rows) and k not in read_report(options.results)}
         if not wanted or not trained:
             continue
         pairs: list[object] = []
         for part in parts:
-            bundle, gallery = options.runs / f"{part}.bundle", options.runs / f"{part}.gallery"
+            bundle, gallery = options.runs / part / "bundle", options.runs / part / "gallery"
             if not bundle.exists():
                 info = json.loads(subprocess.check_output([COMMAND, "store", "info", options.store, "--json"]))
                 extractor = ["--feature-extractor-name", info["feature_extractor"]]
@@ -115,7 +116,7 @@ def test(options: argparse.Namespace) -> None:
                 "precision": [precision(options.runs / part) for part in parts],
             }
             # Read again: another row's test may have ended meanwhile.
-            RESULTS.write_text(json.dumps(tested() | {label: row}, indent=2) + "\n")
+            write_report(options.results, read_report(options.results) | {label: row}, indent=2)
             print(label, row["rsum"], flush=True)
 
 
@@ -128,6 +129,7 @@ def main() -> None:
     parser.add_argument("--word-vectors", type=Path)
     parser.add_argument("--runs", type=Path, default=Path("runs/flickr8k"))
     parser.add_argument("--rows", default="*")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="a new file for figures of your own")
     options = parser.parse_args()
     if options.phase == "train" and options.word_vectors is None:
         parser.error("train needs --word-vectors")

@@ -16,7 +16,6 @@ sizes stays.
 from __future__ import annotations
 
 import argparse
-import itertools
 import json
 import os
 import platform
@@ -29,9 +28,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from shan_engine.captions import CaptionTable
+from reports import captions, read_report, write_report
 from shan_engine.cpus import usable_cpus
-from shan_engine.locate import demo_folder
 from shan_engine.text import Vocabulary, pad, tokenise
 from shan_model.checkpoint import load_checkpoint, save_checkpoint
 from shan_model.config import ShanConfig
@@ -41,14 +39,6 @@ COMMAND = Path(sys.executable).parent / "shan-engine"
 RESULTS = Path(__file__).parent / "results" / "jobs.json"
 K, F, EXTRACTOR = 36, 2048, "synthetic"
 SHARD = 128  # images of SCAN's evaluation at a time
-
-
-def captions(table: Path, count: int) -> list[str]:
-    if table.exists():
-        texts = [row[2] for row in CaptionTable.read(table).rows]
-    else:
-        texts = [line.split("\t")[0] for line in (demo_folder() / "queries.tsv").read_text("utf-8").splitlines()[1:]]
-    return list(itertools.islice(itertools.cycle(texts), count))
 
 
 def run(*command: object, threads: int | None = None) -> tuple[float, float]:
@@ -64,9 +54,15 @@ def run(*command: object, threads: int | None = None) -> tuple[float, float]:
     return time.perf_counter() - began, usage.ru_maxrss / 1024
 
 
+def model_name(dim: int, texts: list[str]) -> str:
+    """Of a model of this size whose vocabulary is these captions'."""
+    return f"{dim}-{len(texts)}"
+
+
 def prepare(work: Path, dim: int, texts: list[str], images: int) -> tuple[Path, Path]:
     """A bundle with random weights and a gallery of synthetic photos; kept in `work` for another run."""
-    bundle, gallery, store = work / f"{dim}.bundle", work / f"{dim}.gallery", work / f"{images}.store"
+    name = model_name(dim, texts)
+    bundle, gallery, store = work / f"{name}.bundle", work / f"{name}-{images}.gallery", work / f"{images}.store"
     if not store.exists():
         scan = work / "test_ims.npy"
         array = np.lib.format.open_memmap(scan, "w+", np.float32, (images, K, F))
@@ -80,8 +76,16 @@ def prepare(work: Path, dim: int, texts: list[str], images: int) -> tuple[Path, 
         torch.manual_seed(0)
         vocabulary = Vocabulary.build(word for text in texts for word in tokenise(text))
         config = ShanConfig(feature_dim=F, vocab_size=len(vocabulary), embed_dim=dim, word_vector_dim=300)
-        save_checkpoint(Shan(config), vocabulary, work / f"{dim}.checkpoint")
-        run("export", work / f"{dim}.checkpoint", "--output", bundle, "--feature-extractor-name", EXTRACTOR)
+        save_checkpoint(Shan(config), vocabulary, work / f"{name}.checkpoint")
+        run(
+            "export",
+            work / f"{name}.checkpoint",
+            "--output",
+            bundle,
+            "--feature-extractor-name",
+            EXTRACTOR,
+            "--overwrite",
+        )
         run("index", store, "--model", bundle, "--output", gallery)
     return bundle, gallery
 
@@ -134,7 +138,7 @@ def measure(options: argparse.Namespace, work: Path, dim: int) -> dict[str, Any]
         print(dim, name, json.dumps(rows[name]), flush=True)
     if "loop" in options.jobs:
         torch.set_num_threads(usable_cpus())
-        loop = scan_style(work / f"{dim}.checkpoint", gallery, texts, options.sample)
+        loop = scan_style(work / f"{model_name(dim, texts)}.checkpoint", gallery, texts, options.sample)
         scores = loop.pop("scores")
         if "dense" in rows:
             held = np.load(work / "scores.npy", mmap_mode="r")[: len(scores), : scores.shape[1]]
@@ -204,7 +208,7 @@ def main() -> None:
         "machine": f"{platform.machine()}, {usable_cpus()} usable CPUs", "images": options.images,
         "captions": options.captions,
     }  # fmt: skip
-    before = json.loads(options.report.read_text()) if options.report.exists() else {}
+    before = read_report(options.report)
     if {name: before.get(name) for name in report} == report:
         report = before
     with tempfile.TemporaryDirectory() as temporary:
@@ -212,7 +216,7 @@ def main() -> None:
         work.mkdir(parents=True, exist_ok=True)
         for dim in options.dims:
             report[str(dim)] = report.get(str(dim), {}) | measure(options, work, dim)
-            options.report.write_text(json.dumps(report, indent=1) + "\n")
+            write_report(options.report, report)
 
 
 if __name__ == "__main__":

@@ -23,8 +23,10 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from reports import demo_queries, read_report, write_report
 from shan_engine.block_writer import Part, write_block
 from shan_engine.bundle import Bundle
 from shan_engine.captions import CaptionTable
@@ -80,8 +82,7 @@ def _recombined(regions: np.ndarray, start: int, count: int) -> Iterator[Part]:
 
 def queries_of(captions: Path | None, count: int) -> list[str]:
     if captions is None:
-        lines = (demo_folder() / "queries.tsv").read_text("utf-8").splitlines()[1:]
-        return [line.split("\t")[0] for line in lines][:count]
+        return demo_queries()[:count]
     found = CaptionTable.read(captions).split("test").captions
     return list(found[:: max(1, len(found) // count)])[:count]
 
@@ -89,19 +90,19 @@ def queries_of(captions: Path | None, count: int) -> list[str]:
 def run(options: argparse.Namespace) -> None:
     bundle = Bundle.open(options.bundle or demo_folder() / "bundle")
     queries = queries_of(options.captions, options.queries)
-    held = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    before = {row["images"]: row for row in held.get("rows", ())}
-    rows = []
+    held = read_report(RESULTS)
+    machine = {"machine": platform.machine(), "cpus": os.cpu_count(), "model": bundle.manifest.model}
+    rows = {row["images"]: row for row in held.get("rows", ())}
     for path in options.galleries:
         row = measure(bundle, path, queries, options)
-        rows.append({**(before.get(row["images"], {}) if not options.exhaustive_pairs else {}), **row})
-        print(json.dumps(rows[-1]), flush=True)
-        machine = {"machine": platform.machine(), "cpus": os.cpu_count(), "model": bundle.manifest.model}
-        RESULTS.write_text(json.dumps({**held, **machine, "rows": rows}, indent=1) + "\n")
-    plot(rows)
+        size = row["images"]
+        rows[size] = {**(rows.get(size, {}) if not options.exhaustive_pairs else {}), **row}
+        print(json.dumps(rows[size]), flush=True)
+        write_report(RESULTS, {**held, **machine, "rows": [rows[size] for size in sorted(rows)]})
+    plot([rows[size] for size in sorted(rows)])
 
 
-def measure(bundle: Bundle, path: Path, queries: list[str], options: argparse.Namespace) -> dict[str, object]:
+def measure(bundle: Bundle, path: Path, queries: list[str], options: argparse.Namespace) -> dict[str, Any]:
     gallery = Gallery.open(path, bundle)
     scorer = Scorer(bundle, "cpu")
     stepwise = search(scorer, gallery, queries, explain=False)  # also reads the pages that are looked at
@@ -161,8 +162,7 @@ def compare(options: argparse.Namespace) -> None:
     for name, ranking in (("faiss, pooled vectors", faiss_pooled), ("fast-plaid", fast_plaid)):
         rows[name] = ranking(regions, words, gallery.ids(), truth, options.work)
         print(name, json.dumps(rows[name]), flush=True)
-    held = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    RESULTS.write_text(json.dumps({**held, "others": {"images": len(gallery), **rows}}, indent=1) + "\n")
+    write_report(RESULTS, {**read_report(RESULTS), "others": {"images": len(gallery), **rows}})
 
 
 def shares(found: list[list[str]], truth: list[set[str]]) -> float:
@@ -223,7 +223,8 @@ def plot(rows: list[dict]) -> None:
 
     figure, axes = plt.subplots(figsize=(6, 3.6), layout="constrained")
     for key, label in (("seconds_a_query", "in steps"), ("seconds_a_query_exhaustive", "exhaustive")):
-        axes.plot([row["images"] for row in rows], [row[key] for row in rows], "o-", label=label)
+        known = [row for row in rows if key in row]
+        axes.plot([row["images"] for row in known], [row[key] for row in known], "o-", label=label)
     axes.set(xscale="log", yscale="log", xlabel="images", ylabel="seconds a query, warm")
     axes.grid(alpha=0.3)
     axes.legend()

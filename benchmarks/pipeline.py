@@ -19,6 +19,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from reports import write_report
+
 COMMAND = Path(sys.executable).parent / "shan-engine"
 
 
@@ -43,6 +45,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         work = options.work or Path(temporary)
         store, gallery = work / "store", work / "gallery"
+        if store.exists() or gallery.exists():
+            raise SystemExit(f"{work} has the store of another run, with nothing left to do: name a new folder")
         extract = run("extract", options.photos, "--store", store)
         again = run("extract", options.photos, "--store", store)
         index = run("index", store, "--output", gallery)
@@ -64,11 +68,9 @@ def main() -> None:
             "largest_process_mib": round(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024),
             "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
         }
-    text = json.dumps(figures, indent=2)
-    print(text)
+    print(json.dumps(figures, indent=2))
     if options.output:
-        options.output.parent.mkdir(parents=True, exist_ok=True)
-        options.output.write_text(text + "\n")
+        write_report(options.output, figures, indent=2)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ demo's queries.
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import tempfile
 import time
@@ -25,6 +24,7 @@ import matplotlib
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from reports import captions, write_report
 from shan_engine.backends import load_graph
 from shan_engine.cpus import usable_cpus
 from shan_engine.kernel import Kernel, variants
@@ -46,7 +46,8 @@ PLAIN_BATCHES = (2, 8, 32)
 PLAIN_SHARE = 8  # the plain module scores one image in so many
 PAUSE = 0.1  # threads of the way before spin on their processors for a while
 WAYS = ("plain PyTorch", "ONNX Runtime", "kernel", "bound")
-RESULTS, PLOT = Path("benchmarks/results/scoring.json"), Path("docs/scoring-speed.svg")
+ROOT = Path(__file__).parent.parent
+RESULTS, PLOT = ROOT / "benchmarks/results/scoring.json", ROOT / "docs/scoring-speed.svg"
 
 
 def main() -> None:
@@ -55,6 +56,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--threads", type=int, default=usable_cpus())
     parser.add_argument("--captions", type=Path, default=Path("../shared/flickr8k/captions.tsv"))
+    parser.add_argument("--report", type=Path, default=RESULTS, help="the plot is drawn for the default one alone")
     options = parser.parse_args()
     if not variants():
         raise SystemExit("the kernel is not built: pip install --editable .")
@@ -69,15 +71,14 @@ def main() -> None:
         "rounds": options.rounds,
         "rows": rows,
     }
-    RESULTS.write_text(json.dumps(report, indent=2) + "\n")
-    plot(rows, options.threads)
+    write_report(options.report, report, indent=2)
+    if options.report == RESULTS:
+        plot(rows, options.threads)
 
 
 def caption_lengths(path: Path) -> NDArray[np.int64]:
     """Words a caption, markers included."""
-    file = path if path.exists() else Path("artifacts/demo/queries.tsv")
-    captions = [line.split("\t")[-1] for line in file.read_text().splitlines()[1:]]
-    return np.array([len(tokenise(caption)) + 2 for caption in captions[:5000]])
+    return np.array([len(tokenise(caption)) + 2 for caption in captions(path, 5000)])
 
 
 def measure(threads: int, dim: int, shape: str, lengths: NDArray[np.int64], rounds: int) -> dict[str, Any]:

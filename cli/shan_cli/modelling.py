@@ -13,15 +13,6 @@ from .compiling import GpuArch, MaxBatch, PrecisionChoice, compile_plans
 from .console import Captions, Device, DeviceOption, PrecisionOption, messages, need, progress
 
 
-class ModelName(StrEnum):
-    """The models that can be trained."""
-
-    SHAN = "shan"
-    SCAN = "scan"
-    VSE = "vse"
-    TERN = "tern"
-
-
 class Loss(StrEnum):
     """Ranking losses."""
 
@@ -52,6 +43,21 @@ class Pooling(StrEnum):
     MEAN = "mean"
 
 
+def _setting(text: str) -> tuple[str, object]:
+    """Name and value of `NAME=VALUE`, a number where it can be read as one."""
+    from shan_engine.errors import InputError
+
+    name, equals, value = text.partition("=")
+    if not (name and equals and value):
+        raise InputError(f"--set '{text}' is no setting: write NAME=VALUE")
+    for kind in (int, float):
+        try:
+            return name, kind(value)
+        except ValueError:
+            pass
+    return name, value
+
+
 def train(
     store: Annotated[Path, typer.Option(help="Feature store with the images of the captions.")],
     captions: Captions,
@@ -68,7 +74,9 @@ def train(
             show_default=False,
         ),
     ] = None,
-    model: Annotated[ModelName, typer.Option(help="shan, or a baseline on the same features.")] = ModelName.SHAN,
+    model: Annotated[
+        str, typer.Option(help="shan, or on the same features scan, vse, tern or one of your own (docs/models.md).")
+    ] = "shan",
     direction: Annotated[
         Direction | None,
         typer.Option(help="shan: full (default) or one direction alone; scan: t2i (default), i2t.", show_default=False),
@@ -88,6 +96,10 @@ def train(
         typer.Option(
             min=0.01, help="scan with lse: 6 by default; SCAN has 5 for i2t on Flickr30K.", show_default=False
         ),
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Another setting of the model, as NAME=VALUE. Repeatable.", show_default=False),
     ] = None,
     loss: Annotated[
         Loss,
@@ -149,6 +161,7 @@ def train(
         "pooling": pooling and pooling.value,
         "temperature": temperature,
         "pooling_temperature": pooling_temperature,
+        **dict(map(_setting, settings or ())),
     }
     config = TrainConfig(
         epochs=epochs,
@@ -160,7 +173,7 @@ def train(
         warmup_epochs=warmup_epochs,
         dev_images=dev_images,
         embed_dim=embed_dim,
-        model=model.value,
+        model=model,
         options={name: value for name, value in options.items() if value is not None},
         seed=seed,
         precision=precision.value,

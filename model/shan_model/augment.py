@@ -71,10 +71,11 @@ def augmented_rows(model: RetrievalModel, batch: Batch, config: TrainConfig) -> 
 
 
 def drop_regions(features: Tensor, mask: Tensor, probability: float) -> tuple[Tensor, Tensor]:
-    """A random choice of every image's regions, the rest cut off: B x K' x F and mask B x K'; real ones first."""
-    kept = max(1, round(mask.shape[1] * (1 - probability)))
-    chosen = (torch.rand(mask.shape, device=mask.device) + ~mask).argsort(dim=1)[:, :kept]
-    return features.gather(1, chosen[:, :, None].expand(-1, -1, features.shape[2])), mask.gather(1, chosen)
+    """A random choice of every image's real regions, the rest cut off: B x K' x F and mask B x K'."""
+    kept = (mask.sum(1) * (1 - probability)).round().long().clamp_min(1)
+    chosen = (torch.rand(mask.shape, device=mask.device) + ~mask).argsort(dim=1)[:, : int(kept.max())]
+    among = torch.arange(chosen.shape[1], device=mask.device) < kept[:, None]
+    return features.gather(1, chosen[:, :, None].expand(-1, -1, features.shape[2])), mask.gather(1, chosen) & among
 
 
 def drop_values(x: Tensor, probability: float) -> Tensor:

@@ -59,16 +59,22 @@ def refuse_missing(source: RegionSource | AnyOf, *splits: CaptionSplit) -> None:
 
 
 def read_word_vectors(path: Path) -> tuple[dict[str, int], NDArray[np.float32]]:
-    """Row of every word, and the vectors, from GloVe's text format, plain or .gz; InputError names a bad line."""
+    """Row of every word, and the vectors, from GloVe's text format, plain or .gz; InputError names a bad line.
+
+    The first line says how many numbers a word has; what stands before them is the word, blanks included.
+    """
     rows: dict[str, int] = {}
     vectors: list[NDArray[np.float32]] = []
     try:
         with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as file:
             for number, line in enumerate(file, 1):
-                word, *values = line.rstrip().split(" ")
-                vector = np.array(values, np.float32)
-                if not len(vector) or len(vector) != len(vectors[0] if vectors else vector):
-                    raise InputError(f"{path}, line {number}: {len(vector)} numbers, unlike the lines before")
+                word, *values = line.rstrip().rsplit(" ", len(vectors[0]) if vectors else -1)
+                if not values or (vectors and len(values) != len(vectors[0])):
+                    raise InputError(f"{path}, line {number}: {len(values)} numbers, unlike the lines before")
+                try:
+                    vector = np.array(values, np.float32)
+                except ValueError as error:
+                    raise InputError(f"{path}, line {number} has something else than numbers ({error})") from error
                 if not np.isfinite(vector).all():
                     raise InputError(f"{path}, line {number}: a number is NaN or infinite")
                 if word not in rows:

@@ -199,7 +199,8 @@ class _Run:
         loss = augmented_loss(self.model, self.loss, batch, self.config, hardest=epoch >= self.config.warmup_epochs)
         value = float(loss.detach())
         if not math.isfinite(value):
-            raise ShanError(f"the loss is {value} at step {self.step}: lower --learning-rate and run again")
+            mend = "lower --learning-rate and run again with --restart"
+            raise ShanError(f"the loss is {value} at step {self.step}: {mend}")
         self.optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.parameters, self.config.gradient_clip)

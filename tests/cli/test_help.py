@@ -59,16 +59,34 @@ def test_no_mend_installs_the_projects_name():
         assert "--force-reinstall shan-engine" not in text, path
 
 
-def test_candidates_reach_the_training(monkeypatch, store_path, tmp_path):
-    asked = []
+@pytest.fixture
+def asked(monkeypatch, store_path, tmp_path):
+    """What `train` makes of some options: a function from options to the configuration."""
+    configs = []
     captions = tmp_path / "captions.tsv"
     captions.write_text("split\timage\tcaption\ntrain\tphoto1\ta dog\n")
-    monkeypatch.setattr("shan_model.training.train", lambda *args, **options: asked.append(args[4]) or 1.0)
-    for more in ((), ("--loss", "triplet", "--candidates", "0")):
+    monkeypatch.setattr("shan_model.training.train", lambda *args, **options: configs.append(args[4]) or 1.0)
+
+    def ask(*options):
         command = ["train", "--store", store_path, "--captions", captions, "--word-vectors", "V", "--output", "O"]
-        done = CliRunner().invoke(app, [*map(str, command), *more])
+        done = CliRunner().invoke(app, [*map(str, command), *options])
         assert done.exit_code == 0, done.output
-    assert [(config.loss, config.candidates) for config in asked] == [
-        ("contrastive", TrainConfig().candidates),
-        ("triplet", 0),
-    ]
+        return configs[-1]
+
+    return ask
+
+
+def test_candidates_reach_the_training(asked):
+    for config, wanted in (
+        (asked(), ("contrastive", TrainConfig().candidates)),
+        (asked("--loss", "triplet", "--candidates", "0"), ("triplet", 0)),
+    ):
+        assert (config.loss, config.candidates) == wanted
+
+
+def test_a_model_of_ones_own_is_trained_with_its_own_settings(asked):
+    config = asked(
+        "--model", "mine", "--set", "depth=3", "--set", "rate=.5", "--set", "kind=deep", "--direction", "i2t"
+    )
+    assert config.model == "mine"
+    assert config.options == {"depth": 3, "rate": 0.5, "kind": "deep", "direction": "i2t"}

@@ -103,6 +103,8 @@ def test_word_vectors(tmp_path):
         rows, vectors = read_word_vectors(tmp_path / name)
         assert rows == {"dog": 0, "cat": 1}
         np.testing.assert_array_equal(vectors, [[1, 2, 3], [4, 5, 6]])
+    (tmp_path / "blank.txt").write_text("dog 1 2 3\n. . . 4 5 6\n")  # as in glove.840B
+    assert read_word_vectors(tmp_path / "blank.txt")[0] == {"dog": 0, ". . .": 1}
     vocabulary = build_vocabulary(["a dog", "a bird"], rows, min_count=2, open_vocabulary=True)
     assert vocabulary.words[4:] == ("a", "dog", "cat")
     table = vector_table(vocabulary, rows, vectors)
@@ -111,7 +113,12 @@ def test_word_vectors(tmp_path):
 
 @pytest.mark.parametrize(
     ("text", "part"),
-    [("dog 1 2\ncat 1\n", "line 2"), ("dog 1 x\n", "cannot be read"), ("dog nan 1\n", "line 1"), ("", "empty")],
+    [
+        ("dog 1 2\ncat 1\n", "line 2"),
+        ("dog 1 2\ncat 1 x\n", "line 2 has something else than numbers"),
+        ("dog nan 1\n", "line 1"),
+        ("", "empty"),
+    ],
 )
 def test_wrong_word_vectors_are_refused(tmp_path, text, part):
     (tmp_path / "v.txt").write_text(text)
