@@ -26,9 +26,9 @@ class RankingLoss(nn.Module):
     The model's first step, several times cheaper than the rest, scores all B x B pairs and has a loss of its own:
     with it alone the later steps start from a ranking that means something. Their loss needs only some pairs,
     `candidates` for each image and each caption: in a triplet loss those that the first step finds hardest, in a
-    contrastive one some drawn with the probabilities that it gives them, weighted so that they stand for all
-    (`log_weights`). Without the weights the later steps would learn what the first does not know and be added to it as
-    if they had learnt all.
+    contrastive one some drawn with the probabilities that it gives them (of captions of like photos, the hardest are
+    often right, and nothing but them is learnt by heart). Weighted so that they stand for all, they gain nothing
+    (docs/results.md).
 
     With `candidates` 0 there is one loss alone, of the full score over all B x B pairs: the triplet loss is then
     SHAN's own. It costs as many full scores, and holds those B x B x K x D numbers.
@@ -50,15 +50,14 @@ class RankingLoss(nn.Module):
         loss = self.of_grid(first, scales[0], hardest)
         if len(model.steps) == 1:
             return loss
-        known = (first * scales[0]).detach()
-        ranking = known + gumbel(known) if self.contrastive else known
+        ranking = (first * scales[0] + gumbel(first)).detach() if self.contrastive else first.detach()
         images, captions = mined_pairs(ranking, self.candidates)
         # Not term[images]: of rows taken twice, its gradient is summed in an order that changes from run to run.
         pair_image = {name: term.index_select(0, images)[:, None] for name, term in image.items()}
         pair_caption = {name: term.index_select(0, captions)[:, None] for name, term in caption.items()}
         pairs = model.score_grid(pair_image, pair_caption).scores[:, 0, 0]
         if self.contrastive:
-            return loss + pair_contrastive(pairs * scales[1], log_weights(known, ranking, images, captions))
+            return loss + pair_contrastive(pairs * scales[1], len(first))
         return loss + pair_hinge(pairs, len(first), self.margin, hardest)
 
     def of_grid(self, scores: Tensor, scale: Tensor, hardest: bool) -> Tensor:
@@ -107,30 +106,12 @@ def mined_pairs(ranking: Tensor, negatives: int) -> tuple[Tensor, Tensor]:
     return torch.cat([own, repeated, images]), torch.cat([own, captions, repeated])
 
 
-def log_weights(logits: Tensor, ranking: Tensor, images: Tensor, captions: Tensor) -> Tensor:
-    """Log of how many each drawn negative stands for, 2 x B x negatives, so that the drawn ones' sum is that of all.
+def pair_contrastive(logits: Tensor, count: int) -> Tensor:
+    """Cross-entropy of finding the own pair among itself and the mined ones, mean over both ways.
 
-    `ranking` is `logits` (B x B) with Gumbel noise, the pairs are what `mined_pairs` took of it. A draw without
-    replacement weighs one over its chance to be in it (Kool et al. 2019, with the threshold of Duffield et al. 2007);
-    the weights are then scaled by a row's known sum of exp(logits). So the estimate has no noise where the scores
-    differ from `logits` by a constant, and next to no bias where they are like them.
+    `logits` as `mined_pairs` orders the pairs of `count` images.
     """
-    count, own = len(logits), torch.eye(len(logits), dtype=torch.bool, device=logits.device)
-    drawn = logits[images, captions][count:].reshape(2, count, -1)
-    apart, ranked = (torch.stack([x, x.T]).masked_fill(own, -torch.inf) for x in (logits, ranking))
-    threshold = ranked.topk(drawn.shape[-1] + 1).values[..., -1:]  # the best that was not drawn; -inf where all were
-    weights = -(-(-(drawn - threshold).exp()).expm1()).log()
-    known = apart.logsumexp(-1, keepdim=True)
-    return weights + known - (drawn + weights).logsumexp(-1, keepdim=True)
-
-
-def pair_contrastive(logits: Tensor, weights: Tensor) -> Tensor:
-    """Cross-entropy of finding the own pair among itself and the drawn ones, mean over both ways.
-
-    `logits` as `mined_pairs` orders the pairs, `weights` as `log_weights` gives them (2 x B x negatives).
-    """
-    count = weights.shape[1]
-    own, negatives = logits[:count], logits[count:].reshape(weights.shape) + weights
+    own, negatives = logits[:count], logits[count:].reshape(2, count, -1)
     choices = torch.cat([own[None, :, None].expand(2, -1, -1), negatives], dim=-1)
     return -choices.log_softmax(-1)[..., 0].mean()
 
