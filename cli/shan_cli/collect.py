@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 def extract(
-    photos: Annotated[Path, typer.Argument(help="Folder of JPEG, PNG and WebP photos, searched with its subfolders.")],
+    photos: Annotated[Path, typer.Argument(help="Folder of JPEG, PNG, TIFF and WebP photos, with its subfolders.")],
     store: Annotated[Path, typer.Option(help="Feature store to make or bring up to date.")],
     extractor: Annotated[
         Path | None,
@@ -69,6 +69,7 @@ def extract(
     from shan_engine.extraction import extract_photos
     from shan_engine.feature_extractor import FeatureExtractor
     from shan_engine.locate import locate_bundle
+    from shan_engine.photos import unread_photos
 
     table = read_metadata(metadata, metadata_id_column)
     if extractor is None:
@@ -88,11 +89,16 @@ def extract(
             on_start=on_start,
             on_photo=on_photo,
         )
+    if passed := unread_photos(photos):
+        kinds = ", ".join(f"{count:,} {suffix}" for suffix, count in passed.items())
+        messages.print(
+            f"passed over, as they are not read here: {kinds}; save them as JPEG", markup=False, soft_wrap=True
+        )
     for sentence in result.broken:
         messages.print(f"skipped: {sentence}", markup=False, soft_wrap=True)
     put_metadata(store, table)
     if json:
-        print_json({**vars(result), "store": str(store)})
+        print_json({**vars(result), "passed_over": passed, "store": str(store)})
         return
     messages.print(
         f"{store}: {result.added} photos added or renewed, {result.unchanged} unchanged, "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import warnings
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,12 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 
 from .errors import InputError, first_line
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp"})
+UNREAD = frozenset(
+    {".arw", ".avif", ".bmp", ".cr2", ".cr3", ".dng", ".gif", ".heic", ".heif", ".jp2"}
+    | {".jxl", ".nef", ".orf", ".raf", ".raw", ".rw2"}
+)
+"""Endings of photos that are not read."""
 MAX_PIXELS = 300_000_000
 """Photos with more are refused before they are decoded; one of this size takes 1.2 GB while it is."""
 _LEAST_SHRINK = 4
@@ -77,7 +83,7 @@ def crop_of(id: str, number: int) -> Part:
 
 
 def find_photos(folder: Path) -> list[Photo]:
-    """All JPEG, PNG and WebP files below `folder`, hidden ones left out, sorted by id.
+    """All JPEG, PNG, TIFF and WebP files below `folder`, hidden ones left out, sorted by id.
 
     Raises InputError where there is no such folder or no photo in it.
     """
@@ -89,21 +95,31 @@ def find_photos(folder: Path) -> list[Photo]:
     return photos
 
 
+def unread_photos(folder: Path) -> dict[str, int]:
+    """How many files below `folder` have each of the endings of photos that are not read, most first."""
+    return dict(Counter(path.suffix.lower() for path in _files(folder, UNREAD)).most_common())
+
+
 def _walk(folder: Path) -> Iterator[Photo]:
     root = folder.resolve()  # but not a photo's own link, which may come to mean another file
+    for path in _files(folder, SUFFIXES):
+        try:
+            status = path.stat()
+        except OSError:  # deleted since its folder was listed, or a link to nothing
+            continue
+        if stat.S_ISREG(status.st_mode):
+            id = path.relative_to(folder).as_posix()
+            yield Photo(id, root / id, f"{status.st_size}:{status.st_mtime_ns}")
+
+
+def _files(folder: Path, suffixes: frozenset[str]) -> Iterator[Path]:
+    """Everything below `folder` with one of these endings, hidden files and folders left out."""
     for parent, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
         for name in names:
             path = Path(parent, name)
-            if name.startswith(".") or path.suffix.lower() not in SUFFIXES:
-                continue
-            try:
-                status = path.stat()
-            except OSError:  # deleted since its folder was listed, or a link to nothing
-                continue
-            if stat.S_ISREG(status.st_mode):
-                id = path.relative_to(folder).as_posix()
-                yield Photo(id, root / id, f"{status.st_size}:{status.st_mtime_ns}")
+            if not name.startswith(".") and path.suffix.lower() in suffixes:
+                yield path
 
 
 def decode_photo(path: Path) -> Image.Image:

@@ -48,10 +48,12 @@ def test_own_photos_in_three_commands(halves, tmp_path):
     checkpoint, bundle = halves
     photos = photo_folder(tmp_path / "photos", 7)
     (photos / "broken.jpg").write_bytes(b"not a photo")
+    (photos / "phone.HEIC").write_bytes(b"a photo that is not read")
     store, gallery = tmp_path / "my.store", tmp_path / "my.gallery"
     extracted = json.loads(output_of("extract", photos, "--store", store, "--model", bundle, "--json"))
     assert extracted["added"] == 7
     assert len(extracted["broken"]) == 1
+    assert extracted["passed_over"] == {".heic": 1}
     indexed = json.loads(output_of("index", store, "--output", gallery, "--model", bundle, "--json"))
     assert indexed["added"] == 7
     answer = json.loads(

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image, ImageOps
 from shan_engine import photos
 from shan_engine.errors import InputError
-from shan_engine.photos import decode_photo, find_photos, read_scaled, resize
+from shan_engine.photos import decode_photo, find_photos, read_scaled, resize, unread_photos
 
 RED, GREEN, WHITE = (255, 0, 0), (0, 255, 0), (255, 255, 255)
 
@@ -78,6 +78,9 @@ def test_alpha_is_put_on_white(tmp_path: Path, mode: str, clear: tuple[int, ...]
 def test_webp(tmp_path: Path) -> None:
     Image.new("RGB", (16, 16), RED).save(tmp_path / "a.webp", lossless=True)
     assert decode_photo(tmp_path / "a.webp").getpixel((2, 2)) == RED
+    for mode, colour in (("RGB", RED), ("CMYK", (0, 255, 255, 0))):
+        Image.new(mode, (16, 16), colour).save(tmp_path / "a.tiff", compression="tiff_lzw")
+        assert decode_photo(tmp_path / "a.tiff").getpixel((2, 2)) == RED
 
 
 @pytest.mark.parametrize("kind", ["empty", "text", "cut.jpg", "cut.png", "cut.webp"])
@@ -235,8 +238,11 @@ def test_pillow_says_nothing_of_its_own(tmp_path: Path) -> None:
     assert (done.stdout, done.stderr) == ("(64, 32)\nrefused\n", "")
 
 
+UNREAD_ONES = ("a/g.HEIC", "h.heic", "i.dng", ".hidden/j.heic", ".k.heic")
+
+
 def test_find_photos(tmp_path: Path) -> None:
-    for name in ("b.JPG", "a/c.webp", "a.png", ".hidden/d.jpg", "a/.e.jpg", "notes.txt", "f.jpeg"):
+    for name in ("b.JPG", "a/c.webp", "a.png", ".hidden/d.jpg", "a/.e.jpg", "notes.txt", "f.jpeg", *UNREAD_ONES):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"x")
     (tmp_path / "folder.jpg").mkdir()
@@ -244,6 +250,7 @@ def test_find_photos(tmp_path: Path) -> None:
     found = find_photos(tmp_path)
     assert [photo.id for photo in found] == ["a.png", "a/c.webp", "b.JPG", "f.jpeg"]
     assert found[1].path == (tmp_path / "a/c.webp").resolve()
+    assert list(unread_photos(tmp_path).items()) == [(".heic", 2), (".dng", 1)]
     (tmp_path / "a.png").write_bytes(b"xy")
     changed = find_photos(tmp_path)
     assert [one.stamp != two.stamp for one, two in zip(found, changed, strict=True)] == [True, *[False] * 3]
