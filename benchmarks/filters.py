@@ -47,6 +47,7 @@ def main() -> None:
     rows = {id: (1990 + number % 35, LICENCES[number % 3], f"author {number % 97}") for number, id in enumerate(ids)}
     metadata = Metadata({"year": "INTEGER", "licence": "TEXT", "author": "TEXT"}, rows)
     scorer = Scorer(Bundle.open(locate_bundle(options.model)))
+    options.work.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=options.work) as work:
         measure(options.gallery, manifest, metadata, scorer, Path(work))
 

@@ -16,6 +16,7 @@ sizes stays.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import platform
@@ -56,7 +57,7 @@ def run(*command: object, threads: int | None = None) -> tuple[float, float]:
 
 def model_name(dim: int, texts: list[str]) -> str:
     """Of a model of this size whose vocabulary is these captions'."""
-    return f"{dim}-{len(texts)}"
+    return f"{dim}-{hashlib.sha256(chr(10).join(texts).encode()).hexdigest()[:8]}"
 
 
 def prepare(work: Path, dim: int, texts: list[str], images: int) -> tuple[Path, Path]:

@@ -92,7 +92,8 @@ def run(options: argparse.Namespace) -> None:
     queries = queries_of(options.captions, options.queries)
     held = read_report(RESULTS)
     machine = {"machine": platform.machine(), "cpus": os.cpu_count(), "model": bundle.manifest.model}
-    rows = {row["images"]: row for row in held.get("rows", ())}
+    alike = all(held.get(name) == value for name, value in machine.items())
+    rows = {row["images"]: row for row in held.get("rows", ()) if alike}
     for path in options.galleries:
         row = measure(bundle, path, queries, options)
         size = row["images"]

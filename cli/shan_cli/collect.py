@@ -90,7 +90,7 @@ def extract(
             on_photo=on_photo,
         )
     if passed := unread_photos(photos):
-        kinds = ", ".join(f"{count:,} {suffix}" for suffix, count in passed.items())
+        kinds = ", ".join(f"{count:,} {suffix}" for suffix, count in passed)
         messages.print(
             f"passed over, as they are not read here: {kinds}; save them as JPEG", markup=False, soft_wrap=True
         )
@@ -98,7 +98,7 @@ def extract(
         messages.print(f"skipped: {sentence}", markup=False, soft_wrap=True)
     put_metadata(store, table)
     if json:
-        print_json({**vars(result), "passed_over": passed, "store": str(store)})
+        print_json({**vars(result), "passed_over": dict(passed), "store": str(store)})
         return
     messages.print(
         f"{store}: {result.added} photos added or renewed, {result.unchanged} unchanged, "

@@ -44,7 +44,7 @@ class Pooling(StrEnum):
 
 
 def _setting(text: str) -> tuple[str, object]:
-    """Name and value of `NAME=VALUE`, a number where it can be read as one."""
+    """Name and value of `NAME=VALUE`: a number or truth where it can be read as one."""
     from shan_engine.errors import InputError
 
     name, equals, value = text.partition("=")
@@ -55,7 +55,7 @@ def _setting(text: str) -> tuple[str, object]:
             return name, kind(value)
         except ValueError:
             pass
-    return name, value
+    return name, {"true": True, "false": False}.get(value, value)
 
 
 def train(
@@ -99,7 +99,11 @@ def train(
     ] = None,
     settings: Annotated[
         list[str] | None,
-        typer.Option("--set", help="Another setting of the model, as NAME=VALUE. Repeatable.", show_default=False),
+        typer.Option(
+            "--set",
+            help="A setting of the model's own, NAME=VALUE: number, true, false or text. Repeatable.",
+            show_default=False,
+        ),
     ] = None,
     loss: Annotated[
         Loss,
@@ -217,7 +221,7 @@ def export(
     gpu_arch: GpuArch = "",
     max_batch: MaxBatch = 256,
 ) -> None:
-    """Export a checkpoint to ONNX graphs, and prove them equal to PyTorch within 1e-4.
+    """Export a checkpoint to ONNX graphs, and compare them with PyTorch: within 1e-4 or not at all.
 
     Examples:
 

@@ -61,7 +61,7 @@ def verify(store: Store) -> None:
                 messages.print(problem, markup=False, soft_wrap=True)
             on_done(done)
     if damaged:
-        raise StoreError(f"{damaged} of {total} images in {store} are damaged: extract them again")
+        raise StoreError(f"{damaged} of {total} images in {store} are damaged: mend each as said above")
     messages.print(f"{store}: all {total} images are sound", markup=False, soft_wrap=True)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -51,7 +52,10 @@ def open_environment(path: Path, *, readonly: bool) -> lmdb.Environment:
 def is_store(path: Path) -> bool:
     """Whether there is an environment in folder `path`. Raises StoreError where that folder cannot be read."""
     with clear_errors(path):
-        return (path / "data.mdb").is_file()
+        try:
+            return stat.S_ISREG((path / "data.mdb").stat().st_mode)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
 
 
 @contextmanager
@@ -179,14 +183,25 @@ def locked_for_compaction(environment: lmdb.Environment, rewrite: Callable[[lmdb
     """
     last, in_a_row = 0, 0
     while True:
-        with environment.begin(write=True) as transaction:
-            number = transaction.id()
-            in_a_row = in_a_row if number == last + 1 else 0
-            if in_a_row >= 2 and last % 2:
-                yield
-                return
+        if in_a_row >= 2 and last % 2:
+            try:
+                transaction = environment.begin(write=True)
+            except lmdb.MapResizedError:  # another process has grown the store meanwhile
+                environment.set_mapsize(0)
+                transaction = environment.begin(write=True)
+            with transaction:
+                if transaction.id() == last + 1:
+                    yield
+                    return
+        numbers: list[int] = []
+
+        def noted(transaction: lmdb.Transaction, numbers: list[int] = numbers) -> None:
+            numbers.append(transaction.id())
             rewrite(transaction)
-            last, in_a_row = number, in_a_row + 1
+
+        write_transaction(environment, noted)
+        in_a_row = in_a_row + 1 if numbers[-1] == last + 1 else 1
+        last = numbers[-1]
 
 
 def compact_environment(path: Path, environment: lmdb.Environment) -> None:

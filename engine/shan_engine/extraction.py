@@ -152,7 +152,10 @@ def _plan(folder: Path, photos: list[Photo], store_path: Path, extractor: str) -
 
 def _is_another(held: Path, photo: Path) -> bool:
     """Whether the path that a store has for a photo is of a file that is there and not the same."""
-    return held.exists() and not held.samefile(photo)
+    try:
+        return not held.samefile(photo)
+    except FileNotFoundError:  # one of them is gone
+        return False
 
 
 def _move(store: FeatureStore, photos: list[Photo], batch_size: int = 256) -> None:

@@ -83,8 +83,11 @@ def _exchange(fresh: Path, output: Path) -> None:
 
 def sync_folder(folder: Path) -> None:
     """Put a folder's files on disk, and the folder's own name, before something that names them is written."""
-    for path in (*folder.iterdir(), folder, folder.parent):
-        descriptor = os.open(path, os.O_RDONLY)
+    for path in folder.iterdir():
+        with path.open("rb+") as file:
+            os.fsync(file.fileno())
+    for named in (folder, folder.parent) if os.name == "posix" else ():  # elsewhere a folder cannot be opened
+        descriptor = os.open(named, os.O_RDONLY)
         try:
             os.fsync(descriptor)
         finally:

@@ -91,13 +91,16 @@ def find_photos(folder: Path) -> list[Photo]:
         raise InputError(f"there is no folder {folder}: give the folder that holds your photos")
     photos = sorted(_walk(folder), key=lambda photo: photo.id)
     if not photos:
-        raise InputError(f"no photos in {folder}: it has no file ending in {', '.join(sorted(SUFFIXES))}")
+        others = "".join(
+            f"; {count} {suffix} are not read, save them as JPEG" for suffix, count in unread_photos(folder)
+        )
+        raise InputError(f"no photos in {folder}: it has no file ending in {', '.join(sorted(SUFFIXES))}{others}")
     return photos
 
 
-def unread_photos(folder: Path) -> dict[str, int]:
-    """How many files below `folder` have each of the endings of photos that are not read, most first."""
-    return dict(Counter(path.suffix.lower() for path in _files(folder, UNREAD)).most_common())
+def unread_photos(folder: Path) -> list[tuple[str, int]]:
+    """Endings of photos that are not read, and how many files below `folder` have each, most first."""
+    return Counter(path.suffix.lower() for path in _files(folder, UNREAD)).most_common()
 
 
 def _walk(folder: Path) -> Iterator[Photo]:
@@ -153,6 +156,8 @@ def _decode(path: Path, least_side: int | None = None) -> tuple[Image.Image, tup
             if least_side is not None:
                 opened.draft(None, (least_side, least_side))  # does nothing to other formats and smaller photos
             opened.load()
+            if opened.format == "TIFF":  # Pillow has turned it
+                width, height = opened.size
             turn = _turn(opened)
             image = _as_rgb(opened if turn is None else opened.transpose(turn))
             return image, (height, width) if turn in _SIDEWAYS else (width, height)

@@ -8,6 +8,7 @@ The checksum covers everything after itself.
 from __future__ import annotations
 
 import json
+import shlex
 import struct
 import zlib
 from collections.abc import Sequence
@@ -61,7 +62,8 @@ def spelt_out(id: str) -> str:
 
 def replace_mend(store: Path, id: str) -> str:
     """What mends one image's damaged record; `extract` alone leaves a photo that has not changed."""
-    return f"remove it with `shan-engine store delete {store} '{id}'`, then extract or import it again"
+    command = shlex.join(["shan-engine", "store", "delete", str(store), spelt_out(id)])
+    return f"remove it with `{command}`, then extract or import it again"
 
 
 def encode_id(id: str) -> bytes:

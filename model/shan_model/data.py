@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import math
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -69,8 +70,10 @@ def read_word_vectors(path: Path) -> tuple[dict[str, int], NDArray[np.float32]]:
         with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as file:
             for number, line in enumerate(file, 1):
                 word, *values = line.rstrip().rsplit(" ", len(vectors[0]) if vectors else -1)
-                if not values or (vectors and len(values) != len(vectors[0])):
-                    raise InputError(f"{path}, line {number}: {len(values)} numbers, unlike the lines before")
+                if number == 1 and len(values) < 2:
+                    raise InputError(f"{path}, line 1 has no vector: take a line of counts out")
+                if (vectors and len(values) != len(vectors[0])) or _is_number(word.rpartition(" ")[2], word):
+                    raise InputError(f"{path}, line {number} has not as many numbers as the first")
                 try:
                     vector = np.array(values, np.float32)
                 except ValueError as error:
@@ -85,6 +88,14 @@ def read_word_vectors(path: Path) -> tuple[dict[str, int], NDArray[np.float32]]:
     if not vectors:
         raise InputError(f"the word vectors {path} are empty")
     return rows, np.stack(vectors)
+
+
+def _is_number(last: str, word: str) -> bool:
+    """Whether the last part of a word with blanks is a number, which a line too long puts there."""
+    try:
+        return last != word and math.isfinite(float(last))
+    except ValueError:
+        return False
 
 
 def build_vocabulary(

@@ -21,7 +21,7 @@ SIZES = frozenset(field.name for field in fields(ModelConfig))
 def model_class(name: object) -> type[RetrievalModel]:
     """The model of that name. Raises InputError where there is none."""
     if name not in MODELS:
-        raise InputError(f"the configuration's model is {name!r}: it must be one of {', '.join(MODELS)}")
+        raise InputError(f"the model is {name!r}: it must be one of {', '.join(MODELS)}")
     return MODELS[str(name)]
 
 

@@ -25,7 +25,7 @@ from .checkpoint import save_checkpoint
 from .data import AnyOf, RegionSource, build_vocabulary, read_word_vectors, refuse_missing, vector_table
 from .loss import KINDS, RankingLoss
 from .plot import plot_metrics
-from .registry import new_model
+from .registry import model_class, new_model
 from .retrieval import RetrievalModel
 from .schedule import TrainConfig, epoch_batches, schedule
 from .scoring import score_split
@@ -64,6 +64,7 @@ def train(
     Raises ShanError where the loss is not finite, InputError where an image has no features or a state was made
     with other settings or data or is damaged.
     """
+    model_class(config.model)  # before anything that takes time
     device = _device(config.device)
     config = replace(config, precision=_precision(config.precision, device))
     _keep_freed_memory()

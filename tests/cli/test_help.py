@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import typer
 from shan_cli.main import app
+from shan_cli.searching import RECALL_TARGET
+from shan_engine.tuning import DEFAULT_TARGET
 from shan_engine.writers import hits_parquet
 from shan_model.schedule import TrainConfig
 from typer.testing import CliRunner
@@ -84,9 +86,24 @@ def test_candidates_reach_the_training(asked):
         assert (config.loss, config.candidates) == wanted
 
 
+def test_a_search_in_steps_has_the_engines_target():
+    assert RECALL_TARGET == DEFAULT_TARGET
+
+
 def test_a_model_of_ones_own_is_trained_with_its_own_settings(asked):
     config = asked(
-        "--model", "mine", "--set", "depth=3", "--set", "rate=.5", "--set", "kind=deep", "--direction", "i2t"
+        "--model",
+        "mine",
+        "--set",
+        "depth=3",
+        "--set",
+        "rate=.5",
+        "--set",
+        "kind=deep",
+        "--set",
+        "gated=false",
+        "--direction",
+        "i2t",
     )
     assert config.model == "mine"
-    assert config.options == {"depth": 3, "rate": 0.5, "kind": "deep", "direction": "i2t"}
+    assert config.options == {"depth": 3, "rate": 0.5, "kind": "deep", "gated": False, "direction": "i2t"}

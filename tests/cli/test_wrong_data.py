@@ -43,7 +43,7 @@ class TestStores:
         assert done.returncode == 1
         assert "'photo7'" in done.stderr
         assert "1 of 41 images" in done.stderr
-        assert f"remove it with `shan-engine store delete {place.store} 'photo7'`" in done.stderr
+        assert f"remove it with `shan-engine store delete {place.store} photo7`" in done.stderr
         assert shan("store", "delete", place.store, "photo7").returncode == 0
         assert shan("store", "verify", place.store).returncode == 0
 

@@ -149,7 +149,7 @@ def test_what_may_not_be_read_is_not_said_to_be_missing(seeing, tmp_path, monkey
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(Path, "read_text", forbidden)
-    monkeypatch.setattr(Path, "is_file", forbidden)
+    monkeypatch.setattr(Path, "stat", forbidden)
     openings = {
         GalleryError: (lambda: Gallery.open(tmp_path), lambda: CaptionGallery.open(tmp_path, seeing.bundle)),
         BundleError: (lambda: Bundle.open(tmp_path),),

@@ -109,25 +109,6 @@ def test_a_namesake_from_another_folder_replaces_nothing(tmp_path: Path, photos:
             np.testing.assert_allclose(record.features, [COLOURS[record.id]] * 2)
 
 
-def test_links_to_photos_are_removed_and_renewed_as_photos_are(tmp_path: Path, photos: Path) -> None:
-    far = tmp_path / "far"
-    far.mkdir()
-    for name, colour in {"one.png": (9, 9, 9), "two.png": (30, 30, 30)}.items():
-        Image.new("RGB", (10, 10), colour).save(far / name)
-    extractor = FeatureExtractor(detector(tmp_path), "cpu", threads=1)
-    for target, colour in {"one.png": 9, "two.png": 30}.items():
-        (photos / "link.png").unlink(missing_ok=True)
-        (photos / "link.png").symlink_to(far / target)
-        os.utime(far / target, ns=(colour, colour))
-        assert extract_photos(photos, tmp_path / "s", extractor).removed == 0
-        with FeatureStore.open(tmp_path / "s") as store:
-            np.testing.assert_allclose(store.read(["link.png"])[0].features, colour)
-    (photos / "link.png").unlink()
-    assert extract_photos(photos, tmp_path / "s", extractor).removed == 1
-    (tmp_path / "way").symlink_to(photos)  # the same files by another way are no namesakes
-    assert extract_photos(tmp_path / "way", tmp_path / "s", extractor).unchanged == 3
-
-
 def test_a_store_of_another_extractor_is_refused_even_with_nothing_to_do(tmp_path: Path, photos: Path) -> None:
     extract_photos(photos, tmp_path / "s", FeatureExtractor(detector(tmp_path), "cpu", threads=1))
     with pytest.raises(StoreError, match="holds features of 'halves', not of 'map'"):

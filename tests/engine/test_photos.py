@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 from shan_engine import photos
 from shan_engine.errors import InputError
 from shan_engine.photos import decode_photo, find_photos, read_scaled, resize, unread_photos
@@ -78,9 +78,22 @@ def test_alpha_is_put_on_white(tmp_path: Path, mode: str, clear: tuple[int, ...]
 def test_webp(tmp_path: Path) -> None:
     Image.new("RGB", (16, 16), RED).save(tmp_path / "a.webp", lossless=True)
     assert decode_photo(tmp_path / "a.webp").getpixel((2, 2)) == RED
-    for mode, colour in (("RGB", RED), ("CMYK", (0, 255, 255, 0))):
-        Image.new(mode, (16, 16), colour).save(tmp_path / "a.tiff", compression="tiff_lzw")
-        assert decode_photo(tmp_path / "a.tiff").getpixel((2, 2)) == RED
+
+
+@pytest.mark.parametrize(("mode", "colour"), [("RGB", RED), ("CMYK", (0, 255, 255, 0))])
+def test_tiff(tmp_path: Path, mode: str, colour: tuple[int, ...]) -> None:
+    Image.new(mode, (16, 16), colour).save(tmp_path / "a.tiff", compression="tiff_lzw")
+    assert decode_photo(tmp_path / "a.tiff").getpixel((2, 2)) == RED
+
+
+def test_a_turned_tiff_is_upright(tmp_path: Path) -> None:
+    image = Image.new("RGB", (40, 20), RED)
+    image.paste((0, 0, 255), (0, 0, 20, 20))
+    image.save(tmp_path / "a.tif", tiffinfo={ExifTags.Base.Orientation: 6})
+    scaled = read_scaled(tmp_path / "a.tif", 10, 20)
+    assert scaled.size == (20, 40)
+    assert tuple(scaled.pixels[2, 5]) == (0, 0, 255)
+    assert tuple(scaled.pixels[17, 5]) == RED
 
 
 @pytest.mark.parametrize("kind", ["empty", "text", "cut.jpg", "cut.png", "cut.webp"])
@@ -250,7 +263,7 @@ def test_find_photos(tmp_path: Path) -> None:
     found = find_photos(tmp_path)
     assert [photo.id for photo in found] == ["a.png", "a/c.webp", "b.JPG", "f.jpeg"]
     assert found[1].path == (tmp_path / "a/c.webp").resolve()
-    assert list(unread_photos(tmp_path).items()) == [(".heic", 2), (".dng", 1)]
+    assert unread_photos(tmp_path) == [(".heic", 2), (".dng", 1)]
     (tmp_path / "a.png").write_bytes(b"xy")
     changed = find_photos(tmp_path)
     assert [one.stamp != two.stamp for one, two in zip(found, changed, strict=True)] == [True, *[False] * 3]
@@ -258,7 +271,8 @@ def test_find_photos(tmp_path: Path) -> None:
 
 def test_no_photos(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("x")
-    with pytest.raises(InputError, match="no photos in"):
+    (tmp_path / "a.heic").write_text("x")
+    with pytest.raises(InputError, match=r"no photos in .* ending in .*; 1 \.heic are not read, save them as JPEG"):
         find_photos(tmp_path)
     with pytest.raises(InputError, match="there is no folder"):
         find_photos(tmp_path / "missing")

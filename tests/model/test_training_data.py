@@ -116,6 +116,8 @@ def test_word_vectors(tmp_path):
     [
         ("dog 1 2\ncat 1\n", "line 2"),
         ("dog 1 2\ncat 1 x\n", "line 2 has something else than numbers"),
+        ("dog 1 2\ncat 1 2 3\n", "line 2 has not as many numbers"),
+        ("400000 2\ndog 1 2\n", "line 1 has no vector: take a line of counts out"),
         ("dog nan 1\n", "line 1"),
         ("", "empty"),
     ],
