@@ -95,7 +95,8 @@ def test(options: argparse.Namespace) -> None:
     for name, parts in members.items():
         trained = all((options.runs / part / "done").exists() for part in parts)
         wanted = {name: [], f"{name}+querybank": ["--querybank", "train"]}
-        wanted = {k: v for k, v in wanted.items() if fnmatch(k, options.rows) and k not in read_report(options.results)}
+        tested = read_report(options.results)
+        wanted = {k: v for k, v in wanted.items() if fnmatch(k, options.rows) and k not in tested}
         if not wanted or not trained:
             continue
         pairs: list[object] = []

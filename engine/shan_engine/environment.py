@@ -14,6 +14,7 @@ from typing import TypeVar
 import lmdb
 
 from .errors import StoreError
+from .files import sync_file
 
 _FIRST_MAP_BYTES = 1 << 26
 _FULL_DISK_BYTES = 1 << 20
@@ -214,8 +215,7 @@ def compact_environment(path: Path, environment: lmdb.Environment) -> None:
             fresh.mkdir()
             environment.copy(str(fresh), compact=True)
             copy = fresh / "data.mdb"
-            with copy.open("rb+") as file:
-                os.fsync(file.fileno())
+            sync_file(copy)
             copy.replace(path / "data.mdb")
     finally:
         shutil.rmtree(fresh, ignore_errors=True)

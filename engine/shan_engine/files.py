@@ -31,8 +31,7 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary = Path(name)
         try:
             yield temporary
-            with temporary.open("rb+") as file:
-                os.fsync(file.fileno())
+            sync_file(temporary)
             temporary.chmod(0o644)
             temporary.replace(path)
         finally:
@@ -81,11 +80,16 @@ def _exchange(fresh: Path, output: Path) -> None:
     shutil.rmtree(aside, ignore_errors=True)
 
 
+def sync_file(path: Path) -> None:
+    """Put what was written to a file on disk."""
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+
+
 def sync_folder(folder: Path) -> None:
     """Put a folder's files on disk, and the folder's own name, before something that names them is written."""
     for path in folder.iterdir():
-        with path.open("rb+") as file:
-            os.fsync(file.fileno())
+        sync_file(path)
     for named in (folder, folder.parent) if os.name == "posix" else ():  # elsewhere a folder cannot be opened
         descriptor = os.open(named, os.O_RDONLY)
         try:

@@ -72,7 +72,7 @@ def read_word_vectors(path: Path) -> tuple[dict[str, int], NDArray[np.float32]]:
                 word, *values = line.rstrip().rsplit(" ", len(vectors[0]) if vectors else -1)
                 if number == 1 and len(values) < 2:
                     raise InputError(f"{path}, line 1 has no vector: take a line of counts out")
-                if (vectors and len(values) != len(vectors[0])) or _is_number(word.rpartition(" ")[2], word):
+                if (vectors and len(values) != len(vectors[0])) or _ends_in_number(word):
                     raise InputError(f"{path}, line {number} has not as many numbers as the first")
                 try:
                     vector = np.array(values, np.float32)
@@ -90,10 +90,11 @@ def read_word_vectors(path: Path) -> tuple[dict[str, int], NDArray[np.float32]]:
     return rows, np.stack(vectors)
 
 
-def _is_number(last: str, word: str) -> bool:
+def _ends_in_number(word: str) -> bool:
     """Whether the last part of a word with blanks is a number, which a line too long puts there."""
+    _, blank, last = word.rpartition(" ")
     try:
-        return last != word and math.isfinite(float(last))
+        return bool(blank) and math.isfinite(float(last))
     except ValueError:
         return False
 
