@@ -36,6 +36,10 @@ ROWS: dict[str, list[object]] = {
     "shan-t2i": ["--direction", "t2i"],
     "shan-i2t": ["--direction", "i2t"],
     "shan-l2l-512": ["--steps", "l2l", "--embed-dim", 512],  # of the form that is best at 256
+    **{
+        f"shan-l2l-512-views8-s{seed}": ["--steps", "l2l", "--embed-dim", 512, "--seed", seed, "--epochs", 14]
+        for seed in SEEDS[:2]
+    },
     "scan-t2i-lse": [*SCAN, "t2i", "--pooling", "lse"],
     "scan-t2i-mean": [*SCAN, "t2i", "--pooling", "mean"],
     "scan-i2t-lse": [*SCAN, "i2t", "--pooling", "lse"],
@@ -49,6 +53,7 @@ ROWS: dict[str, list[object]] = {
 ENSEMBLES = {
     "ensemble-l2l-s0-s1": ("shan-l2l-s0", "shan-l2l-s1"),
     "ensemble-l2l-views8": ("shan-l2l-views8-s0", "shan-l2l-views8-s1"),
+    "ensemble-l2l-512-views8": ("shan-l2l-512-views8-s0", "shan-l2l-512-views8-s1"),
     "ensemble-s1-s2": ("shan-s1", "shan-s2"),
     "ensemble-t2i-i2t": ("shan-t2i", "shan-i2t"),
     "ensemble-scan": ("scan-t2i-mean", "scan-i2t-mean"),
