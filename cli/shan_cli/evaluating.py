@@ -131,7 +131,7 @@ def _print_table(outcome: Evaluation) -> None:
         ("text to image", "image_retrieval", found.image_retrieval, found.image_ranks),
     ):
         bounds = [intervals[f"{name}_r{cut}"] for cut in (1, 5, 10)]
-        cells = [f"{value:.1f} ({low:.1f}-{high:.1f})" for value, (low, high) in zip(recalls, bounds, strict=True)]
+        cells = [f"{value:.1f}\n({low:.1f}-{high:.1f})" for value, (low, high) in zip(recalls, bounds, strict=True)]
         table.add_row(label, *cells, *(f"{value:.1f}" for value in ranks))
     console = Console(highlight=False)
     console.print(table)

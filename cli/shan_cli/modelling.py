@@ -130,7 +130,7 @@ def train(
     learning_rate: Annotated[float, typer.Option(min=1e-7)] = 8e-4,
     dev_images: Annotated[int, typer.Option(min=1, help="Images of split dev that choose the best epoch.")] = 200,
     embed_dim: Annotated[int, typer.Option(min=8, help="Embedding size D.")] = 256,
-    seed: Annotated[int, typer.Option()] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1)] = 0,
     resume: Annotated[
         bool, typer.Option("--resume/--restart", help="Go on from the output's last state if it has one.")
     ] = True,
@@ -154,19 +154,24 @@ def train(
     """
     need("train", "torch", "safetensors")
     from shan_engine.captions import CaptionTable
+    from shan_engine.errors import InputError
     from shan_engine.store import FeatureStore
     from shan_model.schedule import TrainConfig
     from shan_model.training import TrainProgress
     from shan_model.training import train as run
 
-    options = {
+    options: dict[str, object] = {
         "direction": direction and direction.value,
         "steps": steps and tuple(steps.split("+")),
         "pooling": pooling and pooling.value,
         "temperature": temperature,
         "pooling_temperature": pooling_temperature,
-        **dict(map(_setting, settings or ())),
     }
+    for text in settings or ():
+        name, value = _setting(text)
+        if options.get(name) is not None:
+            raise InputError(f"{name} is given twice: leave out --set '{text}' or the other")
+        options[name] = value
     config = TrainConfig(
         epochs=epochs,
         batch_size=batch_size,

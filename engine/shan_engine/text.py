@@ -30,6 +30,8 @@ _NUMBERS = (
 )  # fmt: skip
 _MEND = "put back the vocab.json that the model was trained or exported with"
 _LEAST_TYPED = 4  # of shorter words, too many are one letter apart
+_LEAST_SINGULAR = 3  # letters of a word that is tried as a plural
+_STRAIGHT = str.maketrans("‘’", "''")  # phones write the curly ones, NLTK splits at the straight ones
 
 
 @cache
@@ -142,7 +144,7 @@ class Vocabulary:
         # Vocabularies hold punctuation too, which alone says nothing of an image.
         if not any(character.isalnum() for character in query):
             raise InputError(f"the query '{query}' has no word: describe what to look for")
-        words = tokenise(query)
+        words = tokenise(query.translate(_STRAIGHT))
         read: list[str] = []
         replaced, unknown = {}, []
         for word in words:
@@ -167,7 +169,8 @@ class Vocabulary:
             return tuple(found for part in parts for found in self._closest(part))
         singulars = [re.sub(ending, other, plain) for ending, other in _PLURALS]
         numbers = [_NUMBERS[int(plain)]] if plain in map(str, range(len(_NUMBERS))) else []
-        for candidate in (plain, *singulars, plain + "s", *numbers):
+        plural = [plain + "s"] if len(plain) >= _LEAST_SINGULAR else []
+        for candidate in (plain, *singulars, *plural, *numbers):
             if candidate in self.word2idx:
                 return (candidate,)
         return self._without_typing_error(plain) if plain.isalpha() and len(plain) >= _LEAST_TYPED else ()

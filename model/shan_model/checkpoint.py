@@ -41,6 +41,8 @@ def load_checkpoint(folder: Path) -> tuple[RetrievalModel, Vocabulary]:
         chosen = model_class(data.get("model"))
         config = chosen.Config.from_dict(data)
         tensors = load_file(folder / "model.safetensors")
+    except InputError as error:
+        raise InputError(f"{folder}/config.json: {error}: {MEND}") from error
     except FileNotFoundError as error:
         name = Path(error.filename).name if error.filename else "model.safetensors"
         raise InputError(f"the checkpoint {folder} has no {name}: {MEND}") from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import math
+import zlib
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,15 +14,18 @@ import numpy as np
 from numpy.typing import NDArray
 from shan_engine.captions import CaptionSplit
 from shan_engine.errors import InputError
+from shan_engine.store_schema import StoreSchema
 from shan_engine.text import Vocabulary, tokenise
+
+_MEND = "give a file in GloVe's text format, plain or .gz"
 
 
 class RegionSource(Protocol):
     """Region features by image id, such as a feature store."""
 
     @property
-    def feature_dim(self) -> int:
-        """Size F."""
+    def schema(self) -> StoreSchema:
+        """What made the features, and their size F."""
         ...
 
     def __contains__(self, id: str) -> bool:
@@ -59,6 +63,22 @@ def refuse_missing(source: RegionSource | AnyOf, *splits: CaptionSplit) -> None:
         )
 
 
+def refuse_other_features(source: RegionSource, views: Sequence[RegionSource]) -> None:
+    """Raise InputError where a view's features are of another size or not of the extractor of the source's."""
+    wanted = source.schema
+    for view in views:
+        held = view.schema
+        if held.feature_dim != wanted.feature_dim:
+            raise InputError(
+                f"a view has features of size {held.feature_dim}, not {wanted.feature_dim}: extract it again"
+            )
+        if not held.feature_extractor.startswith(wanted.feature_extractor):  # -crop1, -mirrored may follow
+            raise InputError(
+                f"a view has features of '{held.feature_extractor}', not of '{wanted.feature_extractor}': extract it "
+                "with the extractor of --store"
+            )
+
+
 def read_word_vectors(path: Path) -> tuple[dict[str, int], NDArray[np.float32]]:
     """Row of every word, and the vectors, from GloVe's text format, plain or .gz; InputError names a bad line.
 
@@ -73,20 +93,25 @@ def read_word_vectors(path: Path) -> tuple[dict[str, int], NDArray[np.float32]]:
                 if number == 1 and len(values) < 2:
                     raise InputError(f"{path}, line 1 has no vector: take a line of counts out")
                 if (vectors and len(values) != len(vectors[0])) or _ends_in_number(word):
-                    raise InputError(f"{path}, line {number} has not as many numbers as the first")
+                    raise InputError(f"{path}, line {number} has not as many numbers as the first: take it out")
                 try:
                     vector = np.array(values, np.float32)
                 except ValueError as error:
-                    raise InputError(f"{path}, line {number} has something else than numbers ({error})") from error
+                    raise InputError(
+                        f"{path}, line {number} has something else than numbers ({error}): take it out"
+                    ) from error
                 if not np.isfinite(vector).all():
-                    raise InputError(f"{path}, line {number}: a number is NaN or infinite")
+                    raise InputError(f"{path}, line {number}: a number is NaN or infinite: take it out")
                 if word not in rows:
                     rows[word] = len(vectors)
                     vectors.append(vector)
-    except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"the word vectors {path} cannot be read: {error}") from error
+    except FileNotFoundError as error:
+        raise InputError(f"there are no word vectors {path}: {_MEND}") from error
+    except (OSError, ValueError, EOFError, zlib.error) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"the word vectors {path} cannot be read ({reason}): {_MEND}") from error
     if not vectors:
-        raise InputError(f"the word vectors {path} are empty")
+        raise InputError(f"the word vectors {path} are empty: {_MEND}")
     return rows, np.stack(vectors)
 
 

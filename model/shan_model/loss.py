@@ -31,7 +31,7 @@ class RankingLoss(nn.Module):
     (docs/results.md).
 
     With `candidates` 0 there is one loss alone, of the full score over all B x B pairs: the triplet loss is then
-    SHAN's own. It costs as many full scores, and holds those B x B x K x D numbers.
+    SHAN's own. It costs as many full scores, each twice.
     """
 
     def __init__(self, kind: str, *, candidates: int, margin: float, temperature: float) -> None:
@@ -45,7 +45,7 @@ class RankingLoss(nn.Module):
         """The loss from both sides' terms; with `hardest` only the worst negatives count in a triplet loss."""
         scales = self.log_scales.clamp_max(MAX_LOG_SCALE).exp()
         if len(model.steps) > 1 and not self.candidates:
-            return self.of_grid(grid_in_chunks(model, image, caption, images=32), scales[1], hardest)
+            return self.of_grid(grid_in_chunks(model, image, caption, images=32, recompute=True), scales[1], hardest)
         first = first_step_grid(model, image, caption)
         loss = self.of_grid(first, scales[0], hardest)
         if len(model.steps) == 1:

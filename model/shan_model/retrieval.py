@@ -53,11 +53,19 @@ class RetrievalModel(nn.Module, ABC):
 
     @abstractmethod
     def caption_terms(self, words: Tensor, word_mask: Tensor) -> Terms:
-        """All of a caption that no image changes, from T (C x n x D, rows of length 1) and its mask (C x n)."""
+        """All of a caption that no image changes, from T (C x n x D, rows of length 1) and its mask (C x n).
+
+        A term is C x n x anything, C x n x n where its name ends in `_gram`; the mask among them, as `word_mask`, has
+        training score captions of like length together. Without it a term is C x D, a vector.
+        """
 
     @abstractmethod
     def score_grid(self, image: Terms, caption: Terms, *, last_step: str | None = None) -> GridScores:
-        """Every image with every caption, by all steps or those up to `last_step`."""
+        """Every image with every caption, by all steps or those up to `last_step`.
+
+        Of a model of several steps the loss also asks for aligned pairs: terms with a leading axis P on both sides, as
+        P grids of B = C = 1, and scores P x 1 x 1.
+        """
 
     def compiled_first_step(self, image: Terms, caption: Terms) -> Tensor | None:
         """Scores B x C by the first step from compiled code, with gradients; None where there is none for them."""

@@ -11,6 +11,7 @@ from shan_engine.captions import CaptionSplit
 from shan_engine.kernel import ShanConstants, load_kernel
 from shan_engine.text import Vocabulary, pad
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from .data import RegionSource
 from .retrieval import RetrievalModel, Terms
@@ -24,8 +25,22 @@ def grid_in_chunks(
     last_step: str | None = None,
     images: int,
     captions: int = 32,
+    recompute: bool = False,
 ) -> Tensor:
-    """Scores B x C, a few images and captions of like length at a time: less padding, and all stays in cache."""
+    """Scores B x C, a few images and captions of like length at a time: less padding, and all stays in cache.
+
+    With `recompute` a gradient makes each part's inner numbers again instead of keeping them: one part's at a time.
+    """
+
+    def scores(image: Terms, caption: Terms) -> Tensor:
+        return model.score_grid(image, caption, last_step=last_step).scores
+
+    def part_scores(image: Terms, caption: Terms) -> Tensor:
+        if not recompute:
+            return scores(image, caption)
+        found: Tensor = checkpoint(scores, image, caption, use_reentrant=False, preserve_rng_state=False)
+        return found
+
     if "word_mask" not in caption:  # a vector a side: one product
         return model.score_grid(image, caption).scores
     lengths = caption["word_mask"].sum(-1)
@@ -34,10 +49,8 @@ def grid_in_chunks(
     for part in torch.split(order, captions):
         shorter = select_captions(caption, part, int(lengths[part].max()))
         rows = [
-            model.score_grid(
-                {name: term[first : first + images] for name, term in image.items()}, shorter, last_step=last_step
-            ).scores
-            for first in range(0, len(image["image_regions"]), images)
+            part_scores({name: term[first : first + images] for name, term in image.items()}, shorter)
+            for first in range(0, len(next(iter(image.values()))), images)
         ]
         columns.append(torch.cat(rows))
     return torch.cat(columns, dim=1)[:, order.argsort()]

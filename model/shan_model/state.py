@@ -6,7 +6,7 @@ import hashlib
 import io
 import json
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from shan_engine.captions import CaptionSplit
 from shan_engine.errors import InputError
 from shan_engine.files import replacing
+from shan_engine.store_schema import StoreSchema
 from shan_engine.text import Vocabulary
 from torch import Tensor
 
@@ -88,21 +89,23 @@ def data_digests(
     dev: CaptionSplit,
     vocabulary: Vocabulary,
     vectors: NDArray[np.float32],
-    feature_dim: int,
+    schemas: Sequence[StoreSchema],
     holders: NDArray[np.bool_],
 ) -> dict[str, str]:
-    """What a run is trained on, by the name a message gives it; of the features their size F alone.
+    """What a run is trained on, by the name a message gives it; of the features what made them and their size F alone.
 
-    `vectors` holds each vocabulary word's, vocabulary x size; `holders` which view has an image, images x views.
+    `vectors` holds each vocabulary word's, vocabulary x size; `schemas` and `holders` (images x stores: which has an
+    image) are of the store and its views, in that order.
     """
+    features, *views = (f"{schema.feature_extractor} {schema.feature_dim}" for schema in schemas)
     splits = [[split.images, split.captions, split.caption_images.tolist()] for split in (training, dev)]
     words = hashlib.sha256(json.dumps(vocabulary.words).encode())
     words.update(vectors.tobytes())
     return {
-        "features": str(feature_dim),
+        "features": features,
         "captions": hashlib.sha256(json.dumps(splits).encode()).hexdigest(),
         "word vectors": words.hexdigest(),
-        "views": hashlib.sha256(f"{holders.shape}".encode() + np.packbits(holders).tobytes()).hexdigest(),
+        "views": hashlib.sha256(json.dumps(views).encode() + np.packbits(holders).tobytes()).hexdigest(),
     }
 
 

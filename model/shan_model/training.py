@@ -22,7 +22,15 @@ from shan_engine.text import Vocabulary, pad
 
 from .augment import Batch, augmented_loss, mixed_views
 from .checkpoint import save_checkpoint
-from .data import AnyOf, RegionSource, build_vocabulary, read_word_vectors, refuse_missing, vector_table
+from .data import (
+    AnyOf,
+    RegionSource,
+    build_vocabulary,
+    read_word_vectors,
+    refuse_missing,
+    refuse_other_features,
+    vector_table,
+)
 from .loss import KINDS, RankingLoss
 from .plot import plot_metrics
 from .registry import model_class, new_model
@@ -73,11 +81,7 @@ def train(
     sources = AnyOf((source, *views))
     refuse_missing(sources, training, dev)
     refuse_missing(source, dev)
-    for view in views:
-        if view.feature_dim != source.feature_dim:
-            raise InputError(
-                f"a view has features of size {view.feature_dim}, not {source.feature_dim}: extract it again"
-            )
+    refuse_other_features(source, views)
     if config.loss not in KINDS:
         raise InputError(f"the loss is {config.loss!r}: it must be one of {', '.join(KINDS)}")
     vocabulary = build_vocabulary(
@@ -87,7 +91,7 @@ def train(
     model = new_model(
         config.model,
         config.options,
-        feature_dim=source.feature_dim,
+        feature_dim=source.schema.feature_dim,
         vocab_size=len(vocabulary),
         embed_dim=config.embed_dim,
         word_vector_dim=vectors.shape[1],
@@ -98,10 +102,13 @@ def train(
     with torch.no_grad():
         model.text_encoder.embedding.weight.zero_()  # the learnt part of a word never seen stays neutral
     holders = sources.holders(training.images)
-    data = data_digests(training, dev, vocabulary, table, source.feature_dim, holders)
+    schemas = [part.schema for part in (source, *views)]
+    data = data_digests(training, dev, vocabulary, table, schemas, holders)
     run = _Run((source, *views), holders, vocabulary, training, dev, data, model.to(device), output, config, device)
     if resume:
         run.load()
+    else:
+        run.save()  # in the place of the state of before, which a kill would bring back
     return run.train(on_progress)
 
 

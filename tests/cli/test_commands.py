@@ -185,6 +185,9 @@ def test_a_checkpoint_is_trained_exported_and_evaluated(tmp_path):
     assert 0 < figures["rsum"] < 600
     table = output_of("evaluate", *common, "--split", "dev")
     assert all(name in table for name in ("R@10", "image to text", "text to image", "rSum", "pairs/s"))
+    dev = json.loads(output_of("evaluate", *common, "--split", "dev", "--json"))
+    for name, (low, high) in dev["intervals_95"].items():
+        assert f"({low:.1f}-{high:.1f})" in table, name
 
 
 def test_store_commands(tmp_path):

@@ -156,12 +156,19 @@ class TestCheckpoints:
         assert "is there already" in refusal("export", checkpoint.folder, "--output", place.bundle)
         assert (place.bundle / "manifest.json").read_bytes() == before
 
-    def test_captions_without_features(self, place):
+    def test_what_training_cannot_take(self, place):
         captions, vectors = place.here / "captions.tsv", place.here / "glove.txt"
         captions.write_text("split\timage\tcaption\ntrain\tnowhere\ta dog\ndev\tphoto1\ta dog\n")
         vectors.write_text("dog 0.1 0.2\n")
         common = ("train", "--store", place.store, "--captions", captions, "--output", place.here / "out")
-        assert "cannot be read" in refusal(*common, "--word-vectors", place.here / "none.txt")
-        assert refusal(*common, "--word-vectors", vectors)
+        assert "there are no word vectors" in refusal(*common, "--word-vectors", place.here / "none.txt")
+        assert "the feature store has no image 'nowhere'" in refusal(*common, "--word-vectors", vectors)
+        for twice in (
+            ("--temperature", 4, "--set", "temperature=7"),
+            ("--set", "temperature=4", "--set", "temperature=7"),
+        ):
+            assert "temperature is given twice: leave out --set 'temperature=7'" in refusal(
+                *common, "--word-vectors", vectors, *twice
+            )
         vectors.write_text("dog 0.1 0.2\ncat 0.3\n")
         assert f"{vectors}, line 2" in refusal(*common, "--word-vectors", vectors)

@@ -152,7 +152,8 @@ class TestScores:
 
 class TestWords:
     def test_unknown_words_only(self, place):
-        assert "the model knows no word of 'qqqq zzzz'" in place.search("qqqq zzzz")
+        for query in ("qqqq zzzz", "qqqq !", "qqqq, zzzz."):  # the vocabulary has punctuation
+            assert f"the model knows no word of '{query}'" in place.search(query)
 
     def test_what_is_read_otherwise_is_said(self, place):
         done = shan("search", "a dogs qqqq", "--gallery", place.gallery, "--model", place.bundle, "--json")

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from shan_engine.captions import CaptionTable
 from shan_engine.records import RegionRecord, pad_regions
+from shan_engine.store_schema import StoreSchema
 from shan_model.schedule import TrainConfig
 
 NOUNS = ("dog", "cat", "bike", "river", "child", "hat")
@@ -20,7 +21,7 @@ F = 10
 class Photos:
     """Synthetic photos: the id's noun and place, each as some regions' direction, with noise."""
 
-    feature_dim = F
+    schema = StoreSchema("synthetic", F)
 
     def __contains__(self, id):
         return id.startswith("x-")

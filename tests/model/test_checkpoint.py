@@ -147,8 +147,10 @@ def test_another_vocabulary_is_refused(tmp_path):
 def test_a_wrong_configuration_is_named(tmp_path, changes, part):
     folder = write_checkpoint(tmp_path / "bad", tiny_config(), random_tensors(tiny_config()))
     (folder / "config.json").write_text(json.dumps(tiny_config(**changes)))
-    with pytest.raises(InputError, match=part):
+    with pytest.raises(InputError, match=part) as caught:
         load_checkpoint(folder)
+    assert str(folder) in str(caught.value)
+    assert str(caught.value).endswith(f": {MEND}")
 
 
 @pytest.mark.parametrize("content", ["[1]", "null", '"shan"'])
@@ -164,5 +166,6 @@ def test_a_configuration_without_a_key(tmp_path):
     config = tiny_config()
     del config["temperature"]
     (folder / "config.json").write_text(json.dumps(config))
-    with pytest.raises(InputError, match="temperature"):
+    with pytest.raises(InputError) as caught:
         load_checkpoint(folder)
+    assert str(caught.value) == f"{folder}/config.json: the configuration has no temperature: {MEND}"

@@ -100,6 +100,17 @@ def test_no_candidates_give_one_contrastive_loss_of_the_full_score():
     torch.testing.assert_close(found, dense_contrastive(plain_parts(model, *batch).sum(-1), scale=5))
 
 
+def test_no_candidates_keep_no_pairs_inner_numbers_for_the_gradient():
+    model, *batch = tiny_problem(("l2l", "g2l", "g2g"))
+    image, caption = terms(model, *batch)
+    kept = []
+    loss = RankingLoss("triplet", candidates=0, margin=0.2, temperature=0.1)
+    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: kept.append(tensor.numel()) or tensor, lambda t: t):
+        loss(model, image, caption)
+    images, regions, dim = image["image_regions"].shape
+    assert sum(kept) < images**2 * regions * dim
+
+
 @pytest.mark.parametrize("kind", ["contrastive", "hardest", "all"])
 @pytest.mark.parametrize("steps", [("l2l",), ("l2l", "g2l", "g2g")])
 def test_the_losss_gradients_are_those_of_the_plain_module(kind, steps):

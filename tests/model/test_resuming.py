@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 from shan_engine.errors import InputError
+from shan_engine.store_schema import StoreSchema
 from shan_model import training
 from shan_model.checkpoint import load_checkpoint
 from shan_model.training import train
@@ -74,6 +75,22 @@ def test_other_settings_are_refused_but_more_epochs_are_not(files, tmp_path):
     assert weights(tmp_path / "m")["step"] == 12
     train(Photos(), table, vectors, tmp_path / "m", settings(epochs=1, margin=0.3), resume=False)
     assert weights(tmp_path / "m")["step"] == 6
+
+
+def test_restarted_and_killed_at_once_does_not_bring_the_old_run_back(files, tmp_path, monkeypatch):
+    table, vectors = files
+    train(Photos(), table, vectors, tmp_path / "m", settings(epochs=1))
+
+    def kill(run, *args):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training._Run, "update", kill)
+        with pytest.raises(KeyboardInterrupt):
+            train(Photos(), table, vectors, tmp_path / "m", settings(epochs=1), resume=False)
+    steps = []
+    train(Photos(), *files, tmp_path / "m", settings(epochs=1), on_progress=lambda seen: steps.append(seen.done_steps))
+    assert steps[:6] == [1, 2, 3, 4, 5, 6]
 
 
 def test_resuming_reads_steps_that_were_saved(files, tmp_path):
@@ -145,13 +162,31 @@ def test_other_data_is_refused(files, tmp_path, change, name):
     assert weights(tmp_path / "m")["step"] == 12
 
 
-def test_features_of_another_size_are_refused(files, tmp_path):
-    class Wider(Photos):
-        feature_dim = F + 2
+class Other(Photos):
+    """Features of another extractor or size."""
 
+    def __init__(self, name="synthetic", dim=F):
+        self.schema = StoreSchema(name, dim)
+
+
+@pytest.mark.parametrize("other", [Other(dim=F + 2), Other("another")], ids=["size", "extractor"])
+def test_other_features_are_refused(files, tmp_path, other):
     train(Photos(), *files, tmp_path / "m", settings(epochs=1))
     with pytest.raises(InputError, match=r"last\.pt was made with other features: use the same"):
-        train(Wider(), *files, tmp_path / "m", settings(epochs=2))
+        train(other, *files, tmp_path / "m", settings(epochs=2))
+
+
+def test_views_in_another_order_are_refused(files, tmp_path):
+    views = [Other("synthetic-crop1"), Other("synthetic-mirrored")]
+    train(Photos(), *files, tmp_path / "m", settings(epochs=1), views=views)
+    with pytest.raises(InputError, match=r"last\.pt was made with other views: use the same"):
+        train(Photos(), *files, tmp_path / "m", settings(epochs=2), views=views[::-1])
+
+
+def test_a_view_of_another_extractor_is_refused(files, tmp_path):
+    mend = r"features of 'another', not of 'synthetic': extract it with the extractor of --store"
+    with pytest.raises(InputError, match=mend):
+        train(Photos(), *files, tmp_path / "m", settings(epochs=1), views=[Other("another")])
 
 
 @pytest.fixture(scope="module")

@@ -114,7 +114,7 @@ def test_word_vectors(tmp_path):
 @pytest.mark.parametrize(
     ("text", "part"),
     [
-        ("dog 1 2\ncat 1\n", "line 2"),
+        ("dog 1 2\ncat 1\n", "line 2 has not as many numbers as the first: take it out"),
         ("dog 1 2\ncat 1 x\n", "line 2 has something else than numbers"),
         ("dog 1 2\ncat 1 2 3\n", "line 2 has not as many numbers"),
         ("400000 2\ndog 1 2\n", "line 1 has no vector: take a line of counts out"),
@@ -130,4 +130,18 @@ def test_wrong_word_vectors_are_refused(tmp_path, text, part):
         read_word_vectors(tmp_path / "gone.txt")
     (tmp_path / "v.gz").write_text(text)
     with pytest.raises(InputError, match=r"v\.gz"):
+        read_word_vectors(tmp_path / "v.gz")
+
+
+def test_word_vectors_that_cannot_be_read_are_refused_with_the_mend(tmp_path):
+    mend = "give a file in GloVe's text format, plain or .gz"
+    with pytest.raises(InputError) as caught:
+        read_word_vectors(tmp_path / "gone.txt")
+    assert str(caught.value) == f"there are no word vectors {tmp_path / 'gone.txt'}: {mend}"
+    with pytest.raises(InputError, match=rf"cannot be read \(Is a directory\): {mend}"):
+        read_word_vectors(tmp_path)
+    packed = bytearray(gzip.compress(b"".join(b"w%d %d %d\n" % (n, n * 7919, n * 104729) for n in range(9999))))
+    packed[10:20] = b"\xff" * 10  # no deflate block begins so
+    (tmp_path / "v.gz").write_bytes(packed)
+    with pytest.raises(InputError, match=rf"v\.gz cannot be read \(.+\): {mend}"):
         read_word_vectors(tmp_path / "v.gz")
