@@ -24,7 +24,7 @@ from .gallery_storage import HUBNESS
 from .kernel import Kernel, ShanConstants, load_kernel
 from .pair_calls import Call, Key, graph_calls, kernel_calls, torch_calls
 from .plans import ENGINES, Precision
-from .text import UNKNOWN, Reading, pad
+from .text import Reading, has_word, pad
 
 Arrays = dict[str, NDArray[Any]]
 # Floats of intermediate results that one call of the pair scorer may need: what a core's caches hold
@@ -189,8 +189,7 @@ class Scorer:
         Raises InputError where it is empty or has no word that the model knows.
         """
         reading = self.bundle.vocabulary.read(query)
-        known = (word for word, number in zip(reading.words, reading.numbers, strict=True) if number != UNKNOWN)
-        if not any(character.isalnum() for word in known for character in word):  # punctuation is known, too
+        if not any(has_word(word) for word in reading.words if word not in reading.unknown):
             raise InputError(f"the model knows no word of '{query}': describe it in other words")
         return reading.cut(self.bundle.manifest.max_words - 2)
 

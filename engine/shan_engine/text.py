@@ -56,6 +56,11 @@ def tokenise(caption: str) -> list[str]:
     return parted
 
 
+def has_word(text: str) -> bool:
+    """Whether a letter or a digit is in it: vocabularies hold punctuation too, which says nothing of an image."""
+    return any(character.isalnum() for character in text)
+
+
 @dataclass(frozen=True)
 class Reading:
     """How a query is read: its words as the vocabulary has them, their numbers, and what differs from the query.
@@ -141,8 +146,7 @@ class Vocabulary:
         """A query's words as far as they are known. Raises InputError where it has no letter and no digit."""
         if not query.strip():
             raise InputError("a query is empty: describe what to look for")
-        # Vocabularies hold punctuation too, which alone says nothing of an image.
-        if not any(character.isalnum() for character in query):
+        if not has_word(query):
             raise InputError(f"the query '{query}' has no word: describe what to look for")
         words = tokenise(query.translate(_STRAIGHT))
         read: list[str] = []

@@ -8,16 +8,14 @@ import zlib
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from shan_engine.captions import CaptionSplit
 from shan_engine.errors import InputError
+from shan_engine.store_schema import StoreSchema
 from shan_engine.text import Vocabulary, tokenise
-
-if TYPE_CHECKING:  # its module needs lmdb, which a machine that only checks the GPU may lack
-    from shan_engine.store_schema import StoreSchema
 
 _MEND = "give a file in GloVe's text format, plain or .gz"
 

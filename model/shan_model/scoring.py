@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -35,14 +36,9 @@ def grid_in_chunks(
     def scores(image: Terms, caption: Terms) -> Tensor:
         return model.score_grid(image, caption, last_step=last_step).scores
 
-    def part_scores(image: Terms, caption: Terms) -> Tensor:
-        if not recompute:
-            return scores(image, caption)
-        found: Tensor = checkpoint(scores, image, caption, use_reentrant=False, preserve_rng_state=False)
-        return found
-
+    part_scores = partial(checkpoint, scores, use_reentrant=False, preserve_rng_state=False) if recompute else scores
     if "word_mask" not in caption:  # a vector a side: one product
-        return model.score_grid(image, caption).scores
+        return scores(image, caption)
     lengths = caption["word_mask"].sum(-1)
     order = lengths.argsort()
     columns = []

@@ -117,7 +117,7 @@ def test_a_vocabulary_that_is_not_there_or_not_text(tmp_path):
 
 VOCABULARY = Vocabulary.build(
     ["dog", "dogs", "windmill", "cafe", "black", "and", "white", "city", "bus", "goose", "a", "man", "mane", "tie",
-     "church", "seven", "twelve", "'s", "ss", "cds"]
+     "church", "seven", "twelve", "'s", "ss"]
 )  # fmt: skip
 
 
@@ -149,7 +149,7 @@ def test_a_query_is_read_with_tolerance(query, words, replaced):
     assert reading.tokens == VOCABULARY.encode(" ".join(words))
 
 
-@pytest.mark.parametrize("word", ["dgo", "zebra", "9", "13", "007", "wnidmlil", "x-y"])
+@pytest.mark.parametrize("word", ["dgo", "zebra", "s", "9", "13", "007", "wnidmlil", "x-y"])
 def test_words_that_are_no_typing_error_stay_unknown(word):
     reading = VOCABULARY.read(f"a {word}")
     assert reading.unknown == (word,)

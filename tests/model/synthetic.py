@@ -21,7 +21,8 @@ F = 10
 class Photos:
     """Synthetic photos: the id's noun and place, each as some regions' direction, with noise."""
 
-    schema = StoreSchema("synthetic", F)
+    def __init__(self, extractor="synthetic", feature_dim=F):
+        self.schema = StoreSchema(extractor, feature_dim)
 
     def __contains__(self, id):
         return id.startswith("x-")

@@ -8,7 +8,6 @@ from dataclasses import replace
 import pytest
 import torch
 from shan_engine.errors import InputError
-from shan_engine.store_schema import StoreSchema
 from shan_model import training
 from shan_model.checkpoint import load_checkpoint
 from shan_model.training import train
@@ -162,14 +161,7 @@ def test_other_data_is_refused(files, tmp_path, change, name):
     assert weights(tmp_path / "m")["step"] == 12
 
 
-class Other(Photos):
-    """Features of another extractor or size."""
-
-    def __init__(self, name="synthetic", dim=F):
-        self.schema = StoreSchema(name, dim)
-
-
-@pytest.mark.parametrize("other", [Other(dim=F + 2), Other("another")], ids=["size", "extractor"])
+@pytest.mark.parametrize("other", [Photos(feature_dim=F + 2), Photos("another")], ids=["size", "extractor"])
 def test_other_features_are_refused(files, tmp_path, other):
     train(Photos(), *files, tmp_path / "m", settings(epochs=1))
     with pytest.raises(InputError, match=r"last\.pt was made with other features: use the same"):
@@ -177,16 +169,10 @@ def test_other_features_are_refused(files, tmp_path, other):
 
 
 def test_views_in_another_order_are_refused(files, tmp_path):
-    views = [Other("synthetic-crop1"), Other("synthetic-mirrored")]
+    views = [Photos("synthetic-crop1"), Photos("synthetic-mirrored")]
     train(Photos(), *files, tmp_path / "m", settings(epochs=1), views=views)
     with pytest.raises(InputError, match=r"last\.pt was made with other views: use the same"):
         train(Photos(), *files, tmp_path / "m", settings(epochs=2), views=views[::-1])
-
-
-def test_a_view_of_another_extractor_is_refused(files, tmp_path):
-    mend = r"features of 'another', not of 'synthetic': extract it with the extractor of --store"
-    with pytest.raises(InputError, match=mend):
-        train(Photos(), *files, tmp_path / "m", settings(epochs=1), views=[Other("another")])
 
 
 @pytest.fixture(scope="module")

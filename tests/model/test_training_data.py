@@ -94,6 +94,12 @@ def test_a_batch_has_no_image_twice_and_depends_on_seed_and_epoch_alone(files):
     assert epoch_batches(split, settings(seed=1), 1) != batches
 
 
+def test_a_view_of_another_extractor_is_refused(files, tmp_path):
+    mend = r"features of 'another', not of 'synthetic': extract it with the extractor of --store"
+    with pytest.raises(InputError, match=mend):
+        train(Photos(), *files, tmp_path / "m", settings(epochs=1), views=[Photos("another")])
+
+
 def test_word_vectors(tmp_path):
     text = "dog 1 2 3\ncat 4 5 6\ndog 7 8 9\n"
     (tmp_path / "v.txt").write_text(text)
