@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from dataclasses import fields
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -101,7 +102,10 @@ def train(
         list[str] | None,
         typer.Option(
             "--set",
-            help="A setting of the model's own, NAME=VALUE: number, true, false or text. Repeatable.",
+            help="A setting that has no option, NAME=VALUE (number, true, false or text): the model's own or, of "
+            "training, one of region_dropout, feature_dropout, embedding_dropout, word_dropout, row_dropout, average, "
+            "margin, loss_temperature, warmup_steps, gradient_clip, min_count, embedding_dim, open_vocabulary "
+            "(docs/models.md). Repeatable.",
             show_default=False,
         ),
     ] = None,
@@ -160,34 +164,40 @@ def train(
     from shan_model.training import TrainProgress
     from shan_model.training import train as run
 
-    options: dict[str, object] = {
+    of_model: dict[str, Any] = {
         "direction": direction and direction.value,
         "steps": steps and tuple(steps.split("+")),
         "pooling": pooling and pooling.value,
         "temperature": temperature,
         "pooling_temperature": pooling_temperature,
     }
+    of_training: dict[str, Any] = {
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "learning_rate": learning_rate,
+        "patience": patience,
+        "loss": loss.value,
+        "candidates": candidates,
+        "warmup_epochs": warmup_epochs,
+        "dev_images": dev_images,
+        "embed_dim": embed_dim,
+        "model": model,
+        "seed": seed,
+        "precision": precision.value,
+        "device": device.value,
+    }
+    further = {field.name for field in fields(TrainConfig)} - {*of_training, "options"}
+    with_option = set(of_training)
     for text in settings or ():
         name, value = _setting(text)
-        if options.get(name) is not None:
+        if name in with_option:
+            raise InputError(f"{name} has an option of its own: write --{name.replace('_', '-')} {value}")
+        chosen = of_training if name in further else of_model
+        if chosen.get(name) is not None:
             raise InputError(f"{name} is given twice: leave out --set '{text}' or the other")
-        options[name] = value
-    config = TrainConfig(
-        epochs=epochs,
-        batch_size=batch_size,
-        learning_rate=learning_rate,
-        patience=patience,
-        loss=loss.value,
-        candidates=candidates,
-        warmup_epochs=warmup_epochs,
-        dev_images=dev_images,
-        embed_dim=embed_dim,
-        model=model,
-        options={name: value for name, value in options.items() if value is not None},
-        seed=seed,
-        precision=precision.value,
-        device=device.value,
-    )
+        chosen[name] = value
+    options = {name: value for name, value in of_model.items() if value is not None}
+    config = TrainConfig(options=options, **of_training)
     with ExitStack() as stack:
         source, *views = [stack.enter_context(FeatureStore.open(path)) for path in (store, *(view or []))]
         on_start, on_step = stack.enter_context(progress("training", "steps"))

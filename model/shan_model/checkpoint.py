@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -11,6 +13,8 @@ from safetensors.torch import load_file, save
 from shan_engine.errors import InputError
 from shan_engine.files import replacing
 from shan_engine.text import Vocabulary
+from torch import Tensor
+from torch.nn.functional import pad
 
 from .registry import model_class
 from .retrieval import RetrievalModel
@@ -29,6 +33,21 @@ def save_checkpoint(model: RetrievalModel, vocabulary: Vocabulary, folder: Path)
         with replacing(folder / "config.json") as config:
             config.write_text(json.dumps(model.config.to_dict(), indent=2) + "\n", "utf-8")
         vocabulary.save(folder / "vocab.json")
+
+
+def with_words(model: RetrievalModel, state: Mapping[str, Tensor], vectors: Tensor) -> RetrievalModel:
+    """The model of `state` on the CPU with more words: `vectors` has one each, its own first, words x size.
+
+    Of the further words nothing is learnt.
+    """
+    words = dict(state)
+    words["text_encoder.word_vectors.weight"] = vectors
+    learnt = state["text_encoder.embedding.weight"]
+    words["text_encoder.embedding.weight"] = pad(learnt, (0, 0, 0, len(vectors) - len(learnt)))
+    with torch.device("meta"):
+        grown = type(model)(replace(model.config, vocab_size=len(vectors)))
+    grown.load_state_dict({name: tensor.cpu() for name, tensor in words.items()}, assign=True)
+    return grown
 
 
 def load_checkpoint(folder: Path) -> tuple[RetrievalModel, Vocabulary]:

@@ -8,7 +8,7 @@ import zlib
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -124,13 +124,29 @@ def _ends_in_number(word: str) -> bool:
         return False
 
 
-def build_vocabulary(
-    captions: Sequence[str], vectors: dict[str, int], *, min_count: int, open_vocabulary: bool
-) -> Vocabulary:
-    """Words seen at least `min_count` times, then, if `open_vocabulary`, every word that has a vector."""
-    counts = Counter(word for caption in captions for word in tokenise(caption))
-    words = [word for word, count in sorted(counts.items(), key=lambda item: (-item[1], item[0])) if count >= min_count]
-    return Vocabulary.build([*words, *(vectors if open_vocabulary else ())])
+class Words(NamedTuple):
+    """A checkpoint's words and a vector each (words x size, 0 where a word has none); captions have the first `met`."""
+
+    vocabulary: Vocabulary
+    vectors: NDArray[np.float32]
+    met: int
+
+
+def choose_words(
+    training: Sequence[str], dev: Sequence[str], word_vectors: Path, *, min_count: int, open_vocabulary: bool
+) -> Words:
+    """The words that the training captions have at least `min_count` times.
+
+    If `open_vocabulary`, then those of all the captions that have a vector, and then every other word that has one.
+    Raises InputError where the word vectors cannot be read.
+    """
+    rows, vectors = read_word_vectors(word_vectors)
+    counts = Counter(word for caption in training for word in tokenise(caption))
+    often = [word for word, count in sorted(counts.items(), key=lambda item: (-item[1], item[0])) if count >= min_count]
+    seldom = [word for caption in (*training, *dev) for word in tokenise(caption) if word in rows]
+    met = Vocabulary.build([*often, *(seldom if open_vocabulary else ())])
+    vocabulary = Vocabulary.build([*met.words, *(rows if open_vocabulary else ())])
+    return Words(vocabulary, vector_table(vocabulary, rows, vectors), len(met))
 
 
 def vector_table(vocabulary: Vocabulary, rows: dict[str, int], vectors: NDArray[np.float32]) -> NDArray[np.float32]:

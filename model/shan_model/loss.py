@@ -14,9 +14,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from .retrieval import RetrievalModel, Terms
-from .scoring import first_step_grid, grid_in_chunks
+from .scoring import GridScorer, first_step_grid, grid_in_chunks
 
-KINDS = ("contrastive", "triplet")
 MAX_LOG_SCALE = math.log(100.0)
 
 
@@ -31,7 +30,8 @@ class RankingLoss(nn.Module):
     (docs/results.md).
 
     With `candidates` 0 there is one loss alone, of the full score over all B x B pairs: the triplet loss is then
-    SHAN's own. It costs as many full scores, each twice.
+    SHAN's own. Of its hardest negatives only they and the own pairs have a gradient, so that all other scores are made
+    without one; while all negatives count, and in a contrastive loss, it costs B x B full scores, each twice.
     """
 
     def __init__(self, kind: str, *, candidates: int, margin: float, temperature: float) -> None:
@@ -45,24 +45,41 @@ class RankingLoss(nn.Module):
         """The loss from both sides' terms; with `hardest` only the worst negatives count in a triplet loss."""
         scales = self.log_scales.clamp_max(MAX_LOG_SCALE).exp()
         if len(model.steps) > 1 and not self.candidates:
+            if hardest and not self.contrastive:
+                ranking = GridScorer(model).scores(image, caption)
+                return self.of_pairs(model, image, caption, mined_pairs(ranking, 1), scales[1], hardest)
             return self.of_grid(grid_in_chunks(model, image, caption, images=32, recompute=True), scales[1], hardest)
         first = first_step_grid(model, image, caption)
         loss = self.of_grid(first, scales[0], hardest)
         if len(model.steps) == 1:
             return loss
         ranking = (first * scales[0] + gumbel(first)).detach() if self.contrastive else first.detach()
-        images, captions = mined_pairs(ranking, self.candidates)
-        # Not term[images]: of rows taken twice, its gradient is summed in an order that changes from run to run.
-        pair_image = {name: term.index_select(0, images)[:, None] for name, term in image.items()}
-        pair_caption = {name: term.index_select(0, captions)[:, None] for name, term in caption.items()}
-        pairs = model.score_grid(pair_image, pair_caption).scores[:, 0, 0]
-        if self.contrastive:
-            return loss + pair_contrastive(pairs * scales[1], len(first))
-        return loss + pair_hinge(pairs, len(first), self.margin, hardest)
+        pairs = mined_pairs(ranking, self.candidates)
+        return loss + self.of_pairs(model, image, caption, pairs, scales[1], hardest)
 
     def of_grid(self, scores: Tensor, scale: Tensor, hardest: bool) -> Tensor:
         """The loss of scores B x B (own pairs diagonal)."""
         return grid_contrastive(scores * scale) if self.contrastive else grid_hinge(scores, self.margin, hardest)
+
+    def of_pairs(
+        self,
+        model: RetrievalModel,
+        image: Terms,
+        caption: Terms,
+        pairs: tuple[Tensor, Tensor],
+        scale: Tensor,
+        hardest: bool,
+    ) -> Tensor:
+        """The loss of the full score over `pairs` of image and caption numbers, as `mined_pairs` orders them."""
+        images, captions = pairs
+        # Not term[images]: of rows taken twice, its gradient is summed in an order that changes from run to run.
+        pair_image = {name: term.index_select(0, images)[:, None] for name, term in image.items()}
+        pair_caption = {name: term.index_select(0, captions)[:, None] for name, term in caption.items()}
+        scores = model.score_grid(pair_image, pair_caption).scores[:, 0, 0]
+        count = len(next(iter(image.values())))
+        if self.contrastive:
+            return pair_contrastive(scores * scale, count)
+        return pair_hinge(scores, count, self.margin, hardest)
 
 
 def gumbel(like: Tensor) -> Tensor:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from shan_engine.captions import CaptionSplit
+from shan_engine.errors import InputError
+
+LOSSES = ("contrastive", "triplet")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +60,25 @@ class TrainConfig:
     open_vocabulary: bool = True
     seed: int = 0
     device: str = "auto"
+
+    def __post_init__(self) -> None:
+        """Raise InputError, naming the setting, for a value that it cannot have."""
+        shares = ("region_dropout", "feature_dropout", "embedding_dropout", "word_dropout", "row_dropout", "average")
+        self._demand(shares, (int, float), lambda value: 0 <= value < 1, "a number from 0 to below 1")
+        positive = ("learning_rate", "margin", "loss_temperature", "gradient_clip")
+        self._demand(positive, (int, float), lambda value: 0 < value < math.inf, "a number above 0")
+        counts = ("epochs", "patience", "batch_size", "embed_dim", "embedding_dim", "dev_images", "min_count")
+        self._demand(counts, (int,), lambda value: value > 0, "a whole number above 0")
+        whole = ("warmup_steps", "warmup_epochs", "candidates", "seed")
+        self._demand(whole, (int,), lambda value: value >= 0, "a whole number, at least 0")
+        self._demand(("open_vocabulary",), (bool,), lambda value: True, "true or false")
+        self._demand(("loss",), (str,), LOSSES.__contains__, " or ".join(LOSSES))
+
+    def _demand(self, names: Sequence[str], types: tuple[type, ...], fits: Callable[[Any], bool], wanted: str) -> None:
+        for name in names:
+            value = getattr(self, name)
+            if type(value) not in types or not fits(value):
+                raise InputError(f"training's {name} is {value!r}: it must be {wanted}")
 
 
 def epoch_batches(training: CaptionSplit, config: TrainConfig, epoch: int) -> list[list[int]]:

@@ -66,33 +66,46 @@ def first_step_grid(model: RetrievalModel, image: Terms, caption: Terms) -> Tens
     return scores
 
 
+class GridScorer:
+    """A model's full scores without gradients: of SHAN on a CPU by the engine's kernel, else by the factorised form."""
+
+    def __init__(self, model: RetrievalModel) -> None:
+        weight = next(model.parameters())
+        self._model, self._on_cpu = model, weight.device.type == "cpu"
+        constants = shan_constants(model) if self._on_cpu and weight.dtype == torch.float32 else None
+        self._kernel = load_kernel(constants) if constants else None
+
+    @torch.no_grad()
+    def scores(self, image: Terms, caption: Terms) -> Tensor:
+        """Scores B x C of every image with every caption."""
+        if self._kernel:
+            sides = ({name: term.numpy(force=True) for name, term in side.items()} for side in (image, caption))
+            return torch.from_numpy(self._kernel.score(*sides))
+        images, captions = (2, 32) if self._on_cpu else (64, 128)  # of a call: for a CPU's cache, or for a GPU
+        return grid_in_chunks(self._model, image, caption, images=images, captions=captions)
+
+
+@torch.no_grad()
 def score_split(
     model: RetrievalModel, source: RegionSource, vocabulary: Vocabulary, split: CaptionSplit, device: torch.device
 ) -> NDArray[np.float32]:
-    """Scores images x captions of a split: of SHAN on a CPU by the engine's kernel, else by the factorised form."""
-    constants = shan_constants(model) if device.type == "cpu" else None
-    images, columns = (2, 32) if device.type == "cpu" else (64, 128)  # of a call: for a CPU's cache, or for a GPU
-    kernel = load_kernel(constants) if constants else None
+    """Scores images x captions of a split."""
+    scorer = GridScorer(model)
     tokens = [vocabulary.encode(caption) for caption in split.captions]
     order = np.argsort([len(t) for t in tokens], kind="stable")
     scores = np.empty((len(split.images), len(tokens)), np.float32)
-    with torch.no_grad():
-        captions = []
-        for start in range(0, len(order), 128):
-            part = order[start : start + 128]
-            padded, lengths = (torch.from_numpy(array).to(device) for array in pad([tokens[i] for i in part]))
-            captions.append((part, model.caption_terms(*model.text_encoder(padded, lengths))))
-        for first in range(0, len(split.images), 64):
-            features, mask = (
-                torch.from_numpy(array).to(device) for array in source.regions(split.images[first : first + 64])
-            )
-            image = model.image_terms(model.image_encoder(features), mask)
-            for part, caption in captions:
-                scores[first : first + 64, part] = (
-                    kernel.score(*({name: term.numpy() for name, term in side.items()} for side in (image, caption)))
-                    if kernel
-                    else grid_in_chunks(model, image, caption, images=images, captions=columns).cpu().numpy()
-                )
+    captions = []
+    for start in range(0, len(order), 128):
+        part = order[start : start + 128]
+        padded, lengths = (torch.from_numpy(array).to(device) for array in pad([tokens[i] for i in part]))
+        captions.append((part, model.caption_terms(*model.text_encoder(padded, lengths))))
+    for first in range(0, len(split.images), 64):
+        features, mask = (
+            torch.from_numpy(array).to(device) for array in source.regions(split.images[first : first + 64])
+        )
+        image = model.image_terms(model.image_encoder(features), mask)
+        for part, caption in captions:
+            scores[first : first + 64, part] = scorer.scores(image, caption).cpu().numpy()
     return scores
 
 

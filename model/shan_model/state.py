@@ -18,9 +18,9 @@ from shan_engine.captions import CaptionSplit
 from shan_engine.errors import InputError
 from shan_engine.files import replacing
 from shan_engine.store_schema import StoreSchema
-from shan_engine.text import Vocabulary
 from torch import Tensor
 
+from .data import Words
 from .schedule import TrainConfig
 
 STATE = "last.pt"
@@ -87,24 +87,23 @@ class TrainState:
 def data_digests(
     training: CaptionSplit,
     dev: CaptionSplit,
-    vocabulary: Vocabulary,
-    vectors: NDArray[np.float32],
+    words: Words,
     schemas: Sequence[StoreSchema],
     holders: NDArray[np.bool_],
 ) -> dict[str, str]:
     """What a run is trained on, by the name a message gives it; of the features what made them and their size F alone.
 
-    `vectors` holds each vocabulary word's, vocabulary x size; `schemas` and `holders` (images x stores: which has an
+    `schemas` and `holders` (images x stores: which has an
     image) are of the store and its views, in that order.
     """
     features, *views = (f"{schema.feature_extractor} {schema.feature_dim}" for schema in schemas)
     splits = [[split.images, split.captions, split.caption_images.tolist()] for split in (training, dev)]
-    words = hashlib.sha256(json.dumps(vocabulary.words).encode())
-    words.update(vectors.tobytes())
+    vectors = hashlib.sha256(json.dumps(words.vocabulary.words).encode())
+    vectors.update(words.vectors.tobytes())
     return {
         "features": features,
         "captions": hashlib.sha256(json.dumps(splits).encode()).hexdigest(),
-        "word vectors": words.hexdigest(),
+        "word vectors": vectors.hexdigest(),
         "views": hashlib.sha256(json.dumps(views).encode() + np.packbits(holders).tobytes()).hexdigest(),
     }
 

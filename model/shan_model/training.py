@@ -18,20 +18,19 @@ from numpy.typing import NDArray
 from shan_engine.captions import CaptionSplit, CaptionTable
 from shan_engine.errors import InputError, ShanError
 from shan_engine.recall import CUTS, Recall, recall
-from shan_engine.text import Vocabulary, pad
+from shan_engine.text import pad
 
 from .augment import Batch, augmented_loss, mixed_views
-from .checkpoint import save_checkpoint
+from .checkpoint import save_checkpoint, with_words
 from .data import (
     AnyOf,
     RegionSource,
-    build_vocabulary,
-    read_word_vectors,
+    Words,
+    choose_words,
     refuse_missing,
     refuse_other_features,
-    vector_table,
 )
-from .loss import KINDS, RankingLoss
+from .loss import RankingLoss
 from .plot import plot_metrics
 from .registry import model_class, new_model
 from .retrieval import RetrievalModel
@@ -77,34 +76,31 @@ def train(
     config = replace(config, precision=_precision(config.precision, device))
     _keep_freed_memory()
     training, dev = captions.split("train"), captions.split("dev").images_between(0, config.dev_images)
-    rows, vectors = read_word_vectors(word_vectors)
+    words = choose_words(
+        training.captions, dev.captions, word_vectors, min_count=config.min_count,
+        open_vocabulary=config.open_vocabulary,
+    )  # fmt: skip
     sources = AnyOf((source, *views))
     refuse_missing(sources, training, dev)
     refuse_missing(source, dev)
     refuse_other_features(source, views)
-    if config.loss not in KINDS:
-        raise InputError(f"the loss is {config.loss!r}: it must be one of {', '.join(KINDS)}")
-    vocabulary = build_vocabulary(
-        training.captions, rows, min_count=config.min_count, open_vocabulary=config.open_vocabulary
-    )
     torch.manual_seed(config.seed)
     model = new_model(
         config.model,
         config.options,
         feature_dim=source.schema.feature_dim,
-        vocab_size=len(vocabulary),
+        vocab_size=words.met,  # the others' embeddings learn nothing, but would cost time and room
         embed_dim=config.embed_dim,
-        word_vector_dim=vectors.shape[1],
+        word_vector_dim=words.vectors.shape[1],
         embedding_dim=config.embedding_dim,
     )
-    table = vector_table(vocabulary, rows, vectors)
-    model.text_encoder.word_vectors.weight.copy_(torch.from_numpy(table))
     with torch.no_grad():
+        model.text_encoder.word_vectors.weight.copy_(torch.from_numpy(words.vectors[: words.met]))
         model.text_encoder.embedding.weight.zero_()  # the learnt part of a word never seen stays neutral
     holders = sources.holders(training.images)
     schemas = [part.schema for part in (source, *views)]
-    data = data_digests(training, dev, vocabulary, table, schemas, holders)
-    run = _Run((source, *views), holders, vocabulary, training, dev, data, model.to(device), output, config, device)
+    data = data_digests(training, dev, words, schemas, holders)
+    run = _Run((source, *views), holders, words, training, dev, data, model.to(device), output, config, device)
     if resume:
         run.load()
     else:
@@ -119,7 +115,7 @@ class _Run:
         self,
         views: tuple[RegionSource, ...],
         holders: NDArray[np.bool_],
-        vocabulary: Vocabulary,
+        words: Words,
         training: CaptionSplit,
         dev: CaptionSplit,
         data: dict[str, str],
@@ -128,10 +124,10 @@ class _Run:
         config: TrainConfig,
         device: torch.device,
     ) -> None:
-        self.views, self.holders, self.vocabulary = views, holders, vocabulary
+        self.views, self.holders, self.words = views, holders, words
         self.training, self.dev, self.data = training, dev, data
         self.model, self.output, self.config, self.device = model, output, config, device
-        self.tokens = [vocabulary.encode(caption) for caption in training.captions]
+        self.tokens = [words.vocabulary.encode(caption) for caption in training.captions]
         self.loss = RankingLoss(
             config.loss, candidates=config.candidates, margin=config.margin, temperature=config.loss_temperature
         ).to(device)
@@ -224,16 +220,15 @@ class _Run:
         held = {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
         self.model.load_state_dict(self.averaged)
         try:
-            scores = score_split(self.model, self.views[0], self.vocabulary, self.dev, self.device)
+            scores = score_split(self.model, self.views[0], self.words.vocabulary, self.dev, self.device)
         finally:
             self.model.load_state_dict(held)
         return recall(scores, self.dev.caption_images)
 
     def save_best(self) -> None:
-        """Write the averaged weights as the checkpoint."""
-        best = type(self.model)(self.model.config)
-        best.load_state_dict(self.averaged)
-        save_checkpoint(best, self.vocabulary, self.output)
+        """Write the averaged weights as the checkpoint, with the words that no caption has."""
+        best = with_words(self.model, self.averaged, torch.from_numpy(self.words.vectors))
+        save_checkpoint(best, self.words.vocabulary, self.output)
 
     def save(self) -> None:
         """Write all that resuming needs."""

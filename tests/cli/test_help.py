@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import re
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -107,3 +109,16 @@ def test_a_model_of_ones_own_is_trained_with_its_own_settings(asked):
     )
     assert config.model == "mine"
     assert config.options == {"depth": 3, "rate": 0.5, "kind": "deep", "gated": False, "direction": "i2t"}
+
+
+def test_settings_of_training_that_have_no_option_reach_it(asked):
+    config = asked("--set", "region_dropout=0", "--set", "open_vocabulary=false", "--set", "depth=3")
+    assert config == TrainConfig(region_dropout=0, open_vocabulary=False, options={"depth": 3})
+
+
+def test_every_setting_of_training_has_an_option_or_is_named_as_one_to_set():
+    (train,) = (one for name, one in typer.main.get_command(app).commands.items() if name == "train")
+    names = {field.name for field in fields(TrainConfig)} - {"options"}
+    without = names - {parameter.name for parameter in train.params}
+    assert "row_dropout" in without
+    assert set(re.findall("[a-z_]+", help_of("train", "settings"))) & names == without | {"model"}

@@ -170,5 +170,12 @@ class TestCheckpoints:
             assert "temperature is given twice: leave out --set 'temperature=7'" in refusal(
                 *common, "--word-vectors", vectors, *twice
             )
+        for setting, wanted in (
+            ("row_dropout=1", "training's row_dropout is 1: it must be a number from 0 to below 1"),
+            ("margin=wide", "training's margin is 'wide': it must be a number above 0"),
+            ("min_count=true", "training's min_count is True: it must be a whole number above 0"),
+            ("embed_dim=64", "embed_dim has an option of its own: write --embed-dim 64"),
+        ):
+            assert wanted in refusal(*common, "--word-vectors", vectors, "--set", setting)
         vectors.write_text("dog 0.1 0.2\ncat 0.3\n")
         assert f"{vectors}, line 2" in refusal(*common, "--word-vectors", vectors)

@@ -3,8 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from shan_model import scoring
 from shan_model.config import ShanConfig
-from shan_model.loss import RankingLoss, gumbel, mined_pairs, pair_contrastive, pair_hinge
+from shan_model.loss import RankingLoss, grid_hinge, gumbel, mined_pairs, pair_contrastive, pair_hinge
 from shan_model.shan import Shan
 from synthetic import F
 
@@ -91,6 +92,22 @@ def test_no_candidates_give_the_papers_triplet_loss(steps, hardest):
         expected = expected + sum(hinges.max() if hardest else hinges.sum() for hinges in others) / B
     torch.testing.assert_close(found, expected)
     assert_same_gradients(model, found, expected)
+
+
+def test_the_kernel_finds_the_papers_hardest_negatives(monkeypatch):
+    """In float32 the engine's kernel scores all pairs, with the weights of now."""
+    model, features, *rest = tiny_problem(("l2l", "g2l", "g2g"))
+    model, batch = model.float(), (features.float(), *rest)
+    monkeypatch.setattr(scoring, "grid_in_chunks", None)
+    loss = RankingLoss("triplet", candidates=0, margin=0.2, temperature=0.1)
+    for _ in range(2):
+        found = loss(model, *terms(model, *batch), hardest=True)
+        dense = grid_hinge(plain_parts(model, *batch).sum(-1), 0.2, hardest=True)
+        torch.testing.assert_close(found, dense)
+        assert_same_gradients(model, found, dense)
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.add_(torch.randn_like(parameter) * 0.3)
 
 
 def test_no_candidates_give_one_contrastive_loss_of_the_full_score():

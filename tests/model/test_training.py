@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 import torch
 from shan_engine.errors import InputError, ShanError
+from shan_engine.recall import recall
 from shan_model import augment, training
 from shan_model.checkpoint import load_checkpoint
 from shan_model.schedule import schedule
+from shan_model.scoring import score_split
 from shan_model.training import train
 from synthetic import F, Photos, captioned, one_thread, settings
 
@@ -51,6 +53,25 @@ def test_training_learns(files, tmp_path):
     assert model.config.feature_dim == F
     assert "beach" in vocabulary.word2idx
     assert len((tmp_path / "model" / "metrics.jsonl").read_text().splitlines()) == 25
+
+
+def test_words_that_no_caption_has_are_kept_with_their_vector_alone(files, tmp_path):
+    table, vectors = files
+    more = tmp_path / "more.txt"
+    more.write_text("windmill 1 2 3 4 5 6\n" + vectors.read_text() + "river-boat .5 0 0 0 0 1\n")
+    messages = []
+    train(Photos(), table, more, tmp_path / "m", settings(epochs=1), on_progress=lambda s: messages.append(s.message))
+    model, vocabulary = load_checkpoint(tmp_path / "m")
+    rows = [vocabulary.word2idx[word] for word in ("windmill", "river-boat")]
+    met = vocabulary.word2idx["dog"]
+    encoder = model.text_encoder
+    assert encoder.word_vectors.weight[rows].tolist() == [[1, 2, 3, 4, 5, 6], [0.5, 0, 0, 0, 0, 1]]
+    assert not encoder.embedding.weight[rows].any()
+    assert encoder.embedding.weight[met].any()
+    assert min(rows) >= len(torch.load(tmp_path / "m" / "last.pt")["model"]["text_encoder.embedding.weight"]) > met
+    split = table.split("dev")
+    scores = score_split(model, Photos(), vocabulary, split, torch.device("cpu"))
+    assert f"rSum {recall(scores, split.caption_images).rsum:.1f} (best" in messages[-1]
 
 
 def test_each_epochs_message_has_the_recalls_of_its_metrics(files, tmp_path):

@@ -8,7 +8,7 @@ from shan_engine.captions import CaptionSplit
 from shan_engine.errors import InputError
 from shan_engine.store import FeatureStore
 from shan_model.augment import mixed_views
-from shan_model.data import AnyOf, build_vocabulary, read_word_vectors, refuse_missing, vector_table
+from shan_model.data import AnyOf, choose_words, read_word_vectors, refuse_missing
 from shan_model.schedule import epoch_batches
 from shan_model.training import train
 from synthetic import NOUNS, Photos, captioned, one_thread, settings
@@ -111,10 +111,18 @@ def test_word_vectors(tmp_path):
         np.testing.assert_array_equal(vectors, [[1, 2, 3], [4, 5, 6]])
     (tmp_path / "blank.txt").write_text("dog 1 2 3\n. . . 4 5 6\n")  # as in glove.840B
     assert read_word_vectors(tmp_path / "blank.txt")[0] == {"dog": 0, ". . .": 1}
-    vocabulary = build_vocabulary(["a dog", "a bird"], rows, min_count=2, open_vocabulary=True)
-    assert vocabulary.words[4:] == ("a", "dog", "cat")
-    table = vector_table(vocabulary, rows, vectors)
-    np.testing.assert_array_equal(table[4:], [[0, 0, 0], [1, 2, 3], [4, 5, 6]])
+
+
+def test_words_of_captions_come_before_those_that_only_have_a_vector(tmp_path):
+    path = tmp_path / "v.txt"
+    path.write_text("cat 4 5\nowl 7 8\ndog 1 2\n")
+    words = choose_words(["a dog", "a bird"], ["an owl"], path, min_count=2, open_vocabulary=True)
+    assert words.vocabulary.words[4:] == ("a", "dog", "owl", "cat")
+    assert words.met == 4 + 3
+    np.testing.assert_array_equal(words.vectors[4:], [[0, 0], [1, 2], [7, 8], [4, 5]])
+    closed = choose_words(["a dog", "a bird"], ["an owl"], path, min_count=2, open_vocabulary=False)
+    assert closed.vocabulary.words[4:] == ("a",)
+    assert closed.met == len(closed.vocabulary)
 
 
 @pytest.mark.parametrize(
