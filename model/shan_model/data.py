@@ -143,8 +143,8 @@ def choose_words(
     rows, vectors = read_word_vectors(word_vectors)
     counts = Counter(word for caption in training for word in tokenise(caption))
     often = [word for word, count in sorted(counts.items(), key=lambda item: (-item[1], item[0])) if count >= min_count]
-    seldom = [word for caption in (*training, *dev) for word in tokenise(caption) if word in rows]
-    met = Vocabulary.build([*often, *(seldom if open_vocabulary else ())])
+    found = [*counts, *(word for caption in dev for word in tokenise(caption))]
+    met = Vocabulary.build([*often, *(word for word in found if open_vocabulary and word in rows)])
     vocabulary = Vocabulary.build([*met.words, *(rows if open_vocabulary else ())])
     return Words(vocabulary, vector_table(vocabulary, rows, vectors), len(met))
 
