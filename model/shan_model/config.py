@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, ClassVar, Self
 
@@ -12,10 +13,41 @@ STEPS = ("l2l", "g2l", "g2g")
 DIRECTIONS = ("full", "i2t", "t2i")
 
 
+class Settings:
+    """What a dataclass of settings may demand of its values; `owner` is whose they are, for the message."""
+
+    owner: ClassVar[str]
+
+    def demand(self, names: Sequence[str], fits: Callable[[Any], bool], wanted: str) -> None:
+        """Raise InputError where the value of one of these does not fit; `wanted` says what does."""
+        for name in names:
+            value = getattr(self, name)
+            if not fits(value):
+                raise InputError(f"{self.owner} {name} is {value!r}: it must be {wanted}")
+
+    def demand_counts(self, *names: str) -> None:
+        """Raise InputError where one of these is not a whole number above 0."""
+        self.demand(names, lambda value: is_number(value, int) and value > 0, "a whole number above 0")
+
+    def demand_positive(self, *names: str) -> None:
+        """Raise InputError where one of these is not a number above 0."""
+        self.demand(names, lambda value: is_number(value, int, float) and 0 < value < math.inf, "a number above 0")
+
+    def demand_one_of(self, name: str, choices: tuple[str, ...]) -> None:
+        """Raise InputError where `name` is not one of `choices`."""
+        self.demand([name], lambda value: value in choices, f"one of {', '.join(choices)}")
+
+
+def is_number(value: object, *types: type) -> bool:
+    """Whether it is of one of these types of numbers; truth is none."""
+    return isinstance(value, types) and not isinstance(value, bool)
+
+
 @dataclass(frozen=True, kw_only=True)
-class ModelConfig:
+class ModelConfig(Settings):
     """Sizes that every model has; raises InputError, naming the key, for a value it cannot have."""
 
+    owner: ClassVar[str] = "the model's"
     model: ClassVar[str]
     feature_dim: int
     vocab_size: int
@@ -25,25 +57,6 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         self.demand_counts("feature_dim", "vocab_size", "embed_dim", "word_vector_dim", "embedding_dim")
-
-    def demand_counts(self, *names: str) -> None:
-        """Raise InputError where one of these is not a whole number above 0."""
-        for name in names:
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise InputError(f"the model's {name} is {value!r}: it must be a whole number above 0")
-
-    def demand_positive(self, *names: str) -> None:
-        """Raise InputError where one of these is not a number above 0."""
-        for name in names:
-            value = getattr(self, name)
-            if not isinstance(value, int | float) or not value > 0:
-                raise InputError(f"the model's {name} is {value!r}: it must be a number above 0")
-
-    def demand_one_of(self, name: str, choices: tuple[str, ...]) -> None:
-        """Raise InputError where `name` is not one of `choices`."""
-        if getattr(self, name) not in choices:
-            raise InputError(f"the model's {name} is {getattr(self, name)!r}: it must be one of {', '.join(choices)}")
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from shan_engine.captions import CaptionSplit
-from shan_engine.errors import InputError
+
+from .config import Settings, is_number
 
 LOSSES = ("contrastive", "triplet")
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainConfig:
+class TrainConfig(Settings):
     """How to train; `average` is the decay of the averaged weights.
 
     `model` is a name of the registry, `options` are its own settings, such as SHAN's direction and steps.
@@ -33,6 +34,7 @@ class TrainConfig:
     that has instructions for it; scores and loss are float32.
     """
 
+    owner: ClassVar[str] = "training's"
     model: str = "shan"
     options: Mapping[str, Any] = field(default_factory=dict)
     epochs: int = 12
@@ -64,21 +66,13 @@ class TrainConfig:
     def __post_init__(self) -> None:
         """Raise InputError, naming the setting, for a value that it cannot have."""
         shares = ("region_dropout", "feature_dropout", "embedding_dropout", "word_dropout", "row_dropout", "average")
-        self._demand(shares, (int, float), lambda value: 0 <= value < 1, "a number from 0 to below 1")
-        positive = ("learning_rate", "margin", "loss_temperature", "gradient_clip")
-        self._demand(positive, (int, float), lambda value: 0 < value < math.inf, "a number above 0")
-        counts = ("epochs", "patience", "batch_size", "embed_dim", "embedding_dim", "dev_images", "min_count")
-        self._demand(counts, (int,), lambda value: value > 0, "a whole number above 0")
+        self.demand(shares, lambda value: is_number(value, int, float) and 0 <= value < 1, "a number from 0 to below 1")
+        self.demand_positive("learning_rate", "margin", "loss_temperature", "gradient_clip")
+        self.demand_counts("epochs", "patience", "batch_size", "embed_dim", "embedding_dim", "dev_images", "min_count")
         whole = ("warmup_steps", "warmup_epochs", "candidates", "seed")
-        self._demand(whole, (int,), lambda value: value >= 0, "a whole number, at least 0")
-        self._demand(("open_vocabulary",), (bool,), lambda value: True, "true or false")
-        self._demand(("loss",), (str,), LOSSES.__contains__, " or ".join(LOSSES))
-
-    def _demand(self, names: Sequence[str], types: tuple[type, ...], fits: Callable[[Any], bool], wanted: str) -> None:
-        for name in names:
-            value = getattr(self, name)
-            if type(value) not in types or not fits(value):
-                raise InputError(f"training's {name} is {value!r}: it must be {wanted}")
+        self.demand(whole, lambda value: is_number(value, int) and value >= 0, "a whole number, at least 0")
+        self.demand(["open_vocabulary"], lambda value: isinstance(value, bool), "true or false")
+        self.demand_one_of("loss", LOSSES)
 
 
 def epoch_batches(training: CaptionSplit, config: TrainConfig, epoch: int) -> list[list[int]]:
