@@ -13,6 +13,7 @@ from shan_engine.kernel import ShanConstants
 from shan_model.alignment import Alignment
 from shan_model.factorised import caption_terms
 from shan_model.norms import l2_normalise
+from shan_model.scoring import shan_constants
 
 STEPS = ("l2l", "g2l", "g2g")
 Arrays = dict[str, NDArray[Any]]
@@ -40,17 +41,9 @@ def model_of(shape: Shape) -> Alignment:
 
 
 def constants_of(model: Alignment) -> ShanConstants:
-    D = model.image_gate.out_features
-    arrays = (
-        model.image_pool.weight[0],
-        model.text_pool.weight[0],
-        model.image_gate.weight[:, :D],
-        model.image_gate.bias,
-        model.text_gate.weight[:, D:],
-    )
-    image_pool, text_pool, gate, bias, attended = (array.numpy().copy() for array in arrays)
-    weights = (model.temperature, model.region_weight, model.word_weight)
-    return ShanConstants(image_pool, text_pool, *weights, len(model.steps), gate, bias, attended)
+    constants = shan_constants(model.kernel_constants())
+    assert constants is not None
+    return constants
 
 
 def rows(count: int, size: int, shape: Shape, seed: int) -> tuple[torch.Tensor, torch.Tensor]:

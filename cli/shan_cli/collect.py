@@ -69,7 +69,6 @@ def extract(
     from shan_engine.extraction import extract_photos
     from shan_engine.feature_extractor import FeatureExtractor
     from shan_engine.locate import locate_bundle
-    from shan_engine.photos import unread_photos
 
     table = read_metadata(metadata, metadata_id_column)
     if extractor is None:
@@ -89,8 +88,8 @@ def extract(
             on_start=on_start,
             on_photo=on_photo,
         )
-    if passed := unread_photos(photos):
-        kinds = ", ".join(f"{count:,} {suffix}" for suffix, count in passed)
+    if result.passed_over:
+        kinds = ", ".join(f"{count:,} {suffix}" for suffix, count in result.passed_over.items())
         messages.print(
             f"passed over, as they are not read here: {kinds}; save them as JPEG", markup=False, soft_wrap=True
         )
@@ -98,7 +97,7 @@ def extract(
         messages.print(f"skipped: {sentence}", markup=False, soft_wrap=True)
     put_metadata(store, table)
     if json:
-        print_json({**vars(result), "passed_over": dict(passed), "store": str(store)})
+        print_json({**vars(result), "store": str(store)})
         return
     messages.print(
         f"{store}: {result.added} photos added or renewed, {result.unchanged} unchanged, "

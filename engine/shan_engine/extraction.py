@@ -27,12 +27,16 @@ _Decoded = tuple[Photo, ScaledPhoto]
 
 @dataclass(frozen=True)
 class ExtractionResult:
-    """What a run did: photos added or renewed, unchanged ones, and a sentence for each that could not be used."""
+    """What a run did: photos added or renewed, unchanged ones, and a sentence for each that could not be used.
+
+    `passed_over` counts files of photo formats that are not read, by ending.
+    """
 
     added: int
     unchanged: int
     removed: int
     broken: tuple[str, ...]
+    passed_over: dict[str, int]
 
 
 def extract_photos(
@@ -54,7 +58,8 @@ def extract_photos(
     what the store has, float32 for a new one. Raises InputError where no photo can be used or the
     extractor's outputs are not regions, StoreError where the store is of another extractor or dtype.
     """
-    photos = find_photos(folder)
+    listing = find_photos(folder)
+    photos = listing.photos
     dtype = stored_dtype(store_path, dtype)
     plan = _plan(folder, photos, store_path, extractor.recipe.name)
     on_start(len(plan.extract))
@@ -96,7 +101,8 @@ def extract_photos(
         first = next(iter(broken.values()))
         raise InputError(f"none of the {len(photos)} photos in {folder} can be used, the first: {first}")
     removed = len(plan.delete) + len(stale)
-    return ExtractionResult(added, len(photos) - len(plan.extract), removed, tuple(broken.values()))
+    unchanged = len(photos) - len(plan.extract)
+    return ExtractionResult(added, unchanged, removed, tuple(broken.values()), listing.passed_over)
 
 
 def _record(photo: Photo, scaled: ScaledPhoto, regions: Regions) -> RegionRecord:

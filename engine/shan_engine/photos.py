@@ -56,6 +56,14 @@ class Photo:
     stamp: str
 
 
+@dataclass(frozen=True)
+class FoundPhotos:
+    """The photos below a folder, sorted by id, and how many others are passed over, by ending, most first."""
+
+    photos: list[Photo]
+    passed_over: dict[str, int]
+
+
 Part = tuple[float, float, float, float]
 """A part of a photo: x0, y0, x1, y1, relative to the whole."""
 WHOLE: Part = (0.0, 0.0, 1.0, 1.0)
@@ -82,47 +90,43 @@ def crop_of(id: str, number: int) -> Part:
     return x, y, x + side, y + side
 
 
-def find_photos(folder: Path) -> list[Photo]:
-    """All JPEG, PNG, TIFF and WebP files below `folder`, hidden ones left out, sorted by id.
+def find_photos(folder: Path) -> FoundPhotos:
+    """All JPEG, PNG, TIFF and WebP files below `folder`, hidden ones left out.
 
     Raises InputError where there is no such folder or no photo in it.
     """
     if not folder.is_dir():
         raise InputError(f"there is no folder {folder}: give the folder that holds your photos")
-    photos = sorted(_walk(folder), key=lambda photo: photo.id)
-    if not photos:
-        others = "".join(
-            f"; {count} {suffix} are not read, save them as JPEG" for suffix, count in unread_photos(folder)
-        )
-        raise InputError(f"no photos in {folder}: it has no file ending in {', '.join(sorted(SUFFIXES))}{others}")
-    return photos
-
-
-def unread_photos(folder: Path) -> list[tuple[str, int]]:
-    """Endings of photos that are not read, and how many files below `folder` have each, most first."""
-    return Counter(path.suffix.lower() for path in _files(folder, UNREAD)).most_common()
-
-
-def _walk(folder: Path) -> Iterator[Photo]:
     root = folder.resolve()  # but not a photo's own link, which may come to mean another file
-    for path in _files(folder, SUFFIXES):
-        try:
-            status = path.stat()
-        except OSError:  # deleted since its folder was listed, or a link to nothing
-            continue
-        if stat.S_ISREG(status.st_mode):
+    photos, unread = [], Counter[str]()
+    for path in _files(folder):
+        suffix = path.suffix.lower()
+        if suffix in UNREAD:
+            unread[suffix] += 1
+        elif suffix in SUFFIXES and (stamp := _stamp(path)):
             id = path.relative_to(folder).as_posix()
-            yield Photo(id, root / id, f"{status.st_size}:{status.st_mtime_ns}")
+            photos.append(Photo(id, root / id, stamp))
+    passed_over = dict(unread.most_common())
+    if not photos:
+        others = "".join(f"; {count} {suffix} are not read, save them as JPEG" for suffix, count in passed_over.items())
+        raise InputError(f"no photos in {folder}: it has no file ending in {', '.join(sorted(SUFFIXES))}{others}")
+    return FoundPhotos(sorted(photos, key=lambda photo: photo.id), passed_over)
 
 
-def _files(folder: Path, suffixes: frozenset[str]) -> Iterator[Path]:
-    """Everything below `folder` with one of these endings, hidden files and folders left out."""
+def _stamp(path: Path) -> str | None:
+    """What changes with a file; None where it is not a regular one, or no longer there."""
+    try:
+        status = path.stat()
+    except OSError:  # deleted since its folder was listed, or a link to nothing
+        return None
+    return f"{status.st_size}:{status.st_mtime_ns}" if stat.S_ISREG(status.st_mode) else None
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """Everything below `folder`, hidden files and folders left out."""
     for parent, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in names:
-            path = Path(parent, name)
-            if not name.startswith(".") and path.suffix.lower() in suffixes:
-                yield path
+        yield from (Path(parent, name) for name in names if not name.startswith("."))
 
 
 def decode_photo(path: Path) -> Image.Image:

@@ -52,7 +52,7 @@ def channel_statistics(photos: Path, vectors: torch.Tensor) -> tuple[NDArray[np.
     """Mean and deviation, over all regions of a folder's photos, of the channels that are standardised."""
     unknown = torch.zeros(0)
     extractor = GridExtractor(load_backbone(), RegionStatistics(vectors, unknown, unknown)).eval()
-    paths = [photo.path for photo in find_photos(photos)]
+    paths = [photo.path for photo in find_photos(photos).photos]
     count, total, squares = 0, np.zeros(1), np.zeros(1)
     for start in range(0, len(paths), PHOTOS_A_CALL):
         pixels = np.stack([read_scaled(path, SIZE, SIZE).pixels for path in paths[start : start + PHOTOS_A_CALL]])

@@ -73,3 +73,21 @@ class Alignment(nn.Module):
         """What a global vector (P x D) attends to among local ones (P x K x D), P x D."""
         weights = masked_softmax(self.temperature * cosine(context[:, None, :], local), mask, dim=-1)
         return (weights[:, None, :] @ local).squeeze(1)
+
+    def kernel_constants(self) -> dict[str, Tensor]:
+        """What the engine's kernel needs, by the names of `shan_engine.kernel.ShanConstants`."""
+        dim = self.image_gate.out_features
+        gates = {
+            "image_gate": self.image_gate.weight[:, :dim],
+            "image_gate_bias": self.image_gate.bias,
+            "image_attended_gate": self.text_gate.weight[:, dim:],
+        }
+        return {
+            **(gates if len(self.steps) > 1 else {}),
+            "image_pool": self.image_pool.weight[0],
+            "text_pool": self.text_pool.weight[0],
+            "temperature": torch.tensor(self.temperature),
+            "region_weight": torch.tensor(float(self.region_weight)),
+            "word_weight": torch.tensor(float(self.word_weight)),
+            "steps": torch.tensor(len(self.steps)),
+        }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -72,7 +73,7 @@ class GridScorer:
     def __init__(self, model: RetrievalModel) -> None:
         weight = next(model.parameters())
         self._model, self._on_cpu = model, weight.device.type == "cpu"
-        constants = shan_constants(model) if self._on_cpu and weight.dtype == torch.float32 else None
+        constants = shan_constants(model.kernel_constants()) if self._on_cpu and weight.dtype == torch.float32 else None
         self._kernel = load_kernel(constants) if constants else None
 
     @torch.no_grad()
@@ -109,9 +110,9 @@ def score_split(
     return scores
 
 
-def shan_constants(model: RetrievalModel) -> ShanConstants | None:
-    """What the engine's kernel needs of a model; None for one that it cannot score."""
+def shan_constants(tensors: Mapping[str, Tensor]) -> ShanConstants | None:
+    """A model's `kernel_constants` as the engine takes them; None of a model that its kernel cannot score."""
     constants: dict[str, Any] = {
-        name: value.detach().numpy() if value.ndim else value.item() for name, value in model.kernel_constants().items()
+        name: tensor.detach().numpy() if tensor.ndim else tensor.item() for name, tensor in tensors.items()
     }
     return ShanConstants(**constants) if constants else None

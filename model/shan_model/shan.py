@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from . import factorised, local
@@ -45,23 +44,8 @@ class Shan(RetrievalModel):
         return local.local_scores(image, caption, self.alignment.region_weight, self.alignment.word_weight)
 
     def kernel_constants(self) -> dict[str, Tensor]:
-        """By the names of `shan_engine.kernel.ShanConstants`."""
-        alignment = self.alignment
-        dim = alignment.image_gate.out_features
-        gates = {
-            "image_gate": alignment.image_gate.weight[:, :dim],
-            "image_gate_bias": alignment.image_gate.bias,
-            "image_attended_gate": alignment.text_gate.weight[:, dim:],
-        }
-        return {
-            **(gates if len(self.steps) > 1 else {}),
-            "image_pool": alignment.image_pool.weight[0],
-            "text_pool": alignment.text_pool.weight[0],
-            "temperature": torch.tensor(alignment.temperature),
-            "region_weight": torch.tensor(float(alignment.region_weight)),
-            "word_weight": torch.tensor(float(alignment.word_weight)),
-            "steps": torch.tensor(len(self.steps)),
-        }
+        """See `alignment.Alignment.kernel_constants`."""
+        return self.alignment.kernel_constants()
 
     def pair_scores(self, regions: Tensor, region_mask: Tensor, words: Tensor, word_mask: Tensor) -> Tensor:
         """See `alignment.Alignment`."""

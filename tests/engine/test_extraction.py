@@ -15,7 +15,7 @@ from shan_engine import extraction
 from shan_engine.errors import BackendError, InputError, StoreError
 from shan_engine.extraction import extract_photos
 from shan_engine.feature_extractor import FeatureExtractor, grid_boxes, read_recipe
-from shan_engine.photos import Photo, ScaledPhoto, find_photos, read_scaled
+from shan_engine.photos import FoundPhotos, ScaledPhoto, find_photos, read_scaled
 from shan_engine.store import FeatureStore
 
 COLOURS = {"a.png": (255, 0, 0), "b.png": (0, 255, 0), "sub/c.png": (0, 0, 255)}
@@ -234,7 +234,7 @@ def test_a_changed_photo_deleted_after_the_folder_was_listed(
     extract_photos(photos, tmp_path / "s", extractor)
     os.utime(photos / "a.png", ns=(1, 1))
 
-    def list_and_delete(folder: Path) -> list[Photo]:
+    def list_and_delete(folder: Path) -> FoundPhotos:
         found = find_photos(folder)
         (folder / "a.png").unlink()
         return found

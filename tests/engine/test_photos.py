@@ -13,7 +13,7 @@ import pytest
 from PIL import ExifTags, Image, ImageOps
 from shan_engine import photos
 from shan_engine.errors import InputError
-from shan_engine.photos import decode_photo, find_photos, read_scaled, resize, unread_photos
+from shan_engine.photos import decode_photo, find_photos, read_scaled, resize
 
 RED, GREEN, WHITE = (255, 0, 0), (0, 255, 0), (255, 255, 255)
 
@@ -260,12 +260,13 @@ def test_find_photos(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(b"x")
     (tmp_path / "folder.jpg").mkdir()
     (tmp_path / "lost.jpg").symlink_to(tmp_path / "nowhere.jpg")
-    found = find_photos(tmp_path)
+    listing = find_photos(tmp_path)
+    found = listing.photos
     assert [photo.id for photo in found] == ["a.png", "a/c.webp", "b.JPG", "f.jpeg"]
     assert found[1].path == (tmp_path / "a/c.webp").resolve()
-    assert unread_photos(tmp_path) == [(".heic", 2), (".dng", 1)]
+    assert list(listing.passed_over.items()) == [(".heic", 2), (".dng", 1)]
     (tmp_path / "a.png").write_bytes(b"xy")
-    changed = find_photos(tmp_path)
+    changed = find_photos(tmp_path).photos
     assert [one.stamp != two.stamp for one, two in zip(found, changed, strict=True)] == [True, *[False] * 3]
 
 
