@@ -126,8 +126,13 @@ def train(
         ),
     ] = 2,
     warmup_epochs: Annotated[
-        int, typer.Option(min=0, help="Of a triplet loss: in which every negative counts, before the hardest alone.")
-    ] = 1,
+        int,
+        typer.Option(
+            min=0,
+            help="Of a triplet loss: in which every negative counts, before the hardest alone, which leave a fresh "
+            "model where all its scores are alike.",
+        ),
+    ] = 6,
     epochs: Annotated[int, typer.Option(min=1, help="At most.")] = 12,
     patience: Annotated[int, typer.Option(min=1, help="End after so many epochs that are no better on dev.")] = 3,
     batch_size: Annotated[int, typer.Option(min=2, help="Images per step, each with one caption.")] = 128,

@@ -46,7 +46,7 @@ class TrainConfig(Settings):
     loss_temperature: float = 0.1
     candidates: int = 2
     margin: float = 0.2
-    warmup_epochs: int = 1
+    warmup_epochs: int = 6
     embed_dim: int = 256
     embedding_dim: int = 64
     region_dropout: float = 0.5
