@@ -16,6 +16,7 @@ from shan_cli.main import app
 
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
 ENDS = set("&|;<>()")
+MEASURED = json.loads((ROOT / "benchmarks/results/flickr8k.json").read_text("utf-8"))
 
 
 def test_commands_print_what_the_page_shows(monkeypatch, tmp_path):
@@ -90,3 +91,14 @@ def test_imports_of_the_pages_name_the_module_that_defines(page):
 def test_links_of_the_pages_lead_to_files(page):
     for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text("utf-8")):
         assert ":" in target or (page.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("name", MEASURED)
+def test_the_tables_of_results_hold_what_was_measured(name):
+    row = MEASURED[name]
+    recalls = ["/".join(f"{row[f'{way}_retrieval_r{k}']:.1f}" for k in (1, 5, 10)) for way in ("text", "image")]
+    low, high = row["intervals_95"]["rsum"]
+    figures = f"| {' | '.join(recalls)} | {row['rsum']:.1f} ({low:.1f} to {high:.1f}) |"
+    lines = (ROOT / "docs/results.md").read_text("utf-8").splitlines()
+    own = [line for line in lines if line.startswith(f"| `{name.removesuffix('+querybank')}` |")]
+    assert any(line.endswith(figures) for line in own), figures
