@@ -28,11 +28,15 @@ RESULTS = Path(__file__).parent / "results" / "flickr8k.json"
 SEEDS = (0, 1, 2)
 BUDGET = ["--epochs", 12, "--dev-images", 500]  # the same for every row, but more views take more epochs
 SCAN = ["--model", "scan", "--direction"]
+TRIPLET: list[object] = ["--loss", "triplet", "--warmup-epochs", 6]
 ROWS: dict[str, list[object]] = {
     **{f"shan-l2l-s{seed}": ["--steps", "l2l", "--seed", seed] for seed in SEEDS},
     **{f"shan-l2l-views8-s{seed}": ["--steps", "l2l", "--seed", seed, "--epochs", 16] for seed in SEEDS[:2]},
     **{f"shan-g2l-s{seed}": ["--steps", "l2l+g2l", "--seed", seed] for seed in SEEDS},
     **{f"shan-s{seed}": ["--seed", seed] for seed in SEEDS},
+    **{f"shan-l2l-triplet-s{seed}": [*TRIPLET, "--steps", "l2l", "--seed", seed] for seed in SEEDS},
+    **{f"shan-g2l-triplet-s{seed}": [*TRIPLET, "--steps", "l2l+g2l", "--seed", seed] for seed in SEEDS},
+    **{f"shan-triplet-s{seed}": [*TRIPLET, "--seed", seed] for seed in SEEDS},
     "shan-t2i": ["--direction", "t2i"],
     "shan-i2t": ["--direction", "i2t"],
     "shan-l2l-512": ["--steps", "l2l", "--embed-dim", 512],  # of the form that is best at 256
