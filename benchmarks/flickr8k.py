@@ -50,7 +50,7 @@ ROWS: dict[str, list[object]] = {
     "scan-i2t-lse4": [*SCAN, "i2t", "--pooling", "lse", "--temperature", 4, "--pooling-temperature", 5],  # SCAN's own
     "scan-i2t-mean": [*SCAN, "i2t", "--pooling", "mean", "--temperature", 4],
     "vse": ["--model", "vse", "--loss", "triplet", "--warmup-epochs", 1],
-    "vse-warmup6": ["--model", "vse", "--loss", "triplet", "--warmup-epochs", 6],
+    "vse-warmup6": ["--model", "vse", *TRIPLET],
     "vse-contrastive": ["--model", "vse"],
     "tern": ["--model", "tern"],
 }

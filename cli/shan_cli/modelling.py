@@ -122,15 +122,16 @@ def train(
         typer.Option(
             min=0,
             help="Negatives of an image and of a caption that the full score sees, chosen by step 1. 0: all of the "
-            "batch by the full score alone, as the SHAN paper's triplet loss has it, at many times the cost.",
+            "batch by the full score alone, as the SHAN paper's triplet loss has it; at many times the cost, but for "
+            "epochs of a triplet loss after --warmup-epochs.",
         ),
     ] = 2,
     warmup_epochs: Annotated[
         int,
         typer.Option(
             min=0,
-            help="Of a triplet loss: in which every negative counts, before the hardest alone, which leave a fresh "
-            "model where all its scores are alike.",
+            help="Of a triplet loss: in which every negative counts, before the hardest alone, with which a fresh "
+            "model may stay where all its scores are alike.",
         ),
     ] = 6,
     epochs: Annotated[int, typer.Option(min=1, help="At most.")] = 12,
