@@ -172,6 +172,9 @@ def index(
     ] = None,
     querybank_size: QuerybankSize = None,
     inverse_temperature: InverseTemperature = None,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Also where the store has none of the gallery's images: these all go.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Encode a store's images for search; run again, it encodes new and changed images and drops removed ones.
@@ -201,7 +204,14 @@ def index(
         scorer = Scorer(Bundle.open(locate_bundle(model)), device.value)
         dtype = storage.value if storage else None
         result = index_store(
-            opened, scorer, output, dtype=dtype, querybank=bank, on_start=on_start, on_images=on_images
+            opened,
+            scorer,
+            output,
+            dtype=dtype,
+            querybank=bank,
+            replace_all=replace,
+            on_start=on_start,
+            on_images=on_images,
         )
     if json:
         print_json({**vars(result), "gallery": str(output)})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -198,4 +199,5 @@ def need(extra: str, *modules: str) -> None:
 
 def print_json(value: Any) -> None:
     """One JSON document on standard output. Raises ValueError for NaN and infinity, which JSON does not have."""
-    print(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
+    unicode = sys.stdout.encoding.lower() == "utf-8"  # else what it lacks would be spelt out as Python does, not JSON
+    print(json.dumps(value, indent=2, ensure_ascii=not unicode, allow_nan=False))

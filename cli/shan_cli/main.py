@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import sys
 from importlib.metadata import version
@@ -17,6 +16,14 @@ from .console import messages
 from .health import doctor
 from .tuning import tune
 
+_GOES_ON = {
+    "extract": "run the command again to go on",
+    "import": "run the command again with --replace",
+    "index": "run the command again to go on",
+    "score": "run the command again to go on",
+    "train": "run the command again to go on",
+}
+
 
 class Commands(TyperGroup):
     """The commands, with one end for every trouble: a user's error is a sentence and exit 1, an interrupt exits 130."""
@@ -30,13 +37,28 @@ class Commands(TyperGroup):
             messages.print(f"error: {error}", style="red", markup=False, soft_wrap=True)
             raise typer.Exit(1) from error
         except KeyboardInterrupt as interrupt:
-            more = "run the command again to go on, an import with --replace"
-            messages.print(f"interrupted: what was complete is kept; {more}", soft_wrap=True)
+            more = _GOES_ON.get(ctx.invoked_subcommand or "")
+            messages.print(f"interrupted: what was complete is kept; {more}" if more else "interrupted", soft_wrap=True)
             raise typer.Exit(130) from interrupt
         except BrokenPipeError as error:  # as of `shan-engine search … | head`
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            _drop_answer()
             raise typer.Exit(141) from error
+        except OSError as error:
+            _drop_answer()
+            reason = error.strerror or error
+            said = (
+                f"cannot use {error.filename}: {reason}; check the name and its permissions"
+                if error.filename
+                else f"the answer cannot be written: {reason}; check the disk and where it goes, and run again"
+            )
+            messages.print(f"error: {said}", style="red", markup=False, soft_wrap=True)
+            raise typer.Exit(1) from error
         return answer
+
+
+def _drop_answer() -> None:
+    """Let what is still to be printed go nowhere: the interpreter writes it as it ends, and would fail once more."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 app = typer.Typer(
@@ -79,11 +101,3 @@ def options(
     ] = False,
 ) -> None:
     """Search photo collections with words."""
-
-
-def run() -> None:
-    """Entry point. A file name that is no valid UTF-8 is printed with its odd bytes spelt out."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
-    app()

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from shan_engine.text import shortened
+
 from .console import messages
 
 if TYPE_CHECKING:
@@ -22,17 +24,17 @@ def print_reading(result: QueryHits) -> None:
     if result.left_out:
         said.append(f"its last {result.left_out} words are left out, the model takes no more")
     if said:
-        messages.print(f"{result.query}: {', '.join(said)}", markup=False, soft_wrap=True)
+        messages.print(f"{shortened(result.query)}: {', '.join(said)}", markup=False, soft_wrap=True)
 
 
 def scanned_line(result: QueryHits) -> str:
     """How many images a search looked at."""
     seen = result.scanned
     if seen is None:
-        return f"{result.query}: all {result.matching:,} images scored"
+        return f"{shortened(result.query)}: all {result.matching:,} images scored"
     proven = "; no other image can be among the hits" if seen.proven else ""
     return (
-        f"{result.query}: {seen.first_pass:,} images in the first pass, {seen.step_1:,} in step 1, "
+        f"{shortened(result.query)}: {seen.first_pass:,} images in the first pass, {seen.step_1:,} in step 1, "
         f"{seen.all_steps:,} in all steps{proven}"
     )
 

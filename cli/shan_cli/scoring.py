@@ -110,9 +110,13 @@ def score(
       shan-engine score --gallery G --queries captions.txt --output best.parquet --ray local
     """
     from shan_engine.errors import InputError
+    from shan_engine.files import refuse_overwriting
     from shan_engine.jobs import JobOptions, parse_memory, run_here, score_job
     from shan_engine.queries import read_queries
+    from shan_engine.writers.matrix_npy import columns_path, rows_path
 
+    for file in (output, rows_path(output), columns_path(output)) if output.suffix == ".npy" else (output,):
+        refuse_overwriting(file, queries)
     options = JobOptions(direction.value, top_k, threshold, parse_memory(memory), block_pairs)
     if workers and not ray:
         raise InputError("--workers are Ray's: add --ray local, or leave it out")
@@ -123,8 +127,8 @@ def score(
             from shan_engine.jobs.ray_run import RayCluster
 
             runner = stack.enter_context(RayCluster(ray, workers))
-        stop = stack.enter_context(_stopping())
-        on_progress = stack.enter_context(_json_lines() if log_json else _bar())
+        report = stack.enter_context(_json_lines() if log_json else _bar())
+        stop, on_progress = stack.enter_context(_stopping(report))
         result = score_job(
             new_scorer(bundle, device, backend, precision),
             galleries,
@@ -146,8 +150,11 @@ def score(
 
 
 @contextmanager
-def _stopping() -> Iterator[Callable[[], bool]]:
-    """Whether Ctrl-C was pressed; a second one ends at once."""
+def _stopping(report: Callable[[Progress], None]) -> Iterator[tuple[Callable[[], bool], Callable[[Progress], None]]]:
+    """Whether Ctrl-C was pressed, and `report` as the job calls it.
+
+    Before the first report, while captions are read, Ctrl-C ends at once, and so does a second one.
+    """
     asked = False
 
     def ask(*_: object) -> None:
@@ -156,9 +163,14 @@ def _stopping() -> Iterator[Callable[[], bool]]:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         messages.print("stopping after the current block; Ctrl-C again stops at once", soft_wrap=True)
 
-    before = signal.signal(signal.SIGINT, ask)
+    def on_progress(done: Progress) -> None:
+        if not asked:
+            signal.signal(signal.SIGINT, ask)
+        report(done)
+
+    before = signal.getsignal(signal.SIGINT)
     try:
-        yield lambda: asked
+        yield (lambda: asked), on_progress
     finally:
         signal.signal(signal.SIGINT, before)
 

@@ -106,12 +106,15 @@ def search(
       shan-engine search --image photo.jpg --gallery captions.gallery
     """
     from shan_engine.errors import InputError
+    from shan_engine.files import refuse_overwriting
     from shan_engine.queries import read_captions
     from shan_engine.question import Question
     from shan_engine.search import search as find
 
     from .results import as_dict, print_columns, print_reading, print_table, scanned_line
 
+    if html:
+        refuse_overwriting(html, queries, image)
     wanted = [*(query or []), *(read_captions(queries) if queries else [])]
     if image and not (wanted or also or without) and _captions_in(gallery, model):
         given = {

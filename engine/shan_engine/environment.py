@@ -18,6 +18,7 @@ from .files import sync_file
 
 _FIRST_MAP_BYTES = 1 << 26
 _FULL_DISK_BYTES = 1 << 20
+RESTORE = "restore it from a copy, or delete it and extract or import again"
 _T = TypeVar("_T")
 _FILES = ("data.mdb", "lock.mdb")
 # A transaction turns bad, and a tree deeper than a cursor can follow, only where a page holds wrong bytes.
@@ -51,10 +52,14 @@ def open_environment(path: Path, *, readonly: bool) -> lmdb.Environment:
 
 
 def is_store(path: Path) -> bool:
-    """Whether there is an environment in folder `path`. Raises StoreError where that folder cannot be read."""
+    """Whether there is an environment in folder `path`: an empty file, as a copy that failed leaves, is none.
+
+    Raises StoreError where that folder cannot be read.
+    """
     with clear_errors(path):
         try:
-            return stat.S_ISREG((path / "data.mdb").stat().st_mode)
+            status = (path / "data.mdb").stat()
+            return stat.S_ISREG(status.st_mode) and status.st_size > 0
         except (FileNotFoundError, NotADirectoryError):
             return False
 
@@ -99,7 +104,7 @@ def refuse_truncated(path: Path, environment: lmdb.Environment) -> None:
     needed = bytes_needed(environment)
     size = (path / "data.mdb").stat().st_size
     if size < needed:
-        raise StoreError(f"the store {path} is truncated ({size} of {needed} bytes): restore a copy or extract again")
+        raise StoreError(f"the store {path} is truncated ({size} of {needed} bytes): {RESTORE}")
 
 
 @contextmanager
@@ -116,7 +121,7 @@ def _sentence(path: Path, error: lmdb.Error | OSError) -> str:
     if number in (errno.ENOSPC, errno.EDQUOT) or (number == errno.EIO and _is_full(path)):
         return f"the disk is full: {path} stays as it was before; free some space and run again"
     if isinstance(error, _DAMAGE):
-        return f"the store {path} is damaged ({error}): restore it from a copy or extract again"
+        return f"the store {path} is damaged ({error}): {RESTORE}"
     if isinstance(error, lmdb.VersionMismatchError):
         return f"the store {path} was written by another LMDB ({error}): use the shan-engine that made it"
     if isinstance(error, lmdb.ReadersFullError):

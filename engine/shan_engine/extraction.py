@@ -29,6 +29,8 @@ _Decoded = tuple[Photo, ScaledPhoto]
 class ExtractionResult:
     """What a run did: photos added or renewed, unchanged ones, and a sentence for each that could not be used.
 
+    The sentences also name folders that could not be listed, whose photos stay in the store as they are.
+
     `passed_over` counts files of photo formats that are not read, by ending.
     """
 
@@ -102,7 +104,7 @@ def extract_photos(
         raise InputError(f"none of the {len(photos)} photos in {folder} can be used, the first: {first}")
     removed = len(plan.delete) + len(stale)
     unchanged = len(photos) - len(plan.extract)
-    return ExtractionResult(added, unchanged, removed, tuple(broken.values()), listing.passed_over)
+    return ExtractionResult(added, unchanged, removed, (*listing.unreadable, *broken.values()), listing.passed_over)
 
 
 def _record(photo: Photo, scaled: ScaledPhoto, regions: Regions) -> RegionRecord:
@@ -139,7 +141,7 @@ def _plan(folder: Path, photos: list[Photo], store_path: Path, extractor: str) -
             )
         held = {info.id: info for info in store.infos()}
     root = folder.resolve()
-    gone = [info.id for info in held.values() if info.path == str(root / info.id) and not Path(info.path).exists()]
+    gone = [info.id for info in held.values() if info.path == str(root / info.id) and _is_gone(Path(info.path))]
     plan = _Plan([], [], gone, held.keys() - set(gone))
     for photo in photos:
         info = held.get(photo.id)
@@ -154,6 +156,15 @@ def _plan(folder: Path, photos: list[Photo], store_path: Path, extractor: str) -
         elif elsewhere:
             plan.move.append(photo)
     return plan
+
+
+def _is_gone(path: Path) -> bool:
+    """Whether there is no such file; one that cannot be looked at, as its folder is closed, may still be there."""
+    try:
+        path.stat()
+    except OSError as error:
+        return isinstance(error, FileNotFoundError | NotADirectoryError)
+    return False
 
 
 def _is_another(held: Path, photo: Path) -> bool:

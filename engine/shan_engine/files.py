@@ -40,6 +40,13 @@ def replacing(path: Path) -> Iterator[Path]:
         raise InputError(write_failure(path, error)) from error
 
 
+def refuse_overwriting(output: Path, *inputs: Path | None) -> None:
+    """Raise InputError where `output` is one of the files that it is made from."""
+    for path in inputs:
+        if path is not None and output.exists() and path.exists() and output.samefile(path):
+            raise InputError(f"{output} would be written over what it is made from: choose another output")
+
+
 @contextmanager
 def fresh_folder(output: Path, *, overwrite: bool = False) -> Iterator[Path]:
     """Give a folder beside `output`; on success it is renamed to `output`, else removed.

@@ -45,6 +45,7 @@ def index_store(
     *,
     dtype: str | None = None,
     querybank: Querybank | None = None,
+    replace_all: bool = False,
     on_start: Callable[[int], None] = lambda total: None,
     on_images: Callable[[int], None] = lambda done: None,
 ) -> IndexResult:
@@ -58,8 +59,8 @@ def index_store(
     stay so for images that come later.
 
     Raises InputError where `output` is a folder of other things, the gallery holds another `dtype` or is normalised
-    otherwise, or the store is empty or does not fit the bundle; GalleryError where the gallery is damaged, belongs to
-    another bundle or is being written.
+    otherwise, the store is empty or does not fit the bundle or, unless `replace_all`, has none of the gallery's images;
+    GalleryError where the gallery is damaged, belongs to another bundle or is being written.
     """
     _check_features(store, scorer)
     if dtype not in (None, *GALLERY_DTYPES):
@@ -80,12 +81,15 @@ def index_store(
                     manifest = replace(manifest, arrays={**manifest.arrays, HUBNESS: ()})
                     bank.save(output)
                 manifest.save(output)  # from now on the folder is a gallery's: an interrupted run can go on
+            wanted = {info.id: info.checksum for info in infos}
+            if not replace_all:
+                _refuse_all_other(output, manifest, store, wanted)
             _remove_orphans(output, manifest)
             metadata = store.metadata()
             renewed = renew_tables(output, manifest, metadata)
             if renewed != manifest:
                 renewed.save(output)
-            update = _Update(output, renewed, {info.id: info.checksum for info in infos}, metadata)
+            update = _Update(output, renewed, wanted, metadata)
             return update.run(store, scorer, hubness, on_start, on_images)
     except Timeout as error:
         raise GalleryError(f"another process is writing the gallery {output}: wait for it and run again") from error
@@ -155,6 +159,16 @@ def _settled(
                 "leave --querybank out, or index into a new gallery"
             )
     return manifest, bank, bank.measure(scorer) if bank else None
+
+
+def _refuse_all_other(output: Path, manifest: GalleryManifest, store: FeatureStore, wanted: Mapping[str, int]) -> None:
+    """Raise InputError where none of the gallery's images would stay: the store is hardly the one that was meant."""
+    gallery = Gallery(output, manifest)
+    if len(gallery) and not any(id in wanted for block in gallery.blocks for id, _ in block.checksums()):
+        raise InputError(
+            f"the store {store.path} has none of the {len(gallery):,} images of the gallery {output}, which would all "
+            "go: index it into a new folder, or say --replace"
+        )
 
 
 def _new_manifest(store: FeatureStore, scorer: Scorer, dtype: str | None, regions: int) -> GalleryManifest:

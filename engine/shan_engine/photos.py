@@ -6,7 +6,7 @@ import os
 import stat
 import warnings
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,7 @@ import xxhash
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-from .errors import InputError, first_line
+from .errors import InputError, first_line, unread
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp"})
 UNREAD = frozenset(
@@ -58,10 +58,14 @@ class Photo:
 
 @dataclass(frozen=True)
 class FoundPhotos:
-    """The photos below a folder, sorted by id, and how many others are passed over, by ending, most first."""
+    """The photos below a folder, sorted by id, and how many others are passed over, by ending, most first.
+
+    `unreadable` is a sentence for each folder and photo that cannot be looked at.
+    """
 
     photos: list[Photo]
     passed_over: dict[str, int]
+    unreadable: tuple[str, ...] = ()
 
 
 Part = tuple[float, float, float, float]
@@ -93,38 +97,40 @@ def crop_of(id: str, number: int) -> Part:
 def find_photos(folder: Path) -> FoundPhotos:
     """All JPEG, PNG, TIFF and WebP files below `folder`, hidden ones left out.
 
-    Raises InputError where there is no such folder or no photo in it.
+    Raises InputError where there is no such folder or no photo in it that can be looked at.
     """
     if not folder.is_dir():
         raise InputError(f"there is no folder {folder}: give the folder that holds your photos")
     root = folder.resolve()  # but not a photo's own link, which may come to mean another file
-    photos, unread = [], Counter[str]()
-    for path in _files(folder):
+    photos, others, errors = [], Counter[str](), list[OSError]()
+    for path in _files(folder, errors.append):
         suffix = path.suffix.lower()
         if suffix in UNREAD:
-            unread[suffix] += 1
-        elif suffix in SUFFIXES and (stamp := _stamp(path)):
-            id = path.relative_to(folder).as_posix()
-            photos.append(Photo(id, root / id, stamp))
-    passed_over = dict(unread.most_common())
+            others[suffix] += 1
+        elif suffix in SUFFIXES:
+            try:
+                status = path.stat()
+            except OSError as error:
+                errors.append(error)
+                continue
+            if stat.S_ISREG(status.st_mode):
+                id = path.relative_to(folder).as_posix()
+                photos.append(Photo(id, root / id, f"{status.st_size}:{status.st_mtime_ns}"))
+    passed_over = dict(others.most_common())
+    # What was deleted since its folder was listed, and a link to nothing, are not there.
+    there = [error for error in errors if not isinstance(error, FileNotFoundError | NotADirectoryError)]
+    unreadable = tuple(unread(Path(error.filename), error, "") for error in there)
+    if not photos and unreadable:
+        raise InputError(unreadable[0])
     if not photos:
-        others = "".join(f"; {count} {suffix} are not read, save them as JPEG" for suffix, count in passed_over.items())
-        raise InputError(f"no photos in {folder}: it has no file ending in {', '.join(sorted(SUFFIXES))}{others}")
-    return FoundPhotos(sorted(photos, key=lambda photo: photo.id), passed_over)
+        more = "".join(f"; {count} {suffix} are not read, save them as JPEG" for suffix, count in passed_over.items())
+        raise InputError(f"no photos in {folder}: it has no file ending in {', '.join(sorted(SUFFIXES))}{more}")
+    return FoundPhotos(sorted(photos, key=lambda photo: photo.id), passed_over, unreadable)
 
 
-def _stamp(path: Path) -> str | None:
-    """What changes with a file; None where it is not a regular one, or no longer there."""
-    try:
-        status = path.stat()
-    except OSError:  # deleted since its folder was listed, or a link to nothing
-        return None
-    return f"{status.st_size}:{status.st_mtime_ns}" if stat.S_ISREG(status.st_mode) else None
-
-
-def _files(folder: Path) -> Iterator[Path]:
+def _files(folder: Path, on_error: Callable[[OSError], None]) -> Iterator[Path]:
     """Everything below `folder`, hidden files and folders left out."""
-    for parent, folders, names in os.walk(folder):
+    for parent, folders, names in os.walk(folder, onerror=on_error):
         folders[:] = [name for name in folders if not name.startswith(".")]
         yield from (Path(parent, name) for name in names if not name.startswith("."))
 

@@ -108,6 +108,8 @@ def _too_long(place: str) -> InputError:
 @contextmanager
 def _opened(path: Path) -> Iterator[IO[bytes]]:
     if path == STANDARD_INPUT:
+        if sys.stdin is None:
+            raise InputError("standard input is closed: pipe captions into the command, or name a file of them")
         yield sys.stdin.buffer
         return
     try:

@@ -23,6 +23,7 @@ from .errors import InputError, StoreError
 _HEADER = struct.Struct("<IHHII")
 _HAS_BOXES = 1
 MAX_ID_BYTES = 480
+MAX_REGIONS = 2**16 - 1
 
 
 @dataclass(frozen=True)
@@ -97,8 +98,9 @@ def check_record(record: RegionRecord, *, feature_dim: int, max_regions: int) ->
             f"{name} has features of size {shape[1]}, the store holds size {feature_dim}: "
             "use the extractor this store was made with, or a new store"
         )
-    if shape[0] > max_regions:
-        raise InputError(f"{name} has {shape[0]} regions, the store's maximum is {max_regions}: keep its best ones")
+    if shape[0] > min(max_regions, MAX_REGIONS):
+        most = min(max_regions, MAX_REGIONS)
+        raise InputError(f"{name} has {shape[0]} regions, the store's maximum is {most}: keep its best ones")
     if not np.isfinite(record.features).all():
         raise InputError(f"{name} has NaN or infinite features: extract it again")
     if record.boxes is not None and (record.boxes.shape != (shape[0], 4) or not np.isfinite(record.boxes).all()):

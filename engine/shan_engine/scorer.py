@@ -24,7 +24,7 @@ from .gallery_storage import HUBNESS
 from .kernel import Kernel, ShanConstants, load_kernel
 from .pair_calls import Call, Key, graph_calls, kernel_calls, torch_calls
 from .plans import ENGINES, Precision
-from .text import Reading, has_word, pad
+from .text import Reading, has_word, pad, shortened
 
 Arrays = dict[str, NDArray[Any]]
 # Floats of intermediate results that one call of the pair scorer may need: what a core's caches hold
@@ -178,7 +178,7 @@ class Scorer:
         tokens = self.bundle.vocabulary.encode(caption)
         if len(tokens) > self.bundle.manifest.max_words:
             raise InputError(
-                f"the caption '{caption[:40]}…' has {len(tokens) - 2} words, the model takes "
+                f"the caption '{shortened(caption)}' has {len(tokens) - 2} words, the model takes "
                 f"{self.bundle.manifest.max_words - 2}: shorten it"
             )
         return tokens
@@ -188,10 +188,10 @@ class Scorer:
 
         Raises InputError where it is empty or has no word that the model knows.
         """
-        reading = self.bundle.vocabulary.read(query)
+        reading = self.bundle.vocabulary.read(query, self.bundle.manifest.max_words - 2)
         if not any(has_word(word) for word in reading.words if word not in reading.unknown):
-            raise InputError(f"the model knows no word of '{query}': describe it in other words")
-        return reading.cut(self.bundle.manifest.max_words - 2)
+            raise InputError(f"the model knows no word of '{shortened(query)}': describe it in other words")
+        return reading
 
     def encode_captions(self, token_lists: Sequence[Sequence[int]]) -> Arrays:
         """Caption arrays by name, each C x its shape, padded to the longest caption."""

@@ -29,17 +29,14 @@ from .environment import (
     write_transaction,
 )
 from .errors import InputError, StoreError
-from .fields import DTYPES
 from .metadata import Metadata
 from .records import (
     MAX_ID_BYTES,
     RecordInfo,
     RegionRecord,
-    check_record,
     decode_id,
     decode_record,
     encode_id,
-    encode_record,
     pad_regions,
     peek_record,
     replace_mend,
@@ -69,8 +66,6 @@ class FeatureStore:
 
         Raises StoreError where a store of another extractor, size or dtype is already there.
         """
-        if schema.dtype not in DTYPES:
-            raise InputError(f"a store cannot hold {schema.dtype}: choose float32 or float16")
         # Innermost, so that a full disk is seen before what fills it is removed.
         with making(path), clear_errors(path):
             environment = open_environment(path, readonly=False)
@@ -181,10 +176,8 @@ class FeatureStore:
 
         Raises InputError where a record does not fit or, unless `replace`, its id is there.
         """
-        for record in records:
-            check_record(record, feature_dim=self.feature_dim, max_regions=self.schema.max_regions)
         # By id, the last one winning: a page written and freed in one transaction would never reach the disk.
-        values = {encode_id(record.id): encode_record(record, self._dtype) for record in records}
+        values = self.schema.encode(records)
 
         def put(transaction: lmdb.Transaction) -> None:
             if not replace:

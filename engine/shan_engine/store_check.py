@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from .environment import RESTORE
 from .errors import InputError, ShanError, StoreError
 from .records import check_record, replace_mend
 from .store import FeatureStore
@@ -38,9 +39,7 @@ def verify_store(path: Path) -> Iterator[tuple[str, str | None]]:
     if status > 0:  # below 0 it was ended by a signal, as a page that cannot be read does
         raise StoreError(f"the check of the store {path} broke off ({status}), which says nothing about it: run again")
     if not ended:
-        raise StoreError(
-            f"the store {path} is damaged (a page of it cannot be read): restore it from a copy or extract again"
-        )
+        raise StoreError(f"the store {path} is damaged (a page of it cannot be read): {RESTORE}")
 
 
 def _check(path: Path) -> Iterator[tuple[str, str | None]]:
@@ -60,7 +59,7 @@ def _check(path: Path) -> Iterator[tuple[str, str | None]]:
         if store.entries() != {len(ids)}:
             raise StoreError(
                 f"the store {path} is damaged ({max(store.entries())} images were written to it, {len(ids)} are "
-                "found): restore it from a copy or extract again"
+                f"found): {RESTORE}"
             )
 
 

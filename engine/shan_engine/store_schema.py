@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .errors import StoreError
+import numpy as np
+
+from .errors import InputError, StoreError
 from .fields import DTYPES, demand, is_size
+from .records import RegionRecord, check_record, encode_id, encode_record
 
 if TYPE_CHECKING:  # the GPU check runs where there is no lmdb
     import lmdb
@@ -18,13 +22,30 @@ SCHEMA_VERSION = 1
 
 @dataclass(frozen=True)
 class StoreSchema:
-    """What every record of a store has in common; `dtype` is 'float32' or 'float16'."""
+    """What every record of a store has in common.
+
+    Raises InputError where `dtype` is neither 'float32' nor 'float16'.
+    """
 
     feature_extractor: str
     feature_dim: int
     max_regions: int = 100
     dtype: str = "float32"
     version: int = SCHEMA_VERSION
+
+    def __post_init__(self) -> None:
+        if self.dtype not in DTYPES:
+            raise InputError(f"a store cannot hold {self.dtype}: choose {' or '.join(DTYPES)}")
+
+    def encode(self, records: Sequence[RegionRecord]) -> dict[bytes, bytes]:
+        """Records as bytes by the store's key, of several with one id the last one.
+
+        Raises InputError, naming the image, where one does not fit.
+        """
+        for record in records:
+            check_record(record, feature_dim=self.feature_dim, max_regions=self.max_regions)
+        dtype = np.dtype(self.dtype)
+        return {encode_id(record.id): encode_record(record, dtype) for record in records}
 
 
 def read_schema(path: Path, text: bytes) -> StoreSchema:

@@ -11,7 +11,7 @@ import json
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ _NUMBERS = (
 _MEND = "put back the vocab.json that the model was trained or exported with"
 _LEAST_TYPED = 4  # of shorter words, too many are one letter apart
 _LEAST_SINGULAR = 3  # letters of a word that is tried as a plural
+_SHOWN = 100
 _STRAIGHT = str.maketrans("‘’", "''")  # phones write the curly ones, NLTK splits at the straight ones
 
 
@@ -61,6 +62,11 @@ def has_word(text: str) -> bool:
     return any(character.isalnum() for character in text)
 
 
+def shortened(text: str) -> str:
+    """A text for a message: whole, or its first 100 characters."""
+    return text if len(text) <= _SHOWN + 1 else f"{text[:_SHOWN]}…"
+
+
 @dataclass(frozen=True)
 class Reading:
     """How a query is read: its words as the vocabulary has them, their numbers, and what differs from the query.
@@ -74,12 +80,6 @@ class Reading:
     replaced: dict[str, str]
     unknown: tuple[str, ...]
     left_out: int = 0
-
-    def cut(self, most: int) -> Reading:
-        """The same with at most so many words."""
-        return replace(
-            self, words=self.words[:most], numbers=self.numbers[:most], left_out=max(0, len(self.words) - most)
-        )
 
     @property
     def tokens(self) -> list[int]:
@@ -142,23 +142,31 @@ class Vocabulary:
             raise InputError("a query is empty: describe what to look for")
         return [START, *map(self._number, words), END]
 
-    def read(self, query: str) -> Reading:
-        """A query's words as far as they are known. Raises InputError where it has no letter and no digit."""
+    def read(self, query: str, most: int) -> Reading:
+        """A query's first words, at most so many, as far as they are known.
+
+        Raises InputError where it has no letter and no digit.
+        """
         if not query.strip():
             raise InputError("a query is empty: describe what to look for")
         if not has_word(query):
-            raise InputError(f"the query '{query}' has no word: describe what to look for")
+            raise InputError(f"the query '{shortened(query)}' has no word: describe what to look for")
         words = tokenise(query.translate(_STRAIGHT))
         read: list[str] = []
-        replaced, unknown = {}, []
-        for word in words:
+        replaced, unknown, left_out = {}, [], 0
+        for number, word in enumerate(words):
+            if len(read) >= most:
+                left_out = len(words) - number
+                break
             found = self._closest(word)
             if not found:
                 unknown.append(word)
             elif found != (word,):
                 replaced[word] = " ".join(found)
             read.extend(found or (word,))
-        return Reading(tuple(read), tuple(self._number(word) for word in read), replaced, tuple(unknown))
+        left_out += max(0, len(read) - most)
+        read = read[:most]
+        return Reading(tuple(read), tuple(self._number(word) for word in read), replaced, tuple(unknown), left_out)
 
     def _number(self, word: str) -> int:
         return self.word2idx.get(word, UNKNOWN)

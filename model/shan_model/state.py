@@ -6,17 +6,19 @@ import hashlib
 import io
 import json
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 from shan_engine.captions import CaptionSplit
 from shan_engine.errors import InputError
-from shan_engine.files import replacing
+from shan_engine.files import replacing, write_failure
 from shan_engine.store_schema import StoreSchema
 from torch import Tensor
 
@@ -25,6 +27,7 @@ from .schedule import TrainConfig
 
 STATE = "last.pt"
 METRICS = "metrics.jsonl"
+LOCK = "writer.lock"
 MEND = "another --output, or --restart"
 FREE_SETTINGS = ("epochs", "device")
 
@@ -82,6 +85,23 @@ class TrainState:
         for name, digest in data.items():
             if self.data.get(name) != digest:
                 raise InputError(f"{path} was made with other {name}: use the same, {MEND}")
+
+
+@contextmanager
+def locked(output: Path) -> Iterator[None]:
+    """Keep other runs out of the folder `output`, made where it is missing. Raises InputError where one is at work."""
+    lock = FileLock(output / LOCK, timeout=0)
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except Timeout as error:
+        raise InputError(f"another process is training in {output}: wait for it, or name another --output") from error
+    except OSError as error:
+        raise InputError(write_failure(output, error)) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def data_digests(

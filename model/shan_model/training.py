@@ -36,7 +36,7 @@ from .registry import model_class, new_model
 from .retrieval import RetrievalModel
 from .schedule import TrainConfig, epoch_batches, schedule
 from .scoring import score_split
-from .state import MEND, STATE, TrainState, data_digests, write_metrics
+from .state import MEND, STATE, TrainState, data_digests, locked, write_metrics
 
 SAVE_EVERY = 100
 
@@ -68,8 +68,8 @@ def train(
     `views` are other features of training images, such as those of their mirror images: at each step an image is taken
     by chance from one of those sources that have it.
     Interrupted and started again with `resume`, it goes on from its last state to the same weights.
-    Raises ShanError where the loss is not finite, InputError where an image has no features or a state was made
-    with other settings or data or is damaged.
+    Raises ShanError where the loss is not finite, InputError where an image has no features, a state was made with
+    other settings or data or is damaged, or another process trains there.
     """
     model_class(config.model)  # before anything that takes time
     device = _device(config.device)
@@ -101,11 +101,12 @@ def train(
     schemas = [part.schema for part in (source, *views)]
     data = data_digests(training, dev, words, schemas, holders)
     run = _Run((source, *views), holders, words, training, dev, data, model.to(device), output, config, device)
-    if resume:
-        run.load()
-    else:
-        run.save()  # in the place of the state of before, which a kill would bring back
-    return run.train(on_progress)
+    with locked(output):
+        if resume:
+            run.load()
+        else:
+            run.save()  # in the place of the state of before, which a kill would bring back
+        return run.train(on_progress)
 
 
 class _Run:

@@ -10,9 +10,10 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet
 import pytest
-from installed import COMMAND, environment, output_of, refusal, shan, start
+from installed import COMMAND, environment, heed_interrupts, output_of, refusal, shan, start, wait_for
 from tiny import CAPTIONS, WORDS
 
 
@@ -187,3 +188,32 @@ def test_a_cluster_for_one_job(command, tmp_path):
     output_of(*command(tmp_path / "one.parquet"))
     output_of(*command(tmp_path / "ray.parquet", "--ray", "local", "--workers", 2))
     assert (tmp_path / "ray.parquet").read_bytes() == (tmp_path / "one.parquet").read_bytes()
+
+
+@pytest.mark.parametrize(("queries", "output"), [("q.parquet", "q.parquet"), ("a.rows.txt", "a.npy")])
+def test_a_result_is_not_written_over_its_captions(gallery_path, bundle_path, tmp_path, queries, output):
+    if queries.endswith(".parquet"):
+        pyarrow.parquet.write_table(pa.table({"caption": CAPTIONS}), tmp_path / queries)
+    else:
+        (tmp_path / queries).write_text("\n".join(CAPTIONS))
+    before = (tmp_path / queries).read_bytes()
+    common = ("score", "--gallery", gallery_path, "--model", bundle_path)
+    sentence = refusal(*common, "--queries", tmp_path / queries, "--output", tmp_path / output)
+    assert f"{tmp_path / queries} would be written over what it is made from: choose another output" in sentence
+    assert [file.name for file in tmp_path.iterdir()] == [queries]
+    assert (tmp_path / queries).read_bytes() == before
+
+
+def test_ctrl_c_ends_a_job_that_waits_for_captions(gallery_path, bundle_path, tmp_path):
+    common = ("score", "--gallery", gallery_path, "--model", bundle_path, "--queries", "-", "--log-json")
+    with subprocess.Popen(
+        [COMMAND, *map(str, (*common, "--output", tmp_path / "a.parquet"))],
+        stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment(), preexec_fn=heed_interrupts,
+    ) as process:  # fmt: skip
+        wait_for((tmp_path / "a.parquet.job" / "new.sqlite").exists, process)
+        process.send_signal(signal.SIGINT)
+        said = process.stderr.read()
+        assert process.wait(60) == 130
+    assert "interrupted" in said
+    assert "Traceback" not in said
+    assert not list(tmp_path.iterdir())

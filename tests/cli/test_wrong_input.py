@@ -35,6 +35,10 @@ class TestQueries:
         assert found.returncode == 0
         assert "its last 274 words are left out, the model takes no more" in found.stderr
 
+    def test_too_long_and_without_a_known_word_among_those_that_are_taken(self, place):
+        sentence = place.search("xqzj " * 126 + "dog")
+        assert sentence == f"the model knows no word of '{('xqzj ' * 20)}…': describe it in other words"
+
     def test_file_missing_empty_or_of_another_encoding(self, place):
         file = place.here / "queries.txt"
         common = ("search", "--gallery", place.gallery, "--model", place.bundle, "--queries", file)
@@ -45,6 +49,25 @@ class TestQueries:
         assert f"{file}, line 2 is empty" in refusal(*common)
         file.write_bytes("un café".encode("latin-1"))
         assert "not UTF-8" in refusal(*common)
+
+    def test_a_report_is_not_written_over_its_queries(self, place):
+        file = place.here / "queries.txt"
+        file.write_text("a dog\n")
+        common = ("search", "--gallery", place.gallery, "--model", place.bundle, "--queries", file)
+        assert "choose another output" in refusal(*common, "--html", file)
+        assert file.read_text() == "a dog\n"
+
+    @pytest.mark.parametrize("name", ["x" * 300, f"{'y' * 300}/z.txt"])
+    def test_names_that_the_system_refuses(self, place, name):
+        common = ("--gallery", place.gallery, "--model", place.bundle)
+        for command in (
+            ("search", "--image", place.here / name, *common),
+            ("import", place.here / name, "--store", place.here / "s"),
+            ("extract", place.here / name, "--store", place.here / "s"),
+            ("score", "--queries", "-", "--output", place.here / f"{name}.npy", *common),
+            ("evaluate", "--captions", place.here / name, *common),
+        ):
+            assert "File name too long" in refusal(*command)
 
     def test_top_k_of_zero_is_a_usage_error(self, place):
         assert shan("search", "a dog", "--gallery", place.gallery, "--top-k", 0).returncode == 2

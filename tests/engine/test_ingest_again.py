@@ -125,3 +125,16 @@ def test_a_folder_is_refused_whole_and_a_tsv_from_the_batch_of_the_held_id_on(tm
         found = stored(store)
         for id, array in images.items():
             np.testing.assert_array_equal(found[id], array)
+
+
+@pytest.mark.parametrize(
+    ("images", "dtype", "said"),
+    [
+        (np.full((2, 2, 8), 1e6, np.float32), "float16", "has features beyond float16: use a float32 store"),
+        (np.ones((1, 70_000, 2), np.float32), None, "has 70000 regions, the store's maximum is 65535"),
+    ],
+)
+def test_features_that_do_not_fit_leave_no_store(tmp_path: Path, images: np.ndarray, dtype: str, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        import_features(save(tmp_path / "x.npy", images), tmp_path / "s", dtype=dtype)
+    assert not (tmp_path / "s").exists()

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from extractors import detector
 from PIL import Image
+from shan_engine.errors import InputError
 from shan_engine.extraction import extract_photos
 from shan_engine.feature_extractor import FeatureExtractor
 from shan_engine.store import FeatureStore
@@ -47,3 +50,34 @@ def test_the_same_file_under_another_name_is_no_namesake(tmp_path: Path, extract
     assert extract_photos(tmp_path / "way", tmp_path / "s", extractor).unchanged == 1
     with FeatureStore.open(tmp_path / "s") as store:
         assert store.read(["a.png"])[0].path == str(tmp_path / "way" / "a.png")
+
+
+def test_photos_in_a_folder_that_cannot_be_listed_stay_in_the_store(
+    tmp_path: Path, extractor: FeatureExtractor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As without the right to it, which the tests' user may have for every folder."""
+    photos, closed = tmp_path / "photos", tmp_path / "photos" / "closed"
+    photos.mkdir()
+    for path in (photos / "a.png", photos / "gone.png", closed / "b.png"):
+        grey(path, 5)
+    extract_photos(photos, tmp_path / "s", extractor)
+    (photos / "gone.png").unlink()
+    scandir, stat = os.scandir, os.stat
+
+    def refusing(call: Any) -> Any:
+        def refuse(path: Any, *more: Any, **options: Any) -> Any:
+            if str(path).startswith(str(closed)) and not (call is stat and str(path) == str(closed)):
+                raise PermissionError(errno.EACCES, "Permission denied", str(path))
+            return call(path, *more, **options)
+
+        return refuse
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "scandir", refusing(scandir))
+        patch.setattr(os, "stat", refusing(stat))
+        result = extract_photos(photos, tmp_path / "s", extractor)
+        assert (result.unchanged, result.removed) == (1, 1)
+        assert result.broken == (f"cannot read {closed}: Permission denied; check its permissions and its disk",)
+        with pytest.raises(InputError, match=f"cannot read {closed}: Permission denied"):
+            extract_photos(closed, tmp_path / "other", extractor)
+    assert extract_photos(photos, tmp_path / "s", extractor).unchanged == 2

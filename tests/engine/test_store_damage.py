@@ -186,9 +186,9 @@ def test_other_errors_are_called_what_they_are(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("error", "sentence"),
     [
-        (lmdb.CorruptedError("x"), "is damaged (x): restore it from a copy or extract again"),
-        (lmdb.PageNotFoundError("x"), "is damaged (x): restore it from a copy or extract again"),
-        (lmdb.PanicError("x"), "is damaged (x): restore it from a copy or extract again"),
+        (lmdb.CorruptedError("x"), "is damaged (x): restore it from a copy, or delete it"),
+        (lmdb.PageNotFoundError("x"), "is damaged (x): restore it from a copy, or delete it"),
+        (lmdb.PanicError("x"), "is damaged (x): restore it from a copy, or delete it"),
         (lmdb.VersionMismatchError("x"), "was written by another LMDB (x): use the shan-engine that made it"),
         (lmdb.LockError("x"), "cannot be locked (x): end the other programs"),
         (OSError(errno.ENOLCK, "x"), "cannot be locked ([Errno 37] x): end the other programs"),
@@ -215,3 +215,15 @@ def test_a_page_beyond_the_file_ends_the_checking_process_and_not_ours(tmp_path:
     (path / "data.mdb").write_bytes(data.replace(pointer, beyond))
     with pytest.raises(StoreError, match=r"is damaged \(a page of it cannot be read\): restore it"):
         list(verify_store(path))
+
+
+def test_an_empty_data_file_is_no_store_and_one_can_be_made_there(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    path.mkdir()
+    (path / "data.mdb").touch()
+    with pytest.raises(StoreError, match="there is no feature store at"):
+        FeatureStore.open(path)
+    with FeatureStore.create(path, SCHEMA) as store:
+        store.write([record("one", 1)])
+    with FeatureStore.open(path) as store:
+        assert store.ids() == ["one"]

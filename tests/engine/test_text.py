@@ -11,6 +11,7 @@ from nltk.tokenize import NLTKWordTokenizer
 from shan_engine.errors import InputError
 from shan_engine.text import SPECIAL, Vocabulary, pad, tokenise
 
+MOST = 126
 PUBLIC = Path(__file__).parents[2].parent / "shared" / "vocab"
 
 
@@ -142,7 +143,7 @@ VOCABULARY = Vocabulary.build(
     ],
 )
 def test_a_query_is_read_with_tolerance(query, words, replaced):
-    reading = VOCABULARY.read(query)
+    reading = VOCABULARY.read(query, MOST)
     assert reading.words == words
     assert reading.replaced == replaced
     assert reading.unknown == ()
@@ -151,7 +152,7 @@ def test_a_query_is_read_with_tolerance(query, words, replaced):
 
 @pytest.mark.parametrize("word", ["dgo", "zebra", "s", "9", "13", "007", "wnidmlil", "x-y"])
 def test_words_that_are_no_typing_error_stay_unknown(word):
-    reading = VOCABULARY.read(f"a {word}")
+    reading = VOCABULARY.read(f"a {word}", MOST)
     assert reading.unknown == (word,)
     assert reading.words == ("a", word)
     assert reading.tokens == VOCABULARY.encode(f"a {word}") == [1, VOCABULARY.word2idx["a"], 3, 2]
@@ -161,23 +162,42 @@ def test_words_that_are_no_typing_error_stay_unknown(word):
 def test_a_query_without_letters_and_digits_is_refused_but_encoded_for_training(query):
     vocabulary = Vocabulary.build(["dog", "."])
     with pytest.raises(InputError, match="has no word: describe what to look for"):
-        vocabulary.read(query)
+        vocabulary.read(query, MOST)
     assert len(vocabulary.encode(query)) >= 3
-    assert vocabulary.read("7 dog.").words == ("7", "dog", ".")
+    assert vocabulary.read("7 dog.", MOST).words == ("7", "dog", ".")
 
 
 def test_of_several_near_words_the_first_in_the_vocabulary_is_meant():
     vocabulary = Vocabulary.build(["cart", "care", "card"])
-    assert vocabulary.read("carx").words == ("cart",)
+    assert vocabulary.read("carx", MOST).words == ("cart",)
 
 
 @given(st.text(max_size=40))
 def test_reading_never_fails_but_for_text_without_a_word(text):
     if not any(character.isalnum() for character in text):
         with pytest.raises(InputError, match="has no word" if text.strip() else "empty"):
-            VOCABULARY.read(text)
+            VOCABULARY.read(text, MOST)
     else:
-        reading = VOCABULARY.read(text)
+        reading = VOCABULARY.read(text, MOST)
         assert len(reading.words) == len(reading.numbers) >= 1
         known = [word in VOCABULARY.word2idx for word in reading.words]
         assert known == [number != 3 for number in reading.numbers]
+
+
+@pytest.mark.parametrize(
+    ("query", "most", "words", "left_out"),
+    [
+        ("a dog and a man", 2, ("a", "dog"), 3),
+        ("a black-and-white dog", 3, ("a", "black", "and"), 2),
+        ("a dog", 2, ("a", "dog"), 0),
+    ],
+)
+def test_words_beyond_those_that_the_model_takes_are_counted(query, most, words, left_out):
+    reading = VOCABULARY.read(query, most)
+    assert (reading.words, reading.left_out) == (words, left_out)
+    assert len(reading.numbers) == most
+
+
+def test_words_that_are_left_out_are_not_looked_up():
+    reading = VOCABULARY.read("a dog xyzzy widnmill", 2)
+    assert (reading.unknown, reading.replaced, reading.left_out) == ((), {}, 2)

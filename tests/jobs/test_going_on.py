@@ -215,3 +215,27 @@ def test_deleted_images_are_not_scored(run_job, galleries):
     scores = np.load(run_job("part.npy", of=[part]))
     whole = np.load(run_job("whole.npy", of=galleries[:1]))
     np.testing.assert_allclose(scores, whole[:, ::3], rtol=0, atol=1e-6)
+
+
+def test_a_restart_with_captions_that_cannot_be_used_loses_no_block(run_job, tmp_path, scorer, galleries):
+    begun(run_job)
+    for queries, said in ((as_queries(["a dog", "dog " * 200]), "the model takes 126"), ([], "no captions")):
+        with pytest.raises(InputError, match=said):
+            score_job(scorer, galleries, queries, tmp_path / "best.parquet", restart=True)
+    seen = []
+    found = run_job("best.parquet", on_progress=seen.append)
+    assert seen[0].blocks_done == 2
+    assert found.read_bytes() == run_job("whole.parquet").read_bytes()
+
+
+@pytest.mark.parametrize("began", [False, True])
+def test_a_folder_with_other_files_is_refused_and_left_alone(run_job, tmp_path, began):
+    folder = tmp_path / "best.parquet.job"
+    if began:
+        begun(run_job)
+    folder.mkdir(exist_ok=True)
+    (folder / "notes.txt").write_text("mine")
+    before = {file: file.read_bytes() for file in folder.iterdir()}
+    with pytest.raises(InputError, match=r"best\.parquet\.job is where .* it holds 'notes\.txt': move that elsewhere"):
+        run_job("best.parquet")
+    assert {file: file.read_bytes() for file in folder.iterdir()} == before

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import signal
+
 import pytest
 import torch
-from installed import output_of, start, wait_for
+from installed import output_of, refusal, start, wait_for
 from shan_engine.records import RegionRecord
 from shan_engine.store import FeatureStore
 from shan_engine.store_schema import StoreSchema
@@ -43,3 +45,16 @@ def test_a_killed_training_goes_on_to_the_same_weights(command, tmp_path):
     assert all(torch.equal(one["model"][name], tensor) for name, tensor in other["model"].items())
     assert len(curve(cut)) == EPOCHS
     assert curve(cut) == curve(tmp_path / "whole")
+
+
+def test_a_second_training_into_the_same_folder_is_refused(command, tmp_path):
+    process = start(*command, "--output", tmp_path / "m")
+    wait_for((tmp_path / "m" / "writer.lock").exists, process)
+    process.send_signal(signal.SIGSTOP)
+    try:
+        sentence = refusal(*command, "--output", tmp_path / "m")
+    finally:
+        process.send_signal(signal.SIGCONT)
+        process.communicate()
+    assert f"another process is training in {tmp_path / 'm'}: wait for it" in sentence
+    assert process.returncode == 0

@@ -53,8 +53,9 @@ def import_features(
     on_start(len(source.ids or ()))
     records = _unique(source.records, features)
     done = 0
-    # Read before the store is made: a bad file leaves no store behind.
+    # Read and encoded before the store is made: a file that is bad from its beginning leaves no store behind.
     batch = list(islice(records, batch_size))
+    schema.encode(batch)
     with FeatureStore.create(store_path, schema) as store:
         if source.ids is not None and not replace:
             store.refuse_held(source.ids)

@@ -57,19 +57,17 @@ class Job:
 
     @contextmanager
     def begun(self, queries: Iterable[Query], restart: bool, last: LastResult | None) -> Iterator[Journal]:
-        """The job's journal: the one that is there if it is this job's, else a new one."""
+        """The job's journal: the one that is there if it is this job's and not to `restart`, else a new one."""
         path = self._folder / JOURNAL
-        if restart:
-            for name in (JOURNAL, f"{JOURNAL}-journal", MATRIX):
-                (self._folder / name).unlink(missing_ok=True)
         with ExitStack() as stack:
+            stack.callback((self._folder / NEW).unlink, missing_ok=True)
             new = stack.enter_context(Journal.create(self._folder / NEW))
             longest: list[int] = []
             self.captions, digest = new.add_queries(self._checked(queries, longest))
             self.identity = JobIdentity.of(
                 self._scorer, self._images, self._names, self._options, self._matrix, digest, last
             )
-            if path.exists():
+            if path.exists() and not restart:
                 journal = stack.enter_context(Journal.open(path))
                 facts = journal.facts()
                 refuse_another(self._folder, facts.get("identity"), self.identity)
@@ -81,6 +79,9 @@ class Job:
                 lost = last.take_over(new, self._images, self.identity, len(self._scorer.steps)) if last else ()
                 self._plan = self._planned(longest)
                 new.set_facts(identity=asdict(self.identity), plan=asdict(self._plan), lost=lost)
+                # Only now that captions and options are known to be good; the journal first, the rest is its own.
+                for name in (JOURNAL, f"{JOURNAL}-journal", MATRIX) if restart else ():
+                    (self._folder / name).unlink(missing_ok=True)
                 journal = stack.enter_context(new.publish(path))
             self._views, parts = last.views(lost) if last else ((View(self._images),), (Part(0, len(self._images)),))
             self._blocks = list(job_blocks(self._plan, self.captions, parts))

@@ -20,8 +20,8 @@ from ..scorer import Scorer
 from ..writers.hits_parquet import import_pyarrow
 from .compute import Runner, run_here
 from .images import Images
-from .job import Job, Progress
-from .journal import JOURNAL
+from .job import MATRIX, Job, Progress
+from .journal import JOURNAL, NEW
 from .options import JobOptions, check_output
 from .since import LastResult
 
@@ -82,6 +82,7 @@ def score_job(
         raise InputError(f"the gallery {places} is empty: index some images first")
     refuse_unlike(galleries)
     folder = output.with_name(f"{output.name}.job")
+    _refuse_foreign(folder, output)
     with _locked(folder):
         job = Job(scorer, images, output, folder, options, matrix)
         last = _last_result(since, images, output, folder, restart) if since else None
@@ -104,6 +105,23 @@ def _last_result(since: Path, images: Images, output: Path, folder: Path, restar
     held.unlink(missing_ok=True)
     shutil.copyfile(since, held)
     return last
+
+
+def _refuse_foreign(folder: Path, output: Path) -> None:
+    """Raise InputError where the job's folder, which goes at its end, holds files that are not a job's."""
+    own = (LOCK, JOURNAL, NEW, MATRIX, LAST, output.name, f".{output.name}.")
+    try:
+        names = [file.name for file in folder.iterdir()]
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise InputError(write_failure(folder, error)) from error
+    foreign = [name for name in names if not name.startswith(own)]
+    if foreign:
+        raise InputError(
+            f"{folder} is where this job is kept till its end, but it holds '{min(foreign)}': move that elsewhere, or "
+            "choose another output"
+        )
 
 
 @contextmanager

@@ -1,0 +1,31 @@
+"""The way in, for `shan-engine` and `python -m shan_cli`."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from pathlib import Path
+
+
+def run() -> None:
+    """Run the command line.
+
+    A file name that is no valid UTF-8 is printed with its odd bytes spelt out. Output that was closed goes nowhere.
+    """
+    try:
+        sys.stdout = sys.stdout or Path(os.devnull).open("w")  # noqa: SIM115
+        sys.stderr = sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="backslashreplace")
+        from .main import app  # takes a moment, in which Ctrl-C may come
+
+        app()
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    run()
