@@ -69,9 +69,13 @@ def run(*arguments: object) -> None:
     subprocess.run([COMMAND, *map(str, arguments)], check=True)
 
 
-def commit() -> str:
-    """What the tree is at the test; a row may have been trained by an earlier one."""
-    return subprocess.check_output(["git", "rev-parse", "--short", "HEAD"], cwd=RESULTS.parent, text=True).strip()
+def commit() -> str | None:
+    """What the tree is at the test, None where it has no history; a row may have been trained by an earlier one."""
+    try:
+        command = ["git", "describe", "--always", "--dirty", "--exclude=*"]
+        return subprocess.check_output(command, cwd=RESULTS.parent, text=True, stderr=subprocess.DEVNULL).strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
 
 
 def precision(run: Path) -> str | None:
@@ -100,6 +104,7 @@ def train(options: argparse.Namespace) -> None:
 
 
 def test(options: argparse.Namespace) -> None:
+    at = commit()
     members = {name: (name,) for name in ROWS} | ENSEMBLES
     for name, parts in members.items():
         trained = all((options.runs / part / "done").exists() for part in parts)
@@ -111,10 +116,11 @@ def test(options: argparse.Namespace) -> None:
         pairs: list[object] = []
         for part in parts:
             bundle, gallery = options.runs / part / "bundle", options.runs / part / "gallery"
-            if not bundle.exists():
+            trained_at = (options.runs / part / "model.safetensors").stat().st_mtime
+            if not bundle.exists() or bundle.stat().st_mtime < trained_at:
                 info = json.loads(subprocess.check_output([COMMAND, "store", "info", options.store, "--json"]))
                 extractor = ["--feature-extractor-name", info["feature_extractor"]]
-                run("export", options.runs / part, "--output", bundle, *extractor)
+                run("export", options.runs / part, "--output", bundle, "--overwrite", *extractor)
             run("index", options.store, "--model", bundle, "--output", gallery, "--storage", "float32")
             pairs += ["--gallery", gallery, "--model", bundle]
         for label, extra in wanted.items():
@@ -122,7 +128,7 @@ def test(options: argparse.Namespace) -> None:
             found = json.loads(subprocess.check_output([COMMAND, *map(str, command)]))
             row = {
                 **found,
-                "commit": commit(),
+                "commit": at,
                 "precision": [precision(options.runs / part) for part in parts],
             }
             # Read again: another row's test may have ended meanwhile.

@@ -16,12 +16,11 @@ from .console import messages
 from .health import doctor
 from .tuning import tune
 
-_GOES_ON = {
-    "extract": "run the command again to go on",
+# What an interrupted command that keeps its complete work says of going on.
+_KEEPS = {
+    **dict.fromkeys(("extract", "index"), "run the command again to go on"),
+    **dict.fromkeys(("score", "train"), "run the command again to go on, without --restart"),
     "import": "run the command again with --replace",
-    "index": "run the command again to go on",
-    "score": "run the command again to go on",
-    "train": "run the command again to go on",
 }
 
 
@@ -37,7 +36,7 @@ class Commands(TyperGroup):
             messages.print(f"error: {error}", style="red", markup=False, soft_wrap=True)
             raise typer.Exit(1) from error
         except KeyboardInterrupt as interrupt:
-            more = _GOES_ON.get(ctx.invoked_subcommand or "")
+            more = _KEEPS.get(ctx.invoked_subcommand or "")
             messages.print(f"interrupted: what was complete is kept; {more}" if more else "interrupted", soft_wrap=True)
             raise typer.Exit(130) from interrupt
         except BrokenPipeError as error:  # as of `shan-engine search … | head`

@@ -204,6 +204,9 @@ def train(
         chosen[name] = value
     options = {name: value for name, value in of_model.items() if value is not None}
     config = TrainConfig(options=options, **of_training)
+    stores = [path.resolve() for path in (store, *(view or []))]
+    if twice := [path for path in stores if stores.count(path) > 1]:
+        raise InputError(f"the store {twice[0]} is given twice: leave one --view out")
     with ExitStack() as stack:
         source, *views = [stack.enter_context(FeatureStore.open(path)) for path in (store, *(view or []))]
         on_start, on_step = stack.enter_context(progress("training", "steps"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import glob
 import hashlib
 import os
 import shutil
@@ -38,6 +39,12 @@ def replacing(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
     except OSError as error:
         raise InputError(write_failure(path, error)) from error
+
+
+def remove_unfinished(path: Path) -> None:
+    """Remove what `replacing` left beside `path` in a process that was killed; no other may be writing there."""
+    for temporary in path.parent.glob(f".{glob.escape(path.name)}.*"):
+        temporary.unlink(missing_ok=True)
 
 
 def refuse_overwriting(output: Path, *inputs: Path | None) -> None:

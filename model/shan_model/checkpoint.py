@@ -19,6 +19,8 @@ from torch.nn.functional import pad
 from .registry import model_class
 from .retrieval import RetrievalModel
 
+TENSORS = "model.safetensors"
+FILES = (TENSORS, "config.json", "vocab.json")
 MEND = "copy the whole checkpoint again, or train it again"
 
 
@@ -28,11 +30,20 @@ def save_checkpoint(model: RetrievalModel, vocabulary: Vocabulary, folder: Path)
     Raises InputError where the disk is full; the tensors, by far the largest, are written before anything changes.
     """
     tensors = {name: tensor.detach().cpu().float().contiguous() for name, tensor in model.state_dict().items()}
-    with replacing(folder / "model.safetensors") as path:
+    with replacing(folder / TENSORS) as path:
         path.write_bytes(save(tensors))
         with replacing(folder / "config.json") as config:
             config.write_text(json.dumps(model.config.to_dict(), indent=2) + "\n", "utf-8")
         vocabulary.save(folder / "vocab.json")
+
+
+def refuse_checkpoint_alone(folder: Path) -> None:
+    """Raise InputError where there is a checkpoint, for who would begin to train into a folder without a state."""
+    if (folder / TENSORS).exists():
+        raise InputError(
+            f"{folder} holds a checkpoint, but no state to go on from: name another --output, or say --restart to "
+            "train anew in its place"
+        )
 
 
 def with_words(model: RetrievalModel, state: Mapping[str, Tensor], vectors: Tensor) -> RetrievalModel:

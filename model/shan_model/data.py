@@ -72,7 +72,8 @@ def refuse_other_features(source: RegionSource, views: Sequence[RegionSource]) -
             raise InputError(
                 f"a view has features of size {held.feature_dim}, not {wanted.feature_dim}: extract it again"
             )
-        if not held.feature_extractor.startswith(wanted.feature_extractor):  # -crop1, -mirrored may follow
+        name, own = held.feature_extractor, wanted.feature_extractor
+        if name != own and not name.startswith(f"{own}-"):  # -crop1, -mirrored may follow
             raise InputError(
                 f"a view has features of '{held.feature_extractor}', not of '{wanted.feature_extractor}': extract it "
                 "with the extractor of --store"

@@ -7,9 +7,7 @@ from pathlib import Path
 
 from shan_engine.files import replacing
 
-from .state import METRICS
-
-PICTURE = "metrics.svg"
+from .state import METRICS, PICTURE
 
 
 def plot_metrics(output: Path) -> None:

@@ -18,15 +18,17 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 from shan_engine.captions import CaptionSplit
 from shan_engine.errors import InputError
-from shan_engine.files import replacing, write_failure
+from shan_engine.files import remove_unfinished, replacing, write_failure
 from shan_engine.store_schema import StoreSchema
 from torch import Tensor
 
+from .checkpoint import FILES
 from .data import Words
 from .schedule import TrainConfig
 
 STATE = "last.pt"
 METRICS = "metrics.jsonl"
+PICTURE = "metrics.svg"
 LOCK = "writer.lock"
 MEND = "another --output, or --restart"
 FREE_SETTINGS = ("epochs", "device")
@@ -89,11 +91,18 @@ class TrainState:
 
 @contextmanager
 def locked(output: Path) -> Iterator[None]:
-    """Keep other runs out of the folder `output`, made where it is missing. Raises InputError where one is at work."""
+    """Keep other runs out of the folder `output`, made where it is missing, and remove what killed ones left half done.
+
+    Raises InputError where another run is at work there, or `output` is no folder that can be written.
+    """
+    if output.exists() and not output.is_dir():
+        raise InputError(f"{output} is a file: name another --output")
     lock = FileLock(output / LOCK, timeout=0)
     try:
         output.mkdir(parents=True, exist_ok=True)
         lock.acquire()
+        for name in (STATE, METRICS, PICTURE, *FILES):
+            remove_unfinished(output / name)
     except Timeout as error:
         raise InputError(f"another process is training in {output}: wait for it, or name another --output") from error
     except OSError as error:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import ctypes
 import math
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,7 +19,7 @@ from shan_engine.recall import CUTS, Recall, recall
 from shan_engine.text import pad
 
 from .augment import Batch, augmented_loss, mixed_views
-from .checkpoint import save_checkpoint, with_words
+from .checkpoint import refuse_checkpoint_alone, save_checkpoint, with_words
 from .data import (
     AnyOf,
     RegionSource,
@@ -31,6 +29,7 @@ from .data import (
     refuse_other_features,
 )
 from .loss import RankingLoss
+from .machine import chosen_device, chosen_precision, keep_freed_memory, memory_errors_told
 from .plot import plot_metrics
 from .registry import model_class, new_model
 from .retrieval import RetrievalModel
@@ -67,14 +66,14 @@ def train(
 
     `views` are other features of training images, such as those of their mirror images: at each step an image is taken
     by chance from one of those sources that have it.
-    Interrupted and started again with `resume`, it goes on from its last state to the same weights.
+    Interrupted and started again with `resume`, it goes on from its last state, on a CPU to the same weights.
     Raises ShanError where the loss is not finite, InputError where an image has no features, a state was made with
-    other settings or data or is damaged, or another process trains there.
+    other settings or data or is damaged, a checkpoint has none, or another process trains there.
     """
     model_class(config.model)  # before anything that takes time
-    device = _device(config.device)
-    config = replace(config, precision=_precision(config.precision, device))
-    _keep_freed_memory()
+    device = chosen_device(config.device)
+    config = replace(config, precision=chosen_precision(config.precision, device))
+    keep_freed_memory()
     training, dev = captions.split("train"), captions.split("dev").images_between(0, config.dev_images)
     words = choose_words(
         training.captions, dev.captions, word_vectors, min_count=config.min_count,
@@ -101,10 +100,8 @@ def train(
     schemas = [part.schema for part in (source, *views)]
     data = data_digests(training, dev, words, schemas, holders)
     run = _Run((source, *views), holders, words, training, dev, data, model.to(device), output, config, device)
-    with locked(output):
-        if resume:
-            run.load()
-        else:
+    with locked(output), memory_errors_told(config.batch_size):
+        if not (resume and run.load()):
             run.save()  # in the place of the state of before, which a kill would bring back
         return run.train(on_progress)
 
@@ -213,16 +210,21 @@ class _Run:
         decay = min(self.config.average, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
             for name, tensor in self.model.state_dict().items():
-                self.averaged[name].lerp_(tensor, 1 - decay)
+                if tensor.is_floating_point():
+                    self.averaged[name].lerp_(tensor, 1 - decay)
+                else:  # a count, as batch normalisation has
+                    self.averaged[name].copy_(tensor)
         return value
 
     def evaluate(self) -> Recall:
         """Recall of the averaged weights on all dev pairs."""
         held = {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
         self.model.load_state_dict(self.averaged)
+        self.model.eval()
         try:
             scores = score_split(self.model, self.views[0], self.words.vocabulary, self.dev, self.device)
         finally:
+            self.model.train()
             self.model.load_state_dict(held)
         return recall(scores, self.dev.caption_images)
 
@@ -246,11 +248,12 @@ class _Run:
             optimiser=self.optimiser.state_dict(),
         ).save(self.output)
 
-    def load(self) -> None:
-        """Go on from the output's last state, where it has one; raises InputError where that does not fit."""
+    def load(self) -> bool:
+        """Go on from the output's last state, if it has one; raises InputError where that does not fit."""
         state = TrainState.load(self.output)
         if state is None:
-            return
+            refuse_checkpoint_alone(self.output)
+            return False
         state.refuse_other(self.output, self.config, self.data)
         try:
             self.model.load_state_dict(state.model)
@@ -260,6 +263,7 @@ class _Run:
         except (RuntimeError, ValueError, KeyError) as error:
             raise InputError(f"{self.output / STATE} does not fit this version's model: use {MEND}") from error
         self.step, self.best, self.best_epoch, self.losses = state.step, state.best, state.best_epoch, state.losses
+        return True
 
 
 def recall_line(outcome: Recall) -> str:
@@ -269,26 +273,3 @@ def recall_line(outcome: Recall) -> str:
         "/".join(f"{value:.1f}" for value in values) for values in (outcome.text_retrieval, outcome.image_retrieval)
     )
     return f"text R@{cuts} {text}, image {image}, rSum {outcome.rsum:.1f}"
-
-
-def _device(name: str) -> torch.device:
-    if name == "cuda" and not torch.cuda.is_available():
-        raise ShanError("PyTorch finds no CUDA device here: use --device cpu")
-    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
-
-
-def _precision(name: str, device: torch.device) -> str:
-    """What `auto` is on this device."""
-    if name != "auto":
-        return name
-    return "bfloat16" if device.type == "cuda" or torch.cpu._is_avx512_bf16_supported() else "float32"
-
-
-def _keep_freed_memory() -> None:
-    """Let glibc keep freed memory: returning it for every large tensor halves the speed on CPU (measured)."""
-    if sys.platform == "linux":
-        libc = ctypes.CDLL(None)
-        if hasattr(libc, "mallopt"):
-            trim_threshold, mmap_threshold = -1, -3
-            libc.mallopt(trim_threshold, 2**31 - 1)
-            libc.mallopt(mmap_threshold, 2**25)

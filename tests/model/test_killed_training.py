@@ -38,7 +38,10 @@ def test_a_killed_training_goes_on_to_the_same_weights(command, tmp_path):
         process.kill()
         process.communicate()
         assert process.returncode == -9
+    for name in ("last.pt", "model.safetensors"):
+        (cut / f".{name}.a1b2c3d4.pt").write_bytes(b"half")  # as a kill while it was written leaves it
     output_of(*command, "--output", cut)
+    assert sorted(path.name for path in cut.iterdir()) == sorted(path.name for path in (tmp_path / "whole").iterdir())
     assert (cut / "model.safetensors").read_bytes() == (tmp_path / "whole" / "model.safetensors").read_bytes()
     one, other = (torch.load(folder / "last.pt", weights_only=True) for folder in (cut, tmp_path / "whole"))
     assert one["step"] == other["step"]
@@ -49,7 +52,7 @@ def test_a_killed_training_goes_on_to_the_same_weights(command, tmp_path):
 
 def test_a_second_training_into_the_same_folder_is_refused(command, tmp_path):
     process = start(*command, "--output", tmp_path / "m")
-    wait_for((tmp_path / "m" / "writer.lock").exists, process)
+    wait_for((tmp_path / "m" / "metrics.jsonl").exists, process)
     process.send_signal(signal.SIGSTOP)
     try:
         sentence = refusal(*command, "--output", tmp_path / "m")
@@ -58,3 +61,9 @@ def test_a_second_training_into_the_same_folder_is_refused(command, tmp_path):
         process.communicate()
     assert f"another process is training in {tmp_path / 'm'}: wait for it" in sentence
     assert process.returncode == 0
+
+
+def test_a_store_named_twice_is_refused(command, tmp_path):
+    store = command[command.index("--store") + 1]
+    sentence = refusal(*command, "--view", store, "--output", tmp_path / "m")
+    assert f"the store {store} is given twice: leave one --view out" in sentence

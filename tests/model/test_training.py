@@ -1,18 +1,23 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import pytest
 import torch
 from shan_engine.errors import InputError, ShanError
 from shan_engine.recall import recall
-from shan_model import augment, training
+from shan_model import augment, registry, training
 from shan_model.checkpoint import load_checkpoint
+from shan_model.config import ModelConfig
+from shan_model.global_models import Vse
 from shan_model.schedule import schedule
 from shan_model.scoring import score_split
 from shan_model.training import train
 from synthetic import F, Photos, captioned, one_thread, settings
+from torch import nn
 
 
 @pytest.fixture(scope="module")
@@ -141,3 +146,59 @@ def test_a_loss_that_is_not_finite_stops_training(files, tmp_path):
 def test_too_few_images_for_a_batch(files, tmp_path):
     with pytest.raises(InputError, match="fewer than 100 images"):
         train(Photos(), *files, tmp_path / "m", settings(batch_size=100))
+
+
+@dataclass(frozen=True, kw_only=True)
+class OwnConfig(ModelConfig):
+    model: ClassVar[str] = "own"
+
+
+class Own(Vse):
+    """A user's model, with the layers that differ between training and evaluation."""
+
+    Config = OwnConfig
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.dropout, self.norm = nn.Dropout(0.8), nn.BatchNorm1d(config.embed_dim)
+
+    def image_vector(self, regions, region_mask):
+        return super().image_vector(self.dropout(self.norm(regions.mT).mT), region_mask)
+
+
+def test_a_model_of_ones_own_is_measured_as_it_will_be_exported(files, tmp_path, monkeypatch):
+    monkeypatch.setitem(registry.MODELS, "own", Own)
+    best = train(Photos(), *files, tmp_path / "m", settings(epochs=3, model="own", patience=3))
+    model, vocabulary = load_checkpoint(tmp_path / "m")
+    assert int(model.norm.num_batches_tracked) > 0
+    dev = files[0].split("dev")
+    with torch.no_grad():
+        scores = score_split(model, Photos(), vocabulary, dev, torch.device("cpu"))
+    assert recall(scores, dev.caption_images).rsum == best
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")]
+)
+def test_want_of_memory_is_said(files, tmp_path, monkeypatch, error):
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr(training, "augmented_loss", fail)
+    with pytest.raises(ShanError, match="not enough memory for batches of 6 images: lower --batch-size"):
+        train(Photos(), *files, tmp_path / "m", settings(batch_size=6))
+    error.args = ("another trouble",)
+    if not isinstance(error, MemoryError):
+        with pytest.raises(RuntimeError, match="another trouble"):
+            train(Photos(), *files, tmp_path / "m", settings(batch_size=6))
+
+
+def test_a_checkpoint_without_its_state_is_not_overwritten(files, tmp_path):
+    train(Photos(), *files, tmp_path / "m", settings(epochs=1))
+    (tmp_path / "m" / "last.pt").unlink()
+    before = (tmp_path / "m" / "model.safetensors").read_bytes()
+    with pytest.raises(InputError, match="m holds a checkpoint, but no state to go on from: name another --output"):
+        train(Photos(), *files, tmp_path / "m", settings(epochs=1, seed=1))
+    assert (tmp_path / "m" / "model.safetensors").read_bytes() == before
+    train(Photos(), *files, tmp_path / "m", settings(epochs=1, seed=1), resume=False)
+    assert (tmp_path / "m" / "model.safetensors").read_bytes() != before

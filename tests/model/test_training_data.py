@@ -94,10 +94,11 @@ def test_a_batch_has_no_image_twice_and_depends_on_seed_and_epoch_alone(files):
     assert epoch_batches(split, settings(seed=1), 1) != batches
 
 
-def test_a_view_of_another_extractor_is_refused(files, tmp_path):
-    mend = r"features of 'another', not of 'synthetic': extract it with the extractor of --store"
+@pytest.mark.parametrize("other", ["another", "synthetic2"])
+def test_a_view_of_another_extractor_is_refused(files, tmp_path, other):
+    mend = rf"features of '{other}', not of 'synthetic': extract it with the extractor of --store"
     with pytest.raises(InputError, match=mend):
-        train(Photos(), *files, tmp_path / "m", settings(epochs=1), views=[Photos("another")])
+        train(Photos(), *files, tmp_path / "m", settings(epochs=1), views=[Photos("synthetic-crop1"), Photos(other)])
 
 
 def test_word_vectors(tmp_path):
