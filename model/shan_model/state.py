@@ -101,13 +101,13 @@ def locked(output: Path) -> Iterator[None]:
     try:
         output.mkdir(parents=True, exist_ok=True)
         lock.acquire()
-        for name in (STATE, METRICS, PICTURE, *FILES):
-            remove_unfinished(output / name)
     except Timeout as error:
         raise InputError(f"another process is training in {output}: wait for it, or name another --output") from error
     except OSError as error:
         raise InputError(write_failure(output, error)) from error
     try:
+        for name in (STATE, METRICS, PICTURE, *FILES):
+            remove_unfinished(output / name)
         yield
     finally:
         lock.release()

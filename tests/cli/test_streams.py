@@ -12,12 +12,12 @@ import pytest
 from installed import COMMAND, environment, heed_interrupts, shan, start
 
 
-def run(*command: object, shell: str = "", **variables: str) -> subprocess.CompletedProcess[str]:
+def run(*command: object, shell: str) -> subprocess.CompletedProcess[str]:
     """The command with its streams as `shell` has them."""
     script = f'exec "$0" "$@" {shell}'
     return subprocess.run(
         ["sh", "-c", script, COMMAND, *map(str, command)],
-        capture_output=True, text=True, check=False, env=environment(**variables),
+        capture_output=True, text=True, check=False, env=environment(),
     )  # fmt: skip
 
 

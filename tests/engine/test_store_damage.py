@@ -183,12 +183,15 @@ def test_other_errors_are_called_what_they_are(tmp_path: Path) -> None:
     FeatureStore.open(path).close()
 
 
+RESTORED = "restore it from a copy, or delete it and extract or import again"
+
+
 @pytest.mark.parametrize(
     ("error", "sentence"),
     [
-        (lmdb.CorruptedError("x"), "is damaged (x): restore it from a copy, or delete it"),
-        (lmdb.PageNotFoundError("x"), "is damaged (x): restore it from a copy, or delete it"),
-        (lmdb.PanicError("x"), "is damaged (x): restore it from a copy, or delete it"),
+        (lmdb.CorruptedError("x"), "is damaged (x): " + RESTORED),
+        (lmdb.PageNotFoundError("x"), "is damaged (x): " + RESTORED),
+        (lmdb.PanicError("x"), "is damaged (x): " + RESTORED),
         (lmdb.VersionMismatchError("x"), "was written by another LMDB (x): use the shan-engine that made it"),
         (lmdb.LockError("x"), "cannot be locked (x): end the other programs"),
         (OSError(errno.ENOLCK, "x"), "cannot be locked ([Errno 37] x): end the other programs"),
