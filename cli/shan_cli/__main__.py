@@ -19,7 +19,7 @@ def run() -> None:
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(errors="backslashreplace")
-        from .main import app  # takes a moment, in which Ctrl-C may come
+        from shan_cli.main import app  # takes a moment, in which Ctrl-C may come
 
         app()
     except KeyboardInterrupt:

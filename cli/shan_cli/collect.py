@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from shan_engine.cpus import usable_cpus
 
-from .console import (
+from shan_cli.console import (
     Device,
     DeviceOption,
     EncoderModel,

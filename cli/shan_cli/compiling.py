@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .console import Json, OnDone, PrecisionOption, messages, need, print_json, progress
+from shan_cli.console import Json, OnDone, PrecisionOption, messages, need, print_json, progress
 
 if TYPE_CHECKING:
     from shan_engine.plans import PlanSet

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .console import (
+from shan_cli.console import (
     Backend,
     BackendOption,
     Captions,
@@ -24,7 +24,7 @@ from .console import (
     progress,
     refuse_without_querybank,
 )
-from .opening import open_gallery
+from shan_cli.opening import open_gallery
 
 if TYPE_CHECKING:
     from shan_engine.evaluation import Evaluation

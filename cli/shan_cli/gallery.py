@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .console import Json, messages, print_json
+from shan_cli.console import Json, messages, print_json
 
 app = typer.Typer(help="Look at a gallery, cut it into parts, put galleries together.", no_args_is_help=True)
 OneGallery = Annotated[Path, typer.Argument(help="Gallery.")]

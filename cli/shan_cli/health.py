@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from .console import Json, print_json
+from shan_cli.console import Json, print_json
 
 _MARKS = {"ok": "[green]ok[/]     ", "warning": "[yellow]warning[/]", "error": "[red]error[/]  "}
 

@@ -11,10 +11,10 @@ import typer
 from shan_engine.errors import ShanError
 from typer.core import TyperGroup
 
-from . import collect, compiling, evaluating, gallery, modelling, scoring, searching, store
-from .console import messages
-from .health import doctor
-from .tuning import tune
+from shan_cli import collect, compiling, evaluating, gallery, modelling, scoring, searching, store
+from shan_cli.console import messages
+from shan_cli.health import doctor
+from shan_cli.tuning import tune
 
 # What an interrupted command that keeps its complete work says of going on.
 _KEEPS = {

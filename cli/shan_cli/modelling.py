@@ -10,8 +10,8 @@ from typing import Annotated, Any
 
 import typer
 
-from .compiling import GpuArch, MaxBatch, PrecisionChoice, compile_plans
-from .console import Captions, Device, DeviceOption, PrecisionOption, messages, need, progress
+from shan_cli.compiling import GpuArch, MaxBatch, PrecisionChoice, compile_plans
+from shan_cli.console import Captions, Device, DeviceOption, PrecisionOption, messages, need, progress
 
 
 class Loss(StrEnum):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .console import BackendOption, DeviceOption, PrecisionOption, messages
+from shan_cli.console import BackendOption, DeviceOption, PrecisionOption, messages
 
 if TYPE_CHECKING:
     from shan_engine.bundle import Bundle

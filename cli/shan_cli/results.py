@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from shan_engine.text import shortened
 
-from .console import messages
+from shan_cli.console import messages
 
 if TYPE_CHECKING:
     from shan_engine.caption_gallery import CaptionHit, CaptionHits

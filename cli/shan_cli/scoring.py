@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .console import Backend, BackendOption, Device, DeviceOption, Model, Precision, messages, progress
-from .opening import new_scorer, open_galleries
+from shan_cli.console import Backend, BackendOption, Device, DeviceOption, Model, Precision, messages, progress
+from shan_cli.opening import new_scorer, open_galleries
 
 if TYPE_CHECKING:
     from shan_engine.jobs import Progress, Runner

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from .console import (
+from shan_cli.console import (
     Backend,
     BackendOption,
     Device,
@@ -23,7 +23,7 @@ from .console import (
     print_json,
     progress,
 )
-from .opening import open_gallery
+from shan_cli.opening import open_gallery
 
 RECALL_TARGET = 0.99  # the engine's own default, not imported for the sake of a fast start
 
@@ -111,7 +111,7 @@ def search(
     from shan_engine.question import Question
     from shan_engine.search import search as find
 
-    from .results import as_dict, print_columns, print_reading, print_table, scanned_line
+    from shan_cli.results import as_dict, print_columns, print_reading, print_table, scanned_line
 
     if html:
         refuse_overwriting(html, queries, image)
@@ -199,7 +199,7 @@ def _search_captions(
     from shan_engine.api import open_captions
     from shan_engine.locate import locate_gallery
 
-    from .results import captions_as_dict, print_captions
+    from shan_cli.results import captions_as_dict, print_captions
 
     place = locate_gallery(gallery, model)
     engine = open_captions(place.gallery, place.bundle, device=device.value)

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from .console import Device, DeviceOption, Json, Model, messages, print_json, progress
-from .opening import open_gallery
+from shan_cli.console import Device, DeviceOption, Json, Model, messages, print_json, progress
+from shan_cli.opening import open_gallery
 
 
 def tune(

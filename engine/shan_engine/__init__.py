@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .api import CaptionEngine, Engine, Question, open, open_captions
+    from shan_engine.api import CaptionEngine, Engine, Question, open, open_captions
 
 __all__ = ["CaptionEngine", "Engine", "Question", "open", "open_captions"]
 
@@ -11,7 +11,7 @@ __all__ = ["CaptionEngine", "Engine", "Question", "open", "open_captions"]
 def __getattr__(name: str) -> Any:
     # Loaded when asked for: `import shan_engine` takes no time.
     if name in __all__:
-        from . import api
+        from shan_engine import api
 
         return getattr(api, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -16,20 +16,20 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from .backends import Backend, Device
-from .bundle import Bundle
-from .caption_gallery import CaptionGallery, CaptionHits, search_captions
-from .errors import InputError
-from .gallery import Gallery
-from .gallery_metadata import check_filter, columns
-from .locate import locate_gallery
-from .plans import Precision
-from .query_photo import QueryPhoto
-from .question import Question
-from .scorer import Scorer
-from .scoring import score_groups
-from .search import QueryHits, search
-from .tuning import DEFAULT_TARGET
+from shan_engine.backends import Backend, Device
+from shan_engine.bundle import Bundle
+from shan_engine.caption_gallery import CaptionGallery, CaptionHits, search_captions
+from shan_engine.errors import InputError
+from shan_engine.gallery import Gallery
+from shan_engine.gallery_metadata import check_filter, columns
+from shan_engine.locate import locate_gallery
+from shan_engine.plans import Precision
+from shan_engine.query_photo import QueryPhoto
+from shan_engine.question import Question
+from shan_engine.scorer import Scorer
+from shan_engine.scoring import score_groups
+from shan_engine.search import QueryHits, search
+from shan_engine.tuning import DEFAULT_TARGET
 
 __all__ = ["CaptionEngine", "Engine", "Question", "open", "open_captions"]
 

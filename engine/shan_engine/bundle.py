@@ -21,10 +21,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from .errors import BundleError, unread
-from .fields import demand, digest, is_size, other_schema, save_manifest
-from .files import sha256
-from .text import Vocabulary
+from shan_engine.errors import BundleError, unread
+from shan_engine.fields import demand, digest, is_size, other_schema, save_manifest
+from shan_engine.files import sha256
+from shan_engine.text import Vocabulary
 
 SCHEMA_VERSION = 2
 GRAPHS = ("image_encoder.onnx", "text_encoder.onnx", "pair_scorer.onnx")

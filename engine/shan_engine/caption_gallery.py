@@ -19,15 +19,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .bundle import Bundle
-from .errors import GalleryError, InputError, unread
-from .fields import demand, digest, other_schema
-from .gallery_manifest import CAPTIONS_KIND, MANIFEST, is_block_name
-from .gallery_storage import Arrays, file_checksum, unpacked
-from .hits import WordRegion, explain_phrase
-from .query_photo import QueryPhoto
-from .scorer import Scorer
-from .text import tokenise
+from shan_engine.bundle import Bundle
+from shan_engine.errors import GalleryError, InputError, unread
+from shan_engine.fields import demand, digest, other_schema
+from shan_engine.gallery_manifest import CAPTIONS_KIND, MANIFEST, is_block_name
+from shan_engine.gallery_storage import Arrays, file_checksum, unpacked
+from shan_engine.hits import WordRegion, explain_phrase
+from shan_engine.query_photo import QueryPhoto
+from shan_engine.scorer import Scorer
+from shan_engine.text import tokenise
 
 SCHEMA_VERSION = 1
 SCORED_TOGETHER = 256

@@ -11,15 +11,15 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from .caption_gallery import LIST, SCHEMA_VERSION, CaptionBlock, read_manifest
-from .captions import CaptionTable
-from .errors import GalleryError, InputError
-from .fields import save_manifest
-from .files import NpyWriter, sync_folder, write_failure
-from .gallery_manifest import CAPTIONS_KIND, MANIFEST, is_block_name
-from .gallery_storage import GALLERY_DTYPES, Arrays, file_checksum, packed
-from .queries import read_captions
-from .scorer import Scorer
+from shan_engine.caption_gallery import LIST, SCHEMA_VERSION, CaptionBlock, read_manifest
+from shan_engine.captions import CaptionTable
+from shan_engine.errors import GalleryError, InputError
+from shan_engine.fields import save_manifest
+from shan_engine.files import NpyWriter, sync_folder, write_failure
+from shan_engine.gallery_manifest import CAPTIONS_KIND, MANIFEST, is_block_name
+from shan_engine.gallery_storage import GALLERY_DTYPES, Arrays, file_checksum, packed
+from shan_engine.queries import read_captions
+from shan_engine.scorer import Scorer
 
 LOCK = "writer.lock"
 BLOCK_CAPTIONS = 2048

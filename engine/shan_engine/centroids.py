@@ -16,11 +16,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import GalleryError
-from .files import replacing
-from .gallery import Block, Gallery
-from .gallery_manifest import GalleryManifest
-from .gallery_storage import file_checksum
+from shan_engine.errors import GalleryError
+from shan_engine.files import replacing
+from shan_engine.gallery import Block, Gallery
+from shan_engine.gallery_manifest import GalleryManifest
+from shan_engine.gallery_storage import file_checksum
 
 CENTROIDS = 2048
 TRAINED_ON = 64  # regions for each centroid

@@ -18,8 +18,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
-from .cpus import usable_cpus
-from .errors import BackendError, first_line, install_command
+from shan_engine.cpus import usable_cpus
+from shan_engine.errors import BackendError, first_line, install_command
 
 Status = Literal["ok", "warning", "error"]
 REQUIRED = {
@@ -125,7 +125,7 @@ def _import_fault(module: str) -> str | None:
 
 def _kernel() -> Finding:
     try:
-        from .kernel.library import chosen_variant, variants
+        from shan_engine.kernel.library import chosen_variant, variants
 
         chosen = chosen_variant()
     except BackendError as error:
@@ -158,7 +158,7 @@ def _runtime_packages() -> Finding:
 def _providers() -> Iterator[Finding]:
     """One finding for each provider that ONNX Runtime lists, after a session with it has run."""
     try:
-        from .backends.onnx_runtime import import_onnx_runtime
+        from shan_engine.backends.onnx_runtime import import_onnx_runtime
 
         runtime = import_onnx_runtime()
         providers = runtime.get_available_providers()
@@ -245,8 +245,8 @@ def _temporary() -> str:
 
 def _answer(bundle: Any, gallery: Any) -> str:
     """What one query finds: all that a search needs is loaded and run."""
-    from .scorer import Scorer
-    from .search import search
+    from shan_engine.scorer import Scorer
+    from shan_engine.search import search
 
     began = time.perf_counter()
     (found,) = search(Scorer(bundle), gallery, [QUERY], top_k=1)
@@ -261,8 +261,8 @@ def _demo(folder: Path | None) -> Iterator[Finding]:
         return
     name = "demo bundle"
     try:
-        from .bundle import Bundle
-        from .gallery import Gallery
+        from shan_engine.bundle import Bundle
+        from shan_engine.gallery import Gallery
 
         bundle = Bundle.open(folder / "bundle")
         yield Finding(name, "ok", f"{bundle.path}, fingerprint {bundle.manifest.fingerprint[:12]}")

@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .block_writer import Part
-from .errors import InputError
-from .gallery import GalleryImage
-from .gallery_storage import HUBNESS
-from .querybank import HubnessOf
-from .records import RegionRecord, pad_regions
-from .scorer import Scorer
-from .store import FeatureStore
+from shan_engine.block_writer import Part
+from shan_engine.errors import InputError
+from shan_engine.gallery import GalleryImage
+from shan_engine.gallery_storage import HUBNESS
+from shan_engine.querybank import HubnessOf
+from shan_engine.records import RegionRecord, pad_regions
+from shan_engine.scorer import Scorer
+from shan_engine.store import FeatureStore
 
 ENCODE_BATCH = 32
 

@@ -10,13 +10,13 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from .captions import CaptionSplit, CaptionTable
-from .errors import InputError
-from .gallery import Gallery
-from .querybank import Querybank, refuse_unlike, spread
-from .recall import Interval, Recall, joined, ranks
-from .scorer import Scorer
-from .scoring import score_groups
+from shan_engine.captions import CaptionSplit, CaptionTable
+from shan_engine.errors import InputError
+from shan_engine.gallery import Gallery
+from shan_engine.querybank import Querybank, refuse_unlike, spread
+from shan_engine.recall import Interval, Recall, joined, ranks
+from shan_engine.scorer import Scorer
+from shan_engine.scoring import score_groups
 
 Protocol = Literal["all", "1k", "5k", "folds"]
 Member = tuple[Scorer, Gallery]

@@ -12,14 +12,14 @@ from pathlib import Path
 
 import numpy as np
 
-from .environment import is_store
-from .errors import InputError, StoreError
-from .feature_extractor import FeatureExtractor, Regions
-from .photos import WHOLE, Photo, ScaledPhoto, crop_of, find_photos, read_scaled
-from .records import RegionRecord
-from .store import FeatureStore
-from .store_dtype import stored_dtype
-from .store_schema import StoreSchema
+from shan_engine.environment import is_store
+from shan_engine.errors import InputError, StoreError
+from shan_engine.feature_extractor import FeatureExtractor, Regions
+from shan_engine.photos import WHOLE, Photo, ScaledPhoto, crop_of, find_photos, read_scaled
+from shan_engine.records import RegionRecord
+from shan_engine.store import FeatureStore
+from shan_engine.store_dtype import stored_dtype
+from shan_engine.store_schema import StoreSchema
 
 _AHEAD = 64
 _Decoded = tuple[Photo, ScaledPhoto]

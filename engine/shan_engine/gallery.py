@@ -25,10 +25,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .bundle import Bundle
-from .errors import GalleryError, InputError
-from .gallery_manifest import BlockEntry, GalleryManifest, check_same_bundle
-from .gallery_storage import Arrays, file_checksum, layout, row_checksums, unpacked
+from shan_engine.bundle import Bundle
+from shan_engine.errors import GalleryError, InputError
+from shan_engine.gallery_manifest import BlockEntry, GalleryManifest, check_same_bundle
+from shan_engine.gallery_storage import Arrays, file_checksum, layout, row_checksums, unpacked
 
 MEND = "delete the gallery and index the store again"
 LIST = "images.jsonl"

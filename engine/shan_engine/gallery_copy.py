@@ -14,16 +14,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .centroids import FROM_IMAGES, REGIONS, add_centroids, copy_centroids
-from .encoding import relative_path
-from .errors import InputError
-from .files import NpyWriter, fresh_folder, sync_folder
-from .gallery import LIST, Block, Gallery
-from .gallery_manifest import BlockEntry, GalleryManifest
-from .gallery_metadata import column_types, metadata_held, metadata_name, write_table
-from .gallery_storage import file_checksum
-from .indexing import BLOCK_IMAGES
-from .querybank import Querybank, refuse_unlike
+from shan_engine.centroids import FROM_IMAGES, REGIONS, add_centroids, copy_centroids
+from shan_engine.encoding import relative_path
+from shan_engine.errors import InputError
+from shan_engine.files import NpyWriter, fresh_folder, sync_folder
+from shan_engine.gallery import LIST, Block, Gallery
+from shan_engine.gallery_manifest import BlockEntry, GalleryManifest
+from shan_engine.gallery_metadata import column_types, metadata_held, metadata_name, write_table
+from shan_engine.gallery_storage import file_checksum
+from shan_engine.indexing import BLOCK_IMAGES
+from shan_engine.querybank import Querybank, refuse_unlike
 
 Piece = tuple[Block, NDArray[np.int64]]
 """A block and the numbers of some of its images that count."""

@@ -9,10 +9,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .bundle import Bundle
-from .errors import GalleryError, unread
-from .fields import demand, digest, other_schema, save_manifest
-from .gallery_storage import GALLERY_DTYPES
+from shan_engine.bundle import Bundle
+from shan_engine.errors import GalleryError, unread
+from shan_engine.fields import demand, digest, other_schema, save_manifest
+from shan_engine.gallery_storage import GALLERY_DTYPES
 
 SCHEMA_VERSION = 2
 MANIFEST = "manifest.json"

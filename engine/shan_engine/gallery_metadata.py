@@ -20,12 +20,12 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
-from .errors import InputError, first_line
-from .files import replacing
-from .gallery import METADATA, Block, Gallery
-from .gallery_manifest import GalleryManifest
-from .metadata import OWN_COLUMNS, ROW_KEY, Metadata, Value
-from .records import spelt_out
+from shan_engine.errors import InputError, first_line
+from shan_engine.files import replacing
+from shan_engine.gallery import METADATA, Block, Gallery
+from shan_engine.gallery_manifest import GalleryManifest
+from shan_engine.metadata import OWN_COLUMNS, ROW_KEY, Metadata, Value
+from shan_engine.records import spelt_out
 
 Listed = tuple[int, Mapping[str, Any]]
 """An image's row in its block's files, and what the block's list says of it."""

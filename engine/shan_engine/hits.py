@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import InputError, install_command
-from .gallery import Gallery, GalleryImage
-from .gallery_storage import HUBNESS
-from .query_photo import step_1
-from .question import Asked, Part, phrase_weight
-from .scorer import Arrays, Scorer
-from .stepwise import Scanned
+from shan_engine.errors import InputError, install_command
+from shan_engine.gallery import Gallery, GalleryImage
+from shan_engine.gallery_storage import HUBNESS
+from shan_engine.query_photo import step_1
+from shan_engine.question import Asked, Part, phrase_weight
+from shan_engine.scorer import Arrays, Scorer
+from shan_engine.stepwise import Scanned
 
 if TYPE_CHECKING:
-    from .metadata import Value
+    from shan_engine.metadata import Value
 
 Box = tuple[float, float, float, float]
 
@@ -116,7 +116,7 @@ def hits_at(
         rows = (places[ranks] - (gallery.ends[number] - len(block))).tolist()
         known: Sequence[Mapping[str, Value]] = [{}] * len(rows)
         if with_metadata and block.metadata_file:
-            from .gallery_metadata import metadata_of  # here, as most searches do without SQLite
+            from shan_engine.gallery_metadata import metadata_of  # here, as most searches do without SQLite
 
             known = metadata_of(block, rows)
         for rank, row, image, metadata in zip(ranks, rows, block.images_at(rows), known, strict=True):

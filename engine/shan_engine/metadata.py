@@ -17,8 +17,8 @@ from typing import Any
 
 import xxhash
 
-from .errors import InputError, first_line, install_command
-from .records import MAX_ID_BYTES, encode_id
+from shan_engine.errors import InputError, first_line, install_command
+from shan_engine.records import MAX_ID_BYTES, encode_id
 
 ID_COLUMNS = ("id", "image", "path")
 OWN_COLUMNS = ("id", "path")  # of every image, known without metadata

@@ -15,7 +15,7 @@ import xxhash
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-from .errors import InputError, first_line, unread
+from shan_engine.errors import InputError, first_line, unread
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp"})
 UNREAD = frozenset(

@@ -14,10 +14,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from .bundle import GRAPHS, IMAGE_TERMS, Bundle
-from .errors import BackendError
-from .fields import demand, digest, is_size, save_manifest
-from .files import sha256
+from shan_engine.bundle import GRAPHS, IMAGE_TERMS, Bundle
+from shan_engine.errors import BackendError
+from shan_engine.fields import demand, digest, is_size, save_manifest
+from shan_engine.files import sha256
 
 SCHEMA_VERSION = 1
 ENGINES = "engines"

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from .errors import InputError
-from .writers.hits_parquet import import_pyarrow
+from shan_engine.errors import InputError
+from shan_engine.writers.hits_parquet import import_pyarrow
 
 STANDARD_INPUT = Path("-")
 COLUMN = "caption"

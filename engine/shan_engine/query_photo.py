@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .backends import Device
-from .errors import InputError
-from .scorer import Arrays, Scorer
+from shan_engine.backends import Device
+from shan_engine.errors import InputError
+from shan_engine.scorer import Arrays, Scorer
 
 SHARPNESS = 9.0
 """A region's attention to the other photo's is the softmax of its cosines with them times this, as with words."""
@@ -41,8 +41,8 @@ class QueryPhoto:
         another one.
         """
         # Here, as a search with words alone starts faster without them.
-        from .feature_extractor import FeatureExtractor
-        from .photos import read_scaled
+        from shan_engine.feature_extractor import FeatureExtractor
+        from shan_engine.photos import read_scaled
 
         if not path.is_file():
             raise InputError(f"there is no photo {path}: give the file of one")

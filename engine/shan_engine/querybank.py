@@ -23,13 +23,13 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import GalleryError, InputError
-from .fields import demand, digest, save_manifest
-from .gallery import Gallery
-from .gallery_storage import HUBNESS, Arrays
-from .queries import read_captions
-from .scorer import Scorer
-from .scoring import batches_by_length
+from shan_engine.errors import GalleryError, InputError
+from shan_engine.fields import demand, digest, save_manifest
+from shan_engine.gallery import Gallery
+from shan_engine.gallery_storage import HUBNESS, Arrays
+from shan_engine.queries import read_captions
+from shan_engine.scorer import Scorer
+from shan_engine.scoring import batches_by_length
 
 FILE = "querybank.json"
 SIZE = 2000

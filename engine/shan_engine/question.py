@@ -9,10 +9,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .errors import InputError
-from .query_photo import QueryPhoto
-from .scorer import Arrays, Scorer
-from .text import Reading
+from shan_engine.errors import InputError
+from shan_engine.query_photo import QueryPhoto
+from shan_engine.scorer import Arrays, Scorer
+from shan_engine.text import Reading
 
 UNWANTED = 0.4
 """Weight, taken away, of a phrase that is not wanted and says no weight itself."""

@@ -15,16 +15,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .backends import Backend, Device, Graph, HeldGallery, load_graph
-from .backends.tensorrt_native import TensorRtPlans
-from .bundle import IMAGE_TERMS, KERNEL_CONSTANTS, Bundle
-from .errors import BackendError, BundleError, InputError
-from .gallery import Gallery
-from .gallery_storage import HUBNESS
-from .kernel import Kernel, ShanConstants, load_kernel
-from .pair_calls import Call, Key, graph_calls, kernel_calls, torch_calls
-from .plans import ENGINES, Precision
-from .text import Reading, has_word, pad, shortened
+from shan_engine.backends import Backend, Device, Graph, HeldGallery, load_graph
+from shan_engine.backends.tensorrt_native import TensorRtPlans
+from shan_engine.bundle import IMAGE_TERMS, KERNEL_CONSTANTS, Bundle
+from shan_engine.errors import BackendError, BundleError, InputError
+from shan_engine.gallery import Gallery
+from shan_engine.gallery_storage import HUBNESS
+from shan_engine.kernel import Kernel, ShanConstants, load_kernel
+from shan_engine.pair_calls import Call, Key, graph_calls, kernel_calls, torch_calls
+from shan_engine.plans import ENGINES, Precision
+from shan_engine.text import Reading, has_word, pad, shortened
 
 Arrays = dict[str, NDArray[Any]]
 # Floats of intermediate results that one call of the pair scorer may need: what a core's caches hold
@@ -87,7 +87,7 @@ class Scorer:
         if self._on_torch is None:
             return None
         if self._held is None or self._held[0] is not gallery:
-            from .backends.torch_cuda import hold_gallery
+            from shan_engine.backends.torch_cuda import hold_gallery
 
             self._held = None  # frees the memory first
             self._held = gallery, hold_gallery(gallery, self._constants(), self._on_torch)
@@ -255,7 +255,7 @@ class Scorer:
 def _is_torch(backend: Backend, device: Device, bundle: Bundle) -> bool:
     if not (backend == "torch" or (backend == "auto" and device == "cuda")):
         return False
-    from .backends.torch_cuda.device import usable_devices
+    from shan_engine.backends.torch_cuda.device import usable_devices
 
     try:
         usable_devices(device)

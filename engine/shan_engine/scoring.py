@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import GalleryError
-from .gallery import MEND, Gallery
-from .scorer import Arrays, Scorer
+from shan_engine.errors import GalleryError
+from shan_engine.gallery import MEND, Gallery
+from shan_engine.scorer import Arrays, Scorer
 
 MAX_CAPTIONS = 32
 # Captions of one pass over the gallery: encoded, and their rows of scores held, together.

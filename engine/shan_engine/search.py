@@ -7,17 +7,17 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from .backends import HeldGallery
-from .centroids import FROM_IMAGES
-from .errors import InputError
-from .gallery import Gallery
-from .hits import Hit, QueryHits, WordRegion, hits_at
-from .query_photo import step_1
-from .question import Asked, Question
-from .scorer import MOST_IMAGES, Scorer
-from .scoring import GROUP_CAPTIONS, batches_by_length, refuse_not_finite, score_groups
-from .stepwise import Found, Stages, can_step, search_in_steps
-from .tuning import DEFAULT_TARGET, Tuning, check_target, choose_widths, measure
+from shan_engine.backends import HeldGallery
+from shan_engine.centroids import FROM_IMAGES
+from shan_engine.errors import InputError
+from shan_engine.gallery import Gallery
+from shan_engine.hits import Hit, QueryHits, WordRegion, hits_at
+from shan_engine.query_photo import step_1
+from shan_engine.question import Asked, Question
+from shan_engine.scorer import MOST_IMAGES, Scorer
+from shan_engine.scoring import GROUP_CAPTIONS, batches_by_length, refuse_not_finite, score_groups
+from shan_engine.stepwise import Found, Stages, can_step, search_in_steps
+from shan_engine.tuning import DEFAULT_TARGET, Tuning, check_target, choose_widths, measure
 
 __all__ = ["Hit", "QueryHits", "Question", "WordRegion", "search", "top_rows", "tune_gallery"]
 
@@ -58,7 +58,7 @@ def search(
     check_target(recall_target)
     within = gallery
     if where is not None:
-        from .gallery_metadata import matching  # here, as most searches do without SQLite
+        from shan_engine.gallery_metadata import matching  # here, as most searches do without SQLite
 
         within = matching(gallery, where)
     questions = [Question.of(query) if isinstance(query, str) else query for query in queries]

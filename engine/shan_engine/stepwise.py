@@ -21,14 +21,14 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from .centroids import REGIONS, Centroids
-from .gallery import Block, Gallery
-from .gallery_storage import HUBNESS, SCALES, Arrays
-from .kernel import TABLE_WIDTH, Kernel, ShanConstants
-from .question import Asked, Part, phrase_weight
-from .scorer import Scorer
-from .scoring import refuse_not_finite
-from .tuning import Widths
+from shan_engine.centroids import REGIONS, Centroids
+from shan_engine.gallery import Block, Gallery
+from shan_engine.gallery_storage import HUBNESS, SCALES, Arrays
+from shan_engine.kernel import TABLE_WIDTH, Kernel, ShanConstants
+from shan_engine.question import Asked, Part, phrase_weight
+from shan_engine.scorer import Scorer
+from shan_engine.scoring import refuse_not_finite
+from shan_engine.tuning import Widths
 
 GROUP = 16  # queries whose first pass is made together
 LOWEST_EXPONENT = -80.0  # exp of less is 0 in float32

@@ -16,7 +16,7 @@ import lmdb
 import numpy as np
 from numpy.typing import NDArray
 
-from .environment import (
+from shan_engine.environment import (
     clear_errors,
     compact_environment,
     fill_last_pages,
@@ -28,9 +28,9 @@ from .environment import (
     refuse_truncated,
     write_transaction,
 )
-from .errors import InputError, StoreError
-from .metadata import Metadata
-from .records import (
+from shan_engine.errors import InputError, StoreError
+from shan_engine.metadata import Metadata
+from shan_engine.records import (
     MAX_ID_BYTES,
     RecordInfo,
     RegionRecord,
@@ -41,8 +41,8 @@ from .records import (
     peek_record,
     replace_mend,
 )
-from .store_metadata import Described, compare, read_metadata, write_metadata
-from .store_schema import StoreSchema, read_schema, rewrite_schema, write_schema
+from shan_engine.store_metadata import Described, compare, read_metadata, write_metadata
+from shan_engine.store_schema import StoreSchema, read_schema, rewrite_schema, write_schema
 
 _ROW = struct.Struct(">Q")
 _T = TypeVar("_T")

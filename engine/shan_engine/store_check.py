@@ -8,10 +8,10 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from .environment import RESTORE
-from .errors import InputError, ShanError, StoreError
-from .records import check_record, replace_mend
-from .store import FeatureStore
+from shan_engine.environment import RESTORE
+from shan_engine.errors import InputError, ShanError, StoreError
+from shan_engine.records import check_record, replace_mend
+from shan_engine.store import FeatureStore
 
 
 def verify_store(path: Path) -> Iterator[tuple[str, str | None]]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from .environment import is_store
-from .errors import StoreError
-from .fields import DTYPES
-from .store import FeatureStore
+from shan_engine.environment import is_store
+from shan_engine.errors import StoreError
+from shan_engine.fields import DTYPES
+from shan_engine.store import FeatureStore
 
 
 def stored_dtype(path: Path, wanted: str | None) -> str:

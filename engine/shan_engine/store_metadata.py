@@ -12,10 +12,10 @@ from pathlib import Path
 
 import lmdb
 
-from .errors import InputError, StoreError
-from .fields import demand
-from .metadata import INTEGER, REAL, TEXT, Metadata
-from .records import decode_id, encode_id
+from shan_engine.errors import InputError, StoreError
+from shan_engine.fields import demand
+from shan_engine.metadata import INTEGER, REAL, TEXT, Metadata
+from shan_engine.records import decode_id, encode_id
 
 _TABLE, _COLUMNS = b"metadata", b"metadata"
 

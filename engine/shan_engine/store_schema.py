@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .errors import InputError, StoreError
-from .fields import DTYPES, demand, is_size
-from .records import RegionRecord, check_record, encode_id, encode_record
+from shan_engine.errors import InputError, StoreError
+from shan_engine.fields import DTYPES, demand, is_size
+from shan_engine.records import RegionRecord, check_record, encode_id, encode_record
 
 if TYPE_CHECKING:  # the GPU check runs where there is no lmdb
     import lmdb

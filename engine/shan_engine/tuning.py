@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import GalleryError, InputError
-from .fields import demand
-from .files import replacing
+from shan_engine.errors import GalleryError, InputError
+from shan_engine.fields import demand
+from shan_engine.files import replacing
 
 if TYPE_CHECKING:
-    from .stepwise import Stages
+    from shan_engine.stepwise import Stages
 
 TUNING = "tuning.json"
 TARGETS = (0.9, 0.95, 0.98, 0.99, 0.995, 0.999, 1.0)

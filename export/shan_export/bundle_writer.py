@@ -19,9 +19,9 @@ from shan_model.checkpoint import load_checkpoint
 from shan_model.retrieval import RetrievalModel
 from torch import Tensor
 
-from .graphs import export_graph
-from .parity import TOLERANCE, largest_difference
-from .wrappers import ImageEncoderGraph, ImageTermsGraph, PairScorerGraph, TextEncoderGraph
+from shan_export.graphs import export_graph
+from shan_export.parity import TOLERANCE, largest_difference
+from shan_export.wrappers import ImageEncoderGraph, ImageTermsGraph, PairScorerGraph, TextEncoderGraph
 
 MAX_WORDS = 128
 

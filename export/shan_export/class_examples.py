@@ -32,8 +32,8 @@ from shan_engine.records import RegionRecord
 from shan_engine.store import FeatureStore
 from shan_model.data import read_word_vectors
 
-from .efficientnet import GRID, GridExtractor, RegionStatistics, load_backbone
-from .region_statistics import class_names
+from shan_export.efficientnet import GRID, GridExtractor, RegionStatistics, load_backbone
+from shan_export.region_statistics import class_names
 
 CAPTIONS = 3  # a class
 SAMPLE = 2000  # photos that the covariance is taken over

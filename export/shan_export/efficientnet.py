@@ -27,7 +27,7 @@ import torch
 from shan_engine.feature_extractor import grid_boxes
 from torch import Tensor, nn
 
-from .graphs import export_graph
+from shan_export.graphs import export_graph
 
 SIZE = 384
 GRID = 6

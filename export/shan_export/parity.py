@@ -11,7 +11,7 @@ from shan_engine.bundle import GRAPHS, IMAGE_TERMS
 from shan_model.retrieval import RetrievalModel
 from torch import Tensor
 
-from .cases import cases
+from shan_export.cases import cases
 
 TOLERANCE = 1e-4
 

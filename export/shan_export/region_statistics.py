@@ -21,7 +21,7 @@ from shan_engine.files import replacing
 from shan_engine.photos import find_photos, read_scaled
 from shan_model.data import read_word_vectors
 
-from .efficientnet import SIZE, STATISTICS, GridExtractor, RegionStatistics, load_backbone
+from shan_export.efficientnet import SIZE, STATISTICS, GridExtractor, RegionStatistics, load_backbone
 
 LEAST_DEVIATION = 1e-4
 PHOTOS_A_CALL = 16

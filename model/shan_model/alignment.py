@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from .norms import cosine, masked_mean, masked_softmax
+from shan_model.norms import cosine, masked_mean, masked_softmax
 
 
 class Alignment(nn.Module):

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import dropout
 
-from .data import RegionSource
-from .loss import RankingLoss
-from .retrieval import RetrievalModel
-from .schedule import TrainConfig
+from shan_model.data import RegionSource
+from shan_model.loss import RankingLoss
+from shan_model.retrieval import RetrievalModel
+from shan_model.schedule import TrainConfig
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ from shan_engine.text import Vocabulary
 from torch import Tensor
 from torch.nn.functional import pad
 
-from .registry import model_class
-from .retrieval import RetrievalModel
+from shan_model.registry import model_class
+from shan_model.retrieval import RetrievalModel
 
 TENSORS = "model.safetensors"
 FILES = (TENSORS, "config.json", "vocab.json")

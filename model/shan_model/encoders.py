@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from .norms import l2_normalise
+from shan_model.norms import l2_normalise
 
 
 class ImageEncoder(nn.Module):

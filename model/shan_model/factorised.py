@@ -9,9 +9,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .alignment import Alignment
-from .norms import cosine, l2_normalise, masked_mean, masked_softmax, safe_sqrt
-from .retrieval import GridScores, Terms
+from shan_model.alignment import Alignment
+from shan_model.norms import cosine, l2_normalise, masked_mean, masked_softmax, safe_sqrt
+from shan_model.retrieval import GridScores, Terms
 
 
 def image_terms(alignment: Alignment, regions: Tensor, region_mask: Tensor) -> Terms:

@@ -10,9 +10,9 @@ import torch
 from shan_engine.errors import InputError
 from torch import Tensor, nn
 
-from .config import ModelConfig
-from .norms import l2_normalise, masked_mean, masked_softmax
-from .retrieval import GridScores, RetrievalModel, Terms
+from shan_model.config import ModelConfig
+from shan_model.norms import l2_normalise, masked_mean, masked_softmax
+from shan_model.retrieval import GridScores, RetrievalModel, Terms
 
 
 class GlobalModel(RetrievalModel):

@@ -11,7 +11,7 @@ from shan_engine.kernel.library import chosen_variant, load_library
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from .retrieval import Terms
+from shan_model.retrieval import Terms
 
 WORDS = 16  # captions are padded to a multiple of it
 MOST_WORDS, MOST_REGIONS = 128, 128

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from shan_engine.files import replacing
 
-from .state import METRICS, PICTURE
+from shan_model.state import METRICS, PICTURE
 
 
 def plot_metrics(output: Path) -> None:

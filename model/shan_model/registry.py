@@ -8,11 +8,11 @@ from typing import Any
 
 from shan_engine.errors import InputError
 
-from .config import ModelConfig
-from .global_models import Tern, Vse
-from .retrieval import RetrievalModel
-from .scan import Scan
-from .shan import Shan
+from shan_model.config import ModelConfig
+from shan_model.global_models import Tern, Vse
+from shan_model.retrieval import RetrievalModel
+from shan_model.scan import Scan
+from shan_model.shan import Shan
 
 MODELS: dict[str, type[RetrievalModel]] = {model.Config.model: model for model in (Shan, Scan, Vse, Tern)}
 SIZES = frozenset(field.name for field in fields(ModelConfig))

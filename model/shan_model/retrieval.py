@@ -12,8 +12,8 @@ from typing import ClassVar, NamedTuple
 
 from torch import Tensor, nn
 
-from .config import ModelConfig
-from .encoders import ImageEncoder, TextEncoder
+from shan_model.config import ModelConfig
+from shan_model.encoders import ImageEncoder, TextEncoder
 
 Terms = dict[str, Tensor]
 

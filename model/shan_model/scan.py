@@ -8,9 +8,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from .config import ModelConfig
-from .norms import MASKED, cosine, masked_mean, masked_softmax, safe_sqrt
-from .retrieval import GridScores, RetrievalModel, Terms
+from shan_model.config import ModelConfig
+from shan_model.norms import MASKED, cosine, masked_mean, masked_softmax, safe_sqrt
+from shan_model.retrieval import GridScores, RetrievalModel, Terms
 
 
 @dataclass(frozen=True, kw_only=True)

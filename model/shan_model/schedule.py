@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 from shan_engine.captions import CaptionSplit
 
-from .config import Settings, is_number
+from shan_model.config import Settings, is_number
 
 LOSSES = ("contrastive", "triplet")
 

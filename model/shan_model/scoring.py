@@ -15,8 +15,8 @@ from shan_engine.text import Vocabulary, pad
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from .data import RegionSource
-from .retrieval import RetrievalModel, Terms
+from shan_model.data import RegionSource
+from shan_model.retrieval import RetrievalModel, Terms
 
 
 def grid_in_chunks(

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from . import factorised, local
-from .alignment import Alignment
-from .config import ShanConfig
-from .retrieval import GridScores, RetrievalModel, Terms
+from shan_model import factorised, local
+from shan_model.alignment import Alignment
+from shan_model.config import ShanConfig
+from shan_model.retrieval import GridScores, RetrievalModel, Terms
 
 
 class Shan(RetrievalModel):

@@ -22,9 +22,9 @@ from shan_engine.files import remove_unfinished, replacing, write_failure
 from shan_engine.store_schema import StoreSchema
 from torch import Tensor
 
-from .checkpoint import FILES
-from .data import Words
-from .schedule import TrainConfig
+from shan_model.checkpoint import FILES
+from shan_model.data import Words
+from shan_model.schedule import TrainConfig
 
 STATE = "last.pt"
 METRICS = "metrics.jsonl"

@@ -18,24 +18,17 @@ from shan_engine.errors import InputError, ShanError
 from shan_engine.recall import CUTS, Recall, recall
 from shan_engine.text import pad
 
-from .augment import Batch, augmented_loss, mixed_views
-from .checkpoint import refuse_checkpoint_alone, save_checkpoint, with_words
-from .data import (
-    AnyOf,
-    RegionSource,
-    Words,
-    choose_words,
-    refuse_missing,
-    refuse_other_features,
-)
-from .loss import RankingLoss
-from .machine import chosen_device, chosen_precision, keep_freed_memory, memory_errors_told
-from .plot import plot_metrics
-from .registry import model_class, new_model
-from .retrieval import RetrievalModel
-from .schedule import TrainConfig, epoch_batches, schedule
-from .scoring import score_split
-from .state import MEND, STATE, TrainState, data_digests, locked, write_metrics
+from shan_model.augment import Batch, augmented_loss, mixed_views
+from shan_model.checkpoint import refuse_checkpoint_alone, save_checkpoint, with_words
+from shan_model.data import AnyOf, RegionSource, Words, choose_words, refuse_missing, refuse_other_features
+from shan_model.loss import RankingLoss
+from shan_model.machine import chosen_device, chosen_precision, keep_freed_memory, memory_errors_told
+from shan_model.plot import plot_metrics
+from shan_model.registry import model_class, new_model
+from shan_model.retrieval import RetrievalModel
+from shan_model.schedule import TrainConfig, epoch_batches, schedule
+from shan_model.scoring import score_split
+from shan_model.state import MEND, STATE, TrainState, data_digests, locked, write_metrics
 
 SAVE_EVERY = 100
 

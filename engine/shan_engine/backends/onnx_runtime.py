@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from ..cpus import usable_cpus
-from ..errors import BackendError, first_line, install_command
-from ..plans import Limits, profile
-from .base import Array, Device
+from shan_engine.backends.base import Array, Device
+from shan_engine.cpus import usable_cpus
+from shan_engine.errors import BackendError, first_line, install_command
+from shan_engine.plans import Limits, profile
 
 _PROVIDERS = {
     "cpu": "CPUExecutionProvider",

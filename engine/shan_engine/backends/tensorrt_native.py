@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..bundle import Bundle
-from ..errors import BackendError, InputError
-from ..files import replacing
-from ..plans import Precision, find_plans
-from .base import Array
-from .cuda_memory import Cuda, DeviceBuffer, OutOfDeviceMemoryError, PinnedBuffer
-from .tensorrt_library import TensorRt, import_tensorrt
+from shan_engine.backends.base import Array
+from shan_engine.backends.cuda_memory import Cuda, DeviceBuffer, OutOfDeviceMemoryError, PinnedBuffer
+from shan_engine.backends.tensorrt_library import TensorRt, import_tensorrt
+from shan_engine.bundle import Bundle
+from shan_engine.errors import BackendError, InputError
+from shan_engine.files import replacing
+from shan_engine.plans import Precision, find_plans
 
 SLOTS = 2
 Shapes = tuple[tuple[int, ...], ...]

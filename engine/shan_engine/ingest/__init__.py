@@ -8,15 +8,14 @@ from pathlib import Path
 
 from shan_engine.captions import SCAN_FEATURES
 from shan_engine.errors import InputError, ShanError
+from shan_engine.ingest.bottom_up_tsv import open_tsv
+from shan_engine.ingest.npz_folder import open_npz_folder
+from shan_engine.ingest.scan_npy import open_npy, open_scan_folder
+from shan_engine.ingest.source import Source
 from shan_engine.records import RegionRecord
 from shan_engine.store import FeatureStore
 from shan_engine.store_dtype import stored_dtype
 from shan_engine.store_schema import StoreSchema
-
-from .bottom_up_tsv import open_tsv
-from .npz_folder import open_npz_folder
-from .scan_npy import open_npy, open_scan_folder
-from .source import Source
 
 __all__ = ["Source", "import_features"]
 

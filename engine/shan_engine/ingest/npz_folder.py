@@ -12,9 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shan_engine.errors import InputError
+from shan_engine.ingest.source import Source
 from shan_engine.records import RegionRecord
-
-from .source import Source
 
 _FEATURES = ("features", "feat", "x")
 _BOXES = ("boxes", "bbox")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from .compute import Runner, run_here
-from .job import Progress
-from .options import DEFAULT_TOP_K, Direction, JobOptions, parse_memory
-from .run import JobResult, score_job
+from shan_engine.jobs.compute import Runner, run_here
+from shan_engine.jobs.job import Progress
+from shan_engine.jobs.options import DEFAULT_TOP_K, Direction, JobOptions, parse_memory
+from shan_engine.jobs.run import JobResult, score_job
 
 __all__ = [
     "DEFAULT_TOP_K",

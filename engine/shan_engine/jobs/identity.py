@@ -8,14 +8,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import InputError
-from ..fields import digest
-from ..scorer import Scorer
-from .images import Images
-from .options import JobOptions
+from shan_engine.errors import InputError
+from shan_engine.fields import digest
+from shan_engine.jobs.images import Images
+from shan_engine.jobs.options import JobOptions
+from shan_engine.scorer import Scorer
 
 if TYPE_CHECKING:
-    from .since import LastResult
+    from shan_engine.jobs.since import LastResult
 
 SCHEMA_VERSION = 1
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InputError
-from ..gallery import Block, Gallery
-from ..gallery_manifest import GalleryManifest
-from ..gallery_storage import Arrays
+from shan_engine.errors import InputError
+from shan_engine.gallery import Block, Gallery
+from shan_engine.gallery_manifest import GalleryManifest
+from shan_engine.gallery_storage import Arrays
 
 
 class Images:

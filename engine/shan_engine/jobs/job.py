@@ -9,19 +9,19 @@ from pathlib import Path
 
 import xxhash
 
-from ..errors import InputError
-from ..queries import Query
-from ..scorer import Scorer
-from ..writers.hits_parquet import hits_writer
-from ..writers.matrix_npy import MatrixFile, columns_path, rows_path, write_ids
-from .compute import Found, Runner, Task, View, Work
-from .identity import JobIdentity, refuse_another
-from .images import Images
-from .journal import JOURNAL, NEW, Journal
-from .merge import Merge
-from .options import JobOptions
-from .plan import JobBlock, Part, Plan, job_blocks, make_plan, most_hits
-from .since import LastResult
+from shan_engine.errors import InputError
+from shan_engine.jobs.compute import Found, Runner, Task, View, Work
+from shan_engine.jobs.identity import JobIdentity, refuse_another
+from shan_engine.jobs.images import Images
+from shan_engine.jobs.journal import JOURNAL, NEW, Journal
+from shan_engine.jobs.merge import Merge
+from shan_engine.jobs.options import JobOptions
+from shan_engine.jobs.plan import JobBlock, Part, Plan, job_blocks, make_plan, most_hits
+from shan_engine.jobs.since import LastResult
+from shan_engine.queries import Query
+from shan_engine.scorer import Scorer
+from shan_engine.writers.hits_parquet import hits_writer
+from shan_engine.writers.matrix_npy import MatrixFile, columns_path, rows_path, write_ids
 
 MATRIX = "matrix.npy"
 

@@ -19,9 +19,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from ..errors import InputError
-from ..files import write_failure
-from ..queries import Query
+from shan_engine.errors import InputError
+from shan_engine.files import write_failure
+from shan_engine.queries import Query
 
 JOURNAL = "journal.sqlite"
 NEW = "new.sqlite"

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..records import spelt_out
-from ..writers.hits_parquet import ROW_GROUP, HitsWriter
-from .hits import Hits, hits_dtype, ranked, ranks
-from .images import Images
-from .journal import Journal
+from shan_engine.jobs.hits import Hits, hits_dtype, ranked, ranks
+from shan_engine.jobs.images import Images
+from shan_engine.jobs.journal import Journal
+from shan_engine.records import spelt_out
+from shan_engine.writers.hits_parquet import ROW_GROUP, HitsWriter
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .hits import hits_dtype
-from .options import JobOptions
+from shan_engine.jobs.hits import hits_dtype
+from shan_engine.jobs.options import JobOptions
 
 # Images share a pass over so many captions; more bring little.
 MOST_CAPTIONS = 512

@@ -15,12 +15,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ..bundle import Bundle
-from ..errors import BackendError, BundleError, ShanError, first_line, install_command
-from ..scorer import Scorer
-from .compute import BlockScorer, Found, Task, View, Work
-from .images import Images
-from .plan import JobBlock
+from shan_engine.bundle import Bundle
+from shan_engine.errors import BackendError, BundleError, ShanError, first_line, install_command
+from shan_engine.jobs.compute import BlockScorer, Found, Task, View, Work
+from shan_engine.jobs.images import Images
+from shan_engine.jobs.plan import JobBlock
+from shan_engine.scorer import Scorer
 
 # A block, or a start, that so many workers died of is not tried again.
 MOST_LOSSES = 4

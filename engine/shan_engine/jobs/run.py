@@ -10,20 +10,20 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from ..errors import InputError
-from ..files import write_failure
-from ..gallery import Gallery
-from ..gallery_manifest import check_same_bundle
-from ..queries import Query
-from ..querybank import refuse_unlike
-from ..scorer import Scorer
-from ..writers.hits_parquet import import_pyarrow
-from .compute import Runner, run_here
-from .images import Images
-from .job import MATRIX, Job, Progress
-from .journal import JOURNAL, NEW
-from .options import JobOptions, check_output
-from .since import LastResult
+from shan_engine.errors import InputError
+from shan_engine.files import write_failure
+from shan_engine.gallery import Gallery
+from shan_engine.gallery_manifest import check_same_bundle
+from shan_engine.jobs.compute import Runner, run_here
+from shan_engine.jobs.images import Images
+from shan_engine.jobs.job import MATRIX, Job, Progress
+from shan_engine.jobs.journal import JOURNAL, NEW
+from shan_engine.jobs.options import JobOptions, check_output
+from shan_engine.jobs.since import LastResult
+from shan_engine.queries import Query
+from shan_engine.querybank import refuse_unlike
+from shan_engine.scorer import Scorer
+from shan_engine.writers.hits_parquet import import_pyarrow
 
 LOCK = "writer.lock"
 LAST = "last.parquet"

@@ -18,17 +18,17 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
-from ..errors import InputError
-from ..files import sha256
-from ..gallery import Block
-from ..records import spelt_out
-from ..writers.hits_parquet import METADATA, import_pyarrow
-from .compute import View
-from .hits import hits_dtype, ranked
-from .identity import JobIdentity
-from .images import Images
-from .journal import Journal
-from .plan import Part
+from shan_engine.errors import InputError
+from shan_engine.files import sha256
+from shan_engine.gallery import Block
+from shan_engine.jobs.compute import View
+from shan_engine.jobs.hits import hits_dtype, ranked
+from shan_engine.jobs.identity import JobIdentity
+from shan_engine.jobs.images import Images
+from shan_engine.jobs.journal import Journal
+from shan_engine.jobs.plan import Part
+from shan_engine.records import spelt_out
+from shan_engine.writers.hits_parquet import METADATA, import_pyarrow
 
 _MEND = "score without --since once, and keep that result"
 

@@ -16,9 +16,9 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from ..cpus import usable_cpus
-from .arrays import Array, checked, taken, within
-from .library import chosen_variant, load_library, variants
+from shan_engine.cpus import usable_cpus
+from shan_engine.kernel.arrays import Array, checked, taken, within
+from shan_engine.kernel.library import chosen_variant, load_library, variants
 
 __all__ = ["TABLE_WIDTH", "Kernel", "ShanConstants", "load_kernel", "variants"]
 

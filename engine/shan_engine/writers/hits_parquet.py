@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ..errors import InputError, install_command
-from ..files import replacing
+from shan_engine.errors import InputError, install_command
+from shan_engine.files import replacing
 
 ROW_GROUP = 2**16
 METADATA = b"shan-engine"

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING
 from jinja2 import Environment, StrictUndefined
 from PIL import Image
 
-from ..errors import InputError
-from ..files import replacing
-from ..photos import decode_photo
+from shan_engine.errors import InputError
+from shan_engine.files import replacing
+from shan_engine.photos import decode_photo
 
 if TYPE_CHECKING:
-    from ..hits import Hit, QueryHits, WordRegion
+    from shan_engine.hits import Hit, QueryHits, WordRegion
 
 THUMBNAIL_PIXELS = 320
 DRAWN_WORDS = 3

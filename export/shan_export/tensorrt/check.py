@@ -21,8 +21,8 @@ from shan_engine.plans import PrecisionCheck
 from shan_engine.recall import CUTS, recall
 from shan_engine.scorer import Scorer
 
-from ..cases import cases
-from .graphs import SCORER, Feeds, rounded
+from shan_export.cases import cases
+from shan_export.tensorrt.graphs import SCORER, Feeds, rounded
 
 # The most points that any recall may lose.
 ALLOWED_LOSS = {"fp32": 0.0, "fp16": 0.2, "bf16": 0.2, "int8": 0.5}

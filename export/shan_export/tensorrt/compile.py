@@ -24,9 +24,9 @@ from shan_engine.plans import (
     plan_sets,
 )
 
-from .check import calibration, check_precision, refuse_loss
-from .compiler import Compiler
-from .graphs import converted, plan_graphs
+from shan_export.tensorrt.check import calibration, check_precision, refuse_loss
+from shan_export.tensorrt.compiler import Compiler
+from shan_export.tensorrt.graphs import converted, plan_graphs
 
 
 def compile_bundle(

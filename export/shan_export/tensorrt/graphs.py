@@ -12,7 +12,7 @@ from onnx import ModelProto, NodeProto, TensorProto, compose, helper, shape_infe
 from shan_engine.bundle import GRAPHS, IMAGE_TERMS, Bundle
 from shan_engine.plans import Precision
 
-from .precision import LOW, lowered
+from shan_export.tensorrt.precision import LOW, lowered
 
 SCORES = ("scores", "step_scores", "word_attention")
 SCORER = Path(GRAPHS[2]).stem

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...kernel import ShanConstants
-from ..base import HeldGallery
+from shan_engine.backends.base import HeldGallery
+from shan_engine.kernel import ShanConstants
 
 if TYPE_CHECKING:
-    from ...gallery import Block, Gallery
-    from .upload import Images
+    from shan_engine.backends.torch_cuda.upload import Images
+    from shan_engine.gallery import Block, Gallery
 
 REGIONS, HUBNESS = "image_regions", "hubness"  # not from gallery_storage: a GPU machine may lack xxhash
 
@@ -82,9 +82,9 @@ def hold_gallery(gallery: Gallery, constants: ShanConstants, device: str) -> Hel
 
 
 def _hold(images: Images, constants: ShanConstants, device: str) -> HeldGallery:
-    from .device import usable_devices
+    from shan_engine.backends.torch_cuda.device import usable_devices
 
     devices = usable_devices(device)
-    from .several import SplitGallery
+    from shan_engine.backends.torch_cuda.several import SplitGallery
 
     return SplitGallery(images, constants, devices)

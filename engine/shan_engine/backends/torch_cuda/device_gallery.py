@@ -11,11 +11,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ...errors import BackendError, BundleError
-from ...kernel import ShanConstants
-from .pair_scores import CaptionTerms, ImageTerms, Pools, score_pairs
-from .ranking import merge_best, read_best
-from .upload import Images, Upload
+from shan_engine.backends.torch_cuda.pair_scores import CaptionTerms, ImageTerms, Pools, score_pairs
+from shan_engine.backends.torch_cuda.ranking import merge_best, read_best
+from shan_engine.backends.torch_cuda.upload import Images, Upload
+from shan_engine.errors import BackendError, BundleError
+from shan_engine.kernel import ShanConstants
 
 BLOCK_BYTES = 4 * 2**30  # of regions and gate terms of the images scored together
 NO_MEMORY = (

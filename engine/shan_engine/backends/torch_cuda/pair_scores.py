@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 from triton.runtime.errors import OutOfResources
 
-from ...errors import BackendError
-from ...kernel import ShanConstants
-from . import pair_kernels
+from shan_engine.backends.torch_cuda import pair_kernels
+from shan_engine.errors import BackendError
+from shan_engine.kernel import ShanConstants
 
 MOST_ROWS = 128  # regions or words: more would not fit in a program's registers
 IN_ROWS_DIMS = 256  # D up to which a program holds whole rows

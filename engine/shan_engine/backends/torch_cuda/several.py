@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ...kernel import ShanConstants
-from .device_gallery import Best, Captions, DeviceGallery
-from .upload import Images
+from shan_engine.backends.torch_cuda.device_gallery import Best, Captions, DeviceGallery
+from shan_engine.backends.torch_cuda.upload import Images
+from shan_engine.kernel import ShanConstants
 
 
 class Part:

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .pair_scores import ImageTerms
+from shan_engine.backends.torch_cuda.pair_scores import ImageTerms
 
 
 class Images(Protocol):
