@@ -21,7 +21,7 @@ from shan_engine.gallery import Gallery
 from shan_engine.gallery_manifest import GalleryManifest
 from shan_engine.gallery_metadata import matching, renew_tables
 from shan_engine.locate import locate_bundle
-from shan_engine.metadata import Metadata
+from shan_engine.base.metadata import Metadata
 from shan_engine.scorer import Scorer
 from shan_engine.search import search
 

@@ -26,7 +26,7 @@ import torch
 from numpy.typing import NDArray
 from reports import captions, write_report
 from shan_engine.backends import load_graph
-from shan_engine.cpus import usable_cpus
+from shan_engine.base.threads import usable_cpus
 from shan_engine.kernel import Kernel, variants
 from shan_engine.scorer import CALL_FLOATS
 from shan_engine.text import tokenise

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from shan_engine.fields import digest
+from shan_engine.base.manifests import digest
 from shan_engine.gallery_storage import file_checksum, layout, row_checksums
 
 

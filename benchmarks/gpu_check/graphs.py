@@ -17,7 +17,7 @@ import torch
 from data import Shape, captions_of, model_of, rows
 from numpy.typing import NDArray
 from shan_engine.backends import load_graph
-from shan_engine.errors import BackendError
+from shan_engine.base.errors import BackendError
 from shan_model.factorised import image_terms
 
 DEMO = Path(__file__).parents[2] / "artifacts" / "demo" / "bundle"

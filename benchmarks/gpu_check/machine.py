@@ -13,7 +13,7 @@ from typing import Any
 import graphs
 import torch
 from shan_engine.backends.torch_cuda.device import usable_devices
-from shan_engine.errors import BackendError
+from shan_engine.base.errors import BackendError
 
 
 def describe(device: torch.device) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from data import Arrays, PoolImages, Shape, captions_of, constants_of, model_of,
 from machine import median_seconds
 from shan_engine.backends.torch_cuda.device_gallery import DeviceGallery
 from shan_engine.backends.torch_cuda.pair_scores import Tiles, choose_tiles, score_pairs
-from shan_engine.errors import BackendError
+from shan_engine.base.errors import BackendError
 from shan_model.factorised import caption_terms, image_terms, score_grid
 
 COCO_IMAGES, COCO_CAPTIONS = 5_000, 25_000

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from shan_engine.cpus import usable_cpus
+from shan_engine.base.threads import usable_cpus
 
 from shan_cli.console import (
     Device,
@@ -27,7 +27,7 @@ from shan_cli.console import (
 )
 
 if TYPE_CHECKING:
-    from shan_engine.metadata import Metadata
+    from shan_engine.base.metadata import Metadata
 
 
 def extract(
@@ -65,7 +65,7 @@ def extract(
       shan-engine extract ~/Pictures --store pictures.store --metadata photos.csv
     """
     from shan_engine.bundle import Bundle
-    from shan_engine.errors import InputError
+    from shan_engine.base.errors import InputError
     from shan_engine.extraction import extract_photos
     from shan_engine.feature_extractor import FeatureExtractor
     from shan_engine.locate import locate_bundle
@@ -226,8 +226,8 @@ def index(
 
 def read_metadata(file: Path | None, id_column: str | None) -> Metadata | None:
     """The table that a command names, before it does anything else."""
-    from shan_engine.errors import InputError
-    from shan_engine.metadata import Metadata
+    from shan_engine.base.errors import InputError
+    from shan_engine.base.metadata import Metadata
 
     if file is None:
         if id_column is not None:

@@ -69,7 +69,7 @@ def compile_(
 
       shan-engine compile bundle --precision fp16 --gpu-arch sm_86,sm_89 --gallery G --captions captions.tsv
     """
-    from shan_engine.errors import InputError
+    from shan_engine.base.errors import InputError
     from shan_engine.plans import as_dict
 
     if (gallery is None) != (captions is None):

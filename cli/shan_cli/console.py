@@ -141,7 +141,7 @@ InverseTemperature = Annotated[
 
 def refuse_without_querybank(querybank: object, size: int | None, inverse_temperature: float | None) -> None:
     """Raise InputError for options of a querybank where none is named."""
-    from shan_engine.errors import InputError
+    from shan_engine.base.errors import InputError
 
     if querybank is None and (size is not None or inverse_temperature is not None):
         option = "--inverse-temperature" if size is None else "--querybank-size"
@@ -190,7 +190,7 @@ def need(extra: str, *modules: str) -> None:
     """Raise BackendError, naming the extra that brings it, for the first of some modules that is not installed."""
     from importlib.util import find_spec
 
-    from shan_engine.errors import BackendError, install_command
+    from shan_engine.base.errors import BackendError, install_command
 
     for module in modules:
         if find_spec(module) is None:

@@ -8,7 +8,7 @@ from importlib.metadata import version
 from typing import Annotated, Any
 
 import typer
-from shan_engine.errors import ShanError
+from shan_engine.base.errors import ShanError
 from typer.core import TyperGroup
 
 from shan_cli import collect, compiling, evaluating, gallery, modelling, scoring, searching, store

@@ -46,7 +46,7 @@ class Pooling(StrEnum):
 
 def _setting(text: str) -> tuple[str, object]:
     """Name and value of `NAME=VALUE`: a number or truth where it can be read as one."""
-    from shan_engine.errors import InputError
+    from shan_engine.base.errors import InputError
 
     name, equals, value = text.partition("=")
     if not (name and equals and value):
@@ -164,7 +164,7 @@ def train(
     """
     need("train", "torch", "safetensors")
     from shan_engine.captions import CaptionTable
-    from shan_engine.errors import InputError
+    from shan_engine.base.errors import InputError
     from shan_engine.store import FeatureStore
     from shan_model.schedule import TrainConfig
     from shan_model.training import TrainProgress

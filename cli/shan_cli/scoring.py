@@ -109,8 +109,8 @@ def score(
 
       shan-engine score --gallery G --queries captions.txt --output best.parquet --ray local
     """
-    from shan_engine.errors import InputError
-    from shan_engine.files import refuse_overwriting
+    from shan_engine.base.errors import InputError
+    from shan_engine.base.files import refuse_overwriting
     from shan_engine.jobs import JobOptions, parse_memory, run_here, score_job
     from shan_engine.queries import read_queries
     from shan_engine.writers.matrix_npy import columns_path, rows_path

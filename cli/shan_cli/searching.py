@@ -105,8 +105,8 @@ def search(
 
       shan-engine search --image photo.jpg --gallery captions.gallery
     """
-    from shan_engine.errors import InputError
-    from shan_engine.files import refuse_overwriting
+    from shan_engine.base.errors import InputError
+    from shan_engine.base.files import refuse_overwriting
     from shan_engine.queries import read_captions
     from shan_engine.question import Question
     from shan_engine.search import search as find

@@ -46,7 +46,7 @@ def verify(store: Store) -> None:
 
     Example: shan-engine store verify pictures.store
     """
-    from shan_engine.errors import StoreError
+    from shan_engine.base.errors import StoreError
     from shan_engine.store import FeatureStore
     from shan_engine.store_check import verify_store
 

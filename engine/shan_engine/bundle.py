@@ -21,9 +21,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from shan_engine.errors import BundleError, unread
-from shan_engine.fields import demand, digest, is_size, other_schema, save_manifest
-from shan_engine.files import sha256
+from shan_engine.base.errors import BundleError, unread
+from shan_engine.base.manifests import demand, digest, is_size, other_schema, save_manifest
+from shan_engine.base.files import sha256
 from shan_engine.text import Vocabulary
 
 SCHEMA_VERSION = 2

@@ -20,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shan_engine.bundle import Bundle
-from shan_engine.errors import GalleryError, InputError, unread
-from shan_engine.fields import demand, digest, other_schema
+from shan_engine.base.errors import GalleryError, InputError, unread
+from shan_engine.base.manifests import demand, digest, other_schema
 from shan_engine.gallery_manifest import CAPTIONS_KIND, MANIFEST, is_block_name
 from shan_engine.gallery_storage import Arrays, file_checksum, unpacked
 from shan_engine.hits import WordRegion, explain_phrase

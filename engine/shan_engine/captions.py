@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from shan_engine.errors import InputError
+from shan_engine.base.errors import InputError
 
 COLUMNS = ("split", "image", "caption")
 SCAN_CAPTIONS = "_caps.txt"

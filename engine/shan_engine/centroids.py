@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from shan_engine.errors import GalleryError
-from shan_engine.files import replacing
+from shan_engine.base.errors import GalleryError
+from shan_engine.base.files import replacing
 from shan_engine.gallery import Block, Gallery
 from shan_engine.gallery_manifest import GalleryManifest
 from shan_engine.gallery_storage import file_checksum

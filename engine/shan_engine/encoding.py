@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shan_engine.block_writer import Part
-from shan_engine.errors import InputError
+from shan_engine.base.errors import InputError
 from shan_engine.gallery import GalleryImage
 from shan_engine.gallery_storage import HUBNESS
 from shan_engine.querybank import HubnessOf

@@ -13,8 +13,8 @@ from typing import TypeVar
 
 import lmdb
 
-from shan_engine.errors import StoreError
-from shan_engine.files import sync_file
+from shan_engine.base.errors import StoreError
+from shan_engine.base.files import sync_file
 
 _FIRST_MAP_BYTES = 1 << 26
 _FULL_DISK_BYTES = 1 << 20

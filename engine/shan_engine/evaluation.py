@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shan_engine.captions import CaptionSplit, CaptionTable
-from shan_engine.errors import InputError
+from shan_engine.base.errors import InputError
 from shan_engine.gallery import Gallery
 from shan_engine.querybank import Querybank, refuse_unlike, spread
 from shan_engine.recall import Interval, Recall, joined, ranks

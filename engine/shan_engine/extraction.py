@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from shan_engine.environment import is_store
-from shan_engine.errors import InputError, StoreError
+from shan_engine.base.errors import InputError, StoreError
 from shan_engine.feature_extractor import FeatureExtractor, Regions
 from shan_engine.photos import WHOLE, Photo, ScaledPhoto, crop_of, find_photos, read_scaled
 from shan_engine.records import RegionRecord

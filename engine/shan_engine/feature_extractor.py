@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shan_engine.backends import Device, load_graph
-from shan_engine.errors import InputError
+from shan_engine.base.errors import InputError
 
 Regions = tuple[NDArray[np.float32], NDArray[np.float32] | None]
 """One photo's features K x F and relative boxes K x 4, None where unknown."""

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from shan_engine.centroids import FROM_IMAGES, REGIONS, add_centroids, copy_centroids
 from shan_engine.encoding import relative_path
-from shan_engine.errors import InputError
-from shan_engine.files import NpyWriter, fresh_folder, sync_folder
+from shan_engine.base.errors import InputError
+from shan_engine.base.files import fresh_folder, NpyWriter, sync_folder
 from shan_engine.gallery import LIST, Block, Gallery
 from shan_engine.gallery_manifest import BlockEntry, GalleryManifest
 from shan_engine.gallery_metadata import column_types, metadata_held, metadata_name, write_table

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from shan_engine.bundle import Bundle
-from shan_engine.errors import GalleryError, unread
-from shan_engine.fields import demand, digest, other_schema, save_manifest
+from shan_engine.base.errors import GalleryError, unread
+from shan_engine.base.manifests import demand, digest, other_schema, save_manifest
 from shan_engine.gallery_storage import GALLERY_DTYPES
 
 SCHEMA_VERSION = 2

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shan_engine.errors import InputError, install_command
+from shan_engine.base.errors import InputError, install_command
 from shan_engine.gallery import Gallery, GalleryImage
 from shan_engine.gallery_storage import HUBNESS
 from shan_engine.query_photo import step_1
@@ -18,7 +18,7 @@ from shan_engine.scorer import Arrays, Scorer
 from shan_engine.stepwise import Scanned
 
 if TYPE_CHECKING:
-    from shan_engine.metadata import Value
+    from shan_engine.base.metadata import Value
 
 Box = tuple[float, float, float, float]
 

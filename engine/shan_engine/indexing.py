@@ -13,13 +13,13 @@ from shan_engine.block_writer import write_block
 from shan_engine.bundle import KERNEL_CONSTANTS
 from shan_engine.centroids import FROM_IMAGES, Centroids, add_centroids
 from shan_engine.encoding import encoded
-from shan_engine.errors import GalleryError, InputError
-from shan_engine.files import write_failure
+from shan_engine.base.errors import GalleryError, InputError
+from shan_engine.base.files import write_failure
 from shan_engine.gallery import METADATA, Gallery
 from shan_engine.gallery_manifest import MANIFEST, BlockEntry, GalleryManifest, check_same_bundle, is_block_name
 from shan_engine.gallery_metadata import renew_tables
 from shan_engine.gallery_storage import GALLERY_DTYPES, HUBNESS
-from shan_engine.metadata import Metadata
+from shan_engine.base.metadata import Metadata
 from shan_engine.querybank import FILE, HubnessOf, Querybank
 from shan_engine.scorer import Scorer
 from shan_engine.store import FeatureStore

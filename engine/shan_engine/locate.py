@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from shan_engine.errors import GalleryError
+from shan_engine.base.errors import GalleryError
 
 
 @dataclass(frozen=True)

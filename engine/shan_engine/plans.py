@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from shan_engine.bundle import GRAPHS, IMAGE_TERMS, Bundle
-from shan_engine.errors import BackendError
-from shan_engine.fields import demand, digest, is_size, save_manifest
-from shan_engine.files import sha256
+from shan_engine.base.errors import BackendError
+from shan_engine.base.manifests import demand, digest, is_size, save_manifest
+from shan_engine.base.files import sha256
 
 SCHEMA_VERSION = 1
 ENGINES = "engines"

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from shan_engine.errors import InputError
+from shan_engine.base.errors import InputError
 from shan_engine.writers.hits_parquet import import_pyarrow
 
 STANDARD_INPUT = Path("-")

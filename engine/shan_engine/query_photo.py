@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shan_engine.backends import Device
-from shan_engine.errors import InputError
+from shan_engine.base.errors import InputError
 from shan_engine.scorer import Arrays, Scorer
 
 SHARPNESS = 9.0

@@ -23,8 +23,8 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from shan_engine.errors import GalleryError, InputError
-from shan_engine.fields import demand, digest, save_manifest
+from shan_engine.base.errors import GalleryError, InputError
+from shan_engine.base.manifests import demand, digest, save_manifest
 from shan_engine.gallery import Gallery
 from shan_engine.gallery_storage import HUBNESS, Arrays
 from shan_engine.queries import read_captions

@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from shan_engine.errors import InputError
+from shan_engine.base.errors import InputError
 from shan_engine.query_photo import QueryPhoto
 from shan_engine.scorer import Arrays, Scorer
 from shan_engine.text import Reading

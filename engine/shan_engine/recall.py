@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shan_engine.errors import InputError
+from shan_engine.base.errors import InputError
 
 CUTS = (1, 5, 10)
 BLOCK_ROWS = 256

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from shan_engine.errors import InputError, StoreError
+from shan_engine.base.errors import InputError, StoreError
 
 _HEADER = struct.Struct("<IHHII")
 _HAS_BOXES = 1

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from shan_engine.backends import Backend, Device, Graph, HeldGallery, load_graph
 from shan_engine.backends.tensorrt_native import TensorRtPlans
 from shan_engine.bundle import IMAGE_TERMS, KERNEL_CONSTANTS, Bundle
-from shan_engine.errors import BackendError, BundleError, InputError
+from shan_engine.base.errors import BackendError, BundleError, InputError
 from shan_engine.gallery import Gallery
 from shan_engine.gallery_storage import HUBNESS
 from shan_engine.kernel import Kernel, ShanConstants, load_kernel

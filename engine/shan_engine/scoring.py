@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from shan_engine.errors import GalleryError
+from shan_engine.base.errors import GalleryError
 from shan_engine.gallery import MEND, Gallery
 from shan_engine.scorer import Arrays, Scorer
 

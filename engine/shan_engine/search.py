@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from shan_engine.backends import HeldGallery
 from shan_engine.centroids import FROM_IMAGES
-from shan_engine.errors import InputError
+from shan_engine.base.errors import InputError
 from shan_engine.gallery import Gallery
 from shan_engine.hits import Hit, QueryHits, WordRegion, hits_at
 from shan_engine.query_photo import step_1

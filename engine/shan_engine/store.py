@@ -28,8 +28,8 @@ from shan_engine.environment import (
     refuse_truncated,
     write_transaction,
 )
-from shan_engine.errors import InputError, StoreError
-from shan_engine.metadata import Metadata
+from shan_engine.base.errors import InputError, StoreError
+from shan_engine.base.metadata import Metadata
 from shan_engine.records import (
     MAX_ID_BYTES,
     RecordInfo,

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from shan_engine.environment import RESTORE
-from shan_engine.errors import InputError, ShanError, StoreError
+from shan_engine.base.errors import InputError, ShanError, StoreError
 from shan_engine.records import check_record, replace_mend
 from shan_engine.store import FeatureStore
 

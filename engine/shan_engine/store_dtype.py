@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from shan_engine.environment import is_store
-from shan_engine.errors import StoreError
-from shan_engine.fields import DTYPES
+from shan_engine.base.errors import StoreError
+from shan_engine.base.manifests import DTYPES
 from shan_engine.store import FeatureStore
 
 

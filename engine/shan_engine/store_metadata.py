@@ -12,9 +12,9 @@ from pathlib import Path
 
 import lmdb
 
-from shan_engine.errors import InputError, StoreError
-from shan_engine.fields import demand
-from shan_engine.metadata import INTEGER, REAL, TEXT, Metadata
+from shan_engine.base.errors import InputError, StoreError
+from shan_engine.base.manifests import demand
+from shan_engine.base.metadata import INTEGER, Metadata, REAL, TEXT
 from shan_engine.records import decode_id, encode_id
 
 _TABLE, _COLUMNS = b"metadata", b"metadata"

@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shan_engine.errors import InputError
-from shan_engine.files import replacing
+from shan_engine.base.errors import InputError
+from shan_engine.base.files import replacing
 
 SPECIAL = ("<pad>", "<start>", "<end>", "<unk>")
 PAD, START, END, UNKNOWN = range(4)

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from shan_engine.errors import GalleryError, InputError
-from shan_engine.fields import demand
-from shan_engine.files import replacing
+from shan_engine.base.errors import GalleryError, InputError
+from shan_engine.base.manifests import demand
+from shan_engine.base.files import replacing
 
 if TYPE_CHECKING:
     from shan_engine.stepwise import Stages

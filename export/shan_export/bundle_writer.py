@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from shan_engine.bundle import GRAPHS, IMAGE_TERMS, KERNEL_CONSTANTS, MANIFEST, Bundle, Manifest, read_manifest
-from shan_engine.errors import BundleError, InputError
+from shan_engine.base.errors import BundleError, InputError
 from shan_engine.feature_extractor import FeatureExtractor
-from shan_engine.files import fresh_folder, sha256
+from shan_engine.base.files import fresh_folder, sha256
 from shan_engine.text import Vocabulary
 from shan_model.checkpoint import load_checkpoint
 from shan_model.retrieval import RetrievalModel

@@ -27,7 +27,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from shan_engine.captions import COLUMNS, CaptionTable
-from shan_engine.files import replacing
+from shan_engine.base.files import replacing
 from shan_engine.records import RegionRecord
 from shan_engine.store import FeatureStore
 from shan_model.data import read_word_vectors

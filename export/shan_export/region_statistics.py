@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from shan_engine.files import replacing
+from shan_engine.base.files import replacing
 from shan_engine.photos import find_photos, read_scaled
 from shan_model.data import read_word_vectors
 

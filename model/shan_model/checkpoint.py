@@ -10,8 +10,8 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
-from shan_engine.errors import InputError
-from shan_engine.files import replacing
+from shan_engine.base.errors import InputError
+from shan_engine.base.files import replacing
 from shan_engine.text import Vocabulary
 from torch import Tensor
 from torch.nn.functional import pad

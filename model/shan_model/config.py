@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, ClassVar, Self
 
-from shan_engine.errors import InputError
+from shan_engine.base.errors import InputError
 
 STEPS = ("l2l", "g2l", "g2g")
 DIRECTIONS = ("full", "i2t", "t2i")

@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 from shan_engine.captions import CaptionSplit
-from shan_engine.errors import InputError
+from shan_engine.base.errors import InputError
 from shan_engine.store_schema import StoreSchema
 from shan_engine.text import Vocabulary, tokenise
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from shan_engine.errors import InputError
+from shan_engine.base.errors import InputError
 from torch import Tensor, nn
 
 from shan_model.config import ModelConfig

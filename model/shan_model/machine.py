@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from shan_engine.errors import ShanError
+from shan_engine.base.errors import ShanError
 
 
 def chosen_device(name: str) -> torch.device:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from shan_engine.files import replacing
+from shan_engine.base.files import replacing
 
 from shan_model.state import METRICS, PICTURE
 

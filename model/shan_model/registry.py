@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-from shan_engine.errors import InputError
+from shan_engine.base.errors import InputError
 
 from shan_model.config import ModelConfig
 from shan_model.global_models import Tern, Vse

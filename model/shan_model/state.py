@@ -17,8 +17,8 @@ import torch
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 from shan_engine.captions import CaptionSplit
-from shan_engine.errors import InputError
-from shan_engine.files import remove_unfinished, replacing, write_failure
+from shan_engine.base.errors import InputError
+from shan_engine.base.files import remove_unfinished, replacing, write_failure
 from shan_engine.store_schema import StoreSchema
 from torch import Tensor
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from shan_engine.captions import CaptionSplit, CaptionTable
-from shan_engine.errors import InputError, ShanError
+from shan_engine.base.errors import InputError, ShanError
 from shan_engine.recall import CUTS, Recall, recall
 from shan_engine.text import pad
 

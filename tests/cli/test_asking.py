@@ -8,7 +8,7 @@ import shutil
 import pytest
 from installed import output_of, refusal, shan
 from resigned import sign_fields
-from shan_engine.files import sha256
+from shan_engine.base.files import sha256
 from tiny import CAPTIONS
 
 

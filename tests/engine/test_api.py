@@ -10,10 +10,10 @@ import pytest
 import shan_engine
 from installed import environment
 from shan_engine.caption_indexing import index_captions
-from shan_engine.errors import GalleryError, InputError
+from shan_engine.base.errors import GalleryError, InputError
 from shan_engine.gallery import Gallery
 from shan_engine.indexing import index_store
-from shan_engine.metadata import Metadata
+from shan_engine.base.metadata import Metadata
 from shan_engine.search import search
 from shan_engine.store import FeatureStore
 from tiny import CAPTIONS

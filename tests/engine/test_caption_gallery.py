@@ -11,7 +11,7 @@ from resigned import sign_fields
 from shan_engine.bundle import Bundle
 from shan_engine.caption_gallery import CaptionGallery, search_captions
 from shan_engine.caption_indexing import index_captions
-from shan_engine.errors import BundleError, GalleryError, InputError, StoreError
+from shan_engine.base.errors import BundleError, GalleryError, InputError, StoreError
 from shan_engine.gallery import Gallery
 from shan_engine.query_photo import QueryPhoto
 from shan_engine.store import FeatureStore
@@ -91,7 +91,7 @@ def test_made_anew_it_holds_the_new_captions_alone(seeing, photo, captions, tmp_
         raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("shan_engine.fields.replacing", stop)
+        patch.setattr("shan_engine.base.manifests.replacing", stop)
         with pytest.raises(KeyboardInterrupt):
             index_captions(captions, seeing, tmp_path / "g")
     assert len(CaptionGallery.open(tmp_path / "g", seeing.bundle)) == len(MANY)

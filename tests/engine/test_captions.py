@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 from shan_engine.captions import CaptionTable
-from shan_engine.errors import InputError
+from shan_engine.base.errors import InputError
 from shan_engine.queries import read_captions
 
 HEADER = "split\timage\tcaption\n"

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from shan_engine import kernel
-from shan_engine.errors import InputError
+from shan_engine.base.errors import InputError
 from shan_engine.gallery import Gallery
 from shan_engine.indexing import index_store
 from shan_engine.query_photo import QueryPhoto, step_1

@@ -16,7 +16,7 @@ from shan_engine import doctor
 from shan_engine.backends import onnx_runtime
 from shan_engine.bundle import Bundle
 from shan_engine.doctor import Finding, examine
-from shan_engine.errors import BackendError
+from shan_engine.base.errors import BackendError
 from shan_engine.gallery import Gallery
 from shan_engine.scorer import Scorer
 from shan_engine.search import search

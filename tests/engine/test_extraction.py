@@ -12,7 +12,7 @@ import pytest
 from extractors import backbone, detector
 from PIL import Image
 from shan_engine import extraction
-from shan_engine.errors import BackendError, InputError, StoreError
+from shan_engine.base.errors import BackendError, InputError, StoreError
 from shan_engine.extraction import extract_photos
 from shan_engine.feature_extractor import FeatureExtractor, grid_boxes, read_recipe
 from shan_engine.photos import FoundPhotos, ScaledPhoto, find_photos, read_scaled

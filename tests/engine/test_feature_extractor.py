@@ -11,7 +11,7 @@ import pytest
 from extractors import backbone, detector, save
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
-from shan_engine.errors import BackendError, InputError
+from shan_engine.base.errors import BackendError, InputError
 from shan_engine.extraction import extract_photos
 from shan_engine.feature_extractor import FeatureExtractor
 from shan_engine.store import FeatureStore

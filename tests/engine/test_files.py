@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from shan_engine.errors import InputError
-from shan_engine.files import fresh_folder
+from shan_engine.base.errors import InputError
+from shan_engine.base.files import fresh_folder
 
 
 def names(folder: Path) -> list[str]:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from resigned import sign_again
 from shan_engine.bundle import Bundle, read_manifest
-from shan_engine.errors import BundleError, GalleryError, InputError
+from shan_engine.base.errors import BundleError, GalleryError, InputError
 from shan_engine.gallery import Gallery
 from shan_engine.indexing import index_store
 from shan_engine.jobs import score_job

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 
 import pytest
-from shan_engine.errors import GalleryError
-from shan_engine.fields import digest
+from shan_engine.base.errors import GalleryError
+from shan_engine.base.manifests import digest
 from shan_engine.gallery import Gallery
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from filelock import FileLock
 from gallery_scores import blocks_of, folders
-from shan_engine.errors import GalleryError, InputError
+from shan_engine.base.errors import GalleryError, InputError
 from shan_engine.gallery import Gallery
 from shan_engine.indexing import index_store
 from shan_engine.store import FeatureStore

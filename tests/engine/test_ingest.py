@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from shan_engine.errors import InputError, StoreError
+from shan_engine.base.errors import InputError, StoreError
 from shan_engine.ingest import import_features
 from shan_engine.records import RegionRecord
 from shan_engine.store import FeatureStore

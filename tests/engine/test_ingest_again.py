@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from shan_engine.errors import InputError, StoreError
+from shan_engine.base.errors import InputError, StoreError
 from shan_engine.ingest import import_features
 from shan_engine.store import FeatureStore
 from shan_engine.store_dtype import stored_dtype

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pair_problem import problem
-from shan_engine.errors import BackendError
+from shan_engine.base.errors import BackendError
 from shan_engine.kernel import Kernel, ShanConstants, load_kernel, variants
 
 pytestmark = pytest.mark.skipif(not variants(), reason="the kernel is not built")

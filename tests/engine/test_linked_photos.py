@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from extractors import detector
 from PIL import Image
-from shan_engine.errors import InputError
+from shan_engine.base.errors import InputError
 from shan_engine.extraction import extract_photos
 from shan_engine.feature_extractor import FeatureExtractor
 from shan_engine.store import FeatureStore

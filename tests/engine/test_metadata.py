@@ -7,11 +7,11 @@ import datetime
 import pyarrow
 import pyarrow.parquet
 import pytest
-from shan_engine.errors import GalleryError, InputError, StoreError
+from shan_engine.base.errors import GalleryError, InputError, StoreError
 from shan_engine.gallery import Gallery
 from shan_engine.gallery_metadata import columns, matching
 from shan_engine.indexing import index_store
-from shan_engine.metadata import Metadata
+from shan_engine.base.metadata import Metadata
 from shan_engine.search import search
 from shan_engine.store import FeatureStore
 from shan_engine.store_check import verify_store

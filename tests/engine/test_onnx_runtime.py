@@ -12,7 +12,7 @@ import pytest
 from extractors import save
 from onnx import TensorProto, helper
 from shan_engine.backends import load_graph, onnx_runtime
-from shan_engine.errors import BackendError
+from shan_engine.base.errors import BackendError
 
 
 def identity(path: Path, kind: int) -> Path:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from shan_engine import recall as recall_module
-from shan_engine.errors import InputError
+from shan_engine.base.errors import InputError
 from shan_engine.recall import recall
 
 

@@ -7,7 +7,7 @@ from oracle import shan_score
 from resigned import sign_again
 from shan_engine import encoding
 from shan_engine.captions import CaptionTable
-from shan_engine.errors import GalleryError, InputError
+from shan_engine.base.errors import GalleryError, InputError
 from shan_engine.evaluation import evaluate_split
 from shan_engine.gallery import Gallery
 from shan_engine.jobs import score_job

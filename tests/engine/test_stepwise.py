@@ -10,7 +10,7 @@ import pytest
 from resigned import sign_again
 from shan_engine import kernel
 from shan_engine.bundle import Bundle
-from shan_engine.errors import GalleryError, InputError
+from shan_engine.base.errors import GalleryError, InputError
 from shan_engine.gallery import Gallery
 from shan_engine.indexing import index_store
 from shan_engine.question import Question

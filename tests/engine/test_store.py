@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from shan_engine.errors import InputError, StoreError
+from shan_engine.base.errors import InputError, StoreError
 from shan_engine.records import RegionRecord
 from shan_engine.store import FeatureStore
 from shan_engine.store_schema import StoreSchema

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from shan_engine.environment import clear_errors
-from shan_engine.errors import StoreError
+from shan_engine.base.errors import StoreError
 from shan_engine.store import FeatureStore
 from shan_engine.store_check import verify_store
 from shan_engine.store_schema import StoreSchema, read_schema

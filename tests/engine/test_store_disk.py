@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from shan_engine.errors import StoreError
+from shan_engine.base.errors import StoreError
 from shan_engine.store import FeatureStore
 from shan_engine.store_check import verify_store
 from stores import SCHEMA, assert_same, record

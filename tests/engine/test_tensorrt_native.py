@@ -12,8 +12,8 @@ from fake_gpu import FakeGpu
 from shan_engine.backends.cuda_memory import OutOfDeviceMemoryError
 from shan_engine.backends.tensorrt_native import TensorRtPlans
 from shan_engine.bundle import Bundle
-from shan_engine.errors import BackendError, InputError
-from shan_engine.files import sha256
+from shan_engine.base.errors import BackendError, InputError
+from shan_engine.base.files import sha256
 from shan_engine.gallery import Gallery
 from shan_engine.plans import ENGINES, Limits, PlanSet, PrecisionCheck, graph_digests
 from shan_engine.scorer import Scorer

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from nltk.tokenize import NLTKWordTokenizer
-from shan_engine.errors import InputError
+from shan_engine.base.errors import InputError
 from shan_engine.text import SPECIAL, Vocabulary, pad, tokenise
 
 MOST = 126

@@ -21,7 +21,7 @@ from shan_engine.backends.torch_cuda.device_gallery import DeviceGallery
 from shan_engine.backends.torch_cuda.pair_scores import Tiles, choose_tiles
 from shan_engine.backends.torch_cuda.ranking import merge_best, read_best
 from shan_engine.backends.torch_cuda.several import SplitGallery
-from shan_engine.errors import BackendError, BundleError
+from shan_engine.base.errors import BackendError, BundleError
 
 CPU = torch.device("cpu")
 

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from shan_engine import kernel
-from shan_engine.errors import InputError
+from shan_engine.base.errors import InputError
 from shan_engine.gallery import Gallery
 from shan_engine.gallery_metadata import matching
 from shan_engine.indexing import index_store
-from shan_engine.metadata import Metadata
+from shan_engine.base.metadata import Metadata
 from shan_engine.search import search
 from shan_engine.tuning import Widths
 from tiny import CAPTIONS, make_record, make_store

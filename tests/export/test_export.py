@@ -13,7 +13,7 @@ import torch
 from extractors import backbone, detector
 from oracle import shan_score
 from shan_engine.bundle import Bundle
-from shan_engine.errors import BundleError, InputError
+from shan_engine.base.errors import BundleError, InputError
 from shan_engine.scorer import Scorer
 from shan_export import bundle_writer
 from shan_export.bundle_writer import export_bundle

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from shan_engine.errors import InputError
+from shan_engine.base.errors import InputError
 from shan_model.registry import MODELS, new_model
 from shan_model.scoring import grid_in_chunks
 

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from shan_engine.errors import InputError
+from shan_engine.base.errors import InputError
 from shan_engine.text import Vocabulary
 from shan_model.checkpoint import MEND, load_checkpoint, save_checkpoint
 from shan_model.config import ShanConfig

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from shan_engine.errors import InputError
+from shan_engine.base.errors import InputError
 from shan_model import training
 from shan_model.checkpoint import load_checkpoint
 from shan_model.training import train

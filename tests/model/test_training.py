@@ -7,7 +7,7 @@ from typing import ClassVar
 import numpy as np
 import pytest
 import torch
-from shan_engine.errors import InputError, ShanError
+from shan_engine.base.errors import InputError, ShanError
 from shan_engine.recall import recall
 from shan_model import augment, registry, training
 from shan_model.checkpoint import load_checkpoint

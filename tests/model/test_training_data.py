@@ -5,7 +5,7 @@ import gzip
 import numpy as np
 import pytest
 from shan_engine.captions import CaptionSplit
-from shan_engine.errors import InputError
+from shan_engine.base.errors import InputError
 from shan_engine.store import FeatureStore
 from shan_model.augment import mixed_views
 from shan_model.data import AnyOf, choose_words, read_word_vectors, refuse_missing

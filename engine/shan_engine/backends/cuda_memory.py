@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shan_engine.errors import BackendError, install_command
+from shan_engine.base.errors import BackendError, install_command
 
 
 class OutOfDeviceMemoryError(BackendError):

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from shan_engine.errors import InputError
+from shan_engine.base.errors import InputError
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from shan_engine.files import replacing
+from shan_engine.base.files import replacing
 
 DTYPES = ("float32", "float16")  # of numbers on disk, the first unless another is asked for
 

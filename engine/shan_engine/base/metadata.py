@@ -17,7 +17,7 @@ from typing import Any
 
 import xxhash
 
-from shan_engine.errors import InputError, first_line, install_command
+from shan_engine.base.errors import first_line, InputError, install_command
 from shan_engine.records import MAX_ID_BYTES, encode_id
 
 ID_COLUMNS = ("id", "image", "path")

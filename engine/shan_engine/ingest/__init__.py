@@ -7,7 +7,7 @@ from itertools import islice
 from pathlib import Path
 
 from shan_engine.captions import SCAN_FEATURES
-from shan_engine.errors import InputError, ShanError
+from shan_engine.base.errors import InputError, ShanError
 from shan_engine.ingest.bottom_up_tsv import open_tsv
 from shan_engine.ingest.npz_folder import open_npz_folder
 from shan_engine.ingest.scan_npy import open_npy, open_scan_folder

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shan_engine.captions import CAPTIONS_AN_IMAGE, SCAN_FEATURES, scan_image
-from shan_engine.errors import InputError
+from shan_engine.base.errors import InputError
 from shan_engine.ingest.source import Source
 from shan_engine.records import RegionRecord
 

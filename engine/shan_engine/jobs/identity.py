@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from shan_engine.errors import InputError
-from shan_engine.fields import digest
+from shan_engine.base.errors import InputError
+from shan_engine.base.manifests import digest
 from shan_engine.jobs.images import Images
 from shan_engine.jobs.options import JobOptions
 from shan_engine.scorer import Scorer

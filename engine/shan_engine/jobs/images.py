@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from shan_engine.errors import InputError
+from shan_engine.base.errors import InputError
 from shan_engine.gallery import Block, Gallery
 from shan_engine.gallery_manifest import GalleryManifest
 from shan_engine.gallery_storage import Arrays

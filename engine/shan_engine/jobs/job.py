@@ -9,7 +9,7 @@ from pathlib import Path
 
 import xxhash
 
-from shan_engine.errors import InputError
+from shan_engine.base.errors import InputError
 from shan_engine.jobs.compute import Found, Runner, Task, View, Work
 from shan_engine.jobs.identity import JobIdentity, refuse_another
 from shan_engine.jobs.images import Images

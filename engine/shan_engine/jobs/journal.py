@@ -19,8 +19,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from shan_engine.errors import InputError
-from shan_engine.files import write_failure
+from shan_engine.base.errors import InputError
+from shan_engine.base.files import write_failure
 from shan_engine.queries import Query
 
 JOURNAL = "journal.sqlite"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from shan_engine.errors import InputError
+from shan_engine.base.errors import InputError
 
 Direction = Literal["text-to-image", "image-to-text"]
 DEFAULT_TOP_K = 10

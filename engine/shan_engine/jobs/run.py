@@ -10,8 +10,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from shan_engine.errors import InputError
-from shan_engine.files import write_failure
+from shan_engine.base.errors import InputError
+from shan_engine.base.files import write_failure
 from shan_engine.gallery import Gallery
 from shan_engine.gallery_manifest import check_same_bundle
 from shan_engine.jobs.compute import Runner, run_here

@@ -16,7 +16,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from shan_engine.cpus import usable_cpus
+from shan_engine.base.threads import usable_cpus
 from shan_engine.kernel.arrays import Array, checked, taken, within
 from shan_engine.kernel.library import chosen_variant, load_library, variants
 

@@ -8,7 +8,7 @@ from ctypes import c_float, c_int, c_int64, c_void_p
 from functools import cache
 from pathlib import Path
 
-from shan_engine.errors import BackendError
+from shan_engine.base.errors import BackendError
 
 FOLDER = Path(__file__).parent
 # Best first, with the x86-64 level that each needs.

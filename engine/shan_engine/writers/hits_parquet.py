@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from shan_engine.errors import InputError, install_command
-from shan_engine.files import replacing
+from shan_engine.base.errors import InputError, install_command
+from shan_engine.base.files import replacing
 
 ROW_GROUP = 2**16
 METADATA = b"shan-engine"

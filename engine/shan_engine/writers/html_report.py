@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 from jinja2 import Environment, StrictUndefined
 from PIL import Image
 
-from shan_engine.errors import InputError
-from shan_engine.files import replacing
+from shan_engine.base.errors import InputError
+from shan_engine.base.files import replacing
 from shan_engine.photos import decode_photo
 
 if TYPE_CHECKING:

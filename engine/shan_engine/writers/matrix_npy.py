@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from shan_engine.files import replacing
+from shan_engine.base.files import replacing
 
 
 def rows_path(matrix: Path) -> Path:

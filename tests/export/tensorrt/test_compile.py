@@ -7,7 +7,7 @@ import json
 import pytest
 from installed import refusal, shan
 from shan_engine.bundle import Bundle
-from shan_engine.errors import BackendError, BundleError, InputError
+from shan_engine.base.errors import BackendError, BundleError, InputError
 from shan_engine.plans import ENGINES, PlanSet, find_plans, graph_digests
 from shan_export.bundle_writer import export_bundle
 from shan_export.tensorrt import check

@@ -14,7 +14,7 @@ from torch import Tensor
 from shan_engine.backends.torch_cuda.pair_scores import CaptionTerms, ImageTerms, Pools, score_pairs
 from shan_engine.backends.torch_cuda.ranking import merge_best, read_best
 from shan_engine.backends.torch_cuda.upload import Images, Upload
-from shan_engine.errors import BackendError, BundleError
+from shan_engine.base.errors import BackendError, BundleError
 from shan_engine.kernel import ShanConstants
 
 BLOCK_BYTES = 4 * 2**30  # of regions and gate terms of the images scored together

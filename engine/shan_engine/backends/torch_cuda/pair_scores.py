@@ -12,7 +12,7 @@ from torch import Tensor
 from triton.runtime.errors import OutOfResources
 
 from shan_engine.backends.torch_cuda import pair_kernels
-from shan_engine.errors import BackendError
+from shan_engine.base.errors import BackendError
 from shan_engine.kernel import ShanConstants
 
 MOST_ROWS = 128  # regions or words: more would not fit in a program's registers
