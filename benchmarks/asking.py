@@ -20,7 +20,7 @@ import numpy as np
 import shan_engine
 from numpy.typing import NDArray
 from shan_engine.api import Engine
-from shan_engine.captions import CaptionTable
+from shan_engine.text.captions import CaptionTable
 from shan_engine.query_photo import QueryPhoto
 
 QUERIES, HITS, FIRST = 200, 10, 30

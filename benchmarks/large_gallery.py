@@ -29,7 +29,7 @@ import numpy as np
 from reports import demo_queries, read_report, write_report
 from shan_engine.block_writer import Part, write_block
 from shan_engine.bundle import Bundle
-from shan_engine.captions import CaptionTable
+from shan_engine.text.captions import CaptionTable
 from shan_engine.centroids import FROM_IMAGES, add_centroids
 from shan_engine.gallery import Gallery, GalleryImage
 from shan_engine.indexing import BLOCK_IMAGES

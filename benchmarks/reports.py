@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from shan_engine.captions import CaptionTable
+from shan_engine.text.captions import CaptionTable
 from shan_engine.base.files import replacing
 from shan_engine.locate import demo_folder
 

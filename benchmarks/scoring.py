@@ -29,7 +29,7 @@ from shan_engine.backends import load_graph
 from shan_engine.base.threads import usable_cpus
 from shan_engine.kernel import Kernel, variants
 from shan_engine.scorer import CALL_FLOATS
-from shan_engine.text import tokenise
+from shan_engine.text.vocabulary import tokenise
 from shan_export.bundle_writer import write_graphs
 from shan_model.config import ShanConfig
 from shan_model.norms import l2_normalise

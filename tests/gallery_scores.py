@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from shan_engine.gallery import Gallery
 from shan_engine.jobs import score_job
-from shan_engine.queries import numbered
+from shan_engine.text.query_files import numbered
 from shan_engine.scorer import Scorer
 from tiny import CAPTIONS
 

@@ -85,7 +85,7 @@ def evaluate(
 
       shan-engine evaluate --gallery flickr8k.gallery --model bundle --captions captions.tsv --querybank train
     """
-    from shan_engine.captions import CaptionTable
+    from shan_engine.text.captions import CaptionTable
     from shan_engine.base.errors import InputError
     from shan_engine.evaluation import Normalisation, evaluate_split
 

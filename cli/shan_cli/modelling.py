@@ -163,7 +163,7 @@ def train(
         --output scan --model scan --direction t2i --pooling mean
     """
     need("train", "torch", "safetensors")
-    from shan_engine.captions import CaptionTable
+    from shan_engine.text.captions import CaptionTable
     from shan_engine.base.errors import InputError
     from shan_engine.store import FeatureStore
     from shan_model.schedule import TrainConfig

@@ -112,7 +112,7 @@ def score(
     from shan_engine.base.errors import InputError
     from shan_engine.base.files import refuse_overwriting
     from shan_engine.jobs import JobOptions, parse_memory, run_here, score_job
-    from shan_engine.queries import read_queries
+    from shan_engine.text.query_files import read_queries
     from shan_engine.writers.matrix_npy import columns_path, rows_path
 
     for file in (output, rows_path(output), columns_path(output)) if output.suffix == ".npy" else (output,):

@@ -107,7 +107,7 @@ def search(
     """
     from shan_engine.base.errors import InputError
     from shan_engine.base.files import refuse_overwriting
-    from shan_engine.queries import read_captions
+    from shan_engine.text.query_files import read_captions
     from shan_engine.question import Question
     from shan_engine.search import search as find
 

@@ -26,7 +26,7 @@ def tune(
 
     Example: shan-engine tune pictures.gallery --queries asked.txt
     """
-    from shan_engine.queries import read_captions
+    from shan_engine.text.query_files import read_captions
     from shan_engine.search import tune_gallery
     from shan_engine.tuning import TARGETS
 

@@ -27,7 +27,7 @@ from shan_engine.gallery_storage import Arrays, file_checksum, unpacked
 from shan_engine.hits import WordRegion, explain_phrase
 from shan_engine.query_photo import QueryPhoto
 from shan_engine.scorer import Scorer
-from shan_engine.text import tokenise
+from shan_engine.text.vocabulary import tokenise
 
 SCHEMA_VERSION = 1
 SCORED_TOGETHER = 256

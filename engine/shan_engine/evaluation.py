@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from shan_engine.captions import CaptionSplit, CaptionTable
+from shan_engine.text.captions import CaptionSplit, CaptionTable
 from shan_engine.base.errors import InputError
 from shan_engine.gallery import Gallery
 from shan_engine.querybank import Querybank, refuse_unlike, spread

@@ -27,7 +27,7 @@ from shan_engine.base.errors import GalleryError, InputError
 from shan_engine.base.manifests import demand, digest, save_manifest
 from shan_engine.gallery import Gallery
 from shan_engine.gallery_storage import HUBNESS, Arrays
-from shan_engine.queries import read_captions
+from shan_engine.text.query_files import read_captions
 from shan_engine.scorer import Scorer
 from shan_engine.scoring import batches_by_length
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from shan_engine.base.errors import InputError
 from shan_engine.query_photo import QueryPhoto
 from shan_engine.scorer import Arrays, Scorer
-from shan_engine.text import Reading
+from shan_engine.text.vocabulary import Reading
 
 UNWANTED = 0.4
 """Weight, taken away, of a phrase that is not wanted and says no weight itself."""

@@ -24,7 +24,7 @@ from shan_engine.gallery_storage import HUBNESS
 from shan_engine.kernel import Kernel, ShanConstants, load_kernel
 from shan_engine.pair_calls import Call, Key, graph_calls, kernel_calls, torch_calls
 from shan_engine.plans import ENGINES, Precision
-from shan_engine.text import Reading, has_word, pad, shortened
+from shan_engine.text.vocabulary import has_word, pad, Reading, shortened
 
 Arrays = dict[str, NDArray[Any]]
 # Floats of intermediate results that one call of the pair scorer may need: what a core's caches hold

@@ -14,7 +14,7 @@ from shan_engine.bundle import GRAPHS, IMAGE_TERMS, KERNEL_CONSTANTS, MANIFEST, 
 from shan_engine.base.errors import BundleError, InputError
 from shan_engine.feature_extractor import FeatureExtractor
 from shan_engine.base.files import fresh_folder, sha256
-from shan_engine.text import Vocabulary
+from shan_engine.text.vocabulary import Vocabulary
 from shan_model.checkpoint import load_checkpoint
 from shan_model.retrieval import RetrievalModel
 from torch import Tensor

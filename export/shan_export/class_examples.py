@@ -26,7 +26,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from shan_engine.captions import COLUMNS, CaptionTable
+from shan_engine.text.captions import CaptionTable, COLUMNS
 from shan_engine.base.files import replacing
 from shan_engine.records import RegionRecord
 from shan_engine.store import FeatureStore

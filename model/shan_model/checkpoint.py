@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from shan_engine.base.errors import InputError
 from shan_engine.base.files import replacing
-from shan_engine.text import Vocabulary
+from shan_engine.text.vocabulary import Vocabulary
 from torch import Tensor
 from torch.nn.functional import pad
 

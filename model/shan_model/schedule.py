@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
-from shan_engine.captions import CaptionSplit
+from shan_engine.text.captions import CaptionSplit
 
 from shan_model.config import Settings, is_number
 

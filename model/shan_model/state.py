@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
-from shan_engine.captions import CaptionSplit
+from shan_engine.text.captions import CaptionSplit
 from shan_engine.base.errors import InputError
 from shan_engine.base.files import remove_unfinished, replacing, write_failure
 from shan_engine.store_schema import StoreSchema

@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from shan_engine.captions import CaptionSplit, CaptionTable
+from shan_engine.text.captions import CaptionSplit, CaptionTable
 from shan_engine.base.errors import InputError, ShanError
 from shan_engine.recall import CUTS, Recall, recall
-from shan_engine.text import pad
+from shan_engine.text.vocabulary import pad
 
 from shan_model.augment import Batch, augmented_loss, mixed_views
 from shan_model.checkpoint import refuse_checkpoint_alone, save_checkpoint, with_words

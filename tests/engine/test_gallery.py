@@ -12,7 +12,7 @@ from shan_engine.base.errors import BundleError, GalleryError, InputError
 from shan_engine.gallery import Gallery
 from shan_engine.indexing import index_store
 from shan_engine.jobs import score_job
-from shan_engine.queries import Query
+from shan_engine.text.query_files import Query
 from shan_engine.scorer import Scorer
 from shan_engine.search import search
 from shan_engine.store import FeatureStore

@@ -10,7 +10,7 @@ import pytest
 from shan_engine.gallery import Gallery
 from shan_engine.indexing import index_store
 from shan_engine.jobs import JobOptions, score_job
-from shan_engine.queries import Query
+from shan_engine.text.query_files import Query
 from shan_engine.scorer import Scorer
 from shan_engine.search import search
 from tiny import CAPTIONS, WORDS, make_store

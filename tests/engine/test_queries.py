@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from shan_engine.base.errors import InputError
-from shan_engine.queries import LONGEST_LINE, read_queries
+from shan_engine.text.query_files import LONGEST_LINE, read_queries
 
 ROWS = [("sku-1", "a dog"), ("sku-2", 'a "red" hat, on\u2028a cat'), ("7", "un café")]
 

@@ -19,7 +19,7 @@ from shan_engine.gallery import Gallery
 from shan_engine.gallery_copy import gallery_facts, merge_galleries, split_gallery
 from shan_engine.indexing import index_store
 from shan_engine.jobs import score_job
-from shan_engine.queries import numbered
+from shan_engine.text.query_files import numbered
 from shan_engine.query_photo import QueryPhoto
 from shan_engine.querybank import FILE, Querybank
 from shan_engine.question import Phrase, Question

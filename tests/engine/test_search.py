@@ -6,12 +6,12 @@ from gallery_scores import by_id, matrix
 from oracle import shan_score
 from resigned import sign_again
 from shan_engine import encoding
-from shan_engine.captions import CaptionTable
+from shan_engine.text.captions import CaptionTable
 from shan_engine.base.errors import GalleryError, InputError
 from shan_engine.evaluation import evaluate_split
 from shan_engine.gallery import Gallery
 from shan_engine.jobs import score_job
-from shan_engine.queries import numbered
+from shan_engine.text.query_files import numbered
 from shan_engine.recall import recall
 from shan_engine.records import pad_regions
 from shan_engine.scoring import score_groups

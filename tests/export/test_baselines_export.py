@@ -11,10 +11,10 @@ from shan_engine.bundle import Bundle
 from shan_engine.gallery import Gallery
 from shan_engine.indexing import index_store
 from shan_engine.jobs import JobOptions, score_job
-from shan_engine.queries import numbered
+from shan_engine.text.query_files import numbered
 from shan_engine.scorer import Scorer
 from shan_engine.search import search
-from shan_engine.text import Vocabulary
+from shan_engine.text.vocabulary import Vocabulary
 from shan_export.bundle_writer import export_bundle
 from shan_model.checkpoint import load_checkpoint, save_checkpoint
 from shan_model.registry import new_model

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from shan_engine.captions import CaptionTable
+from shan_engine.text.captions import CaptionTable
 from shan_engine.locate import demo_bundle
 from shan_engine.photos import read_scaled
 from shan_engine.records import RegionRecord

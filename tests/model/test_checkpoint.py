@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from shan_engine.base.errors import InputError
-from shan_engine.text import Vocabulary
+from shan_engine.text.vocabulary import Vocabulary
 from shan_model.checkpoint import MEND, load_checkpoint, save_checkpoint
 from shan_model.config import ShanConfig
 from shan_model.shan import Shan

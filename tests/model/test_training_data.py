@@ -4,7 +4,7 @@ import gzip
 
 import numpy as np
 import pytest
-from shan_engine.captions import CaptionSplit
+from shan_engine.text.captions import CaptionSplit
 from shan_engine.base.errors import InputError
 from shan_engine.store import FeatureStore
 from shan_model.augment import mixed_views

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
 
-from shan_engine.captions import SCAN_FEATURES
+from shan_engine.text.captions import SCAN_FEATURES
 from shan_engine.base.errors import InputError, ShanError
 from shan_engine.ingest.bottom_up_tsv import open_tsv
 from shan_engine.ingest.npz_folder import open_npz_folder

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shan_engine.captions import CAPTIONS_AN_IMAGE, SCAN_FEATURES, scan_image
+from shan_engine.text.captions import CAPTIONS_AN_IMAGE, SCAN_FEATURES, scan_image
 from shan_engine.base.errors import InputError
 from shan_engine.ingest.source import Source
 from shan_engine.records import RegionRecord

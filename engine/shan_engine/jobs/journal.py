@@ -21,7 +21,7 @@ from typing import Any
 
 from shan_engine.base.errors import InputError
 from shan_engine.base.files import write_failure
-from shan_engine.queries import Query
+from shan_engine.text.query_files import Query
 
 JOURNAL = "journal.sqlite"
 NEW = "new.sqlite"

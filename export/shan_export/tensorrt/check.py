@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from onnx import ModelProto
 from shan_engine.backends import Graph, load_graph
 from shan_engine.bundle import Bundle
-from shan_engine.captions import CaptionSplit
+from shan_engine.text.captions import CaptionSplit
 from shan_engine.base.errors import BundleError
 from shan_engine.evaluation import all_scores
 from shan_engine.gallery import Gallery

@@ -9,7 +9,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from shan_engine.backends.tensorrt_library import import_tensorrt
 from shan_engine.bundle import Bundle
-from shan_engine.captions import CaptionSplit, CaptionTable
+from shan_engine.text.captions import CaptionSplit, CaptionTable
 from shan_engine.base.errors import BackendError, InputError
 from shan_engine.base.files import fresh_folder, sha256, write_failure
 from shan_engine.gallery import Gallery
