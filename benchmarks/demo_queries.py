@@ -11,7 +11,7 @@ from __future__ import annotations
 from fnmatch import fnmatch
 from pathlib import Path
 
-from shan_engine.bundle import Bundle
+from shan_engine.bundle.contents import Bundle
 from shan_engine.gallery import Gallery
 from shan_engine.locate import locate_gallery
 from shan_engine.scorer import Scorer

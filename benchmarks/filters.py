@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from shan_engine.bundle import Bundle
+from shan_engine.bundle.contents import Bundle
 from shan_engine.gallery import Gallery
 from shan_engine.gallery_manifest import GalleryManifest
 from shan_engine.gallery_metadata import matching, renew_tables

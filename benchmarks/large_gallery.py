@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 from reports import demo_queries, read_report, write_report
 from shan_engine.block_writer import Part, write_block
-from shan_engine.bundle import Bundle
+from shan_engine.bundle.contents import Bundle
 from shan_engine.text.captions import CaptionTable
 from shan_engine.centroids import FROM_IMAGES, add_centroids
 from shan_engine.gallery import Gallery, GalleryImage

@@ -64,7 +64,7 @@ def extract(
 
       shan-engine extract ~/Pictures --store pictures.store --metadata photos.csv
     """
-    from shan_engine.bundle import Bundle
+    from shan_engine.bundle.contents import Bundle
     from shan_engine.base.errors import InputError
     from shan_engine.extraction import extract_photos
     from shan_engine.feature_extractor import FeatureExtractor
@@ -189,7 +189,7 @@ def index(
 
       shan-engine index pictures.store --output pictures.gallery --querybank captions.txt
     """
-    from shan_engine.bundle import Bundle
+    from shan_engine.bundle.contents import Bundle
     from shan_engine.indexing import index_store
     from shan_engine.locate import locate_bundle
     from shan_engine.querybank import Querybank

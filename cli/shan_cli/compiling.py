@@ -13,7 +13,7 @@ import typer
 from shan_cli.console import Json, OnDone, PrecisionOption, messages, need, print_json, progress
 
 if TYPE_CHECKING:
-    from shan_engine.plans import PlanSet
+    from shan_engine.bundle.plans import PlanSet
 
 
 class CompilerOption(StrEnum):
@@ -70,7 +70,7 @@ def compile_(
       shan-engine compile bundle --precision fp16 --gpu-arch sm_86,sm_89 --gallery G --captions captions.tsv
     """
     from shan_engine.base.errors import InputError
-    from shan_engine.plans import as_dict
+    from shan_engine.bundle.plans import as_dict
 
     if (gallery is None) != (captions is None):
         raise InputError("give both --gallery and --captions, or neither")

@@ -17,13 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shan_engine.backends import Backend, Device
-from shan_engine.bundle import Bundle
+from shan_engine.bundle.contents import Bundle
 from shan_engine.caption_gallery import CaptionGallery, CaptionHits, search_captions
 from shan_engine.base.errors import InputError
 from shan_engine.gallery import Gallery
 from shan_engine.gallery_metadata import check_filter, columns
 from shan_engine.locate import locate_gallery
-from shan_engine.plans import Precision
+from shan_engine.bundle.plans import Precision
 from shan_engine.query_photo import QueryPhoto
 from shan_engine.question import Question
 from shan_engine.scorer import Scorer

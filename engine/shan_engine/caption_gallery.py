@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shan_engine.bundle import Bundle
+from shan_engine.bundle.contents import Bundle
 from shan_engine.base.errors import GalleryError, InputError, unread
 from shan_engine.base.manifests import demand, digest, other_schema
 from shan_engine.gallery_manifest import CAPTIONS_KIND, MANIFEST, is_block_name

@@ -261,7 +261,7 @@ def _demo(folder: Path | None) -> Iterator[Finding]:
         return
     name = "demo bundle"
     try:
-        from shan_engine.bundle import Bundle
+        from shan_engine.bundle.contents import Bundle
         from shan_engine.gallery import Gallery
 
         bundle = Bundle.open(folder / "bundle")

@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shan_engine.bundle import Bundle
+from shan_engine.bundle.contents import Bundle
 from shan_engine.base.errors import GalleryError, InputError
 from shan_engine.gallery_manifest import BlockEntry, GalleryManifest, check_same_bundle
 from shan_engine.gallery_storage import Arrays, file_checksum, layout, row_checksums, unpacked

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from shan_engine.bundle import Bundle
+from shan_engine.bundle.contents import Bundle
 from shan_engine.base.errors import GalleryError, unread
 from shan_engine.base.manifests import demand, digest, other_schema, save_manifest
 from shan_engine.gallery_storage import GALLERY_DTYPES

@@ -10,7 +10,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from shan_engine.block_writer import write_block
-from shan_engine.bundle import KERNEL_CONSTANTS
+from shan_engine.bundle.contents import KERNEL_CONSTANTS
 from shan_engine.centroids import FROM_IMAGES, Centroids, add_centroids
 from shan_engine.encoding import encoded
 from shan_engine.base.errors import GalleryError, InputError

@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 
 from shan_engine.backends import Backend, Device, Graph, HeldGallery, load_graph
 from shan_engine.backends.tensorrt_native import TensorRtPlans
-from shan_engine.bundle import IMAGE_TERMS, KERNEL_CONSTANTS, Bundle
+from shan_engine.bundle.contents import Bundle, IMAGE_TERMS, KERNEL_CONSTANTS
 from shan_engine.base.errors import BackendError, BundleError, InputError
 from shan_engine.gallery import Gallery
 from shan_engine.gallery_storage import HUBNESS
 from shan_engine.kernel import Kernel, ShanConstants, load_kernel
 from shan_engine.pair_calls import Call, Key, graph_calls, kernel_calls, torch_calls
-from shan_engine.plans import ENGINES, Precision
+from shan_engine.bundle.plans import ENGINES, Precision
 from shan_engine.text.vocabulary import has_word, pad, Reading, shortened
 
 Arrays = dict[str, NDArray[Any]]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from shan_engine.bundle import GRAPHS, IMAGE_TERMS, KERNEL_CONSTANTS, MANIFEST, Bundle, Manifest, read_manifest
+from shan_engine.bundle.contents import Bundle, GRAPHS, IMAGE_TERMS, KERNEL_CONSTANTS, MANIFEST, Manifest, read_manifest
 from shan_engine.base.errors import BundleError, InputError
 from shan_engine.feature_extractor import FeatureExtractor
 from shan_engine.base.files import fresh_folder, sha256

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from shan_engine.backends import load_graph
-from shan_engine.bundle import GRAPHS, IMAGE_TERMS
+from shan_engine.bundle.contents import GRAPHS, IMAGE_TERMS
 from shan_model.retrieval import RetrievalModel
 from torch import Tensor
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from resigned import sign_fields
-from shan_engine.bundle import Bundle
+from shan_engine.bundle.contents import Bundle
 from shan_engine.caption_gallery import CaptionGallery, search_captions
 from shan_engine.caption_indexing import index_captions
 from shan_engine.base.errors import BundleError, GalleryError, InputError, StoreError

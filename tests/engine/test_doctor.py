@@ -14,7 +14,7 @@ import onnx
 import pytest
 from shan_engine import doctor
 from shan_engine.backends import onnx_runtime
-from shan_engine.bundle import Bundle
+from shan_engine.bundle.contents import Bundle
 from shan_engine.doctor import Finding, examine
 from shan_engine.base.errors import BackendError
 from shan_engine.gallery import Gallery

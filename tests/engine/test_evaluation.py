@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from gallery_scores import by_id
-from shan_engine.bundle import Bundle
+from shan_engine.bundle.contents import Bundle
 from shan_engine.text.captions import CaptionSplit, CaptionTable
 from shan_engine.base.errors import InputError
 from shan_engine.evaluation import Normalisation, evaluate_split, folds

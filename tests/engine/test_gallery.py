@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from resigned import sign_again
-from shan_engine.bundle import Bundle, read_manifest
+from shan_engine.bundle.contents import Bundle, read_manifest
 from shan_engine.base.errors import BundleError, GalleryError, InputError
 from shan_engine.gallery import Gallery
 from shan_engine.indexing import index_store

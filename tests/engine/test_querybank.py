@@ -13,7 +13,7 @@ from gallery_scores import by_id
 from hypothesis import given
 from hypothesis import strategies as st
 from shan_engine import kernel
-from shan_engine.bundle import Bundle
+from shan_engine.bundle.contents import Bundle
 from shan_engine.base.errors import GalleryError, InputError
 from shan_engine.gallery import Gallery
 from shan_engine.gallery_copy import gallery_facts, merge_galleries, split_gallery

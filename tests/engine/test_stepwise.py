@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from resigned import sign_again
 from shan_engine import kernel
-from shan_engine.bundle import Bundle
+from shan_engine.bundle.contents import Bundle
 from shan_engine.base.errors import GalleryError, InputError
 from shan_engine.gallery import Gallery
 from shan_engine.indexing import index_store

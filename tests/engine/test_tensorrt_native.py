@@ -11,11 +11,11 @@ import pytest
 from fake_gpu import FakeGpu
 from shan_engine.backends.cuda_memory import OutOfDeviceMemoryError
 from shan_engine.backends.tensorrt_native import TensorRtPlans
-from shan_engine.bundle import Bundle
+from shan_engine.bundle.contents import Bundle
 from shan_engine.base.errors import BackendError, InputError
 from shan_engine.base.files import sha256
 from shan_engine.gallery import Gallery
-from shan_engine.plans import ENGINES, Limits, PlanSet, PrecisionCheck, graph_digests
+from shan_engine.bundle.plans import ENGINES, graph_digests, Limits, PlanSet, PrecisionCheck
 from shan_engine.scorer import Scorer
 from shan_engine.search import search
 from shan_export.tensorrt.graphs import converted, plan_graphs

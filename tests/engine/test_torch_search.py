@@ -14,7 +14,7 @@ import torch
 from gallery_scores import by_id
 from job_runs import as_queries
 from shan_engine.backends.torch_cuda import device as torch_device
-from shan_engine.bundle import Bundle
+from shan_engine.bundle.contents import Bundle
 from shan_engine.base.errors import BackendError, BundleError, GalleryError, InputError
 from shan_engine.gallery import Gallery
 from shan_engine.indexing import index_store

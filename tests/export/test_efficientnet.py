@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import torch
-from shan_engine.bundle import Bundle
+from shan_engine.bundle.contents import Bundle
 from shan_engine.feature_extractor import FeatureExtractor
 from shan_engine.locate import demo_bundle
 from shan_engine.photos import read_scaled

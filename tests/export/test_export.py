@@ -12,7 +12,7 @@ import pytest
 import torch
 from extractors import backbone, detector
 from oracle import shan_score
-from shan_engine.bundle import Bundle
+from shan_engine.bundle.contents import Bundle
 from shan_engine.base.errors import BundleError, InputError
 from shan_engine.scorer import Scorer
 from shan_export import bundle_writer

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from oracle import shan_score
-from shan_engine.bundle import Bundle
+from shan_engine.bundle.contents import Bundle
 from shan_engine.scorer import Scorer
 from shan_export.bundle_writer import export_bundle
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from job_runs import as_queries
-from shan_engine.bundle import Bundle
+from shan_engine.bundle.contents import Bundle
 from shan_engine.base.errors import BackendError, BundleError, GalleryError
 from shan_engine.gallery import Gallery
 from shan_engine.jobs import score_job

@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from shan_engine.backends.base import Array
 from shan_engine.backends.cuda_memory import Cuda, DeviceBuffer, OutOfDeviceMemoryError, PinnedBuffer
 from shan_engine.backends.tensorrt_library import TensorRt, import_tensorrt
-from shan_engine.bundle import Bundle
+from shan_engine.bundle.contents import Bundle
 from shan_engine.base.errors import BackendError, InputError
 from shan_engine.base.files import replacing
-from shan_engine.plans import Precision, find_plans
+from shan_engine.bundle.plans import find_plans, Precision
 
 SLOTS = 2
 Shapes = tuple[tuple[int, ...], ...]

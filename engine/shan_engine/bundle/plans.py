@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from shan_engine.bundle import GRAPHS, IMAGE_TERMS, Bundle
+from shan_engine.bundle.contents import Bundle, GRAPHS, IMAGE_TERMS
 from shan_engine.base.errors import BackendError
 from shan_engine.base.manifests import demand, digest, is_size, save_manifest
 from shan_engine.base.files import sha256

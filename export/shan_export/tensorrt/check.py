@@ -12,12 +12,12 @@ import onnx
 from numpy.typing import NDArray
 from onnx import ModelProto
 from shan_engine.backends import Graph, load_graph
-from shan_engine.bundle import Bundle
+from shan_engine.bundle.contents import Bundle
 from shan_engine.text.captions import CaptionSplit
 from shan_engine.base.errors import BundleError
 from shan_engine.evaluation import all_scores
 from shan_engine.gallery import Gallery
-from shan_engine.plans import PrecisionCheck
+from shan_engine.bundle.plans import PrecisionCheck
 from shan_engine.recall import CUTS, recall
 from shan_engine.scorer import Scorer
 

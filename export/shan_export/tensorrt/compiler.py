@@ -12,7 +12,7 @@ from shan_engine.backends.cuda_memory import Cuda
 from shan_engine.backends.tensorrt_library import TensorRt
 from shan_engine.base.errors import BackendError, first_line
 from shan_engine.base.files import replacing
-from shan_engine.plans import Limits, profile
+from shan_engine.bundle.plans import Limits, profile
 
 
 class Compiler:

@@ -5,7 +5,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, shape_inference
 from shan_engine.backends import load_graph
-from shan_engine.bundle import Bundle
+from shan_engine.bundle.contents import Bundle
 from shan_export.bundle_writer import export_bundle
 from shan_export.cases import cases
 from shan_export.tensorrt.check import GraphScorer
