@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from shan_engine.backends import Device, Graph, HeldGallery
 from shan_engine.backends.cuda_memory import OutOfDeviceMemoryError
-from shan_engine.kernel import Kernel, ShanConstants
+from shan_engine.kernel.shan import Kernel, ShanConstants
 
 Terms = Mapping[str, NDArray[Any]]
 Outputs = dict[str, NDArray[Any]]

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from shan_engine.centroids import REGIONS, Centroids
 from shan_engine.gallery import Block, Gallery
 from shan_engine.gallery_storage import HUBNESS, SCALES, Arrays
-from shan_engine.kernel import TABLE_WIDTH, Kernel, ShanConstants
+from shan_engine.kernel.shan import Kernel, ShanConstants, TABLE_WIDTH
 from shan_engine.question import Asked, Part, phrase_weight
 from shan_engine.scorer import Scorer
 from shan_engine.scoring import refuse_not_finite

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from shan_engine.text.captions import CaptionSplit
-from shan_engine.kernel import ShanConstants, load_kernel
+from shan_engine.kernel.shan import load_kernel, ShanConstants
 from shan_engine.text.vocabulary import pad, Vocabulary
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint

@@ -6,7 +6,7 @@ import json
 
 import pytest
 from installed import output_of, refusal, shan
-from shan_engine import kernel
+from shan_engine.kernel import shan as kernel
 from shan_engine.indexing import index_store
 from tiny import make_store
 

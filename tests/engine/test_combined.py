@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from shan_engine import kernel
+from shan_engine.kernel import shan as kernel
 from shan_engine.base.errors import InputError
 from shan_engine.gallery import Gallery
 from shan_engine.indexing import index_store

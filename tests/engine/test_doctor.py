@@ -62,7 +62,7 @@ def test_the_kernel_that_the_environment_chooses_is_said(monkeypatch, choice: st
 
 
 def test_a_kernel_that_does_not_load_is_a_finding(monkeypatch) -> None:
-    monkeypatch.setitem(sys.modules, "shan_engine.kernel.library", None)
+    monkeypatch.setitem(sys.modules, "shan_engine.kernel.shan.library", None)
     assert named(examine(None), "score kernel").status == "error"
 
 

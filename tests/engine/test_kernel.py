@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pair_problem import problem
 from shan_engine.base.errors import BackendError
-from shan_engine.kernel import Kernel, ShanConstants, load_kernel, variants
+from shan_engine.kernel.shan import Kernel, load_kernel, ShanConstants, variants
 
 pytestmark = pytest.mark.skipif(not variants(), reason="the kernel is not built")
 STEP_1 = ShanConstants(None, None, 9.0, 1.0, 0.0, 1)
@@ -46,8 +46,8 @@ def test_scores_are_those_of_the_plain_module(variant, images, regions, captions
 def test_threads_and_blocks_of_captions_change_nothing(variant, steps, monkeypatch) -> None:
     drawn = problem(9, 36, 7, 13, 32, steps=steps)
     one = Kernel(drawn.constants, variant, threads=1).step_scores(drawn.images, drawn.captions)
-    monkeypatch.setattr("shan_engine.kernel.THREAD_WORK", 1)
-    monkeypatch.setattr("shan_engine.kernel.BLOCK_BYTES", 16 * 13 * 32 * 2)
+    monkeypatch.setattr("shan_engine.kernel.shan.THREAD_WORK", 1)
+    monkeypatch.setattr("shan_engine.kernel.shan.BLOCK_BYTES", 16 * 13 * 32 * 2)
     two = Kernel(drawn.constants, variant, threads=2).step_scores(drawn.images, drawn.captions)
     np.testing.assert_array_equal(one, two)
 

@@ -12,7 +12,7 @@ from filelock import FileLock
 from gallery_scores import by_id
 from hypothesis import given
 from hypothesis import strategies as st
-from shan_engine import kernel
+from shan_engine.kernel import shan as kernel
 from shan_engine.bundle.contents import Bundle
 from shan_engine.base.errors import GalleryError, InputError
 from shan_engine.gallery import Gallery

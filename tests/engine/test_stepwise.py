@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from resigned import sign_again
-from shan_engine import kernel
+from shan_engine.kernel import shan as kernel
 from shan_engine.bundle.contents import Bundle
 from shan_engine.base.errors import GalleryError, InputError
 from shan_engine.gallery import Gallery

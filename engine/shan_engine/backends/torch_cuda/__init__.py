@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shan_engine.backends.base import HeldGallery
-from shan_engine.kernel import ShanConstants
+from shan_engine.kernel.shan import ShanConstants
 
 if TYPE_CHECKING:
     from shan_engine.backends.torch_cuda.upload import Images

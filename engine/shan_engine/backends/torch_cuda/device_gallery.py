@@ -15,7 +15,7 @@ from shan_engine.backends.torch_cuda.pair_scores import CaptionTerms, ImageTerms
 from shan_engine.backends.torch_cuda.ranking import merge_best, read_best
 from shan_engine.backends.torch_cuda.upload import Images, Upload
 from shan_engine.base.errors import BackendError, BundleError
-from shan_engine.kernel import ShanConstants
+from shan_engine.kernel.shan import ShanConstants
 
 BLOCK_BYTES = 4 * 2**30  # of regions and gate terms of the images scored together
 NO_MEMORY = (

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from shan_engine.backends.torch_cuda.device_gallery import Best, Captions, DeviceGallery
 from shan_engine.backends.torch_cuda.upload import Images
-from shan_engine.kernel import ShanConstants
+from shan_engine.kernel.shan import ShanConstants
 
 
 class Part:
