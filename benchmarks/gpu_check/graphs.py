@@ -74,7 +74,7 @@ def _onnx_tensorrt(folder: Path) -> Run:
 
 def _plan(folder: Path, precision: Any) -> Run:
     """Compiled for the GPU that is here, and run."""
-    from shan_engine.backends.tensorrt_native import TensorRtPlans
+    from shan_engine.backends.tensorrt.graph import TensorRtPlans
     from shan_engine.bundle.contents import Bundle
     from shan_export.tensorrt.compile import compile_bundle
 

@@ -158,7 +158,7 @@ def _runtime_packages() -> Finding:
 def _providers() -> Iterator[Finding]:
     """One finding for each provider that ONNX Runtime lists, after a session with it has run."""
     try:
-        from shan_engine.backends.onnx_runtime import import_onnx_runtime
+        from shan_engine.backends.onnx_runtime.graph import import_onnx_runtime
 
         runtime = import_onnx_runtime()
         providers = runtime.get_available_providers()

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shan_engine.backends import Device, Graph, HeldGallery
-from shan_engine.backends.cuda_memory import OutOfDeviceMemoryError
+from shan_engine.backends.tensorrt.memory import OutOfDeviceMemoryError
 from shan_engine.kernel.shan import Kernel, ShanConstants
 
 Terms = Mapping[str, NDArray[Any]]
@@ -66,7 +66,7 @@ def torch_calls(
     device: Device, constants: ShanConstants, calls: Iterable[Call[Key]], outputs: Sequence[str]
 ) -> Iterator[tuple[Key, Outputs]]:
     """On CUDA devices; images that come in several calls, one after another, are sent there once."""
-    from shan_engine.backends.torch_cuda import hold_images
+    from shan_engine.backends.torch_cuda.held import hold_images
 
     # The GPU's kernel gives a score alone: its parts are what each step adds.
     lengths = range(1, constants.steps + 1) if "step_scores" in outputs else [constants.steps]

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shan_engine.backends import Backend, Device, Graph, HeldGallery, load_graph
-from shan_engine.backends.tensorrt_native import TensorRtPlans
+from shan_engine.backends.tensorrt.graph import TensorRtPlans
 from shan_engine.bundle.contents import Bundle, IMAGE_TERMS, KERNEL_CONSTANTS
 from shan_engine.base.errors import BackendError, BundleError, InputError
 from shan_engine.gallery import Gallery
@@ -87,7 +87,7 @@ class Scorer:
         if self._on_torch is None:
             return None
         if self._held is None or self._held[0] is not gallery:
-            from shan_engine.backends.torch_cuda import hold_gallery
+            from shan_engine.backends.torch_cuda.held import hold_gallery
 
             self._held = None  # frees the memory first
             self._held = gallery, hold_gallery(gallery, self._constants(), self._on_torch)

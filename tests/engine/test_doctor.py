@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 import pytest
 from shan_engine import doctor
-from shan_engine.backends import onnx_runtime
+from shan_engine.backends.onnx_runtime import graph as onnx_runtime
 from shan_engine.bundle.contents import Bundle
 from shan_engine.doctor import Finding, examine
 from shan_engine.base.errors import BackendError

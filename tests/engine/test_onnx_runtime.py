@@ -11,7 +11,8 @@ import onnx
 import pytest
 from extractors import save
 from onnx import TensorProto, helper
-from shan_engine.backends import load_graph, onnx_runtime
+from shan_engine.backends import load_graph
+from shan_engine.backends.onnx_runtime import graph as onnx_runtime
 from shan_engine.base.errors import BackendError
 
 

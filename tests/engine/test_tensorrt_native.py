@@ -9,8 +9,8 @@ import numpy as np
 import onnx
 import pytest
 from fake_gpu import FakeGpu
-from shan_engine.backends.cuda_memory import OutOfDeviceMemoryError
-from shan_engine.backends.tensorrt_native import TensorRtPlans
+from shan_engine.backends.tensorrt.memory import OutOfDeviceMemoryError
+from shan_engine.backends.tensorrt.graph import TensorRtPlans
 from shan_engine.bundle.contents import Bundle
 from shan_engine.base.errors import BackendError, InputError
 from shan_engine.base.files import sha256

@@ -13,7 +13,7 @@ pytest.importorskip("triton")
 import torch
 from gallery_scores import by_id
 from job_runs import as_queries
-from shan_engine.backends.torch_cuda import device as torch_device
+from shan_engine.backends.torch_cuda.held import device as torch_device
 from shan_engine.bundle.contents import Bundle
 from shan_engine.base.errors import BackendError, BundleError, GalleryError, InputError
 from shan_engine.gallery import Gallery

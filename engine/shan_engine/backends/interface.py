@@ -67,6 +67,6 @@ def load_graph(
 
     Raises BackendError where the device or its library is missing.
     """
-    from shan_engine.backends.onnx_runtime import OnnxRuntimeGraph
+    from shan_engine.backends.onnx_runtime.graph import OnnxRuntimeGraph
 
     return OnnxRuntimeGraph(path, device, threads=threads, engines=engines)

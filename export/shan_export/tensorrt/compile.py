@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from filelock import FileLock, Timeout
-from shan_engine.backends.tensorrt_library import import_tensorrt
+from shan_engine.backends.tensorrt.library import import_tensorrt
 from shan_engine.bundle.contents import Bundle
 from shan_engine.text.captions import CaptionSplit, CaptionTable
 from shan_engine.base.errors import BackendError, InputError

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shan_engine.backends.base import HeldGallery
+from shan_engine.backends.interface import HeldGallery
 from shan_engine.kernel.shan import ShanConstants
 
 if TYPE_CHECKING:

@@ -1,0 +1,1 @@
+"""Onnx_runtime."""
