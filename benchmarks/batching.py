@@ -16,7 +16,7 @@ from pathlib import Path
 
 from shan_engine import scorer as scorers
 from shan_engine.bundle.contents import Bundle
-from shan_engine.gallery import Gallery
+from shan_engine.gallery.reader import Gallery
 from shan_engine.locate import locate_gallery
 from shan_engine.search import top_rows
 

@@ -12,7 +12,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from shan_engine.bundle.contents import Bundle
-from shan_engine.gallery import Gallery
+from shan_engine.gallery.reader import Gallery
 from shan_engine.locate import locate_gallery
 from shan_engine.scorer import Scorer
 from shan_engine.search import search

@@ -93,7 +93,7 @@ def prepare(work: Path, dim: int, texts: list[str], images: int) -> tuple[Path, 
 
 def scan_style(checkpoint: Path, gallery: Path, texts: list[str], sample: int) -> dict[str, Any]:
     """Seconds a pair of SCAN's evaluation loop with SHAN's module, and its differences to the engine's scores."""
-    from shan_engine.gallery import Gallery
+    from shan_engine.gallery.reader import Gallery
 
     model, vocabulary = load_checkpoint(checkpoint)
     model.eval()

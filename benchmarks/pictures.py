@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from shan_engine.bundle.contents import Bundle
-from shan_engine.gallery import Gallery
+from shan_engine.gallery.reader import Gallery
 from shan_engine.locate import locate_gallery
 from shan_engine.photos import decode_photo, resize
 from shan_engine.scorer import Scorer

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from shan_engine.gallery import Gallery
+from shan_engine.gallery.reader import Gallery
 from shan_engine.jobs import score_job
 from shan_engine.text.query_files import numbered
 from shan_engine.scorer import Scorer

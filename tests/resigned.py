@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from shan_engine.base.manifests import digest
-from shan_engine.gallery_storage import file_checksum, layout, row_checksums
+from shan_engine.gallery.storage import file_checksum, layout, row_checksums
 
 
 def sign_fields(path: Path, **changes: Any) -> None:

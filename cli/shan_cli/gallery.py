@@ -19,7 +19,7 @@ def info(gallery: OneGallery, json: Json = False) -> None:
 
     Example: shan-engine gallery info pictures.gallery
     """
-    from shan_engine.gallery import Gallery
+    from shan_engine.gallery.reader import Gallery
     from shan_engine.gallery_copy import gallery_facts
 
     facts = gallery_facts(Gallery.open(gallery))
@@ -40,7 +40,7 @@ def split(
 
     Example: shan-engine gallery split pictures.gallery --parts 4 --output shards
     """
-    from shan_engine.gallery import Gallery
+    from shan_engine.gallery.reader import Gallery
     from shan_engine.gallery_copy import split_gallery
 
     for path in split_gallery(Gallery.open(gallery), parts, output):
@@ -56,7 +56,7 @@ def merge(
 
     Example: shan-engine gallery merge monday.gallery tuesday.gallery --output week.gallery
     """
-    from shan_engine.gallery import Gallery
+    from shan_engine.gallery.reader import Gallery
     from shan_engine.gallery_copy import merge_galleries
 
     merged = merge_galleries([Gallery.open(path) for path in galleries], output)

@@ -10,7 +10,7 @@ from shan_cli.console import BackendOption, DeviceOption, PrecisionOption, messa
 
 if TYPE_CHECKING:
     from shan_engine.bundle.contents import Bundle
-    from shan_engine.gallery import Gallery
+    from shan_engine.gallery.reader import Gallery
     from shan_engine.scorer import Scorer
 
 
@@ -29,7 +29,7 @@ def open_gallery(
 def open_galleries(galleries: Sequence[Path | None], model: Path | None) -> tuple[Bundle, list[Gallery]]:
     """The galleries that a command means, all of one bundle; says on standard error which they are."""
     from shan_engine.bundle.contents import Bundle
-    from shan_engine.gallery import Gallery
+    from shan_engine.gallery.reader import Gallery
     from shan_engine.locate import locate_gallery
 
     places = [locate_gallery(gallery, model) for gallery in galleries]

@@ -137,7 +137,7 @@ def search(
     scorer, opened = open_gallery(gallery, model, device, backend, precision)
     shown = [name.strip() for name in columns.split(",")] if columns else []
     if where is not None or shown:
-        from shan_engine.gallery_metadata import check_filter
+        from shan_engine.gallery.filters import check_filter
 
         check_filter(opened, where, shown)
     if image:
@@ -181,7 +181,7 @@ def search(
 
 
 def _captions_in(gallery: Path | None, model: Path | None) -> bool:
-    from shan_engine.caption_gallery import holds_captions
+    from shan_engine.gallery.captions import holds_captions
     from shan_engine.locate import locate_gallery
 
     return holds_captions(locate_gallery(gallery, model).gallery)

@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 
 from shan_engine.backends import Backend, Device
 from shan_engine.bundle.contents import Bundle
-from shan_engine.caption_gallery import CaptionGallery, CaptionHits, search_captions
+from shan_engine.gallery.captions import CaptionGallery, CaptionHits, search_captions
 from shan_engine.base.errors import InputError
-from shan_engine.gallery import Gallery
-from shan_engine.gallery_metadata import check_filter, columns
+from shan_engine.gallery.reader import Gallery
+from shan_engine.gallery.filters import check_filter, columns
 from shan_engine.locate import locate_gallery
 from shan_engine.bundle.plans import Precision
 from shan_engine.query_photo import QueryPhoto

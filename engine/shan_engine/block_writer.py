@@ -13,12 +13,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from shan_engine.centroids import Centroids
+from shan_engine.gallery.centroids import Centroids
 from shan_engine.base.files import NpyWriter, sync_folder
-from shan_engine.gallery import LIST, GalleryImage
-from shan_engine.gallery_manifest import BlockEntry, GalleryManifest
-from shan_engine.gallery_metadata import Listed, metadata_name, write_table
-from shan_engine.gallery_storage import Arrays, file_checksum, layout, packed, row_checksums
+from shan_engine.gallery.reader import GalleryImage, LIST
+from shan_engine.gallery.manifest import BlockEntry, GalleryManifest
+from shan_engine.gallery.filters import Listed, metadata_name, write_table
+from shan_engine.gallery.storage import Arrays, file_checksum, layout, packed, row_checksums
 from shan_engine.base.metadata import Metadata
 
 Part = tuple[Arrays, NDArray[np.float32], Sequence[GalleryImage]]

@@ -262,7 +262,7 @@ def _demo(folder: Path | None) -> Iterator[Finding]:
     name = "demo bundle"
     try:
         from shan_engine.bundle.contents import Bundle
-        from shan_engine.gallery import Gallery
+        from shan_engine.gallery.reader import Gallery
 
         bundle = Bundle.open(folder / "bundle")
         yield Finding(name, "ok", f"{bundle.path}, fingerprint {bundle.manifest.fingerprint[:12]}")

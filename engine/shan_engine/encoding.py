@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from shan_engine.block_writer import Part
 from shan_engine.base.errors import InputError
-from shan_engine.gallery import GalleryImage
-from shan_engine.gallery_storage import HUBNESS
+from shan_engine.gallery.reader import GalleryImage
+from shan_engine.gallery.storage import HUBNESS
 from shan_engine.querybank import HubnessOf
 from shan_engine.records import RegionRecord, pad_regions
 from shan_engine.scorer import Scorer

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shan_engine.base.errors import InputError, install_command
-from shan_engine.gallery import Gallery, GalleryImage
-from shan_engine.gallery_storage import HUBNESS
+from shan_engine.gallery.reader import Gallery, GalleryImage
+from shan_engine.gallery.storage import HUBNESS
 from shan_engine.query_photo import step_1
 from shan_engine.question import Asked, Part, phrase_weight
 from shan_engine.scorer import Arrays, Scorer
@@ -116,7 +116,7 @@ def hits_at(
         rows = (places[ranks] - (gallery.ends[number] - len(block))).tolist()
         known: Sequence[Mapping[str, Value]] = [{}] * len(rows)
         if with_metadata and block.metadata_file:
-            from shan_engine.gallery_metadata import metadata_of  # here, as most searches do without SQLite
+            from shan_engine.gallery.filters import metadata_of  # here, as most searches do without SQLite
 
             known = metadata_of(block, rows)
         for rank, row, image, metadata in zip(ranks, rows, block.images_at(rows), known, strict=True):

@@ -11,14 +11,14 @@ from filelock import FileLock, Timeout
 
 from shan_engine.block_writer import write_block
 from shan_engine.bundle.contents import KERNEL_CONSTANTS
-from shan_engine.centroids import FROM_IMAGES, Centroids, add_centroids
+from shan_engine.gallery.centroids import add_centroids, Centroids, FROM_IMAGES
 from shan_engine.encoding import encoded
 from shan_engine.base.errors import GalleryError, InputError
 from shan_engine.base.files import write_failure
-from shan_engine.gallery import METADATA, Gallery
-from shan_engine.gallery_manifest import MANIFEST, BlockEntry, GalleryManifest, check_same_bundle, is_block_name
-from shan_engine.gallery_metadata import renew_tables
-from shan_engine.gallery_storage import GALLERY_DTYPES, HUBNESS
+from shan_engine.gallery.reader import Gallery, METADATA
+from shan_engine.gallery.manifest import BlockEntry, check_same_bundle, GalleryManifest, is_block_name, MANIFEST
+from shan_engine.gallery.filters import renew_tables
+from shan_engine.gallery.storage import GALLERY_DTYPES, HUBNESS
 from shan_engine.base.metadata import Metadata
 from shan_engine.querybank import FILE, HubnessOf, Querybank
 from shan_engine.scorer import Scorer

@@ -19,8 +19,8 @@ from shan_engine.backends import Backend, Device, Graph, HeldGallery, load_graph
 from shan_engine.backends.tensorrt.graph import TensorRtPlans
 from shan_engine.bundle.contents import Bundle, IMAGE_TERMS, KERNEL_CONSTANTS
 from shan_engine.base.errors import BackendError, BundleError, InputError
-from shan_engine.gallery import Gallery
-from shan_engine.gallery_storage import HUBNESS
+from shan_engine.gallery.reader import Gallery
+from shan_engine.gallery.storage import HUBNESS
 from shan_engine.kernel.shan import Kernel, load_kernel, ShanConstants
 from shan_engine.pair_calls import Call, Key, graph_calls, kernel_calls, torch_calls
 from shan_engine.bundle.plans import ENGINES, Precision

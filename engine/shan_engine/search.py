@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shan_engine.backends import HeldGallery
-from shan_engine.centroids import FROM_IMAGES
+from shan_engine.gallery.centroids import FROM_IMAGES
 from shan_engine.base.errors import InputError
-from shan_engine.gallery import Gallery
+from shan_engine.gallery.reader import Gallery
 from shan_engine.hits import Hit, QueryHits, WordRegion, hits_at
 from shan_engine.query_photo import step_1
 from shan_engine.question import Asked, Question
@@ -58,7 +58,7 @@ def search(
     check_target(recall_target)
     within = gallery
     if where is not None:
-        from shan_engine.gallery_metadata import matching  # here, as most searches do without SQLite
+        from shan_engine.gallery.filters import matching  # here, as most searches do without SQLite
 
         within = matching(gallery, where)
     questions = [Question.of(query) if isinstance(query, str) else query for query in queries]

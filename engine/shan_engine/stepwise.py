@@ -21,9 +21,9 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from shan_engine.centroids import REGIONS, Centroids
-from shan_engine.gallery import Block, Gallery
-from shan_engine.gallery_storage import HUBNESS, SCALES, Arrays
+from shan_engine.gallery.centroids import Centroids, REGIONS
+from shan_engine.gallery.reader import Block, Gallery
+from shan_engine.gallery.storage import Arrays, HUBNESS, SCALES
 from shan_engine.kernel.shan import Kernel, ShanConstants, TABLE_WIDTH
 from shan_engine.question import Asked, Part, phrase_weight
 from shan_engine.scorer import Scorer

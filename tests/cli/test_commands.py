@@ -15,7 +15,7 @@ from extractors import detector
 from installed import output_of, shan, start, wait_for
 from PIL import Image
 from shan_engine.bundle.contents import Bundle
-from shan_engine.gallery import Gallery
+from shan_engine.gallery.reader import Gallery
 from shan_engine.store import FeatureStore
 from tiny import CAPTIONS, WORDS, make_store
 

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from installed import output_of, refusal, shan
-from shan_engine.gallery import Gallery
+from shan_engine.gallery.reader import Gallery
 from tiny import make_record, make_store
 
 

@@ -11,7 +11,7 @@ import onnxruntime
 import pytest
 from installed import refusal, shan
 from resigned import sign_again, sign_fields
-from shan_engine.gallery import Gallery
+from shan_engine.gallery.reader import Gallery
 
 
 def edit_json(path: Path, **changes: object) -> None:

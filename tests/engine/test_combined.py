@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from shan_engine.kernel import shan as kernel
 from shan_engine.base.errors import InputError
-from shan_engine.gallery import Gallery
+from shan_engine.gallery.reader import Gallery
 from shan_engine.indexing import index_store
 from shan_engine.query_photo import QueryPhoto, step_1
 from shan_engine.question import UNWANTED, Phrase, Question

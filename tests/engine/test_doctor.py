@@ -17,7 +17,7 @@ from shan_engine.backends.onnx_runtime import graph as onnx_runtime
 from shan_engine.bundle.contents import Bundle
 from shan_engine.doctor import Finding, examine
 from shan_engine.base.errors import BackendError
-from shan_engine.gallery import Gallery
+from shan_engine.gallery.reader import Gallery
 from shan_engine.scorer import Scorer
 from shan_engine.search import search
 

@@ -9,7 +9,7 @@ from shan_engine.bundle.contents import Bundle
 from shan_engine.text.captions import CaptionSplit, CaptionTable
 from shan_engine.base.errors import InputError
 from shan_engine.evaluation import Normalisation, evaluate_split, folds
-from shan_engine.gallery import Gallery
+from shan_engine.gallery.reader import Gallery
 from shan_engine.indexing import index_store
 from shan_engine.ingest import import_features
 from shan_engine.querybank import Querybank

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from gallery_scores import matrix
 from shan_engine.base.errors import GalleryError, InputError
-from shan_engine.gallery import Gallery
+from shan_engine.gallery.reader import Gallery
 from shan_engine.gallery_copy import gallery_facts, merge_galleries, split_gallery
-from shan_engine.gallery_metadata import columns, matching
+from shan_engine.gallery.filters import columns, matching
 from shan_engine.indexing import index_store
 from shan_engine.base.metadata import Metadata
 from shan_engine.search import search

@@ -7,7 +7,7 @@ import json
 import pytest
 from shan_engine.base.errors import GalleryError
 from shan_engine.base.manifests import digest
-from shan_engine.gallery import Gallery
+from shan_engine.gallery.reader import Gallery
 
 
 def without(fields, name):

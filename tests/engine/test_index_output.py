@@ -9,7 +9,7 @@ import pytest
 from filelock import FileLock
 from gallery_scores import blocks_of, folders
 from shan_engine.base.errors import GalleryError, InputError
-from shan_engine.gallery import Gallery
+from shan_engine.gallery.reader import Gallery
 from shan_engine.indexing import index_store
 from shan_engine.store import FeatureStore
 from tiny import EXTRACTOR, FEATURES, make_record, make_store

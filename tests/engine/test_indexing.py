@@ -11,7 +11,7 @@ from gallery_scores import assert_same, blocks_of, by_id, folders
 from installed import environment, heed_interrupts
 from shan_engine import encoding, indexing
 from shan_engine.base.errors import InputError
-from shan_engine.gallery import Gallery
+from shan_engine.gallery.reader import Gallery
 from shan_engine.indexing import index_store
 from shan_engine.search import search
 from shan_engine.store import FeatureStore

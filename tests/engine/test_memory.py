@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pyarrow.parquet
 import pytest
-from shan_engine.gallery import Gallery
+from shan_engine.gallery.reader import Gallery
 from shan_engine.indexing import index_store
 from shan_engine.jobs import JobOptions, score_job
 from shan_engine.text.query_files import Query

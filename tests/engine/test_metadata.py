@@ -8,8 +8,8 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 from shan_engine.base.errors import GalleryError, InputError, StoreError
-from shan_engine.gallery import Gallery
-from shan_engine.gallery_metadata import columns, matching
+from shan_engine.gallery.reader import Gallery
+from shan_engine.gallery.filters import columns, matching
 from shan_engine.indexing import index_store
 from shan_engine.base.metadata import Metadata
 from shan_engine.search import search

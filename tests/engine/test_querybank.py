@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from shan_engine.kernel import shan as kernel
 from shan_engine.bundle.contents import Bundle
 from shan_engine.base.errors import GalleryError, InputError
-from shan_engine.gallery import Gallery
+from shan_engine.gallery.reader import Gallery
 from shan_engine.gallery_copy import gallery_facts, merge_galleries, split_gallery
 from shan_engine.indexing import index_store
 from shan_engine.jobs import score_job

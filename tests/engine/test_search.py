@@ -9,7 +9,7 @@ from shan_engine import encoding
 from shan_engine.text.captions import CaptionTable
 from shan_engine.base.errors import GalleryError, InputError
 from shan_engine.evaluation import evaluate_split
-from shan_engine.gallery import Gallery
+from shan_engine.gallery.reader import Gallery
 from shan_engine.jobs import score_job
 from shan_engine.text.query_files import numbered
 from shan_engine.recall import recall

@@ -11,7 +11,7 @@ from resigned import sign_again
 from shan_engine.kernel import shan as kernel
 from shan_engine.bundle.contents import Bundle
 from shan_engine.base.errors import GalleryError, InputError
-from shan_engine.gallery import Gallery
+from shan_engine.gallery.reader import Gallery
 from shan_engine.indexing import index_store
 from shan_engine.question import Question
 from shan_engine.scorer import Scorer

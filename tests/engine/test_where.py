@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from shan_engine.kernel import shan as kernel
 from shan_engine.base.errors import InputError
-from shan_engine.gallery import Gallery
-from shan_engine.gallery_metadata import matching
+from shan_engine.gallery.reader import Gallery
+from shan_engine.gallery.filters import matching
 from shan_engine.indexing import index_store
 from shan_engine.base.metadata import Metadata
 from shan_engine.search import search

@@ -8,7 +8,7 @@ import pytest
 import torch
 from gallery_scores import by_id
 from shan_engine.bundle.contents import Bundle
-from shan_engine.gallery import Gallery
+from shan_engine.gallery.reader import Gallery
 from shan_engine.indexing import index_store
 from shan_engine.jobs import JobOptions, score_job
 from shan_engine.text.query_files import numbered

@@ -11,7 +11,7 @@ from gallery_scores import matrix
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from job_runs import captions
-from shan_engine.gallery import Gallery
+from shan_engine.gallery.reader import Gallery
 from shan_engine.jobs.hits import ranked, ranks, select
 from shan_engine.jobs.options import JobOptions
 from shan_engine.jobs.plan import Part, job_blocks, make_plan

@@ -9,7 +9,7 @@ import pyarrow.parquet
 import pytest
 from job_runs import captions
 from shan_engine.base.errors import InputError
-from shan_engine.gallery import Gallery
+from shan_engine.gallery.reader import Gallery
 from shan_engine.indexing import index_store
 from shan_engine.jobs import run_here
 from shan_engine.store import FeatureStore

@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 from shan_engine.bundle.contents import Bundle
 from shan_engine.base.errors import GalleryError, InputError, unread
 from shan_engine.base.manifests import demand, digest, other_schema
-from shan_engine.gallery_manifest import CAPTIONS_KIND, MANIFEST, is_block_name
-from shan_engine.gallery_storage import Arrays, file_checksum, unpacked
+from shan_engine.gallery.manifest import CAPTIONS_KIND, is_block_name, MANIFEST
+from shan_engine.gallery.storage import Arrays, file_checksum, unpacked
 from shan_engine.hits import WordRegion, explain_phrase
 from shan_engine.query_photo import QueryPhoto
 from shan_engine.scorer import Scorer

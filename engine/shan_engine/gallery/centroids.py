@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 
 from shan_engine.base.errors import GalleryError
 from shan_engine.base.files import replacing
-from shan_engine.gallery import Block, Gallery
-from shan_engine.gallery_manifest import GalleryManifest
-from shan_engine.gallery_storage import file_checksum
+from shan_engine.gallery.reader import Block, Gallery
+from shan_engine.gallery.manifest import GalleryManifest
+from shan_engine.gallery.storage import file_checksum
 
 CENTROIDS = 2048
 TRAINED_ON = 64  # regions for each centroid

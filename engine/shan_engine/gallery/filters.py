@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 
 from shan_engine.base.errors import first_line, InputError
 from shan_engine.base.files import replacing
-from shan_engine.gallery import METADATA, Block, Gallery
-from shan_engine.gallery_manifest import GalleryManifest
+from shan_engine.gallery.reader import Block, Gallery, METADATA
+from shan_engine.gallery.manifest import GalleryManifest
 from shan_engine.base.metadata import Metadata, OWN_COLUMNS, ROW_KEY, Value
 from shan_engine.records import spelt_out
 

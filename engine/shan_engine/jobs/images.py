@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shan_engine.base.errors import InputError
-from shan_engine.gallery import Block, Gallery
-from shan_engine.gallery_manifest import GalleryManifest
-from shan_engine.gallery_storage import Arrays
+from shan_engine.gallery.reader import Block, Gallery
+from shan_engine.gallery.manifest import GalleryManifest
+from shan_engine.gallery.storage import Arrays
 
 
 class Images:

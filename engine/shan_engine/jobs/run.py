@@ -12,8 +12,8 @@ from filelock import FileLock, Timeout
 
 from shan_engine.base.errors import InputError
 from shan_engine.base.files import write_failure
-from shan_engine.gallery import Gallery
-from shan_engine.gallery_manifest import check_same_bundle
+from shan_engine.gallery.reader import Gallery
+from shan_engine.gallery.manifest import check_same_bundle
 from shan_engine.jobs.compute import Runner, run_here
 from shan_engine.jobs.images import Images
 from shan_engine.jobs.job import MATRIX, Job, Progress

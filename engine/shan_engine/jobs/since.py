@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from shan_engine.base.errors import InputError
 from shan_engine.base.files import sha256
-from shan_engine.gallery import Block
+from shan_engine.gallery.reader import Block
 from shan_engine.jobs.compute import View
 from shan_engine.jobs.hits import hits_dtype, ranked
 from shan_engine.jobs.identity import JobIdentity

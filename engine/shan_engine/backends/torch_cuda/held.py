@@ -18,7 +18,7 @@ from shan_engine.kernel.shan import ShanConstants
 
 if TYPE_CHECKING:
     from shan_engine.backends.torch_cuda.upload import Images
-    from shan_engine.gallery import Block, Gallery
+    from shan_engine.gallery.reader import Block, Gallery
 
 REGIONS, HUBNESS = "image_regions", "hubness"  # not from gallery_storage: a GPU machine may lack xxhash
 
