@@ -14,7 +14,7 @@ import statistics
 import time
 from pathlib import Path
 
-from shan_engine import scorer as scorers
+from shan_engine.scoring import encoders as scorers
 from shan_engine.bundle.contents import Bundle
 from shan_engine.gallery.reader import Gallery
 from shan_engine.locate import locate_gallery

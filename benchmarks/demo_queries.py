@@ -14,7 +14,7 @@ from pathlib import Path
 from shan_engine.bundle.contents import Bundle
 from shan_engine.gallery.reader import Gallery
 from shan_engine.locate import locate_gallery
-from shan_engine.scorer import Scorer
+from shan_engine.scoring.encoders import Scorer
 from shan_engine.search import search
 
 QUERIES = Path(__file__).parents[1] / "artifacts" / "demo" / "queries.tsv"

@@ -22,7 +22,7 @@ from shan_engine.gallery.manifest import GalleryManifest
 from shan_engine.gallery.filters import matching, renew_tables
 from shan_engine.locate import locate_bundle
 from shan_engine.base.metadata import Metadata
-from shan_engine.scorer import Scorer
+from shan_engine.scoring.encoders import Scorer
 from shan_engine.search import search
 
 IMAGES = 1_000_000

@@ -34,7 +34,7 @@ from shan_engine.gallery.centroids import add_centroids, FROM_IMAGES
 from shan_engine.gallery.reader import Gallery, GalleryImage
 from shan_engine.indexing import BLOCK_IMAGES
 from shan_engine.locate import demo_folder
-from shan_engine.scorer import Scorer
+from shan_engine.scoring.encoders import Scorer
 from shan_engine.search import search
 
 COMMAND = Path(sys.executable).parent / "shan-engine"

@@ -28,7 +28,7 @@ from reports import captions, write_report
 from shan_engine.backends import load_graph
 from shan_engine.base.threads import usable_cpus
 from shan_engine.kernel.shan import Kernel, variants
-from shan_engine.scorer import CALL_FLOATS
+from shan_engine.scoring.encoders import CALL_FLOATS
 from shan_engine.text.vocabulary import tokenise
 from shan_export.bundle_writer import write_graphs
 from shan_model.config import ShanConfig

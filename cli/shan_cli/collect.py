@@ -193,7 +193,7 @@ def index(
     from shan_engine.indexing import index_store
     from shan_engine.locate import locate_bundle
     from shan_engine.querybank import Querybank
-    from shan_engine.scorer import Scorer
+    from shan_engine.scoring.encoders import Scorer
     from shan_engine.store import FeatureStore
 
     refuse_without_querybank(querybank, querybank_size, inverse_temperature)

@@ -11,7 +11,7 @@ from shan_cli.console import BackendOption, DeviceOption, PrecisionOption, messa
 if TYPE_CHECKING:
     from shan_engine.bundle.contents import Bundle
     from shan_engine.gallery.reader import Gallery
-    from shan_engine.scorer import Scorer
+    from shan_engine.scoring.encoders import Scorer
 
 
 def open_gallery(
@@ -44,6 +44,6 @@ def new_scorer(
     bundle: Bundle, device: DeviceOption, backend: BackendOption, precision: PrecisionOption | None
 ) -> Scorer:
     """A scorer as the options of a command ask for it."""
-    from shan_engine.scorer import Scorer
+    from shan_engine.scoring.encoders import Scorer
 
     return Scorer(bundle, device.value, backend=backend.value, precision=precision.value if precision else None)

@@ -234,7 +234,7 @@ def index_captions(
     from shan_engine.bundle.contents import Bundle
     from shan_engine.caption_indexing import index_captions as encode
     from shan_engine.locate import locate_bundle
-    from shan_engine.scorer import Scorer
+    from shan_engine.scoring.encoders import Scorer
 
     scorer = Scorer(Bundle.open(locate_bundle(model)), device.value)
     with progress("encoding", "captions") as (on_start, on_captions):

@@ -26,8 +26,8 @@ from shan_engine.locate import locate_gallery
 from shan_engine.bundle.plans import Precision
 from shan_engine.query_photo import QueryPhoto
 from shan_engine.question import Question
-from shan_engine.scorer import Scorer
-from shan_engine.scoring import score_groups
+from shan_engine.scoring.encoders import Scorer
+from shan_engine.scoring.passes import score_groups
 from shan_engine.search import QueryHits, search
 from shan_engine.tuning import DEFAULT_TARGET
 

@@ -19,7 +19,7 @@ from shan_engine.base.files import NpyWriter, sync_folder, write_failure
 from shan_engine.gallery.manifest import CAPTIONS_KIND, is_block_name, MANIFEST
 from shan_engine.gallery.storage import Arrays, file_checksum, GALLERY_DTYPES, packed
 from shan_engine.text.query_files import read_captions
-from shan_engine.scorer import Scorer
+from shan_engine.scoring.encoders import Scorer
 
 LOCK = "writer.lock"
 BLOCK_CAPTIONS = 2048

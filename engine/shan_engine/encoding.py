@@ -15,7 +15,7 @@ from shan_engine.gallery.reader import GalleryImage
 from shan_engine.gallery.storage import HUBNESS
 from shan_engine.querybank import HubnessOf
 from shan_engine.records import RegionRecord, pad_regions
-from shan_engine.scorer import Scorer
+from shan_engine.scoring.encoders import Scorer
 from shan_engine.store import FeatureStore
 
 ENCODE_BATCH = 32

@@ -15,8 +15,8 @@ from shan_engine.base.errors import InputError
 from shan_engine.gallery.reader import Gallery
 from shan_engine.querybank import Querybank, refuse_unlike, spread
 from shan_engine.recall import Interval, Recall, joined, ranks
-from shan_engine.scorer import Scorer
-from shan_engine.scoring import score_groups
+from shan_engine.scoring.encoders import Scorer
+from shan_engine.scoring.passes import score_groups
 
 Protocol = Literal["all", "1k", "5k", "folds"]
 Member = tuple[Scorer, Gallery]

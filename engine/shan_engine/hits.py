@@ -14,7 +14,7 @@ from shan_engine.gallery.reader import Gallery, GalleryImage
 from shan_engine.gallery.storage import HUBNESS
 from shan_engine.query_photo import step_1
 from shan_engine.question import Asked, Part, phrase_weight
-from shan_engine.scorer import Arrays, Scorer
+from shan_engine.scoring.encoders import Arrays, Scorer
 from shan_engine.stepwise import Scanned
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from shan_engine.gallery.filters import renew_tables
 from shan_engine.gallery.storage import GALLERY_DTYPES, HUBNESS
 from shan_engine.base.metadata import Metadata
 from shan_engine.querybank import FILE, HubnessOf, Querybank
-from shan_engine.scorer import Scorer
+from shan_engine.scoring.encoders import Scorer
 from shan_engine.store import FeatureStore
 
 LOCK = "writer.lock"

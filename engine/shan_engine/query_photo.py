@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from shan_engine.backends import Device
 from shan_engine.base.errors import InputError
-from shan_engine.scorer import Arrays, Scorer
+from shan_engine.scoring.encoders import Arrays, Scorer
 
 SHARPNESS = 9.0
 """A region's attention to the other photo's is the softmax of its cosines with them times this, as with words."""

@@ -28,8 +28,8 @@ from shan_engine.base.manifests import demand, digest, save_manifest
 from shan_engine.gallery.reader import Gallery
 from shan_engine.gallery.storage import Arrays, HUBNESS
 from shan_engine.text.query_files import read_captions
-from shan_engine.scorer import Scorer
-from shan_engine.scoring import batches_by_length
+from shan_engine.scoring.encoders import Scorer
+from shan_engine.scoring.passes import batches_by_length
 
 FILE = "querybank.json"
 SIZE = 2000

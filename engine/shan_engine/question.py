@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from shan_engine.base.errors import InputError
 from shan_engine.query_photo import QueryPhoto
-from shan_engine.scorer import Arrays, Scorer
+from shan_engine.scoring.encoders import Arrays, Scorer
 from shan_engine.text.vocabulary import Reading
 
 UNWANTED = 0.4

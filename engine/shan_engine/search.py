@@ -14,8 +14,8 @@ from shan_engine.gallery.reader import Gallery
 from shan_engine.hits import Hit, QueryHits, WordRegion, hits_at
 from shan_engine.query_photo import step_1
 from shan_engine.question import Asked, Question
-from shan_engine.scorer import MOST_IMAGES, Scorer
-from shan_engine.scoring import GROUP_CAPTIONS, batches_by_length, refuse_not_finite, score_groups
+from shan_engine.scoring.encoders import MOST_IMAGES, Scorer
+from shan_engine.scoring.passes import batches_by_length, GROUP_CAPTIONS, refuse_not_finite, score_groups
 from shan_engine.stepwise import Found, Stages, can_step, search_in_steps
 from shan_engine.tuning import DEFAULT_TARGET, Tuning, check_target, choose_widths, measure
 

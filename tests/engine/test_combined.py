@@ -123,7 +123,7 @@ def test_a_photo_is_most_like_itself(scorer, coded, photos):
 @pytest.mark.parametrize("direction", ["full", "i2t", "t2i"])
 def test_without_the_kernel_photos_are_as_alike(make_checkpoint, tmp_path, monkeypatch, direction):
     from shan_engine.bundle.contents import Bundle
-    from shan_engine.scorer import Scorer
+    from shan_engine.scoring.encoders import Scorer
     from shan_export.bundle_writer import export_bundle
 
     if not HAS_KERNEL:

@@ -18,7 +18,7 @@ from shan_engine.bundle.contents import Bundle
 from shan_engine.doctor import Finding, examine
 from shan_engine.base.errors import BackendError
 from shan_engine.gallery.reader import Gallery
-from shan_engine.scorer import Scorer
+from shan_engine.scoring.encoders import Scorer
 from shan_engine.search import search
 
 

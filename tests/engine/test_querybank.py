@@ -23,7 +23,7 @@ from shan_engine.text.query_files import numbered
 from shan_engine.query_photo import QueryPhoto
 from shan_engine.querybank import FILE, Querybank
 from shan_engine.question import Phrase, Question
-from shan_engine.scorer import Scorer
+from shan_engine.scoring.encoders import Scorer
 from shan_engine.search import search, tune_gallery
 from shan_engine.stepwise import Stages
 from shan_engine.store import FeatureStore

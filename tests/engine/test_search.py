@@ -14,7 +14,7 @@ from shan_engine.jobs import score_job
 from shan_engine.text.query_files import numbered
 from shan_engine.recall import recall
 from shan_engine.records import pad_regions
-from shan_engine.scoring import score_groups
+from shan_engine.scoring.passes import score_groups
 from shan_engine.search import search
 from tiny import CAPTIONS, make_record
 
@@ -56,10 +56,10 @@ def test_padding_and_batching_never_change_a_score(scorer, tmp_path):
 def test_small_calls_give_the_same_matrix(scorer, gallery_path, tmp_path, monkeypatch):
     gallery = Gallery.open(gallery_path)
     whole = matrix(scorer, gallery, tmp_path)
-    monkeypatch.setattr("shan_engine.scorer.CALL_FLOATS", 1)
-    monkeypatch.setattr("shan_engine.scorer.KERNEL_IMAGES", 1)
-    monkeypatch.setattr("shan_engine.scoring.MAX_CAPTIONS", 2)
-    monkeypatch.setattr("shan_engine.scoring.GROUP_CAPTIONS", 3)
+    monkeypatch.setattr("shan_engine.scoring.encoders.CALL_FLOATS", 1)
+    monkeypatch.setattr("shan_engine.scoring.encoders.KERNEL_IMAGES", 1)
+    monkeypatch.setattr("shan_engine.scoring.passes.MAX_CAPTIONS", 2)
+    monkeypatch.setattr("shan_engine.scoring.passes.GROUP_CAPTIONS", 3)
     cut, done = np.empty_like(whole), []
     tokens = [scorer.tokens(caption) for caption in CAPTIONS]
     for group, found in score_groups(scorer, gallery, tokens, 4 * len(gallery), done.append):
@@ -74,11 +74,11 @@ def test_search_is_the_top_of_the_matrix(scorer, gallery_path, tmp_path, monkeyp
     gallery = Gallery.open(gallery_path)
     scores = matrix(scorer, gallery, tmp_path)
     images = gallery.images()
-    monkeypatch.setattr("shan_engine.scoring.GROUP_CAPTIONS", 3)
+    monkeypatch.setattr("shan_engine.scoring.passes.GROUP_CAPTIONS", 3)
     for top_k, columns in ((1, 1024), (7, 1024), (500, 1024), (3, 1), (7, 9)):
         monkeypatch.setattr("shan_engine.search.MERGED_COLUMNS", columns)
-        monkeypatch.setattr("shan_engine.scorer.CALL_FLOATS", 4_000_000 if columns == 1024 else 1)
-        monkeypatch.setattr("shan_engine.scorer.KERNEL_IMAGES", 128 if columns == 1024 else 1)
+        monkeypatch.setattr("shan_engine.scoring.encoders.CALL_FLOATS", 4_000_000 if columns == 1024 else 1)
+        monkeypatch.setattr("shan_engine.scoring.encoders.KERNEL_IMAGES", 128 if columns == 1024 else 1)
         results = search(scorer, gallery, CAPTIONS, top_k=top_k, explain=False)
         assert [result.query for result in results] == list(CAPTIONS)
         for row, result in zip(scores, results, strict=True):

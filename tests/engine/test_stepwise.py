@@ -14,7 +14,7 @@ from shan_engine.base.errors import GalleryError, InputError
 from shan_engine.gallery.reader import Gallery
 from shan_engine.indexing import index_store
 from shan_engine.question import Question
-from shan_engine.scorer import Scorer
+from shan_engine.scoring.encoders import Scorer
 from shan_engine.search import search, tune_gallery
 from shan_engine.stepwise import Stages
 from shan_engine.store import FeatureStore

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from oracle import shan_score
 from shan_engine.bundle.contents import Bundle
-from shan_engine.scorer import Scorer
+from shan_engine.scoring.encoders import Scorer
 from shan_export.bundle_writer import export_bundle
 
 F, D = 2048, 1024

@@ -12,7 +12,7 @@ from job_runs import as_queries, captions
 from shan_engine.bundle.contents import Bundle, read_manifest
 from shan_engine.base.errors import GalleryError, InputError
 from shan_engine.jobs import JobOptions, run_here, score_job
-from shan_engine.scorer import Scorer
+from shan_engine.scoring.encoders import Scorer
 
 KINDS = ("best.parquet", "scores.npy")
 

@@ -26,7 +26,7 @@ from shan_engine.gallery.manifest import CAPTIONS_KIND, is_block_name, MANIFEST
 from shan_engine.gallery.storage import Arrays, file_checksum, unpacked
 from shan_engine.hits import WordRegion, explain_phrase
 from shan_engine.query_photo import QueryPhoto
-from shan_engine.scorer import Scorer
+from shan_engine.scoring.encoders import Scorer
 from shan_engine.text.vocabulary import tokenise
 
 SCHEMA_VERSION = 1

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from shan_engine.jobs.hits import ranked, select
 from shan_engine.jobs.images import Images
 from shan_engine.jobs.plan import JobBlock, Plan
-from shan_engine.scorer import Arrays, Scorer
-from shan_engine.scoring import batches_by_length, refuse_not_finite
+from shan_engine.scoring.encoders import Arrays, Scorer
+from shan_engine.scoring.passes import batches_by_length, refuse_not_finite
 
 Found = NDArray[Any]
 """What a block gives: its part of the matrix, or its hits (`hits.Hits`)."""

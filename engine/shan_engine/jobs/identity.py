@@ -12,7 +12,7 @@ from shan_engine.base.errors import InputError
 from shan_engine.base.manifests import digest
 from shan_engine.jobs.images import Images
 from shan_engine.jobs.options import JobOptions
-from shan_engine.scorer import Scorer
+from shan_engine.scoring.encoders import Scorer
 
 if TYPE_CHECKING:
     from shan_engine.jobs.since import LastResult

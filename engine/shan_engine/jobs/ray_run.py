@@ -20,7 +20,7 @@ from shan_engine.base.errors import BackendError, BundleError, first_line, insta
 from shan_engine.jobs.compute import BlockScorer, Found, Task, View, Work
 from shan_engine.jobs.images import Images
 from shan_engine.jobs.plan import JobBlock
-from shan_engine.scorer import Scorer
+from shan_engine.scoring.encoders import Scorer
 
 # A block, or a start, that so many workers died of is not tried again.
 MOST_LOSSES = 4

@@ -22,7 +22,7 @@ from shan_engine.base.errors import BackendError, BundleError, InputError
 from shan_engine.gallery.reader import Gallery
 from shan_engine.gallery.storage import HUBNESS
 from shan_engine.kernel.shan import Kernel, load_kernel, ShanConstants
-from shan_engine.pair_calls import Call, Key, graph_calls, kernel_calls, torch_calls
+from shan_engine.scoring.pairs import Call, graph_calls, kernel_calls, Key, torch_calls
 from shan_engine.bundle.plans import ENGINES, Precision
 from shan_engine.text.vocabulary import has_word, pad, Reading, shortened
 

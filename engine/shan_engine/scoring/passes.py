@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from shan_engine.base.errors import GalleryError
 from shan_engine.gallery.reader import Gallery, MEND
-from shan_engine.scorer import Arrays, Scorer
+from shan_engine.scoring.encoders import Arrays, Scorer
 
 MAX_CAPTIONS = 32
 # Captions of one pass over the gallery: encoded, and their rows of scores held, together.

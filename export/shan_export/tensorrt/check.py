@@ -19,7 +19,7 @@ from shan_engine.evaluation import all_scores
 from shan_engine.gallery.reader import Gallery
 from shan_engine.bundle.plans import PrecisionCheck
 from shan_engine.recall import CUTS, recall
-from shan_engine.scorer import Scorer
+from shan_engine.scoring.encoders import Scorer
 
 from shan_export.cases import cases
 from shan_export.tensorrt.graphs import SCORER, Feeds, rounded
