@@ -93,7 +93,7 @@ def album(seeing: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     from shan_engine.extraction import extract_photos
     from shan_engine.feature_extractor import FeatureExtractor
     from shan_engine.indexing import index_store
-    from shan_engine.store import FeatureStore
+    from shan_engine.store.feature_store import FeatureStore
 
     folder = tmp_path_factory.mktemp("album")
     (folder / "photos").mkdir()
@@ -134,7 +134,7 @@ def store_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def gallery_path(store_path: Path, scorer: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A gallery of `store_path`; copy it before changing it."""
     from shan_engine.indexing import index_store
-    from shan_engine.store import FeatureStore
+    from shan_engine.store.feature_store import FeatureStore
 
     path = tmp_path_factory.mktemp("gallery") / "gallery"
     with FeatureStore.open(store_path) as store:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from shan_engine.records import RegionRecord
-from shan_engine.store_schema import StoreSchema
+from shan_engine.store.records import RegionRecord
+from shan_engine.store.schema import StoreSchema
 
 F = 16
 SCHEMA = StoreSchema("test", F)

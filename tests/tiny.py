@@ -113,7 +113,7 @@ def write_checkpoint(folder: Path, config: Mapping[str, Any], tensors: Mapping[s
 
 def make_record(number: int, *, seed: int = 0, regions: int | None = None, dim: int = FEATURES) -> Any:
     """Image `photo<number>`; every third image has fewer than 9 regions, every fourth no boxes."""
-    from shan_engine.records import RegionRecord
+    from shan_engine.store.records import RegionRecord
 
     random = np.random.default_rng((number, seed))
     count = regions or (1 + number % 7 if number % 3 == 0 else 9)
@@ -130,8 +130,8 @@ def make_record(number: int, *, seed: int = 0, regions: int | None = None, dim: 
 
 def make_store(path: Path, numbers: range, *, dim: int = FEATURES, extractor: str = EXTRACTOR) -> Any:
     """A store of images `photo<number>`, open for writing; the caller closes it."""
-    from shan_engine.store import FeatureStore
-    from shan_engine.store_schema import StoreSchema
+    from shan_engine.store.feature_store import FeatureStore
+    from shan_engine.store.schema import StoreSchema
 
     store = FeatureStore.create(path, StoreSchema(extractor, dim, max_regions=9))
     store.write([make_record(number, dim=dim) for number in numbers])

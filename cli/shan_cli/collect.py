@@ -138,7 +138,7 @@ def import_(
 
     Example: shan-engine import f30k/test_ims.npy --store f30k.store
     """
-    from shan_engine.ingest import import_features
+    from shan_engine.store.importers import import_features
 
     table = read_metadata(metadata, metadata_id_column)
     with progress("importing", "images") as (on_start, on_records):
@@ -194,7 +194,7 @@ def index(
     from shan_engine.locate import locate_bundle
     from shan_engine.querybank import Querybank
     from shan_engine.scoring.encoders import Scorer
-    from shan_engine.store import FeatureStore
+    from shan_engine.store.feature_store import FeatureStore
 
     refuse_without_querybank(querybank, querybank_size, inverse_temperature)
     bank = None
@@ -238,7 +238,7 @@ def read_metadata(file: Path | None, id_column: str | None) -> Metadata | None:
 
 def put_metadata(store: Path, table: Metadata | None) -> None:
     """Put a table into a store, and say how it fits."""
-    from shan_engine.store import FeatureStore
+    from shan_engine.store.feature_store import FeatureStore
 
     if table is None:
         return

@@ -23,7 +23,7 @@ def info(store: Store, json: Json = False) -> None:
 
     Example: shan-engine store info pictures.store
     """
-    from shan_engine.store import FeatureStore
+    from shan_engine.store.feature_store import FeatureStore
 
     with FeatureStore.open(store) as opened:
         facts = {
@@ -47,8 +47,8 @@ def verify(store: Store) -> None:
     Example: shan-engine store verify pictures.store
     """
     from shan_engine.base.errors import StoreError
-    from shan_engine.store import FeatureStore
-    from shan_engine.store_check import verify_store
+    from shan_engine.store.feature_store import FeatureStore
+    from shan_engine.store.verify import verify_store
 
     damaged = 0
     with FeatureStore.open(store) as opened:
@@ -71,7 +71,7 @@ def compact(store: Store) -> None:
 
     Example: shan-engine store compact pictures.store
     """
-    from shan_engine.store import FeatureStore
+    from shan_engine.store.feature_store import FeatureStore
 
     with FeatureStore.open(store, readonly=False) as opened:
         before, after = opened.compact()
@@ -84,7 +84,7 @@ def delete(store: Store, ids: Annotated[list[str], typer.Argument(help="Ids of t
 
     Example: shan-engine store delete pictures.store holiday/beach.jpg
     """
-    from shan_engine.store import FeatureStore
+    from shan_engine.store.feature_store import FeatureStore
 
     with FeatureStore.open(store, readonly=False) as opened:
         opened.delete(ids)

@@ -14,9 +14,9 @@ from shan_engine.base.errors import InputError
 from shan_engine.gallery.reader import GalleryImage
 from shan_engine.gallery.storage import HUBNESS
 from shan_engine.querybank import HubnessOf
-from shan_engine.records import RegionRecord, pad_regions
+from shan_engine.store.records import pad_regions, RegionRecord
 from shan_engine.scoring.encoders import Scorer
-from shan_engine.store import FeatureStore
+from shan_engine.store.feature_store import FeatureStore
 
 ENCODE_BATCH = 32
 

@@ -12,14 +12,14 @@ from pathlib import Path
 
 import numpy as np
 
-from shan_engine.environment import is_store
+from shan_engine.store.lmdb import is_store
 from shan_engine.base.errors import InputError, StoreError
 from shan_engine.feature_extractor import FeatureExtractor, Regions
 from shan_engine.photos import WHOLE, Photo, ScaledPhoto, crop_of, find_photos, read_scaled
-from shan_engine.records import RegionRecord
-from shan_engine.store import FeatureStore
-from shan_engine.store_dtype import stored_dtype
-from shan_engine.store_schema import StoreSchema
+from shan_engine.store.records import RegionRecord
+from shan_engine.store.feature_store import FeatureStore
+from shan_engine.store.dtype import stored_dtype
+from shan_engine.store.schema import StoreSchema
 
 _AHEAD = 64
 _Decoded = tuple[Photo, ScaledPhoto]

@@ -22,7 +22,7 @@ from shan_engine.gallery.storage import GALLERY_DTYPES, HUBNESS
 from shan_engine.base.metadata import Metadata
 from shan_engine.querybank import FILE, HubnessOf, Querybank
 from shan_engine.scoring.encoders import Scorer
-from shan_engine.store import FeatureStore
+from shan_engine.store.feature_store import FeatureStore
 
 LOCK = "writer.lock"
 BLOCK_IMAGES = 2048

@@ -16,7 +16,7 @@ from installed import output_of, shan, start, wait_for
 from PIL import Image
 from shan_engine.bundle.contents import Bundle
 from shan_engine.gallery.reader import Gallery
-from shan_engine.store import FeatureStore
+from shan_engine.store.feature_store import FeatureStore
 from tiny import CAPTIONS, WORDS, make_store
 
 REPOSITORY = Path(__file__).parents[2]

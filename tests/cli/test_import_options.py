@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 from installed import output_of, refusal
-from shan_engine.store import FeatureStore
+from shan_engine.store.feature_store import FeatureStore
 
 
 def test_an_import_replaces_nothing_and_keeps_the_storage_unless_told_otherwise(tmp_path):

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from extractors import detector
 from installed import refusal, shan
-from shan_engine.store import FeatureStore
+from shan_engine.store.feature_store import FeatureStore
 from tiny import make_store
 
 

@@ -14,7 +14,7 @@ from shan_engine.caption_indexing import index_captions
 from shan_engine.base.errors import BundleError, GalleryError, InputError, StoreError
 from shan_engine.gallery.reader import Gallery
 from shan_engine.query_photo import QueryPhoto
-from shan_engine.store import FeatureStore
+from shan_engine.store.feature_store import FeatureStore
 from tiny import CAPTIONS
 
 MANY = [*CAPTIONS, *(f"a dog and {'red ' * number}hat" for number in range(20)), "man", "man"]

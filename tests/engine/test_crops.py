@@ -10,7 +10,7 @@ from extractors import detector
 from PIL import Image
 from shan_engine.extraction import extract_photos
 from shan_engine.feature_extractor import FeatureExtractor
-from shan_engine.store import FeatureStore
+from shan_engine.store.feature_store import FeatureStore
 
 
 def test_crops_are_parts_of_a_photo_with_boxes_in_the_whole(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from shan_engine.base.errors import BackendError, InputError, StoreError
 from shan_engine.extraction import extract_photos
 from shan_engine.feature_extractor import FeatureExtractor, grid_boxes, read_recipe
 from shan_engine.photos import FoundPhotos, ScaledPhoto, find_photos, read_scaled
-from shan_engine.store import FeatureStore
+from shan_engine.store.feature_store import FeatureStore
 
 COLOURS = {"a.png": (255, 0, 0), "b.png": (0, 255, 0), "sub/c.png": (0, 0, 255)}
 

@@ -11,7 +11,7 @@ from gallery_scores import blocks_of, folders
 from shan_engine.base.errors import GalleryError, InputError
 from shan_engine.gallery.reader import Gallery
 from shan_engine.indexing import index_store
-from shan_engine.store import FeatureStore
+from shan_engine.store.feature_store import FeatureStore
 from tiny import EXTRACTOR, FEATURES, make_record, make_store
 
 

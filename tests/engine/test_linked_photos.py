@@ -14,7 +14,7 @@ from PIL import Image
 from shan_engine.base.errors import InputError
 from shan_engine.extraction import extract_photos
 from shan_engine.feature_extractor import FeatureExtractor
-from shan_engine.store import FeatureStore
+from shan_engine.store.feature_store import FeatureStore
 
 
 @pytest.fixture

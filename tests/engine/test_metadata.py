@@ -13,8 +13,8 @@ from shan_engine.gallery.filters import columns, matching
 from shan_engine.indexing import index_store
 from shan_engine.base.metadata import Metadata
 from shan_engine.search import search
-from shan_engine.store import FeatureStore
-from shan_engine.store_check import verify_store
+from shan_engine.store.feature_store import FeatureStore
+from shan_engine.store.verify import verify_store
 from tiny import make_record, make_store
 
 YEARS = Metadata({"year": "INTEGER"}, {f"photo{number}": (2000 + number,) for number in range(10)})

@@ -26,7 +26,7 @@ from shan_engine.question import Phrase, Question
 from shan_engine.scoring.encoders import Scorer
 from shan_engine.search import search, tune_gallery
 from shan_engine.stepwise import Stages
-from shan_engine.store import FeatureStore
+from shan_engine.store.feature_store import FeatureStore
 from shan_engine.tuning import Widths
 from shan_export.bundle_writer import export_bundle
 from tiny import CAPTIONS, EXTRACTOR, WORDS, make_store

@@ -13,7 +13,7 @@ from shan_engine.gallery.reader import Gallery
 from shan_engine.jobs import score_job
 from shan_engine.text.query_files import numbered
 from shan_engine.recall import recall
-from shan_engine.records import pad_regions
+from shan_engine.store.records import pad_regions
 from shan_engine.scoring.passes import score_groups
 from shan_engine.search import search
 from tiny import CAPTIONS, make_record

@@ -17,7 +17,7 @@ from shan_engine.question import Question
 from shan_engine.scoring.encoders import Scorer
 from shan_engine.search import search, tune_gallery
 from shan_engine.stepwise import Stages
-from shan_engine.store import FeatureStore
+from shan_engine.store.feature_store import FeatureStore
 from shan_engine.tuning import TARGETS, Tuning, Widths, choose_widths
 from tiny import CAPTIONS, make_record, make_store
 

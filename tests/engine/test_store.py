@@ -16,9 +16,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from shan_engine.base.errors import InputError, StoreError
-from shan_engine.records import RegionRecord
-from shan_engine.store import FeatureStore
-from shan_engine.store_schema import StoreSchema
+from shan_engine.store.records import RegionRecord
+from shan_engine.store.feature_store import FeatureStore
+from shan_engine.store.schema import StoreSchema
 from stores import SCHEMA, F, assert_same, record
 
 

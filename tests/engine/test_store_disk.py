@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 from shan_engine.base.errors import StoreError
-from shan_engine.store import FeatureStore
-from shan_engine.store_check import verify_store
+from shan_engine.store.feature_store import FeatureStore
+from shan_engine.store.verify import verify_store
 from stores import SCHEMA, assert_same, record
 
 WRITER = """

@@ -21,7 +21,7 @@ from shan_engine.indexing import index_store
 from shan_engine.jobs import JobOptions, score_job
 from shan_engine.scoring.encoders import Scorer
 from shan_engine.search import search
-from shan_engine.store import FeatureStore
+from shan_engine.store.feature_store import FeatureStore
 
 QUERIES = ["a dog", "a man on grass"]
 IDS = ["photo0", "photo3", "photo4", "photo40"]

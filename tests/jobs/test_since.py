@@ -12,7 +12,7 @@ from shan_engine.base.errors import InputError
 from shan_engine.gallery.reader import Gallery
 from shan_engine.indexing import index_store
 from shan_engine.jobs import run_here
-from shan_engine.store import FeatureStore
+from shan_engine.store.feature_store import FeatureStore
 from tiny import make_record, make_store
 
 

@@ -25,7 +25,7 @@ from shan_engine.base.files import replacing
 from shan_engine.gallery.reader import Block, Gallery, METADATA
 from shan_engine.gallery.manifest import GalleryManifest
 from shan_engine.base.metadata import Metadata, OWN_COLUMNS, ROW_KEY, Value
-from shan_engine.records import spelt_out
+from shan_engine.store.records import spelt_out
 
 Listed = tuple[int, Mapping[str, Any]]
 """An image's row in its block's files, and what the block's list says of it."""

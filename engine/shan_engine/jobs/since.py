@@ -27,7 +27,7 @@ from shan_engine.jobs.identity import JobIdentity
 from shan_engine.jobs.images import Images
 from shan_engine.jobs.journal import Journal
 from shan_engine.jobs.plan import Part
-from shan_engine.records import spelt_out
+from shan_engine.store.records import spelt_out
 from shan_engine.writers.hits_parquet import METADATA, import_pyarrow
 
 _MEND = "score without --since once, and keep that result"

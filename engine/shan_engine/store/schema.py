@@ -12,7 +12,7 @@ import numpy as np
 
 from shan_engine.base.errors import InputError, StoreError
 from shan_engine.base.manifests import demand, DTYPES, is_size
-from shan_engine.records import RegionRecord, check_record, encode_id, encode_record
+from shan_engine.store.records import check_record, encode_id, encode_record, RegionRecord
 
 if TYPE_CHECKING:  # the GPU check runs where there is no lmdb
     import lmdb

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shan_engine.base.errors import InputError
-from shan_engine.ingest.source import Source
-from shan_engine.records import RegionRecord
+from shan_engine.store.importers.source import Source
+from shan_engine.store.records import RegionRecord
 
 COLUMNS = ("image_id", "image_w", "image_h", "num_boxes", "boxes", "features")
 _MAX_FIELD_CHARACTERS = 2**31 - 1

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shan_engine.base.errors import InputError
-from shan_engine.ingest.source import Source
-from shan_engine.records import RegionRecord
+from shan_engine.store.importers.source import Source
+from shan_engine.store.records import RegionRecord
 
 _FEATURES = ("features", "feat", "x")
 _BOXES = ("boxes", "bbox")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from shan_engine.records import RegionRecord
+from shan_engine.store.records import RegionRecord
 
 
 @dataclass(frozen=True)
