@@ -16,7 +16,7 @@ from PIL import Image
 from shan_engine.bundle.contents import Bundle
 from shan_engine.gallery.reader import Gallery
 from shan_engine.locate import locate_gallery
-from shan_engine.photos import decode_photo, resize
+from shan_engine.photos.decode import decode_photo, resize
 from shan_engine.scoring.encoders import Scorer
 from shan_engine.search import QueryHits, search
 

@@ -66,8 +66,8 @@ def extract(
     """
     from shan_engine.bundle.contents import Bundle
     from shan_engine.base.errors import InputError
-    from shan_engine.extraction import extract_photos
-    from shan_engine.feature_extractor import FeatureExtractor
+    from shan_engine.photos.extract import extract_photos
+    from shan_engine.photos.extractor import FeatureExtractor
     from shan_engine.locate import locate_bundle
 
     table = read_metadata(metadata, metadata_id_column)

@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from shan_engine.feature_extractor import grid_boxes
+from shan_engine.photos.extractor import grid_boxes
 from torch import Tensor, nn
 
 from shan_export.graphs import export_graph

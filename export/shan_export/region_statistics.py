@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from shan_engine.base.files import replacing
-from shan_engine.photos import find_photos, read_scaled
+from shan_engine.photos.decode import find_photos, read_scaled
 from shan_model.data import read_word_vectors
 
 from shan_export.efficientnet import SIZE, STATISTICS, GridExtractor, RegionStatistics, load_backbone

@@ -12,8 +12,8 @@ from extractors import backbone, detector, save
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 from shan_engine.base.errors import BackendError, InputError
-from shan_engine.extraction import extract_photos
-from shan_engine.feature_extractor import FeatureExtractor
+from shan_engine.photos.extract import extract_photos
+from shan_engine.photos.extractor import FeatureExtractor
 from shan_engine.store.feature_store import FeatureStore
 
 PIXELS = np.full((3, 8, 16, 3), 100, np.uint8)

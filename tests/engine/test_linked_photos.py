@@ -12,8 +12,8 @@ import pytest
 from extractors import detector
 from PIL import Image
 from shan_engine.base.errors import InputError
-from shan_engine.extraction import extract_photos
-from shan_engine.feature_extractor import FeatureExtractor
+from shan_engine.photos.extract import extract_photos
+from shan_engine.photos.extractor import FeatureExtractor
 from shan_engine.store.feature_store import FeatureStore
 
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from shan_engine.text.captions import CaptionTable
 from shan_engine.locate import demo_bundle
-from shan_engine.photos import read_scaled
+from shan_engine.photos.decode import read_scaled
 from shan_engine.store.records import RegionRecord
 from shan_engine.store.feature_store import FeatureStore
 from shan_engine.store.schema import StoreSchema

@@ -17,7 +17,7 @@ from PIL import Image
 
 from shan_engine.base.errors import InputError
 from shan_engine.base.files import replacing
-from shan_engine.photos import decode_photo
+from shan_engine.photos.decode import decode_photo
 
 if TYPE_CHECKING:
     from shan_engine.hits import Hit, QueryHits, WordRegion
