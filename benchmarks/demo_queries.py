@@ -15,7 +15,7 @@ from shan_engine.bundle.contents import Bundle
 from shan_engine.gallery.reader import Gallery
 from shan_engine.locate import locate_gallery
 from shan_engine.scoring.encoders import Scorer
-from shan_engine.search import search
+from shan_engine.search.exhaustive import search
 
 QUERIES = Path(__file__).parents[1] / "artifacts" / "demo" / "queries.tsv"
 

@@ -23,7 +23,7 @@ from shan_engine.gallery.filters import matching, renew_tables
 from shan_engine.locate import locate_bundle
 from shan_engine.base.metadata import Metadata
 from shan_engine.scoring.encoders import Scorer
-from shan_engine.search import search
+from shan_engine.search.exhaustive import search
 
 IMAGES = 1_000_000
 LICENCES = ("CC0", "CC-BY", "GPL")

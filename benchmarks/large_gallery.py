@@ -35,7 +35,7 @@ from shan_engine.gallery.reader import Gallery, GalleryImage
 from shan_engine.indexing import BLOCK_IMAGES
 from shan_engine.locate import demo_folder
 from shan_engine.scoring.encoders import Scorer
-from shan_engine.search import search
+from shan_engine.search.exhaustive import search
 
 COMMAND = Path(sys.executable).parent / "shan-engine"
 RESULTS = Path(__file__).parent / "results" / "large_gallery.json"

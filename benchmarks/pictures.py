@@ -18,7 +18,7 @@ from shan_engine.gallery.reader import Gallery
 from shan_engine.locate import locate_gallery
 from shan_engine.photos.decode import decode_photo, resize
 from shan_engine.scoring.encoders import Scorer
-from shan_engine.search import QueryHits, search
+from shan_engine.search.exhaustive import QueryHits, search
 
 matplotlib.use("Agg")
 from matplotlib import pyplot

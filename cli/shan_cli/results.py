@@ -11,7 +11,7 @@ from shan_cli.console import messages
 
 if TYPE_CHECKING:
     from shan_engine.gallery.captions import CaptionHit, CaptionHits
-    from shan_engine.hits import Hit, QueryHits, WordRegion
+    from shan_engine.search.results import Hit, QueryHits, WordRegion
 
 NARROW = 120  # columns of a console
 REGIONS = "words' best regions (number, weight)"

@@ -108,8 +108,8 @@ def search(
     from shan_engine.base.errors import InputError
     from shan_engine.base.files import refuse_overwriting
     from shan_engine.text.query_files import read_captions
-    from shan_engine.question import Question
-    from shan_engine.search import search as find
+    from shan_engine.search.query import Question
+    from shan_engine.search.exhaustive import search as find
 
     from shan_cli.results import as_dict, print_columns, print_reading, print_table, scanned_line
 
@@ -141,7 +141,7 @@ def search(
 
         check_filter(opened, where, shown)
     if image:
-        from shan_engine.query_photo import QueryPhoto
+        from shan_engine.search.photo_query import QueryPhoto
 
         # One photo: `cuda` is for the scores, and may be PyTorch's alone.
         photo = QueryPhoto.read(image, scorer, extractor, "cpu" if device is DeviceOption.CPU else "auto")

@@ -24,12 +24,12 @@ from shan_engine.gallery.reader import Gallery
 from shan_engine.gallery.filters import check_filter, columns
 from shan_engine.locate import locate_gallery
 from shan_engine.bundle.plans import Precision
-from shan_engine.query_photo import QueryPhoto
-from shan_engine.question import Question
+from shan_engine.search.photo_query import QueryPhoto
+from shan_engine.search.query import Question
 from shan_engine.scoring.encoders import Scorer
 from shan_engine.scoring.passes import score_groups
-from shan_engine.search import QueryHits, search
-from shan_engine.tuning import DEFAULT_TARGET
+from shan_engine.search.exhaustive import QueryHits, search
+from shan_engine.search.tuning import DEFAULT_TARGET
 
 __all__ = ["CaptionEngine", "Engine", "Question", "open", "open_captions"]
 

@@ -246,7 +246,7 @@ def _temporary() -> str:
 def _answer(bundle: Any, gallery: Any) -> str:
     """What one query finds: all that a search needs is loaded and run."""
     from shan_engine.scoring.encoders import Scorer
-    from shan_engine.search import search
+    from shan_engine.search.exhaustive import search
 
     began = time.perf_counter()
     (found,) = search(Scorer(bundle), gallery, [QUERY], top_k=1)

@@ -11,7 +11,7 @@ import pytest
 import typer
 from shan_cli.main import app
 from shan_cli.searching import RECALL_TARGET
-from shan_engine.tuning import DEFAULT_TARGET
+from shan_engine.search.tuning import DEFAULT_TARGET
 from shan_engine.writers import hits_parquet
 from shan_model.schedule import TrainConfig
 from typer.testing import CliRunner

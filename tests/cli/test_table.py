@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from shan_cli.results import print_table
 from shan_engine.gallery.reader import GalleryImage
-from shan_engine.search import Hit, QueryHits, WordRegion
+from shan_engine.search.exhaustive import Hit, QueryHits, WordRegion
 
 WORDS = tuple(
     WordRegion(word, 9 * place, None, 0.5)

@@ -14,7 +14,7 @@ from shan_engine.base.errors import GalleryError, InputError
 from shan_engine.gallery.reader import Gallery
 from shan_engine.indexing import index_store
 from shan_engine.base.metadata import Metadata
-from shan_engine.search import search
+from shan_engine.search.exhaustive import search
 from shan_engine.store.feature_store import FeatureStore
 from tiny import CAPTIONS
 

@@ -13,7 +13,7 @@ from shan_engine.gallery.captions import CaptionGallery, search_captions
 from shan_engine.caption_indexing import index_captions
 from shan_engine.base.errors import BundleError, GalleryError, InputError, StoreError
 from shan_engine.gallery.reader import Gallery
-from shan_engine.query_photo import QueryPhoto
+from shan_engine.search.photo_query import QueryPhoto
 from shan_engine.store.feature_store import FeatureStore
 from tiny import CAPTIONS
 

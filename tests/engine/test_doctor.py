@@ -19,7 +19,7 @@ from shan_engine.doctor import Finding, examine
 from shan_engine.base.errors import BackendError
 from shan_engine.gallery.reader import Gallery
 from shan_engine.scoring.encoders import Scorer
-from shan_engine.search import search
+from shan_engine.search.exhaustive import search
 
 
 @pytest.fixture

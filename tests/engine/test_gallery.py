@@ -14,7 +14,7 @@ from shan_engine.indexing import index_store
 from shan_engine.jobs import score_job
 from shan_engine.text.query_files import Query
 from shan_engine.scoring.encoders import Scorer
-from shan_engine.search import search
+from shan_engine.search.exhaustive import search
 from shan_engine.store.feature_store import FeatureStore
 from tiny import make_record, make_store
 

@@ -13,7 +13,7 @@ from shan_engine.gallery_copy import gallery_facts, merge_galleries, split_galle
 from shan_engine.gallery.filters import columns, matching
 from shan_engine.indexing import index_store
 from shan_engine.base.metadata import Metadata
-from shan_engine.search import search
+from shan_engine.search.exhaustive import search
 from tiny import CAPTIONS, make_record, make_store
 
 

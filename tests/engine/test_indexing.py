@@ -13,7 +13,7 @@ from shan_engine import encoding, indexing
 from shan_engine.base.errors import InputError
 from shan_engine.gallery.reader import Gallery
 from shan_engine.indexing import index_store
-from shan_engine.search import search
+from shan_engine.search.exhaustive import search
 from shan_engine.store.feature_store import FeatureStore
 from tiny import CAPTIONS, make_record, make_store
 

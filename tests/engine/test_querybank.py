@@ -20,14 +20,14 @@ from shan_engine.gallery_copy import gallery_facts, merge_galleries, split_galle
 from shan_engine.indexing import index_store
 from shan_engine.jobs import score_job
 from shan_engine.text.query_files import numbered
-from shan_engine.query_photo import QueryPhoto
+from shan_engine.search.photo_query import QueryPhoto
 from shan_engine.querybank import FILE, Querybank
-from shan_engine.question import Phrase, Question
+from shan_engine.search.query import Phrase, Question
 from shan_engine.scoring.encoders import Scorer
-from shan_engine.search import search, tune_gallery
-from shan_engine.stepwise import Stages
+from shan_engine.search.exhaustive import search, tune_gallery
+from shan_engine.search.cascade import Stages
 from shan_engine.store.feature_store import FeatureStore
-from shan_engine.tuning import Widths
+from shan_engine.search.tuning import Widths
 from shan_export.bundle_writer import export_bundle
 from tiny import CAPTIONS, EXTRACTOR, WORDS, make_store
 
@@ -107,7 +107,7 @@ def test_a_search_in_steps_is_the_exhaustive_one(scorer, plain, normalised, hubn
         for hit in one.hits:
             assert hit.score == pytest.approx(scores[hit.image.id] - weight * hubness[hit.image.id], abs=3e-5)
     for widths in (Widths(IMAGES, IMAGES), Widths(120, 40)):
-        monkeypatch.setattr("shan_engine.search.choose_widths", lambda *arguments, widths=widths: widths)
+        monkeypatch.setattr("shan_engine.search.exhaustive.choose_widths", lambda *arguments, widths=widths: widths)
         for found, wanted in zip(search(scorer, normalised, questions, top_k=10), exact, strict=True):
             scores = {hit.image.id: hit.score for hit in wanted.hits}
             ids = [hit.image.id for hit in found.hits]
@@ -245,7 +245,7 @@ def test_what_is_proven_holds(make_checkpoint, store, tmp_path, monkeypatch, tak
     local = Scorer(Bundle.open(tmp_path / "bundle"), "cpu", threads=1)
     gallery = indexed(local, store, tmp_path / "g", BANK)
     monkeypatch.setattr(Stages, "hubness", np.full(IMAGES, taken, np.float32))
-    monkeypatch.setattr("shan_engine.search.choose_widths", lambda *arguments: Widths(step_1, 10))
+    monkeypatch.setattr("shan_engine.search.exhaustive.choose_widths", lambda *arguments: Widths(step_1, 10))
     for found in search(local, gallery, CAPTIONS, top_k=10, explain=False):
         assert found.scanned.proven is proven
 

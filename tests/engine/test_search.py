@@ -15,7 +15,7 @@ from shan_engine.text.query_files import numbered
 from shan_engine.recall import recall
 from shan_engine.store.records import pad_regions
 from shan_engine.scoring.passes import score_groups
-from shan_engine.search import search
+from shan_engine.search.exhaustive import search
 from tiny import CAPTIONS, make_record
 
 
@@ -76,7 +76,7 @@ def test_search_is_the_top_of_the_matrix(scorer, gallery_path, tmp_path, monkeyp
     images = gallery.images()
     monkeypatch.setattr("shan_engine.scoring.passes.GROUP_CAPTIONS", 3)
     for top_k, columns in ((1, 1024), (7, 1024), (500, 1024), (3, 1), (7, 9)):
-        monkeypatch.setattr("shan_engine.search.MERGED_COLUMNS", columns)
+        monkeypatch.setattr("shan_engine.search.exhaustive.MERGED_COLUMNS", columns)
         monkeypatch.setattr("shan_engine.scoring.encoders.CALL_FLOATS", 4_000_000 if columns == 1024 else 1)
         monkeypatch.setattr("shan_engine.scoring.encoders.KERNEL_IMAGES", 128 if columns == 1024 else 1)
         results = search(scorer, gallery, CAPTIONS, top_k=top_k, explain=False)

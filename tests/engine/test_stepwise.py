@@ -13,12 +13,12 @@ from shan_engine.bundle.contents import Bundle
 from shan_engine.base.errors import GalleryError, InputError
 from shan_engine.gallery.reader import Gallery
 from shan_engine.indexing import index_store
-from shan_engine.question import Question
+from shan_engine.search.query import Question
 from shan_engine.scoring.encoders import Scorer
-from shan_engine.search import search, tune_gallery
-from shan_engine.stepwise import Stages
+from shan_engine.search.exhaustive import search, tune_gallery
+from shan_engine.search.cascade import Stages
 from shan_engine.store.feature_store import FeatureStore
-from shan_engine.tuning import TARGETS, Tuning, Widths, choose_widths
+from shan_engine.search.tuning import choose_widths, TARGETS, Tuning, Widths
 from tiny import CAPTIONS, make_record, make_store
 
 pytestmark = pytest.mark.skipif(not kernel.variants(), reason="the kernel is not built")
@@ -44,7 +44,7 @@ def copy(coded, tmp_path) -> Path:
 @pytest.fixture
 def narrow(monkeypatch) -> None:
     """Widths that leave most images out."""
-    monkeypatch.setattr("shan_engine.search.choose_widths", lambda *arguments: Widths(60, 20))
+    monkeypatch.setattr("shan_engine.search.exhaustive.choose_widths", lambda *arguments: Widths(60, 20))
 
 
 def ranked(found) -> list[tuple[str, float]]:
@@ -165,7 +165,7 @@ def test_what_is_proven_holds(make_checkpoint, coded, tmp_path, monkeypatch):
         index_store(store, scorer, tmp_path / "gallery")
     gallery = Gallery.open(tmp_path / "gallery")
     for width, proven in ((IMAGES, True), (50, False)):
-        monkeypatch.setattr("shan_engine.search.choose_widths", lambda *arguments, width=width: Widths(width, 10))
+        monkeypatch.setattr("shan_engine.search.exhaustive.choose_widths", lambda *arguments, width=width: Widths(width, 10))
         asked = [*CAPTIONS, Question.of("a dog", also=["man:0.5"], without=["grass"])]
         steps = search(scorer, gallery, asked, top_k=10)
         assert {found.scanned.proven for found in steps} == {proven}
@@ -176,8 +176,8 @@ def test_what_is_proven_holds(make_checkpoint, coded, tmp_path, monkeypatch):
 
 
 def test_tuning_meets_its_targets(scorer, copy, monkeypatch):
-    monkeypatch.setattr("shan_engine.tuning.LEAST_STEP_1", 1)
-    monkeypatch.setattr("shan_engine.tuning.LEAST_ALL_STEPS", 1)
+    monkeypatch.setattr("shan_engine.search.tuning.LEAST_STEP_1", 1)
+    monkeypatch.setattr("shan_engine.search.tuning.LEAST_ALL_STEPS", 1)
     gallery = Gallery.open(copy / "gallery")
     seen: list[int] = []
     tuning = tune_gallery(scorer, gallery, CAPTIONS, on_pairs=seen.append)

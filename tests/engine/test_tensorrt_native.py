@@ -17,7 +17,7 @@ from shan_engine.base.files import sha256
 from shan_engine.gallery.reader import Gallery
 from shan_engine.bundle.plans import ENGINES, graph_digests, Limits, PlanSet, PrecisionCheck
 from shan_engine.scoring.encoders import Scorer
-from shan_engine.search import search
+from shan_engine.search.exhaustive import search
 from shan_export.tensorrt.graphs import converted, plan_graphs
 
 QUERIES = ["a dog runs over the grass .", "man rides bike", "two children play in the water", "a cat"]

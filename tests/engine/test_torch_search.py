@@ -20,7 +20,7 @@ from shan_engine.gallery.reader import Gallery
 from shan_engine.indexing import index_store
 from shan_engine.jobs import JobOptions, score_job
 from shan_engine.scoring.encoders import Scorer
-from shan_engine.search import search
+from shan_engine.search.exhaustive import search
 from shan_engine.store.feature_store import FeatureStore
 
 QUERIES = ["a dog", "a man on grass"]
@@ -60,7 +60,7 @@ def test_the_first_groups_rows_are_the_first_queries(on_torch, gallery_path, mon
     gallery = Gallery.open(gallery_path).restricted_to(IDS[:2])
     queries = ["a dog on the grass near a man", "a dog", "grass"]
     together = search(on_torch, gallery, queries, explain=False)
-    monkeypatch.setattr("shan_engine.search.GROUP_CAPTIONS", 2)
+    monkeypatch.setattr("shan_engine.search.exhaustive.GROUP_CAPTIONS", 2)
     for query, hits in zip(queries, search(on_torch, gallery, queries, explain=False), strict=True):
         assert hits == search(on_torch, gallery, [query], explain=False)[0]
     assert [hits.query for hits in together] == queries

@@ -14,8 +14,8 @@ from shan_engine.gallery.reader import Gallery
 from shan_engine.gallery.filters import matching
 from shan_engine.indexing import index_store
 from shan_engine.base.metadata import Metadata
-from shan_engine.search import search
-from shan_engine.tuning import Widths
+from shan_engine.search.exhaustive import search
+from shan_engine.search.tuning import Widths
 from tiny import CAPTIONS, make_record, make_store
 
 IMAGES = 300
@@ -64,7 +64,7 @@ CONDITIONS = {
 @pytest.mark.parametrize("steps", [False, True], ids=["exhaustive", "in steps"])
 def test_a_filtered_search_is_the_exhaustive_one_without_the_rest(scorer, gallery, monkeypatch, where, steps):
     if steps:
-        monkeypatch.setattr("shan_engine.search.FROM_IMAGES", 1)
+        monkeypatch.setattr("shan_engine.search.exhaustive.FROM_IMAGES", 1)
     whole = search(scorer, gallery, CAPTIONS, top_k=IMAGES + 4, exhaustive=True, explain=False)
     found = search(scorer, gallery, CAPTIONS, top_k=IMAGES + 4, where=where, explain=False)
     for one, every in zip(found, whole, strict=True):
@@ -94,8 +94,8 @@ def test_any_range_is_what_python_says(gallery, least, span, text):
 
 @pytest.mark.skipif(not kernel.variants(), reason="the kernel is not built")
 def test_few_seen_of_many_that_match_have_their_exact_scores(scorer, gallery, monkeypatch):
-    monkeypatch.setattr("shan_engine.search.FROM_IMAGES", 1)
-    monkeypatch.setattr("shan_engine.search.choose_widths", lambda *arguments: Widths(60, 20))
+    monkeypatch.setattr("shan_engine.search.exhaustive.FROM_IMAGES", 1)
+    monkeypatch.setattr("shan_engine.search.exhaustive.choose_widths", lambda *arguments: Widths(60, 20))
     exact = search(scorer, gallery, CAPTIONS, top_k=IMAGES, where="year > 2000", exhaustive=True)
     for found, wanted in zip(search(scorer, gallery, CAPTIONS, where="year > 2000"), exact, strict=True):
         scores = {hit.image.id: hit.score for hit in wanted.hits}
@@ -106,9 +106,9 @@ def test_few_seen_of_many_that_match_have_their_exact_scores(scorer, gallery, mo
 
 def test_widths_are_those_of_the_whole_gallery(scorer, gallery, monkeypatch):
     asked = []
-    monkeypatch.setattr("shan_engine.search.FROM_IMAGES", 1)
+    monkeypatch.setattr("shan_engine.search.exhaustive.FROM_IMAGES", 1)
     monkeypatch.setattr(
-        "shan_engine.search.choose_widths", lambda path, images, *_: asked.append(images) or Widths(9, 5)
+        "shan_engine.search.exhaustive.choose_widths", lambda path, images, *_: asked.append(images) or Widths(9, 5)
     )
     search(scorer, gallery, ["a dog"], top_k=3, where="year > 2000")
     assert asked == [IMAGES] * bool(kernel.variants())

@@ -24,8 +24,8 @@ from shan_engine.base.errors import GalleryError, InputError, unread
 from shan_engine.base.manifests import demand, digest, other_schema
 from shan_engine.gallery.manifest import CAPTIONS_KIND, is_block_name, MANIFEST
 from shan_engine.gallery.storage import Arrays, file_checksum, unpacked
-from shan_engine.hits import WordRegion, explain_phrase
-from shan_engine.query_photo import QueryPhoto
+from shan_engine.search.results import explain_phrase, WordRegion
+from shan_engine.search.photo_query import QueryPhoto
 from shan_engine.scoring.encoders import Scorer
 from shan_engine.text.vocabulary import tokenise
 

@@ -25,10 +25,10 @@ from shan_engine.gallery.centroids import Centroids, REGIONS
 from shan_engine.gallery.reader import Block, Gallery
 from shan_engine.gallery.storage import Arrays, HUBNESS, SCALES
 from shan_engine.kernel.shan import Kernel, ShanConstants, TABLE_WIDTH
-from shan_engine.question import Asked, Part, phrase_weight
+from shan_engine.search.query import Asked, Part, phrase_weight
 from shan_engine.scoring.encoders import Scorer
 from shan_engine.scoring.passes import refuse_not_finite
-from shan_engine.tuning import Widths
+from shan_engine.search.tuning import Widths
 
 GROUP = 16  # queries whose first pass is made together
 LOWEST_EXPONENT = -80.0  # exp of less is 0 in float32

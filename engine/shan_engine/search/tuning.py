@@ -23,7 +23,7 @@ from shan_engine.base.manifests import demand
 from shan_engine.base.files import replacing
 
 if TYPE_CHECKING:
-    from shan_engine.stepwise import Stages
+    from shan_engine.search.cascade import Stages
 
 TUNING = "tuning.json"
 TARGETS = (0.9, 0.95, 0.98, 0.99, 0.995, 0.999, 1.0)
