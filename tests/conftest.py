@@ -92,7 +92,7 @@ def album(seeing: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with 24 two-coloured `photos`, the `store` and the `gallery` made of them with `seeing_bundle`."""
     from shan_engine.photos.extract import extract_photos
     from shan_engine.photos.extractor import FeatureExtractor
-    from shan_engine.indexing import index_store
+    from shan_engine.indexing.images import index_store
     from shan_engine.store.feature_store import FeatureStore
 
     folder = tmp_path_factory.mktemp("album")
@@ -133,7 +133,7 @@ def store_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def gallery_path(store_path: Path, scorer: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A gallery of `store_path`; copy it before changing it."""
-    from shan_engine.indexing import index_store
+    from shan_engine.indexing.images import index_store
     from shan_engine.store.feature_store import FeatureStore
 
     path = tmp_path_factory.mktemp("gallery") / "gallery"

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from shan_engine.gallery.reader import Gallery
-from shan_engine.indexing import index_store
+from shan_engine.indexing.images import index_store
 from shan_engine.jobs import JobOptions, score_job
 from shan_engine.text.query_files import Query
 from tiny import CAPTIONS, WORDS, make_store

@@ -190,9 +190,9 @@ def index(
       shan-engine index pictures.store --output pictures.gallery --querybank captions.txt
     """
     from shan_engine.bundle.contents import Bundle
-    from shan_engine.indexing import index_store
+    from shan_engine.indexing.images import index_store
     from shan_engine.locate import locate_bundle
-    from shan_engine.querybank import Querybank
+    from shan_engine.indexing.querybank import Querybank
     from shan_engine.scoring.encoders import Scorer
     from shan_engine.store.feature_store import FeatureStore
 

@@ -20,7 +20,7 @@ def info(gallery: OneGallery, json: Json = False) -> None:
     Example: shan-engine gallery info pictures.gallery
     """
     from shan_engine.gallery.reader import Gallery
-    from shan_engine.gallery_copy import gallery_facts
+    from shan_engine.indexing.copy import gallery_facts
 
     facts = gallery_facts(Gallery.open(gallery))
     if json:
@@ -41,7 +41,7 @@ def split(
     Example: shan-engine gallery split pictures.gallery --parts 4 --output shards
     """
     from shan_engine.gallery.reader import Gallery
-    from shan_engine.gallery_copy import split_gallery
+    from shan_engine.indexing.copy import split_gallery
 
     for path in split_gallery(Gallery.open(gallery), parts, output):
         messages.print(f"{path}: {len(Gallery.open(path)):,} images", markup=False, soft_wrap=True)
@@ -57,7 +57,7 @@ def merge(
     Example: shan-engine gallery merge monday.gallery tuesday.gallery --output week.gallery
     """
     from shan_engine.gallery.reader import Gallery
-    from shan_engine.gallery_copy import merge_galleries
+    from shan_engine.indexing.copy import merge_galleries
 
     merged = merge_galleries([Gallery.open(path) for path in galleries], output)
     messages.print(f"{output}: {len(merged):,} images", markup=False, soft_wrap=True)

@@ -232,7 +232,7 @@ def index_captions(
     Example: shan-engine index-captions captions.txt --output captions.gallery
     """
     from shan_engine.bundle.contents import Bundle
-    from shan_engine.caption_indexing import index_captions as encode
+    from shan_engine.indexing.captions import index_captions as encode
     from shan_engine.locate import locate_bundle
     from shan_engine.scoring.encoders import Scorer
 

@@ -7,7 +7,7 @@ import json
 import pytest
 from installed import output_of, refusal, shan
 from shan_engine.kernel import shan as kernel
-from shan_engine.indexing import index_store
+from shan_engine.indexing.images import index_store
 from tiny import make_store
 
 pytestmark = pytest.mark.skipif(not kernel.variants(), reason="the kernel is not built")
@@ -18,7 +18,7 @@ def place(scorer, bundle_path, tmp_path_factory):
     """The options of a gallery with centroids, and a file of queries."""
     folder = tmp_path_factory.mktemp("tuned")
     with pytest.MonkeyPatch.context() as patch, make_store(folder / "store", range(1200)) as store:
-        patch.setattr("shan_engine.indexing.FROM_IMAGES", 100)
+        patch.setattr("shan_engine.indexing.images.FROM_IMAGES", 100)
         index_store(store, scorer, folder / "gallery")
     queries = folder / "asked.txt"
     queries.write_text("a dog on grass\nman rides a bike\n")

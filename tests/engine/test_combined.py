@@ -12,7 +12,7 @@ from PIL import Image
 from shan_engine.kernel import shan as kernel
 from shan_engine.base.errors import InputError
 from shan_engine.gallery.reader import Gallery
-from shan_engine.indexing import index_store
+from shan_engine.indexing.images import index_store
 from shan_engine.search.photo_query import QueryPhoto, step_1
 from shan_engine.search.query import Phrase, Question, UNWANTED
 from shan_engine.search.exhaustive import search
@@ -28,8 +28,8 @@ def coded(scorer, tmp_path_factory) -> Gallery:
     """A gallery with centroids."""
     folder = tmp_path_factory.mktemp("combined")
     with pytest.MonkeyPatch.context() as patch, make_store(folder / "store", range(IMAGES)) as store:
-        patch.setattr("shan_engine.indexing.FROM_IMAGES", 100)
-        patch.setattr("shan_engine.indexing.BLOCK_IMAGES", 128)
+        patch.setattr("shan_engine.indexing.images.FROM_IMAGES", 100)
+        patch.setattr("shan_engine.indexing.images.BLOCK_IMAGES", 128)
         index_store(store, scorer, folder / "gallery")
     return Gallery.open(folder / "gallery")
 

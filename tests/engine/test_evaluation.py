@@ -10,9 +10,9 @@ from shan_engine.text.captions import CaptionSplit, CaptionTable
 from shan_engine.base.errors import InputError
 from shan_engine.evaluation import Normalisation, evaluate_split, folds
 from shan_engine.gallery.reader import Gallery
-from shan_engine.indexing import index_store
+from shan_engine.indexing.images import index_store
 from shan_engine.store.importers import import_features
-from shan_engine.querybank import Querybank
+from shan_engine.indexing.querybank import Querybank
 from shan_engine.recall import recall
 from shan_engine.scoring.encoders import Scorer
 from shan_engine.store.feature_store import FeatureStore

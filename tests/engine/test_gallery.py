@@ -10,7 +10,7 @@ from resigned import sign_again
 from shan_engine.bundle.contents import Bundle, read_manifest
 from shan_engine.base.errors import BundleError, GalleryError, InputError
 from shan_engine.gallery.reader import Gallery
-from shan_engine.indexing import index_store
+from shan_engine.indexing.images import index_store
 from shan_engine.jobs import score_job
 from shan_engine.text.query_files import Query
 from shan_engine.scoring.encoders import Scorer

@@ -9,9 +9,9 @@ import pytest
 from gallery_scores import matrix
 from shan_engine.base.errors import GalleryError, InputError
 from shan_engine.gallery.reader import Gallery
-from shan_engine.gallery_copy import gallery_facts, merge_galleries, split_gallery
+from shan_engine.indexing.copy import gallery_facts, merge_galleries, split_gallery
 from shan_engine.gallery.filters import columns, matching
-from shan_engine.indexing import index_store
+from shan_engine.indexing.images import index_store
 from shan_engine.base.metadata import Metadata
 from shan_engine.search.exhaustive import search
 from tiny import CAPTIONS, make_record, make_store
@@ -81,7 +81,7 @@ def test_photos_are_found_from_where_a_gallery_lies(scorer, tmp_path):
 
 
 def test_small_galleries_get_centroids_when_they_become_large(scorer, gallery_path, other_path, tmp_path, monkeypatch):
-    monkeypatch.setattr("shan_engine.gallery_copy.FROM_IMAGES", 50)
+    monkeypatch.setattr("shan_engine.indexing.copy.FROM_IMAGES", 50)
     merged = merge_galleries([Gallery.open(path) for path in (gallery_path, other_path)], tmp_path / "merged")
     assert merged.manifest.centroids
     codes = merged.blocks[0].codes(merged.manifest.centroids)

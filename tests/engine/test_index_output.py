@@ -10,7 +10,7 @@ from filelock import FileLock
 from gallery_scores import blocks_of, folders
 from shan_engine.base.errors import GalleryError, InputError
 from shan_engine.gallery.reader import Gallery
-from shan_engine.indexing import index_store
+from shan_engine.indexing.images import index_store
 from shan_engine.store.feature_store import FeatureStore
 from tiny import EXTRACTOR, FEATURES, make_record, make_store
 

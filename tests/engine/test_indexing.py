@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from gallery_scores import assert_same, blocks_of, by_id, folders
 from installed import environment, heed_interrupts
-from shan_engine import encoding, indexing
+from shan_engine.indexing import encoding, images as indexing
 from shan_engine.base.errors import InputError
 from shan_engine.gallery.reader import Gallery
-from shan_engine.indexing import index_store
+from shan_engine.indexing.images import index_store
 from shan_engine.search.exhaustive import search
 from shan_engine.store.feature_store import FeatureStore
 from tiny import CAPTIONS, make_record, make_store

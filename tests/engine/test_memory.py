@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow.parquet
 import pytest
 from shan_engine.gallery.reader import Gallery
-from shan_engine.indexing import index_store
+from shan_engine.indexing.images import index_store
 from shan_engine.jobs import JobOptions, score_job
 from shan_engine.text.query_files import Query
 from shan_engine.scoring.encoders import Scorer
@@ -29,7 +29,7 @@ def peak_of_search(scorer: Scorer, path: Path) -> int:
 
 
 def test_ten_times_the_images_take_hardly_more_memory(scorer, tmp_path, monkeypatch):
-    monkeypatch.setattr("shan_engine.indexing.BLOCK_IMAGES", BLOCK)
+    monkeypatch.setattr("shan_engine.indexing.images.BLOCK_IMAGES", BLOCK)
     for name, images in (("small", BLOCK), ("large", 10 * BLOCK)):
         with make_store(tmp_path / f"{name}.store", range(images)) as store:
             for dtype in ("float32", "float16"):
@@ -69,7 +69,7 @@ def resident_files() -> int:
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's /proc")
 def test_a_search_does_not_keep_the_gallerys_files_in_memory(scorer, gallery_path, tmp_path, monkeypatch):
-    monkeypatch.setattr("shan_engine.indexing.BLOCK_IMAGES", BLOCK)
+    monkeypatch.setattr("shan_engine.indexing.images.BLOCK_IMAGES", BLOCK)
     with make_store(tmp_path / "store", range(10 * BLOCK)) as store:
         index_store(store, scorer, tmp_path / "gallery")
     search(scorer, Gallery.open(gallery_path), CAPTIONS[:1])  # loads what stays: sessions, tokeniser, imports

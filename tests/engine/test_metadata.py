@@ -10,7 +10,7 @@ import pytest
 from shan_engine.base.errors import GalleryError, InputError, StoreError
 from shan_engine.gallery.reader import Gallery
 from shan_engine.gallery.filters import columns, matching
-from shan_engine.indexing import index_store
+from shan_engine.indexing.images import index_store
 from shan_engine.base.metadata import Metadata
 from shan_engine.search.exhaustive import search
 from shan_engine.store.feature_store import FeatureStore
@@ -132,7 +132,7 @@ def years(scorer, gallery, **options):
 
 
 def test_index_carries_metadata_and_encodes_nothing_for_them(scorer, tmp_path, monkeypatch):
-    monkeypatch.setattr("shan_engine.indexing.BLOCK_IMAGES", 4)
+    monkeypatch.setattr("shan_engine.indexing.images.BLOCK_IMAGES", 4)
     gallery = tmp_path / "g"
     with make_store(tmp_path / "s", range(6)) as store:
         index_store(store, scorer, gallery)

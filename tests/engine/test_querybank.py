@@ -16,12 +16,12 @@ from shan_engine.kernel import shan as kernel
 from shan_engine.bundle.contents import Bundle
 from shan_engine.base.errors import GalleryError, InputError
 from shan_engine.gallery.reader import Gallery
-from shan_engine.gallery_copy import gallery_facts, merge_galleries, split_gallery
-from shan_engine.indexing import index_store
+from shan_engine.indexing.copy import gallery_facts, merge_galleries, split_gallery
+from shan_engine.indexing.images import index_store
 from shan_engine.jobs import score_job
 from shan_engine.text.query_files import numbered
 from shan_engine.search.photo_query import QueryPhoto
-from shan_engine.querybank import FILE, Querybank
+from shan_engine.indexing.querybank import FILE, Querybank
 from shan_engine.search.query import Phrase, Question
 from shan_engine.scoring.encoders import Scorer
 from shan_engine.search.exhaustive import search, tune_gallery
@@ -45,8 +45,8 @@ def store(tmp_path_factory) -> Path:
 
 def indexed(scorer, store, output, bank=None, dtype=None) -> Gallery:
     with FeatureStore.open(store) as opened, pytest.MonkeyPatch.context() as patch:
-        patch.setattr("shan_engine.indexing.FROM_IMAGES", 100)
-        patch.setattr("shan_engine.indexing.BLOCK_IMAGES", 128)
+        patch.setattr("shan_engine.indexing.images.FROM_IMAGES", 100)
+        patch.setattr("shan_engine.indexing.images.BLOCK_IMAGES", 128)
         index_store(opened, scorer, output, dtype=dtype, querybank=bank)
     return Gallery.open(output)
 
@@ -209,7 +209,7 @@ def test_a_run_stopped_before_its_first_block_stays_normalised(scorer, store, no
 
     with FeatureStore.open(store) as opened:
         with monkeypatch.context() as patch:
-            patch.setattr(f"shan_engine.indexing.{where}", stop)
+            patch.setattr(f"shan_engine.indexing.images.{where}", stop)
             with pytest.raises(Stop):
                 index_store(opened, scorer, tmp_path / "g", querybank=BANK)
         began = (tmp_path / "g" / FILE).exists()
@@ -227,11 +227,11 @@ def test_who_comes_second_goes_by_the_bank_of_the_first(scorer, store, tmp_path,
 
         class Lock(FileLock):
             def __enter__(self):
-                monkeypatch.setattr("shan_engine.indexing.FileLock", FileLock)
+                monkeypatch.setattr("shan_engine.indexing.images.FileLock", FileLock)
                 index_store(opened, scorer, tmp_path / "g", querybank=Querybank.of(["a dog"]))
                 return super().__enter__()
 
-        monkeypatch.setattr("shan_engine.indexing.FileLock", Lock)
+        monkeypatch.setattr("shan_engine.indexing.images.FileLock", Lock)
         with pytest.raises(InputError, match="is normalised by another querybank"):
             index_store(opened, scorer, tmp_path / "g", querybank=BANK)
 

@@ -5,7 +5,7 @@ import pytest
 from gallery_scores import by_id, matrix
 from oracle import shan_score
 from resigned import sign_again
-from shan_engine import encoding
+from shan_engine.indexing import encoding
 from shan_engine.text.captions import CaptionTable
 from shan_engine.base.errors import GalleryError, InputError
 from shan_engine.evaluation import evaluate_split

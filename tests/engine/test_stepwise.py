@@ -12,7 +12,7 @@ from shan_engine.kernel import shan as kernel
 from shan_engine.bundle.contents import Bundle
 from shan_engine.base.errors import GalleryError, InputError
 from shan_engine.gallery.reader import Gallery
-from shan_engine.indexing import index_store
+from shan_engine.indexing.images import index_store
 from shan_engine.search.query import Question
 from shan_engine.scoring.encoders import Scorer
 from shan_engine.search.exhaustive import search, tune_gallery
@@ -30,8 +30,8 @@ def coded(scorer, tmp_path_factory) -> Path:
     """A gallery with centroids and its store, in one folder; copy it before changing it."""
     folder = tmp_path_factory.mktemp("coded")
     with pytest.MonkeyPatch.context() as patch, make_store(folder / "store", range(IMAGES)) as store:
-        patch.setattr("shan_engine.indexing.FROM_IMAGES", 100)
-        patch.setattr("shan_engine.indexing.BLOCK_IMAGES", 128)
+        patch.setattr("shan_engine.indexing.images.FROM_IMAGES", 100)
+        patch.setattr("shan_engine.indexing.images.BLOCK_IMAGES", 128)
         index_store(store, scorer, folder / "gallery")
     return folder
 
@@ -64,7 +64,7 @@ def test_a_search_that_leaves_nothing_out_is_the_exhaustive_one(scorer, coded):
 
 @pytest.mark.parametrize("dtype", ["float32", "float16", "int8"])
 def test_few_images_seen_have_their_exact_scores(scorer, coded, tmp_path, narrow, monkeypatch, dtype):
-    monkeypatch.setattr("shan_engine.indexing.FROM_IMAGES", 100)
+    monkeypatch.setattr("shan_engine.indexing.images.FROM_IMAGES", 100)
     with FeatureStore.open(coded / "store") as store:
         index_store(store, scorer, tmp_path / "gallery", dtype=dtype)
     gallery = Gallery.open(tmp_path / "gallery")
@@ -110,7 +110,7 @@ def test_the_first_pass_is_step_1_of_the_centroids(scorer, coded):
 
 
 def test_images_come_and_go_without_new_centroids(scorer, copy, narrow, monkeypatch):
-    monkeypatch.setattr("shan_engine.indexing.FROM_IMAGES", 100)
+    monkeypatch.setattr("shan_engine.indexing.images.FROM_IMAGES", 100)
     before = Gallery.open(copy / "gallery").manifest.centroids
     with FeatureStore.open(copy / "store", readonly=False) as store:
         store.delete(["photo7", "photo200"])
@@ -133,8 +133,8 @@ def test_images_come_and_go_without_new_centroids(scorer, copy, narrow, monkeypa
 
 
 def test_a_run_stopped_while_it_makes_codes_goes_on(scorer, coded, tmp_path, monkeypatch):
-    monkeypatch.setattr("shan_engine.indexing.FROM_IMAGES", 100)
-    monkeypatch.setattr("shan_engine.indexing.BLOCK_IMAGES", 128)
+    monkeypatch.setattr("shan_engine.indexing.images.FROM_IMAGES", 100)
+    monkeypatch.setattr("shan_engine.indexing.images.BLOCK_IMAGES", 128)
     totals: list[int] = []
 
     def stop(done: int) -> None:
@@ -160,7 +160,7 @@ def test_what_is_proven_holds(make_checkpoint, coded, tmp_path, monkeypatch):
     bundle = tmp_path / "bundle"
     export_bundle(make_checkpoint(seed=3, steps=["l2l"]).folder, bundle, feature_extractor_name="tiny-extractor")
     scorer = Scorer(Bundle.open(bundle), "cpu", threads=1)
-    monkeypatch.setattr("shan_engine.indexing.FROM_IMAGES", 100)
+    monkeypatch.setattr("shan_engine.indexing.images.FROM_IMAGES", 100)
     with FeatureStore.open(coded / "store") as store:
         index_store(store, scorer, tmp_path / "gallery")
     gallery = Gallery.open(tmp_path / "gallery")

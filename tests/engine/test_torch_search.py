@@ -17,7 +17,7 @@ from shan_engine.backends.torch_cuda.held import device as torch_device
 from shan_engine.bundle.contents import Bundle
 from shan_engine.base.errors import BackendError, BundleError, GalleryError, InputError
 from shan_engine.gallery.reader import Gallery
-from shan_engine.indexing import index_store
+from shan_engine.indexing.images import index_store
 from shan_engine.jobs import JobOptions, score_job
 from shan_engine.scoring.encoders import Scorer
 from shan_engine.search.exhaustive import search

@@ -12,7 +12,7 @@ from shan_engine.kernel import shan as kernel
 from shan_engine.base.errors import InputError
 from shan_engine.gallery.reader import Gallery
 from shan_engine.gallery.filters import matching
-from shan_engine.indexing import index_store
+from shan_engine.indexing.images import index_store
 from shan_engine.base.metadata import Metadata
 from shan_engine.search.exhaustive import search
 from shan_engine.search.tuning import Widths
@@ -32,8 +32,8 @@ def gallery(scorer, tmp_path_factory) -> Gallery:
     folder = tmp_path_factory.mktemp("filtered")
     columns = {"year": "INTEGER", "weight": "REAL", "licence": "TEXT"}
     with pytest.MonkeyPatch.context() as patch, make_store(folder / "store", range(IMAGES + 4)) as store:
-        patch.setattr("shan_engine.indexing.FROM_IMAGES", 100)
-        patch.setattr("shan_engine.indexing.BLOCK_IMAGES", 128)
+        patch.setattr("shan_engine.indexing.images.FROM_IMAGES", 100)
+        patch.setattr("shan_engine.indexing.images.BLOCK_IMAGES", 128)
         store.put_metadata(Metadata(columns, {f"photo{n}": known(n) for n in range(IMAGES - 20)}))
         index_store(store, scorer, folder / "gallery")
         store.delete(["photo0", "photo1", "photo200", "photo201"])

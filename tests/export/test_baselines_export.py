@@ -9,7 +9,7 @@ import torch
 from gallery_scores import by_id
 from shan_engine.bundle.contents import Bundle
 from shan_engine.gallery.reader import Gallery
-from shan_engine.indexing import index_store
+from shan_engine.indexing.images import index_store
 from shan_engine.jobs import JobOptions, score_job
 from shan_engine.text.query_files import numbered
 from shan_engine.scoring.encoders import Scorer

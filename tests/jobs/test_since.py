@@ -10,7 +10,7 @@ import pytest
 from job_runs import captions
 from shan_engine.base.errors import InputError
 from shan_engine.gallery.reader import Gallery
-from shan_engine.indexing import index_store
+from shan_engine.indexing.images import index_store
 from shan_engine.jobs import run_here
 from shan_engine.store.feature_store import FeatureStore
 from tiny import make_record, make_store
@@ -42,7 +42,7 @@ class Day:
 
 @pytest.fixture
 def day(scorer, tmp_path, monkeypatch):
-    monkeypatch.setattr("shan_engine.indexing.BLOCK_IMAGES", 10)
+    monkeypatch.setattr("shan_engine.indexing.images.BLOCK_IMAGES", 10)
     (tmp_path / "home").mkdir()
     return Day(scorer, tmp_path / "home")
 

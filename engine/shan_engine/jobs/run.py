@@ -21,7 +21,7 @@ from shan_engine.jobs.journal import JOURNAL, NEW
 from shan_engine.jobs.options import JobOptions, check_output
 from shan_engine.jobs.since import LastResult
 from shan_engine.text.query_files import Query
-from shan_engine.querybank import refuse_unlike
+from shan_engine.indexing.querybank import refuse_unlike
 from shan_engine.scoring.encoders import Scorer
 from shan_engine.writers.hits_parquet import import_pyarrow
 
