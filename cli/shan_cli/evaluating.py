@@ -27,7 +27,7 @@ from shan_cli.console import (
 from shan_cli.opening import open_gallery
 
 if TYPE_CHECKING:
-    from shan_engine.evaluation import Evaluation
+    from shan_engine.evaluation.evaluate import Evaluation
 
 
 class ProtocolOption(StrEnum):
@@ -87,7 +87,7 @@ def evaluate(
     """
     from shan_engine.text.captions import CaptionTable
     from shan_engine.base.errors import InputError
-    from shan_engine.evaluation import Normalisation, evaluate_split
+    from shan_engine.evaluation.evaluate import evaluate_split, Normalisation
 
     galleries: Sequence[Path | None] = gallery or [None]
     models: Sequence[Path | None] = model or [None]

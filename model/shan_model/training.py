@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from shan_engine.text.captions import CaptionSplit, CaptionTable
 from shan_engine.base.errors import InputError, ShanError
-from shan_engine.recall import CUTS, Recall, recall
+from shan_engine.evaluation.recall import CUTS, Recall, recall
 from shan_engine.text.vocabulary import pad
 
 from shan_model.augment import Batch, augmented_loss, mixed_views

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from shan_engine import recall as recall_module
+from shan_engine.evaluation import recall as recall_module
 from shan_engine.base.errors import InputError
-from shan_engine.recall import recall
+from shan_engine.evaluation.recall import recall
 
 
 def test_recall_against_brute_force(monkeypatch):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from shan_engine.base.errors import InputError, ShanError
-from shan_engine.recall import recall
+from shan_engine.evaluation.recall import recall
 from shan_model import augment, registry, training
 from shan_model.checkpoint import load_checkpoint
 from shan_model.config import ModelConfig

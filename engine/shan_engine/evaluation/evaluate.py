@@ -14,7 +14,7 @@ from shan_engine.text.captions import CaptionSplit, CaptionTable
 from shan_engine.base.errors import InputError
 from shan_engine.gallery.reader import Gallery
 from shan_engine.indexing.querybank import Querybank, refuse_unlike, spread
-from shan_engine.recall import Interval, Recall, joined, ranks
+from shan_engine.evaluation.recall import Interval, joined, ranks, Recall
 from shan_engine.scoring.encoders import Scorer
 from shan_engine.scoring.passes import score_groups
 
