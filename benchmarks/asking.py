@@ -20,8 +20,8 @@ import numpy as np
 import shan_engine
 from numpy.typing import NDArray
 from shan_engine.api import Engine
-from shan_engine.text.captions import CaptionTable
 from shan_engine.search.photo_query import QueryPhoto
+from shan_engine.text.captions import CaptionTable
 
 QUERIES, HITS, FIRST = 200, 10, 30
 SHARPNESSES = (2, 4, 9, 20, 50)

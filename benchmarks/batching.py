@@ -14,10 +14,10 @@ import statistics
 import time
 from pathlib import Path
 
-from shan_engine.scoring import encoders as scorers
 from shan_engine.bundle.contents import Bundle
 from shan_engine.gallery.reader import Gallery
 from shan_engine.locate import locate_gallery
+from shan_engine.scoring import encoders as scorers
 from shan_engine.search.exhaustive import top_rows
 
 FLOATS = (500_000, 1_000_000, 2_000_000, 4_000_000, 8_000_000, 16_000_000)

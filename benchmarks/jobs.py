@@ -31,7 +31,7 @@ import numpy as np
 import torch
 from reports import captions, read_report, write_report
 from shan_engine.base.threads import usable_cpus
-from shan_engine.text.vocabulary import pad, tokenise, Vocabulary
+from shan_engine.text.vocabulary import Vocabulary, pad, tokenise
 from shan_model.checkpoint import load_checkpoint, save_checkpoint
 from shan_model.config import ShanConfig
 from shan_model.shan import Shan

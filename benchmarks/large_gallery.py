@@ -27,15 +27,15 @@ from typing import Any
 
 import numpy as np
 from reports import demo_queries, read_report, write_report
-from shan_engine.indexing.block_writer import Part, write_block
 from shan_engine.bundle.contents import Bundle
-from shan_engine.text.captions import CaptionTable
-from shan_engine.gallery.centroids import add_centroids, FROM_IMAGES
+from shan_engine.gallery.centroids import FROM_IMAGES, add_centroids
 from shan_engine.gallery.reader import Gallery, GalleryImage
+from shan_engine.indexing.block_writer import Part, write_block
 from shan_engine.indexing.images import BLOCK_IMAGES
 from shan_engine.locate import demo_folder
 from shan_engine.scoring.encoders import Scorer
 from shan_engine.search.exhaustive import search
+from shan_engine.text.captions import CaptionTable
 
 COMMAND = Path(sys.executable).parent / "shan-engine"
 RESULTS = Path(__file__).parent / "results" / "large_gallery.json"

@@ -7,9 +7,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from shan_engine.text.captions import CaptionTable
 from shan_engine.base.files import replacing
 from shan_engine.locate import demo_folder
+from shan_engine.text.captions import CaptionTable
 
 
 def read_report(path: Path) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import sys
 
 import torch
 import triton
-from shan_engine.backends.torch_cuda.held import pair_kernels
+from shan_engine.backends.torch_cuda import pair_kernels
 from shan_engine.backends.torch_cuda.pair_scores import choose_tiles
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource

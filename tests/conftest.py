@@ -90,9 +90,9 @@ def seeing(seeing_bundle: Path) -> Any:
 @pytest.fixture(scope="session")
 def album(seeing: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with 24 two-coloured `photos`, the `store` and the `gallery` made of them with `seeing_bundle`."""
+    from shan_engine.indexing.images import index_store
     from shan_engine.photos.extract import extract_photos
     from shan_engine.photos.extractor import FeatureExtractor
-    from shan_engine.indexing.images import index_store
     from shan_engine.store.feature_store import FeatureStore
 
     folder = tmp_path_factory.mktemp("album")

@@ -64,11 +64,11 @@ def extract(
 
       shan-engine extract ~/Pictures --store pictures.store --metadata photos.csv
     """
-    from shan_engine.bundle.contents import Bundle
     from shan_engine.base.errors import InputError
+    from shan_engine.bundle.contents import Bundle
+    from shan_engine.locate import locate_bundle
     from shan_engine.photos.extract import extract_photos
     from shan_engine.photos.extractor import FeatureExtractor
-    from shan_engine.locate import locate_bundle
 
     table = read_metadata(metadata, metadata_id_column)
     if extractor is None:
@@ -191,8 +191,8 @@ def index(
     """
     from shan_engine.bundle.contents import Bundle
     from shan_engine.indexing.images import index_store
-    from shan_engine.locate import locate_bundle
     from shan_engine.indexing.querybank import Querybank
+    from shan_engine.locate import locate_bundle
     from shan_engine.scoring.encoders import Scorer
     from shan_engine.store.feature_store import FeatureStore
 

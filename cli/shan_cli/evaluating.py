@@ -85,9 +85,9 @@ def evaluate(
 
       shan-engine evaluate --gallery flickr8k.gallery --model bundle --captions captions.tsv --querybank train
     """
-    from shan_engine.text.captions import CaptionTable
     from shan_engine.base.errors import InputError
-    from shan_engine.evaluation.evaluate import evaluate_split, Normalisation
+    from shan_engine.evaluation.evaluate import Normalisation, evaluate_split
+    from shan_engine.text.captions import CaptionTable
 
     galleries: Sequence[Path | None] = gallery or [None]
     models: Sequence[Path | None] = model or [None]

@@ -163,9 +163,9 @@ def train(
         --output scan --model scan --direction t2i --pooling mean
     """
     need("train", "torch", "safetensors")
-    from shan_engine.text.captions import CaptionTable
     from shan_engine.base.errors import InputError
     from shan_engine.store.feature_store import FeatureStore
+    from shan_engine.text.captions import CaptionTable
     from shan_model.schedule import TrainConfig
     from shan_model.training import TrainProgress
     from shan_model.training import train as run

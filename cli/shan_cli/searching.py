@@ -107,9 +107,9 @@ def search(
     """
     from shan_engine.base.errors import InputError
     from shan_engine.base.files import refuse_overwriting
-    from shan_engine.text.query_files import read_captions
-    from shan_engine.search.query import Question
     from shan_engine.search.exhaustive import search as find
+    from shan_engine.search.query import Question
+    from shan_engine.text.query_files import read_captions
 
     from shan_cli.results import as_dict, print_columns, print_reading, print_table, scanned_line
 

@@ -26,9 +26,9 @@ def tune(
 
     Example: shan-engine tune pictures.gallery --queries asked.txt
     """
-    from shan_engine.text.query_files import read_captions
     from shan_engine.search.exhaustive import tune_gallery
     from shan_engine.search.tuning import TARGETS
+    from shan_engine.text.query_files import read_captions
 
     wanted = read_captions(queries)
     scorer, opened = open_gallery(gallery, model, device)

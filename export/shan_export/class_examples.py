@@ -26,10 +26,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from shan_engine.text.captions import CaptionTable, COLUMNS
 from shan_engine.base.files import replacing
-from shan_engine.store.records import RegionRecord
 from shan_engine.store.feature_store import FeatureStore
+from shan_engine.store.records import RegionRecord
+from shan_engine.text.captions import COLUMNS, CaptionTable
 from shan_model.data import read_word_vectors
 
 from shan_export.efficientnet import GRID, GridExtractor, RegionStatistics, load_backbone

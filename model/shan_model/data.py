@@ -12,10 +12,10 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from shan_engine.text.captions import CaptionSplit
 from shan_engine.base.errors import InputError
 from shan_engine.store.schema import StoreSchema
-from shan_engine.text.vocabulary import tokenise, Vocabulary
+from shan_engine.text.captions import CaptionSplit
+from shan_engine.text.vocabulary import Vocabulary, tokenise
 
 _MEND = "give a file in GloVe's text format, plain or .gz"
 

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from shan_engine.kernel.shan import ShanConstants, load_kernel
 from shan_engine.text.captions import CaptionSplit
-from shan_engine.kernel.shan import load_kernel, ShanConstants
-from shan_engine.text.vocabulary import pad, Vocabulary
+from shan_engine.text.vocabulary import Vocabulary, pad
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 

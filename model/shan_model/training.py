@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from shan_engine.text.captions import CaptionSplit, CaptionTable
 from shan_engine.base.errors import InputError, ShanError
 from shan_engine.evaluation.recall import CUTS, Recall, recall
+from shan_engine.text.captions import CaptionSplit, CaptionTable
 from shan_engine.text.vocabulary import pad
 
 from shan_model.augment import Batch, augmented_loss, mixed_views

@@ -6,8 +6,8 @@ import json
 
 import pytest
 from installed import output_of, refusal, shan
-from shan_engine.kernel import shan as kernel
 from shan_engine.indexing.images import index_store
+from shan_engine.kernel import shan as kernel
 from tiny import make_store
 
 pytestmark = pytest.mark.skipif(not kernel.variants(), reason="the kernel is not built")

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import shan_engine
 from installed import environment
-from shan_engine.indexing.captions import index_captions
 from shan_engine.base.errors import GalleryError, InputError
-from shan_engine.gallery.reader import Gallery
-from shan_engine.indexing.images import index_store
 from shan_engine.base.metadata import Metadata
+from shan_engine.gallery.reader import Gallery
+from shan_engine.indexing.captions import index_captions
+from shan_engine.indexing.images import index_store
 from shan_engine.search.exhaustive import search
 from shan_engine.store.feature_store import FeatureStore
 from tiny import CAPTIONS

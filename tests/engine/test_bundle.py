@@ -6,8 +6,8 @@ import math
 import shutil
 
 import pytest
-from shan_engine.bundle.contents import Bundle, read_manifest
 from shan_engine.base.errors import BundleError
+from shan_engine.bundle.contents import Bundle, read_manifest
 from shan_engine.locate import demo_bundle
 
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from resigned import sign_fields
+from shan_engine.base.errors import BundleError, GalleryError, InputError, StoreError
 from shan_engine.bundle.contents import Bundle
 from shan_engine.gallery.captions import CaptionGallery, search_captions
-from shan_engine.indexing.captions import index_captions
-from shan_engine.base.errors import BundleError, GalleryError, InputError, StoreError
 from shan_engine.gallery.reader import Gallery
+from shan_engine.indexing.captions import index_captions
 from shan_engine.search.photo_query import QueryPhoto
 from shan_engine.store.feature_store import FeatureStore
 from tiny import CAPTIONS

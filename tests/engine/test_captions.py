@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 import pytest
-from shan_engine.text.captions import CaptionTable
 from shan_engine.base.errors import InputError
+from shan_engine.text.captions import CaptionTable
 from shan_engine.text.query_files import read_captions
 
 HEADER = "split\timage\tcaption\n"

@@ -9,13 +9,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from shan_engine.kernel import shan as kernel
 from shan_engine.base.errors import InputError
 from shan_engine.gallery.reader import Gallery
 from shan_engine.indexing.images import index_store
-from shan_engine.search.photo_query import QueryPhoto, step_1
-from shan_engine.search.query import Phrase, Question, UNWANTED
+from shan_engine.kernel import shan as kernel
 from shan_engine.search.exhaustive import search
+from shan_engine.search.photo_query import QueryPhoto, step_1
+from shan_engine.search.query import UNWANTED, Phrase, Question
 from shan_engine.search.tuning import Widths
 from tiny import CAPTIONS, make_store
 

@@ -14,9 +14,9 @@ import onnx
 import pytest
 from shan_engine import doctor
 from shan_engine.backends.onnx_runtime import graph as onnx_runtime
+from shan_engine.base.errors import BackendError
 from shan_engine.bundle.contents import Bundle
 from shan_engine.doctor import Finding, examine
-from shan_engine.base.errors import BackendError
 from shan_engine.gallery.reader import Gallery
 from shan_engine.scoring.encoders import Scorer
 from shan_engine.search.exhaustive import search

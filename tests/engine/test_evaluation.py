@@ -5,17 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from gallery_scores import by_id
-from shan_engine.bundle.contents import Bundle
-from shan_engine.text.captions import CaptionSplit, CaptionTable
 from shan_engine.base.errors import InputError
-from shan_engine.evaluation.evaluate import evaluate_split, folds, Normalisation
+from shan_engine.bundle.contents import Bundle
+from shan_engine.evaluation.evaluate import Normalisation, evaluate_split, folds
+from shan_engine.evaluation.recall import recall
 from shan_engine.gallery.reader import Gallery
 from shan_engine.indexing.images import index_store
-from shan_engine.store.importers import import_features
 from shan_engine.indexing.querybank import Querybank
-from shan_engine.evaluation.recall import recall
 from shan_engine.scoring.encoders import Scorer
 from shan_engine.store.feature_store import FeatureStore
+from shan_engine.store.importers import import_features
+from shan_engine.text.captions import CaptionSplit, CaptionTable
 from shan_export.bundle_writer import export_bundle
 from tiny import CAPTIONS, EXTRACTOR, WORDS
 

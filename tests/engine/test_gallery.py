@@ -7,15 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from resigned import sign_again
-from shan_engine.bundle.contents import Bundle, read_manifest
 from shan_engine.base.errors import BundleError, GalleryError, InputError
+from shan_engine.bundle.contents import Bundle, read_manifest
 from shan_engine.gallery.reader import Gallery
 from shan_engine.indexing.images import index_store
 from shan_engine.jobs import score_job
-from shan_engine.text.query_files import Query
 from shan_engine.scoring.encoders import Scorer
 from shan_engine.search.exhaustive import search
 from shan_engine.store.feature_store import FeatureStore
+from shan_engine.text.query_files import Query
 from tiny import make_record, make_store
 
 

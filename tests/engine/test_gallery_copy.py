@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from gallery_scores import matrix
 from shan_engine.base.errors import GalleryError, InputError
+from shan_engine.base.metadata import Metadata
+from shan_engine.gallery.filters import columns, matching
 from shan_engine.gallery.reader import Gallery
 from shan_engine.indexing.copy import gallery_facts, merge_galleries, split_gallery
-from shan_engine.gallery.filters import columns, matching
 from shan_engine.indexing.images import index_store
-from shan_engine.base.metadata import Metadata
 from shan_engine.search.exhaustive import search
 from tiny import CAPTIONS, make_record, make_store
 

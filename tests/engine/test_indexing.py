@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from gallery_scores import assert_same, blocks_of, by_id, folders
 from installed import environment, heed_interrupts
-from shan_engine.indexing import encoding, images as indexing
 from shan_engine.base.errors import InputError
 from shan_engine.gallery.reader import Gallery
-from shan_engine.indexing.images import index_store
+from shan_engine.indexing import images as indexing
+from shan_engine.indexing.images import encoding, index_store
 from shan_engine.search.exhaustive import search
 from shan_engine.store.feature_store import FeatureStore
 from tiny import CAPTIONS, make_record, make_store
@@ -158,9 +158,9 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from shan_engine import encoding, indexing
-from shan_engine.bundle import Bundle
-from shan_engine.scorer import Scorer
-from shan_engine.store import FeatureStore
+from shan_engine.bundle.contents import Bundle
+from shan_engine.scoring.encoders import Scorer
+from shan_engine.store.feature_store import FeatureStore
 store, bundle, gallery = map(Path, sys.argv[1:4])
 indexing.BLOCK_IMAGES, encoding.ENCODE_BATCH = 8, 3
 def kill(done):

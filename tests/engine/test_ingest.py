@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from shan_engine.base.errors import InputError, StoreError
+from shan_engine.store.feature_store import FeatureStore
 from shan_engine.store.importers import import_features
 from shan_engine.store.records import RegionRecord
-from shan_engine.store.feature_store import FeatureStore
 from shan_engine.store.schema import StoreSchema
 
 RNG = np.random.default_rng(0)

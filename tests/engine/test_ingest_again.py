@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from shan_engine.base.errors import InputError, StoreError
-from shan_engine.store.importers import import_features
-from shan_engine.store.feature_store import FeatureStore
 from shan_engine.store.dtype import stored_dtype
+from shan_engine.store.feature_store import FeatureStore
+from shan_engine.store.importers import import_features
 
 RNG = np.random.default_rng(0)
 

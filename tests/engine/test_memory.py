@@ -10,9 +10,9 @@ import pytest
 from shan_engine.gallery.reader import Gallery
 from shan_engine.indexing.images import index_store
 from shan_engine.jobs import JobOptions, score_job
-from shan_engine.text.query_files import Query
 from shan_engine.scoring.encoders import Scorer
 from shan_engine.search.exhaustive import search
+from shan_engine.text.query_files import Query
 from tiny import CAPTIONS, WORDS, make_store
 
 BLOCK = 500  # more than the 256 images of a call

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import ExifTags, Image, ImageOps
-from shan_engine.photos import decode as photos
 from shan_engine.base.errors import InputError
+from shan_engine.photos import decode as photos
 from shan_engine.photos.decode import decode_photo, find_photos, read_scaled, resize
 
 RED, GREEN, WHITE = (255, 0, 0), (0, 255, 0), (255, 255, 255)
@@ -241,8 +241,8 @@ def test_pillow_says_nothing_of_its_own(tmp_path: Path) -> None:
     Image.new("L", (40, 40)).save(tmp_path / "large.png")
     claim_size(tmp_path / "large.png", 20_000, 20_000)
     code = (
-        "import sys\nfrom pathlib import Path\nfrom shan_engine.errors import InputError\n"
-        "from shan_engine.photos import decode_photo\n"
+        "import sys\nfrom pathlib import Path\nfrom shan_engine.base.errors import InputError\n"
+        "from shan_engine.photos.decode import decode_photo\n"
         "for name in sys.argv[1:]:\n    try: print(decode_photo(Path(name)).size)\n"
         "    except InputError: print('refused')\n"
     )

@@ -12,22 +12,22 @@ from filelock import FileLock
 from gallery_scores import by_id
 from hypothesis import given
 from hypothesis import strategies as st
-from shan_engine.kernel import shan as kernel
-from shan_engine.bundle.contents import Bundle
 from shan_engine.base.errors import GalleryError, InputError
+from shan_engine.bundle.contents import Bundle
 from shan_engine.gallery.reader import Gallery
 from shan_engine.indexing.copy import gallery_facts, merge_galleries, split_gallery
 from shan_engine.indexing.images import index_store
-from shan_engine.jobs import score_job
-from shan_engine.text.query_files import numbered
-from shan_engine.search.photo_query import QueryPhoto
 from shan_engine.indexing.querybank import FILE, Querybank
-from shan_engine.search.query import Phrase, Question
+from shan_engine.jobs import score_job
+from shan_engine.kernel import shan as kernel
 from shan_engine.scoring.encoders import Scorer
-from shan_engine.search.exhaustive import search, tune_gallery
 from shan_engine.search.cascade import Stages
-from shan_engine.store.feature_store import FeatureStore
+from shan_engine.search.exhaustive import search, tune_gallery
+from shan_engine.search.photo_query import QueryPhoto
+from shan_engine.search.query import Phrase, Question
 from shan_engine.search.tuning import Widths
+from shan_engine.store.feature_store import FeatureStore
+from shan_engine.text.query_files import numbered
 from shan_export.bundle_writer import export_bundle
 from tiny import CAPTIONS, EXTRACTOR, WORDS, make_store
 

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from shan_engine.evaluation import recall as recall_module
 from shan_engine.base.errors import InputError
+from shan_engine.evaluation import recall as recall_module
 from shan_engine.evaluation.recall import recall
 
 

@@ -5,17 +5,17 @@ import pytest
 from gallery_scores import by_id, matrix
 from oracle import shan_score
 from resigned import sign_again
-from shan_engine.indexing import encoding
-from shan_engine.text.captions import CaptionTable
 from shan_engine.base.errors import GalleryError, InputError
 from shan_engine.evaluation.evaluate import evaluate_split
-from shan_engine.gallery.reader import Gallery
-from shan_engine.jobs import score_job
-from shan_engine.text.query_files import numbered
 from shan_engine.evaluation.recall import recall
-from shan_engine.store.records import pad_regions
+from shan_engine.gallery.reader import Gallery
+from shan_engine.indexing.images import encoding
+from shan_engine.jobs import score_job
 from shan_engine.scoring.passes import score_groups
 from shan_engine.search.exhaustive import search
+from shan_engine.store.records import pad_regions
+from shan_engine.text.captions import CaptionTable
+from shan_engine.text.query_files import numbered
 from tiny import CAPTIONS, make_record
 
 

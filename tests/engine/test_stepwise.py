@@ -8,17 +8,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 from resigned import sign_again
-from shan_engine.kernel import shan as kernel
-from shan_engine.bundle.contents import Bundle
 from shan_engine.base.errors import GalleryError, InputError
+from shan_engine.bundle.contents import Bundle
 from shan_engine.gallery.reader import Gallery
 from shan_engine.indexing.images import index_store
-from shan_engine.search.query import Question
+from shan_engine.kernel import shan as kernel
 from shan_engine.scoring.encoders import Scorer
-from shan_engine.search.exhaustive import search, tune_gallery
 from shan_engine.search.cascade import Stages
+from shan_engine.search.exhaustive import search, tune_gallery
+from shan_engine.search.query import Question
+from shan_engine.search.tuning import TARGETS, Tuning, Widths, choose_widths
 from shan_engine.store.feature_store import FeatureStore
-from shan_engine.search.tuning import choose_widths, TARGETS, Tuning, Widths
 from tiny import CAPTIONS, make_record, make_store
 
 pytestmark = pytest.mark.skipif(not kernel.variants(), reason="the kernel is not built")
@@ -165,7 +165,9 @@ def test_what_is_proven_holds(make_checkpoint, coded, tmp_path, monkeypatch):
         index_store(store, scorer, tmp_path / "gallery")
     gallery = Gallery.open(tmp_path / "gallery")
     for width, proven in ((IMAGES, True), (50, False)):
-        monkeypatch.setattr("shan_engine.search.exhaustive.choose_widths", lambda *arguments, width=width: Widths(width, 10))
+        monkeypatch.setattr(
+            "shan_engine.search.exhaustive.choose_widths", lambda *arguments, width=width: Widths(width, 10)
+        )
         asked = [*CAPTIONS, Question.of("a dog", also=["man:0.5"], without=["grass"])]
         steps = search(scorer, gallery, asked, top_k=10)
         assert {found.scanned.proven for found in steps} == {proven}

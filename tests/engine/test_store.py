@@ -16,8 +16,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from shan_engine.base.errors import InputError, StoreError
-from shan_engine.store.records import RegionRecord
 from shan_engine.store.feature_store import FeatureStore
+from shan_engine.store.records import RegionRecord
 from shan_engine.store.schema import StoreSchema
 from stores import SCHEMA, F, assert_same, record
 
@@ -164,7 +164,7 @@ def test_grows_past_its_first_map_and_a_reader_elsewhere_sees_it(tmp_path: Path)
     script = f"""
 import sys
 from pathlib import Path
-from shan_engine.store import FeatureStore
+from shan_engine.store.feature_store import FeatureStore
 with FeatureStore.open(Path({str(path)!r})) as store:
     print(len(store), flush=True)
     sys.stdin.readline()

@@ -16,11 +16,11 @@ import lmdb
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from shan_engine.store.lmdb import clear_errors
 from shan_engine.base.errors import StoreError
 from shan_engine.store.feature_store import FeatureStore
+from shan_engine.store.lmdb import clear_errors
+from shan_engine.store.schema import StoreSchema, read_schema
 from shan_engine.store.verify import verify_store
-from shan_engine.store.schema import read_schema, StoreSchema
 from stores import SCHEMA, record
 
 

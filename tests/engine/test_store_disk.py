@@ -18,10 +18,10 @@ WRITER = """
 import sys
 from pathlib import Path
 import numpy as np
-from shan_engine.records import RegionRecord
-from shan_engine.store_check import verify_store
-from shan_engine.store import FeatureStore
-from shan_engine.store_schema import StoreSchema
+from shan_engine.store.records import RegionRecord
+from shan_engine.store.verify import verify_store
+from shan_engine.store.feature_store import FeatureStore
+from shan_engine.store.schema import StoreSchema
 path, name, batches = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 with FeatureStore.create(path, StoreSchema("test", 16)) as store:
     for batch in range(batches):
@@ -86,8 +86,8 @@ def test_a_writer_from_before_a_compaction_is_told(tmp_path: Path) -> None:
     FeatureStore.create(tmp_path / "s", SCHEMA).close()
     script = f"""
 from pathlib import Path
-from shan_engine.store_check import verify_store
-from shan_engine.store import FeatureStore
+from shan_engine.store.verify import verify_store
+from shan_engine.store.feature_store import FeatureStore
 FeatureStore.open(Path({str(tmp_path / "s")!r}), readonly=False).compact()
 """
     with FeatureStore.open(tmp_path / "s", readonly=False) as store:
@@ -106,14 +106,14 @@ def test_a_compaction_loses_nothing_while_others_have_the_store_open(tmp_path: P
             store.write([record(id)])
     compact = f"""
 from pathlib import Path
-from shan_engine.store import FeatureStore
+from shan_engine.store.feature_store import FeatureStore
 FeatureStore.open(Path({str(path)!r}), readonly=False).compact()
 """
     write = f"""
 from pathlib import Path
 import numpy as np
-from shan_engine.records import RegionRecord
-from shan_engine.store import FeatureStore, StoreSchema
+from shan_engine.store.records import RegionRecord
+from shan_engine.store.feature_store import FeatureStore, StoreSchema
 with FeatureStore.open(Path({str(path)!r})) as store:
     assert store.ids() == {ids}, store.ids()
 with FeatureStore.create(Path({str(path)!r}), StoreSchema("test", 16)) as store:
@@ -157,10 +157,10 @@ def test_a_full_disk_keeps_what_was_written(small_disk: Callable[[str], Path]) -
 MAKER = """
 import resource, sys
 from pathlib import Path
-from shan_engine.errors import StoreError
-from shan_engine.store_check import verify_store
-from shan_engine.store import FeatureStore
-from shan_engine.store_schema import StoreSchema
+from shan_engine.base.errors import StoreError
+from shan_engine.store.verify import verify_store
+from shan_engine.store.feature_store import FeatureStore
+from shan_engine.store.schema import StoreSchema
 path, limit = Path(sys.argv[1]), int(sys.argv[2])
 _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
 resource.setrlimit(resource.RLIMIT_FSIZE, (limit, most))
@@ -225,9 +225,9 @@ def test_a_second_compaction_loses_nothing_written_after_the_first(tmp_path: Pat
     script = f"""
 from pathlib import Path
 import numpy as np
-from shan_engine.records import RegionRecord
-from shan_engine.store_check import verify_store
-from shan_engine.store import FeatureStore
+from shan_engine.store.records import RegionRecord
+from shan_engine.store.verify import verify_store
+from shan_engine.store.feature_store import FeatureStore
 FeatureStore.open(Path({str(path)!r}), readonly=False).compact()
 with FeatureStore.open(Path({str(path)!r}), readonly=False) as store:
     store.write([RegionRecord("late", np.zeros((1, 16), np.float32))])

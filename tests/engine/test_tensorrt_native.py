@@ -9,13 +9,13 @@ import numpy as np
 import onnx
 import pytest
 from fake_gpu import FakeGpu
-from shan_engine.backends.tensorrt.memory import OutOfDeviceMemoryError
 from shan_engine.backends.tensorrt.graph import TensorRtPlans
-from shan_engine.bundle.contents import Bundle
+from shan_engine.backends.tensorrt.memory import OutOfDeviceMemoryError
 from shan_engine.base.errors import BackendError, InputError
 from shan_engine.base.files import sha256
+from shan_engine.bundle.contents import Bundle
+from shan_engine.bundle.plans import ENGINES, Limits, PlanSet, PrecisionCheck, graph_digests
 from shan_engine.gallery.reader import Gallery
-from shan_engine.bundle.plans import ENGINES, graph_digests, Limits, PlanSet, PrecisionCheck
 from shan_engine.scoring.encoders import Scorer
 from shan_engine.search.exhaustive import search
 from shan_export.tensorrt.graphs import converted, plan_graphs

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from nltk.tokenize import NLTKWordTokenizer
 from shan_engine.base.errors import InputError
-from shan_engine.text.vocabulary import pad, SPECIAL, tokenise, Vocabulary
+from shan_engine.text.vocabulary import SPECIAL, Vocabulary, pad, tokenise
 
 MOST = 126
 PUBLIC = Path(__file__).parents[2].parent / "shared" / "vocab"

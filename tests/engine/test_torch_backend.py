@@ -16,7 +16,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pair_problem import Problem, problem
-from shan_engine.backends.torch_cuda.held import device_gallery, pair_scores
+from shan_engine.backends.torch_cuda import device_gallery, pair_scores
 from shan_engine.backends.torch_cuda.device_gallery import DeviceGallery
 from shan_engine.backends.torch_cuda.pair_scores import Tiles, choose_tiles
 from shan_engine.backends.torch_cuda.ranking import merge_best, read_best

@@ -13,9 +13,9 @@ pytest.importorskip("triton")
 import torch
 from gallery_scores import by_id
 from job_runs import as_queries
-from shan_engine.backends.torch_cuda.held import device as torch_device
-from shan_engine.bundle.contents import Bundle
+from shan_engine.backends.torch_cuda import device as torch_device
 from shan_engine.base.errors import BackendError, BundleError, GalleryError, InputError
+from shan_engine.bundle.contents import Bundle
 from shan_engine.gallery.reader import Gallery
 from shan_engine.indexing.images import index_store
 from shan_engine.jobs import JobOptions, score_job

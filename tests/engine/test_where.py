@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from shan_engine.kernel import shan as kernel
 from shan_engine.base.errors import InputError
-from shan_engine.gallery.reader import Gallery
-from shan_engine.gallery.filters import matching
-from shan_engine.indexing.images import index_store
 from shan_engine.base.metadata import Metadata
+from shan_engine.gallery.filters import matching
+from shan_engine.gallery.reader import Gallery
+from shan_engine.indexing.images import index_store
+from shan_engine.kernel import shan as kernel
 from shan_engine.search.exhaustive import search
 from shan_engine.search.tuning import Widths
 from tiny import CAPTIONS, make_record, make_store

@@ -11,9 +11,9 @@ from shan_engine.bundle.contents import Bundle
 from shan_engine.gallery.reader import Gallery
 from shan_engine.indexing.images import index_store
 from shan_engine.jobs import JobOptions, score_job
-from shan_engine.text.query_files import numbered
 from shan_engine.scoring.encoders import Scorer
 from shan_engine.search.exhaustive import search
+from shan_engine.text.query_files import numbered
 from shan_engine.text.vocabulary import Vocabulary
 from shan_export.bundle_writer import export_bundle
 from shan_model.checkpoint import load_checkpoint, save_checkpoint

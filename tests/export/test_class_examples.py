@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 import torch
-from shan_engine.text.captions import CaptionTable
 from shan_engine.locate import demo_bundle
 from shan_engine.photos.decode import read_scaled
-from shan_engine.store.records import RegionRecord
 from shan_engine.store.feature_store import FeatureStore
+from shan_engine.store.records import RegionRecord
 from shan_engine.store.schema import StoreSchema
+from shan_engine.text.captions import CaptionTable
 from shan_export import class_examples
 from shan_export.class_examples import LAST_MAP, Classes, example_id, known_names
 from shan_export.efficientnet import GAIN, NAME, SIZE

@@ -5,9 +5,9 @@ import json
 import numpy as np
 import torch
 from shan_engine.bundle.contents import Bundle
-from shan_engine.photos.extractor import FeatureExtractor
 from shan_engine.locate import demo_bundle
 from shan_engine.photos.decode import read_scaled
+from shan_engine.photos.extractor import FeatureExtractor
 from shan_export.efficientnet import GAIN, GRID, NAME, SIZE, GridExtractor, RegionStatistics, cells
 from shan_export.region_statistics import channel_statistics, class_vectors
 

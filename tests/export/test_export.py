@@ -12,8 +12,8 @@ import pytest
 import torch
 from extractors import backbone, detector
 from oracle import shan_score
-from shan_engine.bundle.contents import Bundle
 from shan_engine.base.errors import BundleError, InputError
+from shan_engine.bundle.contents import Bundle
 from shan_engine.scoring.encoders import Scorer
 from shan_export import bundle_writer
 from shan_export.bundle_writer import export_bundle

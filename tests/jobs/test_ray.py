@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 from job_runs import as_queries
-from shan_engine.bundle.contents import Bundle
 from shan_engine.base.errors import BackendError, BundleError, GalleryError
+from shan_engine.bundle.contents import Bundle
 from shan_engine.gallery.reader import Gallery
 from shan_engine.jobs import score_job
 from shan_engine.jobs.ray_run import RayCluster, import_ray

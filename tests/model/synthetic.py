@@ -8,9 +8,9 @@ from contextlib import contextmanager
 
 import numpy as np
 import torch
-from shan_engine.text.captions import CaptionTable
-from shan_engine.store.records import pad_regions, RegionRecord
+from shan_engine.store.records import RegionRecord, pad_regions
 from shan_engine.store.schema import StoreSchema
+from shan_engine.text.captions import CaptionTable
 from shan_model.schedule import TrainConfig
 
 NOUNS = ("dog", "cat", "bike", "river", "child", "hat")

@@ -4,9 +4,9 @@ import gzip
 
 import numpy as np
 import pytest
-from shan_engine.text.captions import CaptionSplit
 from shan_engine.base.errors import InputError
 from shan_engine.store.feature_store import FeatureStore
+from shan_engine.text.captions import CaptionSplit
 from shan_model.augment import mixed_views
 from shan_model.data import AnyOf, choose_words, read_word_vectors, refuse_missing
 from shan_model.schedule import epoch_batches

@@ -17,8 +17,8 @@ from typing import Any
 
 import xxhash
 
-from shan_engine.base.errors import first_line, InputError, install_command
-from shan_engine.store.records import encode_id, MAX_ID_BYTES
+from shan_engine.base.errors import InputError, first_line, install_command
+from shan_engine.store.records import MAX_ID_BYTES, encode_id
 
 ID_COLUMNS = ("id", "image", "path")
 OWN_COLUMNS = ("id", "path")  # of every image, known without metadata

@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from shan_engine.base.errors import BundleError, unread
-from shan_engine.base.manifests import demand, digest, is_size, other_schema, save_manifest
 from shan_engine.base.files import sha256
+from shan_engine.base.manifests import demand, digest, is_size, other_schema, save_manifest
 from shan_engine.text.vocabulary import Vocabulary
 
 SCHEMA_VERSION = 2

@@ -14,10 +14,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from shan_engine.bundle.contents import Bundle, GRAPHS, IMAGE_TERMS
 from shan_engine.base.errors import BackendError
-from shan_engine.base.manifests import demand, digest, is_size, save_manifest
 from shan_engine.base.files import sha256
+from shan_engine.base.manifests import demand, digest, is_size, save_manifest
+from shan_engine.bundle.contents import GRAPHS, IMAGE_TERMS, Bundle
 
 SCHEMA_VERSION = 1
 ENGINES = "engines"

@@ -10,13 +10,13 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from shan_engine.text.captions import CaptionSplit, CaptionTable
 from shan_engine.base.errors import InputError
+from shan_engine.evaluation.recall import Interval, Recall, joined, ranks
 from shan_engine.gallery.reader import Gallery
 from shan_engine.indexing.querybank import Querybank, refuse_unlike, spread
-from shan_engine.evaluation.recall import Interval, joined, ranks, Recall
 from shan_engine.scoring.encoders import Scorer
 from shan_engine.scoring.passes import score_groups
+from shan_engine.text.captions import CaptionSplit, CaptionTable
 
 Protocol = Literal["all", "1k", "5k", "folds"]
 Member = tuple[Scorer, Gallery]

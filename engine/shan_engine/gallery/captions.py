@@ -19,14 +19,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shan_engine.bundle.contents import Bundle
 from shan_engine.base.errors import GalleryError, InputError, unread
 from shan_engine.base.manifests import demand, digest, other_schema
-from shan_engine.gallery.manifest import CAPTIONS_KIND, is_block_name, MANIFEST
+from shan_engine.bundle.contents import Bundle
+from shan_engine.gallery.manifest import CAPTIONS_KIND, MANIFEST, is_block_name
 from shan_engine.gallery.storage import Arrays, file_checksum, unpacked
-from shan_engine.search.results import explain_phrase, WordRegion
-from shan_engine.search.photo_query import QueryPhoto
 from shan_engine.scoring.encoders import Scorer
+from shan_engine.search.photo_query import QueryPhoto
+from shan_engine.search.results import WordRegion, explain_phrase
 from shan_engine.text.vocabulary import tokenise
 
 SCHEMA_VERSION = 1

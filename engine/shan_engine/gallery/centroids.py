@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from shan_engine.base.errors import GalleryError
 from shan_engine.base.files import replacing
-from shan_engine.gallery.reader import Block, Gallery
 from shan_engine.gallery.manifest import GalleryManifest
+from shan_engine.gallery.reader import Block, Gallery
 from shan_engine.gallery.storage import file_checksum
 
 CENTROIDS = 2048

@@ -20,11 +20,11 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
-from shan_engine.base.errors import first_line, InputError
+from shan_engine.base.errors import InputError, first_line
 from shan_engine.base.files import replacing
-from shan_engine.gallery.reader import Block, Gallery, METADATA
+from shan_engine.base.metadata import OWN_COLUMNS, ROW_KEY, Metadata, Value
 from shan_engine.gallery.manifest import GalleryManifest
-from shan_engine.base.metadata import Metadata, OWN_COLUMNS, ROW_KEY, Value
+from shan_engine.gallery.reader import METADATA, Block, Gallery
 from shan_engine.store.records import spelt_out
 
 Listed = tuple[int, Mapping[str, Any]]

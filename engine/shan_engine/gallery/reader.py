@@ -25,9 +25,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shan_engine.bundle.contents import Bundle
 from shan_engine.base.errors import GalleryError, InputError
-from shan_engine.gallery.manifest import BlockEntry, check_same_bundle, GalleryManifest
+from shan_engine.bundle.contents import Bundle
+from shan_engine.gallery.manifest import BlockEntry, GalleryManifest, check_same_bundle
 from shan_engine.gallery.storage import Arrays, file_checksum, layout, row_checksums, unpacked
 
 MEND = "delete the gallery and index the store again"

@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shan_engine.indexing.block_writer import Part
 from shan_engine.base.errors import InputError
 from shan_engine.gallery.reader import GalleryImage
 from shan_engine.gallery.storage import HUBNESS
+from shan_engine.indexing.block_writer import Part
 from shan_engine.indexing.querybank import HubnessOf
-from shan_engine.store.records import pad_regions, RegionRecord
 from shan_engine.scoring.encoders import Scorer
 from shan_engine.store.feature_store import FeatureStore
+from shan_engine.store.records import RegionRecord, pad_regions
 
 ENCODE_BATCH = 32
 

@@ -26,10 +26,10 @@ from numpy.typing import NDArray
 from shan_engine.base.errors import GalleryError, InputError
 from shan_engine.base.manifests import demand, digest, save_manifest
 from shan_engine.gallery.reader import Gallery
-from shan_engine.gallery.storage import Arrays, HUBNESS
-from shan_engine.text.query_files import read_captions
+from shan_engine.gallery.storage import HUBNESS, Arrays
 from shan_engine.scoring.encoders import Scorer
 from shan_engine.scoring.passes import batches_by_length
+from shan_engine.text.query_files import read_captions
 
 FILE = "querybank.json"
 SIZE = 2000

@@ -18,8 +18,8 @@ from shan_engine.jobs.merge import Merge
 from shan_engine.jobs.options import JobOptions
 from shan_engine.jobs.plan import JobBlock, Part, Plan, job_blocks, make_plan, most_hits
 from shan_engine.jobs.since import LastResult
-from shan_engine.text.query_files import Query
 from shan_engine.scoring.encoders import Scorer
+from shan_engine.text.query_files import Query
 from shan_engine.writers.hits_parquet import hits_writer
 from shan_engine.writers.matrix_npy import MatrixFile, columns_path, rows_path, write_ids
 

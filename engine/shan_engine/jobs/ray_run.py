@@ -15,8 +15,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from shan_engine.base.errors import BackendError, BundleError, ShanError, first_line, install_command
 from shan_engine.bundle.contents import Bundle
-from shan_engine.base.errors import BackendError, BundleError, first_line, install_command, ShanError
 from shan_engine.jobs.compute import BlockScorer, Found, Task, View, Work
 from shan_engine.jobs.images import Images
 from shan_engine.jobs.plan import JobBlock

@@ -15,7 +15,7 @@ import xxhash
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-from shan_engine.base.errors import first_line, InputError, unread
+from shan_engine.base.errors import InputError, first_line, unread
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp"})
 UNREAD = frozenset(

@@ -17,14 +17,14 @@ from numpy.typing import NDArray
 
 from shan_engine.backends import Backend, Device, Graph, HeldGallery, load_graph
 from shan_engine.backends.tensorrt.graph import TensorRtPlans
-from shan_engine.bundle.contents import Bundle, IMAGE_TERMS, KERNEL_CONSTANTS
 from shan_engine.base.errors import BackendError, BundleError, InputError
+from shan_engine.bundle.contents import IMAGE_TERMS, KERNEL_CONSTANTS, Bundle
+from shan_engine.bundle.plans import ENGINES, Precision
 from shan_engine.gallery.reader import Gallery
 from shan_engine.gallery.storage import HUBNESS
-from shan_engine.kernel.shan import Kernel, load_kernel, ShanConstants
-from shan_engine.scoring.pairs import Call, graph_calls, kernel_calls, Key, torch_calls
-from shan_engine.bundle.plans import ENGINES, Precision
-from shan_engine.text.vocabulary import has_word, pad, Reading, shortened
+from shan_engine.kernel.shan import Kernel, ShanConstants, load_kernel
+from shan_engine.scoring.pairs import Call, Key, graph_calls, kernel_calls, torch_calls
+from shan_engine.text.vocabulary import Reading, has_word, pad, shortened
 
 Arrays = dict[str, NDArray[Any]]
 # Floats of intermediate results that one call of the pair scorer may need: what a core's caches hold

@@ -21,13 +21,13 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from shan_engine.gallery.centroids import Centroids, REGIONS
+from shan_engine.gallery.centroids import REGIONS, Centroids
 from shan_engine.gallery.reader import Block, Gallery
-from shan_engine.gallery.storage import Arrays, HUBNESS, SCALES
-from shan_engine.kernel.shan import Kernel, ShanConstants, TABLE_WIDTH
-from shan_engine.search.query import Asked, Part, phrase_weight
+from shan_engine.gallery.storage import HUBNESS, SCALES, Arrays
+from shan_engine.kernel.shan import TABLE_WIDTH, Kernel, ShanConstants
 from shan_engine.scoring.encoders import Scorer
 from shan_engine.scoring.passes import refuse_not_finite
+from shan_engine.search.query import Asked, Part, phrase_weight
 from shan_engine.search.tuning import Widths
 
 GROUP = 16  # queries whose first pass is made together

@@ -41,8 +41,8 @@ class QueryPhoto:
         another one.
         """
         # Here, as a search with words alone starts faster without them.
-        from shan_engine.photos.extractor import FeatureExtractor
         from shan_engine.photos.decode import read_scaled
+        from shan_engine.photos.extractor import FeatureExtractor
 
         if not path.is_file():
             raise InputError(f"there is no photo {path}: give the file of one")

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from shan_engine.base.errors import InputError
-from shan_engine.search.photo_query import QueryPhoto
 from shan_engine.scoring.encoders import Arrays, Scorer
+from shan_engine.search.photo_query import QueryPhoto
 from shan_engine.text.vocabulary import Reading
 
 UNWANTED = 0.4

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from shan_engine.base.errors import InputError, install_command
 from shan_engine.gallery.reader import Gallery, GalleryImage
 from shan_engine.gallery.storage import HUBNESS
-from shan_engine.search.photo_query import step_1
-from shan_engine.search.query import Asked, Part, phrase_weight
 from shan_engine.scoring.encoders import Arrays, Scorer
 from shan_engine.search.cascade import Scanned
+from shan_engine.search.photo_query import step_1
+from shan_engine.search.query import Asked, Part, phrase_weight
 
 if TYPE_CHECKING:
     from shan_engine.base.metadata import Value

@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shan_engine.base.errors import GalleryError, InputError
-from shan_engine.base.manifests import demand
 from shan_engine.base.files import replacing
+from shan_engine.base.manifests import demand
 
 if TYPE_CHECKING:
     from shan_engine.search.cascade import Stages

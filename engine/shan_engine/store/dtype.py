@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from shan_engine.store.lmdb import is_store
 from shan_engine.base.errors import StoreError
 from shan_engine.base.manifests import DTYPES
 from shan_engine.store.feature_store import FeatureStore
+from shan_engine.store.lmdb import is_store
 
 
 def stored_dtype(path: Path, wanted: str | None) -> str:

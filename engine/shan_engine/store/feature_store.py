@@ -16,12 +16,33 @@ import lmdb
 import numpy as np
 from numpy.typing import NDArray
 
-from shan_engine.store.lmdb import clear_errors, compact_environment, fill_last_pages, is_store, locked_for_compaction, making, open_environment, read_transaction, refuse_truncated, write_transaction
 from shan_engine.base.errors import InputError, StoreError
 from shan_engine.base.metadata import Metadata
-from shan_engine.store.records import decode_id, decode_record, encode_id, MAX_ID_BYTES, pad_regions, peek_record, RecordInfo, RegionRecord, replace_mend
-from shan_engine.store.metadata import compare, Described, read_metadata, write_metadata
-from shan_engine.store.schema import read_schema, rewrite_schema, StoreSchema, write_schema
+from shan_engine.store.lmdb import (
+    clear_errors,
+    compact_environment,
+    fill_last_pages,
+    is_store,
+    locked_for_compaction,
+    making,
+    open_environment,
+    read_transaction,
+    refuse_truncated,
+    write_transaction,
+)
+from shan_engine.store.metadata import Described, compare, read_metadata, write_metadata
+from shan_engine.store.records import (
+    MAX_ID_BYTES,
+    RecordInfo,
+    RegionRecord,
+    decode_id,
+    decode_record,
+    encode_id,
+    pad_regions,
+    peek_record,
+    replace_mend,
+)
+from shan_engine.store.schema import StoreSchema, read_schema, rewrite_schema, write_schema
 
 _ROW = struct.Struct(">Q")
 _T = TypeVar("_T")

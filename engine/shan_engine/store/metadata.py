@@ -14,7 +14,7 @@ import lmdb
 
 from shan_engine.base.errors import InputError, StoreError
 from shan_engine.base.manifests import demand
-from shan_engine.base.metadata import INTEGER, Metadata, REAL, TEXT
+from shan_engine.base.metadata import INTEGER, REAL, TEXT, Metadata
 from shan_engine.store.records import decode_id, encode_id
 
 _TABLE, _COLUMNS = b"metadata", b"metadata"

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from shan_engine.base.errors import InputError, StoreError
-from shan_engine.base.manifests import demand, DTYPES, is_size
-from shan_engine.store.records import check_record, encode_id, encode_record, RegionRecord
+from shan_engine.base.manifests import DTYPES, demand, is_size
+from shan_engine.store.records import RegionRecord, check_record, encode_id, encode_record
 
 if TYPE_CHECKING:  # the GPU check runs where there is no lmdb
     import lmdb

@@ -8,10 +8,10 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from shan_engine.store.lmdb import RESTORE
 from shan_engine.base.errors import InputError, ShanError, StoreError
-from shan_engine.store.records import check_record, replace_mend
 from shan_engine.store.feature_store import FeatureStore
+from shan_engine.store.lmdb import RESTORE
+from shan_engine.store.records import check_record, replace_mend
 
 
 def verify_store(path: Path) -> Iterator[tuple[str, str | None]]:

@@ -12,14 +12,14 @@ import onnx
 from numpy.typing import NDArray
 from onnx import ModelProto
 from shan_engine.backends import Graph, load_graph
-from shan_engine.bundle.contents import Bundle
-from shan_engine.text.captions import CaptionSplit
 from shan_engine.base.errors import BundleError
-from shan_engine.evaluation.evaluate import all_scores
-from shan_engine.gallery.reader import Gallery
+from shan_engine.bundle.contents import Bundle
 from shan_engine.bundle.plans import PrecisionCheck
+from shan_engine.evaluation.evaluate import all_scores
 from shan_engine.evaluation.recall import CUTS, recall
+from shan_engine.gallery.reader import Gallery
 from shan_engine.scoring.encoders import Scorer
+from shan_engine.text.captions import CaptionSplit
 
 from shan_export.cases import cases
 from shan_export.tensorrt.graphs import SCORER, Feeds, rounded

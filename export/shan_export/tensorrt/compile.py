@@ -8,12 +8,21 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 from shan_engine.backends.tensorrt.library import import_tensorrt
-from shan_engine.bundle.contents import Bundle
-from shan_engine.text.captions import CaptionSplit, CaptionTable
 from shan_engine.base.errors import BackendError, InputError
 from shan_engine.base.files import fresh_folder, sha256, write_failure
+from shan_engine.bundle.contents import Bundle
+from shan_engine.bundle.plans import (
+    ENGINES,
+    Limits,
+    PlanSet,
+    Precision,
+    PrecisionCheck,
+    architectures_of,
+    graph_digests,
+    plan_sets,
+)
 from shan_engine.gallery.reader import Gallery
-from shan_engine.bundle.plans import architectures_of, ENGINES, graph_digests, Limits, plan_sets, PlanSet, Precision, PrecisionCheck
+from shan_engine.text.captions import CaptionSplit, CaptionTable
 
 from shan_export.tensorrt.check import calibration, check_precision, refuse_loss
 from shan_export.tensorrt.compiler import Compiler

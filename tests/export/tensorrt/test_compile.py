@@ -6,9 +6,9 @@ import json
 
 import pytest
 from installed import refusal, shan
-from shan_engine.bundle.contents import Bundle
 from shan_engine.base.errors import BackendError, BundleError, InputError
-from shan_engine.bundle.plans import ENGINES, find_plans, graph_digests, PlanSet
+from shan_engine.bundle.contents import Bundle
+from shan_engine.bundle.plans import ENGINES, PlanSet, find_plans, graph_digests
 from shan_export.bundle_writer import export_bundle
 from shan_export.tensorrt import check
 from shan_export.tensorrt.compile import compile_bundle

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from triton.runtime.errors import OutOfResources
 
-from shan_engine.backends.torch_cuda.held import pair_kernels
+from shan_engine.backends.torch_cuda import pair_kernels
 from shan_engine.base.errors import BackendError
 from shan_engine.kernel.shan import ShanConstants
 

@@ -6,16 +6,16 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
 
-from shan_engine.text.captions import SCAN_FEATURES
 from shan_engine.base.errors import InputError, ShanError
+from shan_engine.store.dtype import stored_dtype
+from shan_engine.store.feature_store import FeatureStore
 from shan_engine.store.importers.bottom_up_tsv import open_tsv
 from shan_engine.store.importers.npz_folder import open_npz_folder
 from shan_engine.store.importers.scan_npy import open_npy, open_scan_folder
 from shan_engine.store.importers.source import Source
 from shan_engine.store.records import RegionRecord
-from shan_engine.store.feature_store import FeatureStore
-from shan_engine.store.dtype import stored_dtype
 from shan_engine.store.schema import StoreSchema
+from shan_engine.text.captions import SCAN_FEATURES
 
 __all__ = ["Source", "import_features"]
 

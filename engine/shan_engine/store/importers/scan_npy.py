@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shan_engine.text.captions import CAPTIONS_AN_IMAGE, SCAN_FEATURES, scan_image
 from shan_engine.base.errors import InputError
 from shan_engine.store.importers.source import Source
 from shan_engine.store.records import RegionRecord
+from shan_engine.text.captions import CAPTIONS_AN_IMAGE, SCAN_FEATURES, scan_image
 
 _FOLD = CAPTIONS_AN_IMAGE  # SCAN's dev and test files hold every image once a caption
 _SAMPLED_GROUPS = 20
