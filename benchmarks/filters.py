@@ -18,9 +18,10 @@ from typing import Any
 
 from shan_engine.base.metadata import Metadata
 from shan_engine.bundle.contents import Bundle
-from shan_engine.gallery.filters import matching, renew_tables
+from shan_engine.gallery.filters import matching
 from shan_engine.gallery.manifest import GalleryManifest
 from shan_engine.gallery.reader import Gallery
+from shan_engine.indexing.tables import renew_tables
 from shan_engine.locate import locate_bundle
 from shan_engine.scoring.encoders import Scorer
 from shan_engine.search.exhaustive import search

@@ -28,9 +28,11 @@ from typing import Any
 import numpy as np
 from reports import demo_queries, read_report, write_report
 from shan_engine.bundle.contents import Bundle
-from shan_engine.gallery.centroids import FROM_IMAGES, add_centroids
-from shan_engine.gallery.reader import Gallery, GalleryImage
+from shan_engine.gallery.blocks import GalleryImage
+from shan_engine.gallery.centroids import FROM_IMAGES
+from shan_engine.gallery.reader import Gallery
 from shan_engine.indexing.block_writer import Part, write_block
+from shan_engine.indexing.centroids import add_centroids
 from shan_engine.indexing.images import BLOCK_IMAGES
 from shan_engine.locate import demo_folder
 from shan_engine.scoring.encoders import Scorer

@@ -190,7 +190,8 @@ def need(extra: str, *modules: str) -> None:
     """Raise BackendError, naming the extra that brings it, for the first of some modules that is not installed."""
     from importlib.util import find_spec
 
-    from shan_engine.base.errors import BackendError, install_command
+    from shan_engine.base.errors import BackendError
+    from shan_engine.base.optional import install_command
 
     for module in modules:
         if find_spec(module) is None:

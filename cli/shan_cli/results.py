@@ -10,7 +10,7 @@ from shan_engine.text.vocabulary import shortened
 from shan_cli.console import messages
 
 if TYPE_CHECKING:
-    from shan_engine.gallery.captions import CaptionHit, CaptionHits
+    from shan_engine.search.captions import CaptionHit, CaptionHits
     from shan_engine.search.results import Hit, QueryHits, WordRegion
 
 NARROW = 120  # columns of a console

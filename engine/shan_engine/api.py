@@ -20,12 +20,13 @@ from shan_engine.backends import Backend, Device
 from shan_engine.base.errors import InputError
 from shan_engine.bundle.contents import Bundle
 from shan_engine.bundle.plans import Precision
-from shan_engine.gallery.captions import CaptionGallery, CaptionHits, search_captions
+from shan_engine.gallery.captions import CaptionGallery
 from shan_engine.gallery.filters import check_filter, columns
 from shan_engine.gallery.reader import Gallery
 from shan_engine.locate import locate_gallery
 from shan_engine.scoring.encoders import Scorer
 from shan_engine.scoring.passes import score_groups
+from shan_engine.search.captions import CaptionHits, search_captions
 from shan_engine.search.exhaustive import QueryHits, search
 from shan_engine.search.photo_query import QueryPhoto
 from shan_engine.search.query import Question

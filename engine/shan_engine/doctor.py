@@ -18,7 +18,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
-from shan_engine.base.errors import BackendError, first_line, install_command
+from shan_engine.base.errors import BackendError, first_line
+from shan_engine.base.optional import install_command
 from shan_engine.base.threads import usable_cpus
 
 Status = Literal["ok", "warning", "error"]

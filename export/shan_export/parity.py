@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from shan_engine.backends import load_graph
-from shan_engine.bundle.contents import GRAPHS, IMAGE_TERMS
+from shan_engine.bundle.contents import IMAGE_TERMS
+from shan_engine.bundle.manifest import GRAPHS
 from shan_model.retrieval import RetrievalModel
 from torch import Tensor
 

@@ -18,7 +18,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from shan_engine.base.files import replacing
-from shan_engine.photos.decode import find_photos, read_scaled
+from shan_engine.photos.decode import read_scaled
+from shan_engine.photos.find import find_photos
 from shan_model.data import read_word_vectors
 
 from shan_export.efficientnet import SIZE, STATISTICS, GridExtractor, RegionStatistics, load_backbone

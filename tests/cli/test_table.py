@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from shan_cli.results import print_table
-from shan_engine.gallery.reader import GalleryImage
+from shan_engine.gallery.blocks import GalleryImage
 from shan_engine.search.exhaustive import Hit, QueryHits, WordRegion
 
 WORDS = tuple(

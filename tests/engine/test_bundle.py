@@ -7,7 +7,8 @@ import shutil
 
 import pytest
 from shan_engine.base.errors import BundleError
-from shan_engine.bundle.contents import Bundle, read_manifest
+from shan_engine.bundle.contents import Bundle
+from shan_engine.bundle.manifest import read_manifest
 from shan_engine.locate import demo_bundle
 
 

@@ -10,9 +10,10 @@ import pytest
 from resigned import sign_fields
 from shan_engine.base.errors import BundleError, GalleryError, InputError, StoreError
 from shan_engine.bundle.contents import Bundle
-from shan_engine.gallery.captions import CaptionGallery, search_captions
+from shan_engine.gallery.captions import CaptionGallery
 from shan_engine.gallery.reader import Gallery
 from shan_engine.indexing.captions import index_captions
+from shan_engine.search.captions import search_captions
 from shan_engine.search.photo_query import QueryPhoto
 from shan_engine.store.feature_store import FeatureStore
 from tiny import CAPTIONS
@@ -41,7 +42,7 @@ def scores_of(scorer, photo, captions):
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-5), ("float16", 5e-3), ("int8", 5e-2)])
 def test_captions_are_ranked_by_their_exact_scores(seeing, photo, captions, tmp_path, monkeypatch, dtype, tolerance):
     monkeypatch.setattr("shan_engine.indexing.captions.BLOCK_CAPTIONS", 8)
-    monkeypatch.setattr("shan_engine.gallery.captions.SCORED_TOGETHER", 3)
+    monkeypatch.setattr("shan_engine.search.captions.SCORED_TOGETHER", 3)
     monkeypatch.setattr("shan_engine.indexing.captions.BLOCK_WORDS", 100)
     done = []
     assert index_captions(captions, seeing, tmp_path / "g", dtype=dtype, on_captions=done.append) == len(MANY)

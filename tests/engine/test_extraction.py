@@ -13,9 +13,10 @@ from extractors import backbone, detector
 from PIL import Image
 from shan_engine.base.errors import BackendError, InputError, StoreError
 from shan_engine.photos import extract as extraction
-from shan_engine.photos.decode import FoundPhotos, ScaledPhoto, find_photos, read_scaled
+from shan_engine.photos.decode import FoundPhotos, ScaledPhoto, read_scaled
 from shan_engine.photos.extract import extract_photos
 from shan_engine.photos.extractor import FeatureExtractor, grid_boxes, read_recipe
+from shan_engine.photos.find import find_photos
 from shan_engine.store.feature_store import FeatureStore
 
 COLOURS = {"a.png": (255, 0, 0), "b.png": (0, 255, 0), "sub/c.png": (0, 0, 255)}

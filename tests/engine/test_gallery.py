@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from resigned import sign_again
 from shan_engine.base.errors import BundleError, GalleryError, InputError
-from shan_engine.bundle.contents import Bundle, read_manifest
+from shan_engine.bundle.contents import Bundle
+from shan_engine.bundle.manifest import read_manifest
 from shan_engine.gallery.reader import Gallery
 from shan_engine.indexing.images import index_store
 from shan_engine.jobs import score_job

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from shan_engine.base.errors import InputError
-from shan_engine.gallery.reader import GalleryImage
+from shan_engine.gallery.blocks import GalleryImage
 from shan_engine.search.exhaustive import Hit, QueryHits, WordRegion
 from shan_engine.writers.html_report import write_report
 

@@ -11,8 +11,9 @@ from gallery_scores import assert_same, blocks_of, by_id, folders
 from installed import environment, heed_interrupts
 from shan_engine.base.errors import InputError
 from shan_engine.gallery.reader import Gallery
+from shan_engine.indexing import encoding
 from shan_engine.indexing import images as indexing
-from shan_engine.indexing.images import encoding, index_store
+from shan_engine.indexing.images import index_store
 from shan_engine.search.exhaustive import search
 from shan_engine.store.feature_store import FeatureStore
 from tiny import CAPTIONS, make_record, make_store
@@ -157,7 +158,7 @@ def test_every_manifest_on_disk_holds_every_image_once(scorer, tmp_path, small_b
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from shan_engine import encoding, indexing
+from shan_engine.indexing import encoding, images as indexing
 from shan_engine.bundle.contents import Bundle
 from shan_engine.scoring.encoders import Scorer
 from shan_engine.store.feature_store import FeatureStore

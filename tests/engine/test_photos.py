@@ -13,7 +13,8 @@ import pytest
 from PIL import ExifTags, Image, ImageOps
 from shan_engine.base.errors import InputError
 from shan_engine.photos import decode as photos
-from shan_engine.photos.decode import decode_photo, find_photos, read_scaled, resize
+from shan_engine.photos.decode import decode_photo, read_scaled, resize
+from shan_engine.photos.find import find_photos
 
 RED, GREEN, WHITE = (255, 0, 0), (0, 255, 0), (255, 255, 255)
 

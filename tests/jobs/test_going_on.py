@@ -10,7 +10,8 @@ import pytest
 from filelock import FileLock
 from job_runs import as_queries, captions
 from shan_engine.base.errors import GalleryError, InputError
-from shan_engine.bundle.contents import Bundle, read_manifest
+from shan_engine.bundle.contents import Bundle
+from shan_engine.bundle.manifest import read_manifest
 from shan_engine.jobs import JobOptions, run_here, score_job
 from shan_engine.scoring.encoders import Scorer
 

@@ -37,16 +37,6 @@ class BackendError(ShanError):
     """A device or a run-time library is not there, or does not load."""
 
 
-def install_command(*extras: str, force: bool = False) -> str:
-    """The mend for a missing or broken package: how any one of these extras is installed.
-
-    It names the project's folder, as the project is on no package index.
-    """
-    first, *others = [f"'.[{extra}]'" for extra in extras] or ["."]
-    choice = f" (or {', '.join(others)})" if others else ""
-    return f"pip install {'--force-reinstall ' if force else ''}{first}{choice} in the project's folder"
-
-
 def unread(path: Path, error: OSError, missing: str) -> str:
     """Why a file could not be read: `missing` where it or its folder is not there, else what the system says."""
     if isinstance(error, FileNotFoundError | NotADirectoryError):

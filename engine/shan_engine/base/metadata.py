@@ -17,8 +17,9 @@ from typing import Any
 
 import xxhash
 
-from shan_engine.base.errors import InputError, first_line, install_command
-from shan_engine.store.records import MAX_ID_BYTES, encode_id
+from shan_engine.base.errors import InputError, first_line
+from shan_engine.base.ids import MAX_ID_BYTES, encode_id
+from shan_engine.base.optional import install_command
 
 ID_COLUMNS = ("id", "image", "path")
 OWN_COLUMNS = ("id", "path")  # of every image, known without metadata

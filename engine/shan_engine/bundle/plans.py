@@ -17,7 +17,8 @@ from typing import Any, Literal
 from shan_engine.base.errors import BackendError
 from shan_engine.base.files import sha256
 from shan_engine.base.manifests import demand, digest, is_size, save_manifest
-from shan_engine.bundle.contents import GRAPHS, IMAGE_TERMS, Bundle
+from shan_engine.bundle.contents import IMAGE_TERMS, Bundle
+from shan_engine.bundle.manifest import GRAPHS
 
 SCHEMA_VERSION = 1
 ENGINES = "engines"

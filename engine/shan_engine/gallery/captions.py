@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,48 +19,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shan_engine.base.errors import GalleryError, InputError, unread
+from shan_engine.base.errors import GalleryError, unread
 from shan_engine.base.manifests import demand, digest, other_schema
 from shan_engine.bundle.contents import Bundle
 from shan_engine.gallery.manifest import CAPTIONS_KIND, MANIFEST, is_block_name
-from shan_engine.gallery.storage import Arrays, file_checksum, unpacked
-from shan_engine.scoring.encoders import Scorer
-from shan_engine.search.photo_query import QueryPhoto
-from shan_engine.search.results import WordRegion, explain_phrase
-from shan_engine.text.vocabulary import tokenise
+from shan_engine.gallery.storage import file_checksum
 
 SCHEMA_VERSION = 1
-SCORED_TOGETHER = 256
 LIST = "captions.jsonl"
 _FILE_NAME = re.compile("[A-Za-z0-9_.-]+[.](npy|jsonl)")
 MEND = "make the gallery again with `shan-engine index-captions`"
-
-
-@dataclass(frozen=True)
-class CaptionHit:
-    """A caption that fits a photo; `step_scores` are the score's parts, `words` the regions its words look at."""
-
-    rank: int
-    score: float
-    id: str
-    caption: str
-    step_scores: tuple[float, ...] = ()
-    words: tuple[WordRegion, ...] = ()
-
-
-@dataclass(frozen=True)
-class CaptionHits:
-    """The best captions for a photo, best first, of `captions` that were scored."""
-
-    photo: Path
-    hits: tuple[CaptionHit, ...]
-    captions: int
-
-    def __iter__(self) -> Iterator[CaptionHit]:
-        return iter(self.hits)
-
-    def __len__(self) -> int:
-        return len(self.hits)
 
 
 @dataclass(frozen=True)
@@ -118,57 +86,6 @@ class CaptionGallery:
                 raise GalleryError(f"{path} is damaged, its bytes are not those that were written: {MEND}")
             self._sound.add(path)
         return path
-
-
-def search_captions(
-    scorer: Scorer,
-    gallery: CaptionGallery,
-    photo: QueryPhoto,
-    *,
-    top_k: int = 10,
-    explain: bool = True,
-    on_captions: Callable[[int], None] = lambda done: None,
-) -> CaptionHits:
-    """The `top_k` captions with the best exact scores with a photo; of equal ones, the first in the file.
-
-    Memory: a call's captions, and a score of each. Raises InputError for k below 1, GalleryError for a damaged file.
-    """
-    if top_k < 1:
-        raise InputError(f"top-k is {top_k}: ask for at least 1")
-    images, done = scorer.for_pairs(photo.images), 0
-    best: list[tuple[float, int, int, int]] = []  # score below 0, place in the file, block, row
-    for number, block in enumerate(gallery.blocks):
-        arrays = gallery.arrays(block)
-        scores = np.concatenate(
-            [
-                scorer.score_pairs(images, _rows(arrays, slice(start, start + SCORED_TOGETHER)))[0]
-                for start in range(0, block.captions, SCORED_TOGETHER)
-            ]
-        )
-        if not np.isfinite(scores).all():
-            raise GalleryError(f"a caption of {gallery.path} has a NaN or infinite score: {MEND}")
-        # Of equal scores the first in the file is kept, so a block's are ranked with their places.
-        places = np.array([place for place, _, _ in gallery.listed(block)])
-        for row in np.lexsort((places, -scores))[:top_k].tolist():
-            best.append((-float(scores[row]), int(places[row]), number, row))
-        best = sorted(best)[:top_k]
-        done += block.captions
-        on_captions(done)
-    complete = scorer.complete(photo.images) if explain else {}
-    hits = []
-    for rank, (score, _, number, row) in enumerate(best, 1):
-        block = gallery.blocks[number]
-        _, id, text = gallery.listed(block)[row]
-        explained: tuple[tuple[float, ...], tuple[WordRegion, ...]] = ((), ())
-        if explain:
-            caption = _rows(gallery.arrays(block), slice(row, row + 1))
-            explained = explain_phrase(scorer, tokenise(text), complete, caption, photo.boxes)
-        hits.append(CaptionHit(rank, -score, id, text, *explained))
-    return CaptionHits(photo.path, tuple(hits), len(gallery))
-
-
-def _rows(arrays: Arrays, rows: slice) -> Arrays:
-    return unpacked({name: array[rows] for name, array in arrays.items()})
 
 
 def read_manifest(path: Path) -> dict[str, Any]:

@@ -11,21 +11,17 @@ import re
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import numpy as np
-import xxhash
 from numpy.typing import NDArray
 
 from shan_engine.base.errors import InputError, first_line
-from shan_engine.base.files import replacing
+from shan_engine.base.ids import spelt_out
 from shan_engine.base.metadata import OWN_COLUMNS, ROW_KEY, Metadata, Value
-from shan_engine.gallery.manifest import GalleryManifest
-from shan_engine.gallery.reader import METADATA, Block, Gallery
-from shan_engine.store.records import spelt_out
+from shan_engine.gallery.blocks import METADATA, Block
+from shan_engine.gallery.reader import Gallery
 
 Listed = tuple[int, Mapping[str, Any]]
 """An image's row in its block's files, and what the block's list says of it."""
@@ -38,32 +34,6 @@ _QUOTED = re.compile(r"""'(?:[^']|'')*'|"((?:[^"]|"")*)"|--[^\n]*|/\*.*?\*/""", 
 def metadata_name(metadata: Metadata) -> str:
     """The name of a block's table with this metadata."""
     return f"{METADATA}{metadata.stamp}.sqlite"
-
-
-def write_table(folder: Path, listed: Iterable[Listed], metadata: Metadata) -> str:
-    """Write the table of a block into its folder, returns the file's checksum. Raises OSError as a write does."""
-    with _table(listed, metadata) as connection:
-        content = connection.serialize()
-    with replacing(folder / metadata_name(metadata)) as temporary:
-        temporary.write_bytes(content)
-    return xxhash.xxh3_64_hexdigest(content)
-
-
-def renew_tables(gallery: Path, manifest: GalleryManifest, metadata: Metadata | None) -> GalleryManifest:
-    """The manifest of the same gallery whose blocks have tables with this metadata; those that lack one get it.
-
-    Files that it no longer names stay, for whoever reads them now. Raises OSError as a write does.
-    """
-    entries = []
-    for entry, block in zip(manifest.blocks, Gallery(gallery, manifest).blocks, strict=True):
-        files = {name: held for name, held in entry.files.items() if not name.startswith(METADATA)}
-        if metadata is not None:
-            name = metadata_name(metadata)
-            files[name] = entry.files.get(name) or write_table(
-                gallery / "blocks" / entry.name, rows_of(block), metadata
-            )
-        entries.append(replace(entry, files=files))
-    return replace(manifest, blocks=tuple(entries))
 
 
 def columns(gallery: Gallery) -> list[str]:

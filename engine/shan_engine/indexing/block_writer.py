@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 
 from shan_engine.base.files import NpyWriter, sync_folder
 from shan_engine.base.metadata import Metadata
+from shan_engine.gallery.blocks import LIST, GalleryImage
 from shan_engine.gallery.centroids import Centroids
-from shan_engine.gallery.filters import Listed, metadata_name, write_table
+from shan_engine.gallery.filters import Listed, metadata_name
 from shan_engine.gallery.manifest import BlockEntry, GalleryManifest
-from shan_engine.gallery.reader import LIST, GalleryImage
 from shan_engine.gallery.storage import Arrays, file_checksum, layout, packed, row_checksums
+from shan_engine.indexing.tables import write_table
 
 Part = tuple[Arrays, NDArray[np.float32], Sequence[GalleryImage]]
 """Some images' arrays by name, their boxes B x K x 4, and what the list says of them."""

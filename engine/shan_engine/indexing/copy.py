@@ -16,14 +16,17 @@ from numpy.typing import NDArray
 
 from shan_engine.base.errors import InputError
 from shan_engine.base.files import NpyWriter, fresh_folder, sync_folder
-from shan_engine.gallery.centroids import FROM_IMAGES, REGIONS, add_centroids, copy_centroids
-from shan_engine.gallery.filters import column_types, metadata_held, metadata_name, write_table
+from shan_engine.gallery.blocks import LIST, Block
+from shan_engine.gallery.centroids import FROM_IMAGES, REGIONS
+from shan_engine.gallery.filters import column_types, metadata_held, metadata_name
 from shan_engine.gallery.manifest import BlockEntry, GalleryManifest
-from shan_engine.gallery.reader import LIST, Block, Gallery
+from shan_engine.gallery.reader import Gallery
 from shan_engine.gallery.storage import file_checksum
+from shan_engine.indexing.centroids import add_centroids, copy_centroids
 from shan_engine.indexing.encoding import relative_path
 from shan_engine.indexing.images import BLOCK_IMAGES
 from shan_engine.indexing.querybank import Querybank, refuse_unlike
+from shan_engine.indexing.tables import write_table
 
 Piece = tuple[Block, NDArray[np.int64]]
 """A block and the numbers of some of its images that count."""

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shan_engine.base.errors import InputError
-from shan_engine.gallery.reader import GalleryImage
+from shan_engine.gallery.blocks import GalleryImage
 from shan_engine.gallery.storage import HUBNESS
 from shan_engine.indexing.block_writer import Part
 from shan_engine.indexing.querybank import HubnessOf

@@ -13,14 +13,16 @@ from shan_engine.base.errors import GalleryError, InputError
 from shan_engine.base.files import write_failure
 from shan_engine.base.metadata import Metadata
 from shan_engine.bundle.contents import KERNEL_CONSTANTS
-from shan_engine.gallery.centroids import FROM_IMAGES, Centroids, add_centroids
-from shan_engine.gallery.filters import renew_tables
+from shan_engine.gallery.blocks import METADATA
+from shan_engine.gallery.centroids import FROM_IMAGES, Centroids
 from shan_engine.gallery.manifest import MANIFEST, BlockEntry, GalleryManifest, check_same_bundle, is_block_name
-from shan_engine.gallery.reader import METADATA, Gallery
+from shan_engine.gallery.reader import Gallery
 from shan_engine.gallery.storage import GALLERY_DTYPES, HUBNESS
 from shan_engine.indexing.block_writer import write_block
+from shan_engine.indexing.centroids import add_centroids
 from shan_engine.indexing.encoding import encoded
 from shan_engine.indexing.querybank import FILE, HubnessOf, Querybank
+from shan_engine.indexing.tables import renew_tables
 from shan_engine.scoring.encoders import Scorer
 from shan_engine.store.feature_store import FeatureStore
 

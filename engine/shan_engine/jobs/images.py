@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shan_engine.base.errors import InputError
+from shan_engine.gallery.blocks import Block
 from shan_engine.gallery.manifest import GalleryManifest
-from shan_engine.gallery.reader import Block, Gallery
+from shan_engine.gallery.reader import Gallery
 from shan_engine.gallery.storage import Arrays
 
 

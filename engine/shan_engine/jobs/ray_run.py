@@ -15,7 +15,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from shan_engine.base.errors import BackendError, BundleError, ShanError, first_line, install_command
+from shan_engine.base.errors import BackendError, BundleError, ShanError, first_line
+from shan_engine.base.optional import install_command
 from shan_engine.bundle.contents import Bundle
 from shan_engine.jobs.compute import BlockScorer, Found, Task, View, Work
 from shan_engine.jobs.images import Images

@@ -12,6 +12,7 @@ from filelock import FileLock, Timeout
 
 from shan_engine.base.errors import InputError
 from shan_engine.base.files import write_failure
+from shan_engine.base.optional import import_pyarrow
 from shan_engine.gallery.manifest import check_same_bundle
 from shan_engine.gallery.reader import Gallery
 from shan_engine.indexing.querybank import refuse_unlike
@@ -23,7 +24,6 @@ from shan_engine.jobs.options import JobOptions, check_output
 from shan_engine.jobs.since import LastResult
 from shan_engine.scoring.encoders import Scorer
 from shan_engine.text.query_files import Query
-from shan_engine.writers.hits_parquet import import_pyarrow
 
 LOCK = "writer.lock"
 LAST = "last.parquet"

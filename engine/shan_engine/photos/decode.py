@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import stat
 import warnings
-from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +13,7 @@ import xxhash
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-from shan_engine.base.errors import InputError, first_line, unread
+from shan_engine.base.errors import InputError, first_line
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp"})
 UNREAD = frozenset(
@@ -92,40 +90,6 @@ def crop_of(id: str, number: int) -> Part:
     side = random.uniform(*CROP_SIDES)
     x, y = random.uniform(0, 1 - side, 2)
     return x, y, x + side, y + side
-
-
-def find_photos(folder: Path) -> FoundPhotos:
-    """All JPEG, PNG, TIFF and WebP files below `folder`, hidden ones left out.
-
-    Raises InputError where there is no such folder or no photo in it that can be looked at.
-    """
-    if not folder.is_dir():
-        raise InputError(f"there is no folder {folder}: give the folder that holds your photos")
-    root = folder.resolve()  # but not a photo's own link, which may come to mean another file
-    photos, others, errors = [], Counter[str](), list[OSError]()
-    for path in _files(folder, errors.append):
-        suffix = path.suffix.lower()
-        if suffix in UNREAD:
-            others[suffix] += 1
-        elif suffix in SUFFIXES:
-            try:
-                status = path.stat()
-            except OSError as error:
-                errors.append(error)
-                continue
-            if stat.S_ISREG(status.st_mode):
-                id = path.relative_to(folder).as_posix()
-                photos.append(Photo(id, root / id, f"{status.st_size}:{status.st_mtime_ns}"))
-    passed_over = dict(others.most_common())
-    # What was deleted since its folder was listed, and a link to nothing, are not there.
-    there = [error for error in errors if not isinstance(error, FileNotFoundError | NotADirectoryError)]
-    unreadable = tuple(unread(Path(error.filename), error, "") for error in there)
-    if not photos and unreadable:
-        raise InputError(unreadable[0])
-    if not photos:
-        more = "".join(f"; {count} {suffix} are not read, save them as JPEG" for suffix, count in passed_over.items())
-        raise InputError(f"no photos in {folder}: it has no file ending in {', '.join(sorted(SUFFIXES))}{more}")
-    return FoundPhotos(sorted(photos, key=lambda photo: photo.id), passed_over, unreadable)
 
 
 def _files(folder: Path, on_error: Callable[[OSError], None]) -> Iterator[Path]:

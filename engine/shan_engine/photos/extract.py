@@ -13,8 +13,9 @@ from pathlib import Path
 import numpy as np
 
 from shan_engine.base.errors import InputError, StoreError
-from shan_engine.photos.decode import WHOLE, Photo, ScaledPhoto, crop_of, find_photos, read_scaled
+from shan_engine.photos.decode import WHOLE, Photo, ScaledPhoto, crop_of, read_scaled
 from shan_engine.photos.extractor import FeatureExtractor, Regions
+from shan_engine.photos.find import find_photos
 from shan_engine.store.dtype import stored_dtype
 from shan_engine.store.feature_store import FeatureStore
 from shan_engine.store.lmdb import is_store

@@ -87,7 +87,7 @@ class Scorer:
         if self._on_torch is None:
             return None
         if self._held is None or self._held[0] is not gallery:
-            from shan_engine.backends.torch_cuda.held import hold_gallery
+            from shan_engine.scoring.stored_images import hold_gallery
 
             self._held = None  # frees the memory first
             self._held = gallery, hold_gallery(gallery, self._constants(), self._on_torch)

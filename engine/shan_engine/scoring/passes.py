@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shan_engine.base.errors import GalleryError
-from shan_engine.gallery.reader import MEND, Gallery
+from shan_engine.gallery.blocks import MEND
+from shan_engine.gallery.reader import Gallery
 from shan_engine.scoring.encoders import Arrays, Scorer
 
 MAX_CAPTIONS = 32

@@ -21,8 +21,9 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from shan_engine.gallery.blocks import Block
 from shan_engine.gallery.centroids import REGIONS, Centroids
-from shan_engine.gallery.reader import Block, Gallery
+from shan_engine.gallery.reader import Gallery
 from shan_engine.gallery.storage import HUBNESS, SCALES, Arrays
 from shan_engine.kernel.shan import TABLE_WIDTH, Kernel, ShanConstants
 from shan_engine.scoring.encoders import Scorer

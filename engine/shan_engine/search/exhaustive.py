@@ -14,9 +14,10 @@ from shan_engine.gallery.reader import Gallery
 from shan_engine.scoring.encoders import MOST_IMAGES, Scorer
 from shan_engine.scoring.passes import GROUP_CAPTIONS, batches_by_length, refuse_not_finite, score_groups
 from shan_engine.search.cascade import Found, Stages, can_step, search_in_steps
+from shan_engine.search.explain import hits_at
 from shan_engine.search.photo_query import step_1
 from shan_engine.search.query import Asked, Question
-from shan_engine.search.results import Hit, QueryHits, WordRegion, hits_at
+from shan_engine.search.results import Hit, QueryHits, WordRegion
 from shan_engine.search.tuning import DEFAULT_TARGET, Tuning, check_target, choose_widths, measure
 
 __all__ = ["Hit", "QueryHits", "Question", "WordRegion", "search", "top_rows", "tune_gallery"]

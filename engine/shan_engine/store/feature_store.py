@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shan_engine.base.errors import InputError, StoreError
+from shan_engine.base.ids import MAX_ID_BYTES, decode_id, encode_id
 from shan_engine.base.metadata import Metadata
 from shan_engine.store.lmdb import (
     clear_errors,
@@ -31,17 +32,7 @@ from shan_engine.store.lmdb import (
     write_transaction,
 )
 from shan_engine.store.metadata import Described, compare, read_metadata, write_metadata
-from shan_engine.store.records import (
-    MAX_ID_BYTES,
-    RecordInfo,
-    RegionRecord,
-    decode_id,
-    decode_record,
-    encode_id,
-    pad_regions,
-    peek_record,
-    replace_mend,
-)
+from shan_engine.store.records import RecordInfo, RegionRecord, decode_record, pad_regions, peek_record, replace_mend
 from shan_engine.store.schema import StoreSchema, read_schema, rewrite_schema, write_schema
 
 _ROW = struct.Struct(">Q")

@@ -13,9 +13,9 @@ from pathlib import Path
 import lmdb
 
 from shan_engine.base.errors import InputError, StoreError
+from shan_engine.base.ids import decode_id, encode_id
 from shan_engine.base.manifests import demand
 from shan_engine.base.metadata import INTEGER, REAL, TEXT, Metadata
-from shan_engine.store.records import decode_id, encode_id
 
 _TABLE, _COLUMNS = b"metadata", b"metadata"
 

@@ -19,10 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shan_engine.base.errors import InputError, StoreError
+from shan_engine.base.ids import MAX_ID_BYTES, encode_id, spelt_out
 
 _HEADER = struct.Struct("<IHHII")
 _HAS_BOXES = 1
-MAX_ID_BYTES = 480
 MAX_REGIONS = 2**16 - 1
 
 
@@ -55,32 +55,10 @@ class RecordInfo:
     stamp: str
 
 
-def spelt_out(id: str) -> str:
-    """An id as UTF-8 text for a table: a file name's bytes that are none are spelt out, as in `caf\\udce9.jpg`."""
-    # Spelt out rather than replaced, different ids stay different.
-    return id.encode("utf-8", "backslashreplace").decode("utf-8")
-
-
 def replace_mend(store: Path, id: str) -> str:
     """What mends one image's damaged record; `extract` alone leaves a photo that has not changed."""
     command = shlex.join(["shan-engine", "store", "delete", str(store), spelt_out(id)])
     return f"remove it with `{command}`, then extract or import it again"
-
-
-def encode_id(id: str) -> bytes:
-    """An id as the store's key, a file name's undecodable bytes as they are.
-
-    Raises InputError where it is no Unicode text.
-    """
-    try:
-        return id.encode("utf-8", "surrogateescape")
-    except UnicodeEncodeError as error:
-        raise InputError(f"the id {id!r} is not Unicode text: rename that image") from error
-
-
-def decode_id(key: bytes) -> str:
-    """The id that `encode_id` made a key of."""
-    return key.decode("utf-8", "surrogateescape")
 
 
 def check_record(record: RegionRecord, *, feature_dim: int, max_regions: int) -> None:

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from shan_engine.base.errors import InputError, StoreError
+from shan_engine.base.ids import encode_id
 from shan_engine.base.manifests import DTYPES, demand, is_size
-from shan_engine.store.records import RegionRecord, check_record, encode_id, encode_record
+from shan_engine.store.records import RegionRecord, check_record, encode_record
 
 if TYPE_CHECKING:  # the GPU check runs where there is no lmdb
     import lmdb

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from shan_engine.base.errors import InputError
-from shan_engine.writers.hits_parquet import import_pyarrow
+from shan_engine.base.optional import import_pyarrow
 
 STANDARD_INPUT = Path("-")
 COLUMN = "caption"

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from shan_engine.base.errors import InputError, install_command
 from shan_engine.base.files import replacing
+from shan_engine.base.optional import import_pyarrow
 
 ROW_GROUP = 2**16
 METADATA = b"shan-engine"
@@ -40,18 +40,6 @@ class HitsWriter:
         # In one piece, and always as many: chunks and their sizes show in the file.
         self._writer.write_table(self._held.slice(0, rows).combine_chunks(), row_group_size=rows)
         self._held = self._held.slice(rows)
-
-
-def import_pyarrow(doing: str = "writing") -> Any:
-    """The `pyarrow` module with `pyarrow.parquet` loaded. Raises InputError where it is missing."""
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError as error:
-        raise InputError(
-            f"{doing} .parquet needs pyarrow, which is not installed: {install_command('parquet')}"
-        ) from error
-    return pyarrow
 
 
 @contextmanager

@@ -6,7 +6,8 @@ import importlib
 from dataclasses import dataclass
 from typing import Any
 
-from shan_engine.base.errors import BackendError, first_line, install_command
+from shan_engine.base.errors import BackendError, first_line
+from shan_engine.base.optional import install_command
 
 # By the name of the module: the extra that installs it.
 EXTRAS = {"tensorrt": "tensorrt", "tensorrt_rtx": "tensorrt-rtx"}

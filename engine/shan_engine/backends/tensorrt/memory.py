@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shan_engine.base.errors import BackendError, install_command
+from shan_engine.base.errors import BackendError
+from shan_engine.base.optional import install_command
 
 
 class OutOfDeviceMemoryError(BackendError):

@@ -5,7 +5,8 @@ from __future__ import annotations
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from shan_engine.base.errors import BackendError, install_command
+from shan_engine.base.errors import BackendError
+from shan_engine.base.optional import install_command
 
 if TYPE_CHECKING:
     import torch

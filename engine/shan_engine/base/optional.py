@@ -1,0 +1,29 @@
+"""Packages that only some installations have, imported where they are needed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from shan_engine.base.errors import InputError
+
+
+def import_pyarrow(doing: str = "writing") -> Any:
+    """The `pyarrow` module with `pyarrow.parquet` loaded. Raises InputError where it is missing."""
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError as error:
+        raise InputError(
+            f"{doing} .parquet needs pyarrow, which is not installed: {install_command('parquet')}"
+        ) from error
+    return pyarrow
+
+
+def install_command(*extras: str, force: bool = False) -> str:
+    """The mend for a missing or broken package: how any one of these extras is installed.
+
+    It names the project's folder, as the project is on no package index.
+    """
+    first, *others = [f"'.[{extra}]'" for extra in extras] or ["."]
+    choice = f" (or {', '.join(others)})" if others else ""
+    return f"pip install {'--force-reinstall ' if force else ''}{first}{choice} in the project's folder"

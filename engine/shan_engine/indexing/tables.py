@@ -1,0 +1,42 @@
+"""A block's table of metadata, as indexing writes it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+import xxhash
+
+from shan_engine.base.files import replacing
+from shan_engine.base.metadata import Metadata
+from shan_engine.gallery.blocks import METADATA
+from shan_engine.gallery.filters import Listed, _table, metadata_name, rows_of
+from shan_engine.gallery.manifest import GalleryManifest
+from shan_engine.gallery.reader import Gallery
+
+
+def write_table(folder: Path, listed: Iterable[Listed], metadata: Metadata) -> str:
+    """Write the table of a block into its folder, returns the file's checksum. Raises OSError as a write does."""
+    with _table(listed, metadata) as connection:
+        content = connection.serialize()
+    with replacing(folder / metadata_name(metadata)) as temporary:
+        temporary.write_bytes(content)
+    return xxhash.xxh3_64_hexdigest(content)
+
+
+def renew_tables(gallery: Path, manifest: GalleryManifest, metadata: Metadata | None) -> GalleryManifest:
+    """The manifest of the same gallery whose blocks have tables with this metadata; those that lack one get it.
+
+    Files that it no longer names stay, for whoever reads them now. Raises OSError as a write does.
+    """
+    entries = []
+    for entry, block in zip(manifest.blocks, Gallery(gallery, manifest).blocks, strict=True):
+        files = {name: held for name, held in entry.files.items() if not name.startswith(METADATA)}
+        if metadata is not None:
+            name = metadata_name(metadata)
+            files[name] = entry.files.get(name) or write_table(
+                gallery / "blocks" / entry.name, rows_of(block), metadata
+            )
+        entries.append(replace(entry, files=files))
+    return replace(manifest, blocks=tuple(entries))

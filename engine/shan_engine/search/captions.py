@@ -1,0 +1,98 @@
+"""The captions of a gallery that fit a photo best, by exact scores."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from shan_engine.base.errors import GalleryError, InputError
+from shan_engine.gallery.captions import MEND, CaptionGallery
+from shan_engine.gallery.storage import Arrays, unpacked
+from shan_engine.scoring.encoders import Scorer
+from shan_engine.search.explain import explain_phrase
+from shan_engine.search.photo_query import QueryPhoto
+from shan_engine.search.results import WordRegion
+from shan_engine.text.vocabulary import tokenise
+
+SCORED_TOGETHER = 256
+
+
+@dataclass(frozen=True)
+class CaptionHit:
+    """A caption that fits a photo; `step_scores` are the score's parts, `words` the regions its words look at."""
+
+    rank: int
+    score: float
+    id: str
+    caption: str
+    step_scores: tuple[float, ...] = ()
+    words: tuple[WordRegion, ...] = ()
+
+
+@dataclass(frozen=True)
+class CaptionHits:
+    """The best captions for a photo, best first, of `captions` that were scored."""
+
+    photo: Path
+    hits: tuple[CaptionHit, ...]
+    captions: int
+
+    def __iter__(self) -> Iterator[CaptionHit]:
+        return iter(self.hits)
+
+    def __len__(self) -> int:
+        return len(self.hits)
+
+
+def search_captions(
+    scorer: Scorer,
+    gallery: CaptionGallery,
+    photo: QueryPhoto,
+    *,
+    top_k: int = 10,
+    explain: bool = True,
+    on_captions: Callable[[int], None] = lambda done: None,
+) -> CaptionHits:
+    """The `top_k` captions with the best exact scores with a photo; of equal ones, the first in the file.
+
+    Memory: a call's captions, and a score of each. Raises InputError for k below 1, GalleryError for a damaged file.
+    """
+    if top_k < 1:
+        raise InputError(f"top-k is {top_k}: ask for at least 1")
+    images, done = scorer.for_pairs(photo.images), 0
+    best: list[tuple[float, int, int, int]] = []  # score below 0, place in the file, block, row
+    for number, block in enumerate(gallery.blocks):
+        arrays = gallery.arrays(block)
+        scores = np.concatenate(
+            [
+                scorer.score_pairs(images, _rows(arrays, slice(start, start + SCORED_TOGETHER)))[0]
+                for start in range(0, block.captions, SCORED_TOGETHER)
+            ]
+        )
+        if not np.isfinite(scores).all():
+            raise GalleryError(f"a caption of {gallery.path} has a NaN or infinite score: {MEND}")
+        # Of equal scores the first in the file is kept, so a block's are ranked with their places.
+        places = np.array([place for place, _, _ in gallery.listed(block)])
+        for row in np.lexsort((places, -scores))[:top_k].tolist():
+            best.append((-float(scores[row]), int(places[row]), number, row))
+        best = sorted(best)[:top_k]
+        done += block.captions
+        on_captions(done)
+    complete = scorer.complete(photo.images) if explain else {}
+    hits = []
+    for rank, (score, _, number, row) in enumerate(best, 1):
+        block = gallery.blocks[number]
+        _, id, text = gallery.listed(block)[row]
+        explained: tuple[tuple[float, ...], tuple[WordRegion, ...]] = ((), ())
+        if explain:
+            caption = _rows(gallery.arrays(block), slice(row, row + 1))
+            explained = explain_phrase(scorer, tokenise(text), complete, caption, photo.boxes)
+        hits.append(CaptionHit(rank, -score, id, text, *explained))
+    return CaptionHits(photo.path, tuple(hits), len(gallery))
+
+
+def _rows(arrays: Arrays, rows: slice) -> Arrays:
+    return unpacked({name: array[rows] for name, array in arrays.items()})
