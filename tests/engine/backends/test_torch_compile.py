@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 pytest.importorskip("triton")
-SCRIPT = Path(__file__).parents[1] / "compile_kernels.py"
+SCRIPT = Path(__file__).parents[2] / "compile_kernels.py"
 SHARED_MEMORY = 99 * 1024  # of the smallest GPUs from sm_80 on
 
 

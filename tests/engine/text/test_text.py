@@ -12,7 +12,7 @@ from shan_engine.base.errors import InputError
 from shan_engine.text.vocabulary import SPECIAL, Vocabulary, pad, tokenise
 
 MOST = 126
-PUBLIC = Path(__file__).parents[2].parent / "shared" / "vocab"
+PUBLIC = Path(__file__).parents[4] / "shared" / "vocab"
 
 
 def test_tokenise_lowers_and_splits_punctuation():
