@@ -95,7 +95,8 @@ class Engine(_Opened):
         """The `top_k` best photos for a query, a photo `image`, or both.
 
         `also` and `without` are phrases whose scores are added or taken away, "words" or "words:weight"; `where` is an
-        SQL condition on `columns`. The rest is as of `search.search`. Raises InputError for what cannot be asked.
+        SQL condition on `columns`. The rest is as of `search.exhaustive.search`. Raises InputError for what cannot be
+        asked.
         """
         if where is not None:
             check_filter(self.gallery, where)  # before a model reads the photo
@@ -125,7 +126,7 @@ class Engine(_Opened):
     ) -> list[QueryHits]:
         """The best photos for each question, in fewer passes over the gallery than one search each takes.
 
-        As `search.search`, which has the options' meanings and errors.
+        As `search.exhaustive.search`, which has the options' meanings and errors.
         """
         return search(
             self.scorer,
@@ -215,7 +216,9 @@ def open(
     backend: Backend = "auto",
     precision: Precision | None = None,
 ) -> Engine:
-    """Open a gallery of photos with the bundle that made it; `backend` and `precision` as for `scorer.Scorer`.
+    """Open a gallery of photos with the bundle that made it.
+
+    `backend` and `precision` are those of `scoring.encoders.Scorer`.
 
     Left out, they are those in SHAN_GALLERY and SHAN_MODEL, else the bundled demo's. Raises GalleryError or BundleError
     where they are missing, damaged or not made for each other, BackendError where the back end cannot run here.

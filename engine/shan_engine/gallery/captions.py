@@ -1,7 +1,7 @@
 """A gallery of captions: encoded once, then searched for those that fit a photo.
 
     GALLERY/manifest.json                 kind "captions", bundle fingerprint, blocks with their files' checksums
-    GALLERY/blocks/<name>/<array>.npy     the text encoder's arrays, captions x words x ..., see gallery_storage
+    GALLERY/blocks/<name>/<array>.npy     the text encoder's arrays, captions x words x ..., see gallery/storage.py
     GALLERY/blocks/<name>/captions.jsonl  one caption a line: its place among all, id, text
 
 A block holds captions of similar length, padded to its longest. All captions are scored with a photo, exactly.

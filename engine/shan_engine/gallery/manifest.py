@@ -16,7 +16,7 @@ from shan_engine.gallery.storage import GALLERY_DTYPES
 
 SCHEMA_VERSION = 2
 MANIFEST = "manifest.json"
-CAPTIONS_KIND = "captions"  # what a gallery of captions says of itself (caption_gallery.py)
+CAPTIONS_KIND = "captions"  # what a gallery of captions says of itself (gallery/captions.py)
 _BLOCK_NAME = re.compile("[0-9a-f]{12}")
 _CHECKSUM = re.compile("[0-9a-f]{16}")
 _FILE_NAME = re.compile("[a-z0-9_-]+[.](npy|jsonl|sqlite)")

@@ -1,11 +1,11 @@
 """A gallery: a collection's images as the pair scorer wants them, in memory-mapped blocks.
 
     GALLERY/manifest.json              bundle fingerprint, arrays, blocks with their deleted rows
-    GALLERY/blocks/<name>/<array>.npy  one array a file, images x the array's shape; see gallery_storage
+    GALLERY/blocks/<name>/<array>.npy  one array a file, images x the array's shape; see gallery/storage.py
     GALLERY/blocks/<name>/boxes.npy    images x K x 4, pixels, NaN where unknown
     GALLERY/blocks/<name>/images.jsonl one image a line: id, path, size, checksum of its features
-    GALLERY/blocks/<name>/rows.npy     checksum of an image's rows of all arrays; codes-*.npy: see centroids
-    GALLERY/blocks/<name>/metadata-*.sqlite  what is known of the images otherwise; see gallery_metadata
+    GALLERY/blocks/<name>/rows.npy     checksum of an image's rows of all arrays; codes-*.npy: see gallery/centroids.py
+    GALLERY/blocks/<name>/metadata-*.sqlite  what is known of the images otherwise; see gallery/filters.py
 
 Every image read is checked against its checksum, every small file against the one in the manifest. A block never
 changes once it is named in the manifest, and the manifest is replaced in one rename. The folder of a block that a new

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 GALLERY_DTYPES = ("float32", "float16", "int8")
 SCALES = ".scales"
-HUBNESS = "hubness"  # of an image, taken from its scores (querybank.py); there only where a gallery is normalised
+HUBNESS = "hubness"  # one number an image (indexing/querybank.py); only in a gallery that is normalised
 Layout = dict[str, tuple[np.dtype[Any], tuple[int, ...]]]
 Arrays = dict[str, NDArray[Any]]
 

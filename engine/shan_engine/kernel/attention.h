@@ -51,7 +51,7 @@ INLINE void affinities(int width, const vf *image, int64_t regions, const Captio
         }
 }
 
-/* As norms.py: at least 1e-8. */
+/* As shan_model/norms.py: at least 1e-8. */
 INLINE float length(float square) { return sqrtf(square > 1e-16f ? square : 1e-16f); }
 
 /* Softmax down each of `columns` (a multiple of LANES) columns. */

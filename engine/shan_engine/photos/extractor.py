@@ -43,7 +43,7 @@ class FeatureExtractor:
     """An ONNX backbone or detector with its recipe. Raises InputError where it does not take images as asked.
 
     For a model to be trained on, it sees mirror images with `mirror`, and with `crop` above 0 it is to be given parts
-    of photos, other ones for each number (photos.crop_of); boxes are where the regions are in the photo.
+    of photos, other ones for each number (`photos.decode.crop_of`); boxes are where the regions are in the photo.
     """
 
     def __init__(

@@ -18,7 +18,7 @@ from shan_engine.backends.torch_cuda.held import HUBNESS, REGIONS, hold
 
 
 class StoredImages:
-    """A gallery's images as `upload.Images`: as they lie on disk, checked, never across a block's end."""
+    """A gallery's images as `torch_cuda.upload.Images`: as they lie on disk, checked, never across a block's end."""
 
     def __init__(self, gallery: Gallery) -> None:
         self.regions, self.dim = gallery.manifest.arrays[REGIONS]
@@ -31,7 +31,7 @@ class StoredImages:
         return len(self._gallery)
 
     def read(self, start: int, most: int) -> Mapping[str, NDArray[Any]]:
-        """See `upload.Images`."""
+        """See `torch_cuda.upload.Images`."""
         block, row = self._gallery.find(start)
         if self._open is not None and self._open is not block:
             self._open.release()

@@ -2,13 +2,13 @@
 
 SHAN's score is itself a cascade. Each stage keeps the best images for the next one, which costs more an image:
 
-1. the first pass knows an image by its regions' centroids alone (centroids.py): step 1 as if they were its regions,
-   attended vectors' lengths left out;
+1. the first pass knows an image by its regions' centroids alone (gallery/centroids.py): step 1 as if they were its
+   regions, attended vectors' lengths left out;
 2. step 1, exact;
 3. all steps, exact.
 
-How many images stages 2 and 3 see decides how many of the exhaustive ranking's hits are found; `tuning.py` measures
-it on a user's own queries.
+How many images stages 2 and 3 see decides how many of the exhaustive ranking's hits are found; `search/tuning.py`
+measures it on a user's own queries.
 """
 
 from __future__ import annotations

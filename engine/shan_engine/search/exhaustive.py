@@ -44,7 +44,7 @@ def search(
 ) -> list[QueryHits]:
     """The `top_k` best images for each query, of those for which the SQL condition `where` is true.
 
-    A large gallery is searched in steps (stepwise.py), careful enough to find `recall_target` of the hits that an
+    A large gallery is searched in steps (search/cascade.py), careful enough to find `recall_target` of the hits that an
     `exhaustive` search finds; all other searches are that, also where few images match the condition. Hits have what
     explains them with `explain`, and what is known of them otherwise `with_metadata`. `on_start` hears how many pairs
     of a query and an image there are, `on_pairs` how many are done. Memory: one call's images and captions, k rows a

@@ -1,7 +1,7 @@
 """The feature store: region features of a photo collection in one LMDB environment.
 
 Tables: `meta` (one schema record), `records` (row number, big-endian u64 -> record, in order of arrival),
-`ids` (id -> row number) and, where there is some, `metadata` (store_metadata.py). A write batch is one transaction: a
+`ids` (id -> row number) and, where there is some, `metadata` (store/metadata.py). A write batch is one transaction: a
 killed writer loses at most that batch, and a second writer waits for the first one's transaction to end.
 """
 

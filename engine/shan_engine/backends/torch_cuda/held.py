@@ -18,7 +18,7 @@ from shan_engine.kernel.shan import ShanConstants
 if TYPE_CHECKING:
     from shan_engine.backends.torch_cuda.upload import Images
 
-REGIONS, HUBNESS = "image_regions", "hubness"  # not from gallery_storage: a GPU machine may lack xxhash
+REGIONS, HUBNESS = "image_regions", "hubness"  # not from gallery/storage.py: a GPU machine may lack xxhash
 
 
 class GivenImages:

@@ -23,7 +23,7 @@ SIZES = ["images", "captions", "K", "N"]  # that change from call to call: no ne
 
 @triton.jit
 def _length(square):
-    """As norms.py: at least 1e-8."""
+    """As shan_model/norms.py: at least 1e-8."""
     return tl.sqrt(tl.maximum(square, 1e-16))
 
 
