@@ -54,7 +54,7 @@ def tf_idf(ids: list[str], words: dict[str, Counter[str]]) -> NDArray[np.float32
         for word, count in words.get(id, Counter[str]()).items():
             if word in columns:
                 rows[row, columns[word]] = count**0.5 * np.log(len(ids) / images[word])
-    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9)
+    return np.asarray(rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9), np.float32)
 
 
 def measure_alike(engine: Engine, words: dict[str, Counter[str]], splits: dict[str, str]) -> None:

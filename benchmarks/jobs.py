@@ -158,11 +158,12 @@ def ray_against_one(common: tuple[object, ...], work: Path, options: argparse.Na
     queries = work / "some-captions.txt"
     queries.write_text("".join(f"{text}\n" for text in captions(options.table, options.ray_captions)), "utf-8")
     common = (*common[: common.index("--queries")], "--queries", queries)
-    outputs, figures = {}, {}
+    outputs: dict[str, Path] = {}
+    figures: dict[str, Any] = {}
     for name, workers in {"one process": 0, "1 worker": 1, f"{options.ray} workers": options.ray}.items():
         outputs[name] = work / f"ray-{name.replace(' ', '-')}.parquet"
         blocks = ("--output", outputs[name], "--block-pairs", options.ray_block_pairs, "--log-json")
-        command = [COMMAND, *map(str, (*common, *blocks))]
+        command = [*map(str, (COMMAND, *common, *blocks))]
         if workers:
             command += ["--ray", "local", "--workers", str(workers)]
         elif hasattr(os, "sched_getaffinity"):
@@ -172,7 +173,7 @@ def ray_against_one(common: tuple[object, ...], work: Path, options: argparse.Na
     return figures
 
 
-def timed_blocks(command: list[str | Path], workers: int) -> dict[str, Any]:
+def timed_blocks(command: list[str], workers: int) -> dict[str, Any]:
     """Seconds of a whole job, and of a block from the moment that every worker has done one."""
     began, moments = time.perf_counter(), {}
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)

@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from reports import demo_queries, read_report, write_report
 from shan_engine.bundle.contents import Bundle
 from shan_engine.gallery.blocks import GalleryImage
@@ -34,11 +35,12 @@ from shan_engine.gallery.reader import Gallery
 from shan_engine.indexing.block_writer import Part, write_block
 from shan_engine.indexing.centroids import add_centroids
 from shan_engine.indexing.images import BLOCK_IMAGES
-from shan_engine.locate import demo_folder
+from shan_engine.locate import demo_bundle
 from shan_engine.scoring.encoders import Scorer
 from shan_engine.search.exhaustive import search
 from shan_engine.text.captions import CaptionTable
 
+Floats = NDArray[np.float32]
 COMMAND = Path(sys.executable).parent / "shan-engine"
 RESULTS = Path(__file__).parent / "results" / "large_gallery.json"
 PLOT = Path(__file__).parent.parent / "docs" / "large-gallery.svg"
@@ -49,7 +51,7 @@ WARM = 30
 
 
 def make(options: argparse.Namespace) -> None:
-    source = Gallery.open(options.source or demo_folder() / "gallery")
+    source = Gallery.open(options.source or demo_bundle().parent / "gallery")
     regions = np.concatenate([block.rows_of(np.arange(len(block)))["image_regions"] for block in source.blocks])
     mask = np.concatenate([block.rows_of(np.arange(len(block)))["region_mask"] for block in source.blocks])
     regions, mask = regions[mask.all(axis=1)], mask[mask.all(axis=1)]
@@ -67,7 +69,7 @@ def make(options: argparse.Namespace) -> None:
     print(f"centroids, {time.perf_counter() - began:.0f} s", flush=True)
 
 
-def _recombined(regions: np.ndarray, start: int, count: int) -> Iterator[Part]:
+def _recombined(regions: Floats, start: int, count: int) -> Iterator[Part]:
     _, K, D = regions.shape
     for first in range(start, start + count, PART):
         size = min(PART, start + count - first)
@@ -90,7 +92,7 @@ def queries_of(captions: Path | None, count: int) -> list[str]:
 
 
 def run(options: argparse.Namespace) -> None:
-    bundle = Bundle.open(options.bundle or demo_folder() / "bundle")
+    bundle = Bundle.open(options.bundle or demo_bundle())
     queries = queries_of(options.captions, options.queries)
     held = read_report(RESULTS)
     machine = {"machine": platform.machine(), "cpus": os.cpu_count(), "model": bundle.manifest.model}
@@ -130,7 +132,7 @@ def measure(bundle: Bundle, path: Path, queries: list[str], options: argparse.Na
             "agreement_at_10": shares([found[query] for query in asked], truth),
             "queries_compared": len(asked),
         }
-    command = [COMMAND, "search", queries[0], "--gallery", path, "--model", bundle.path, "--json"]
+    command = [*map(str, (COMMAND, "search", queries[0], "--gallery", path, "--model", bundle.path, "--json"))]
     cold = []
     for _ in range(3):
         began = time.perf_counter()
@@ -152,7 +154,7 @@ def measure(bundle: Bundle, path: Path, queries: list[str], options: argparse.Na
 
 def compare(options: argparse.Namespace) -> None:
     """The share of an exhaustive search's first ten that other engines find with the same regions and words."""
-    bundle = Bundle.open(options.bundle or demo_folder() / "bundle")
+    bundle = Bundle.open(options.bundle or demo_bundle())
     scorer, gallery = Scorer(bundle, "cpu"), Gallery.open(options.gallery, bundle)
     queries = queries_of(options.captions, options.queries)
     truth = [
@@ -172,7 +174,9 @@ def shares(found: list[list[str]], truth: list[set[str]]) -> float:
     return round(float(np.mean([len(set(ids) & held) / len(held) for ids, held in zip(found, truth, strict=True)])), 4)
 
 
-def faiss_pooled(regions: np.ndarray, words: list, ids: list[str], truth: list[set[str]], work: Path) -> dict:
+def faiss_pooled(
+    regions: Floats, words: list[Floats], ids: list[str], truth: list[set[str]], work: Path
+) -> dict[str, Any]:
     import faiss
 
     began = time.perf_counter()
@@ -195,7 +199,9 @@ def faiss_pooled(regions: np.ndarray, words: list, ids: list[str], truth: list[s
     }
 
 
-def fast_plaid(regions: np.ndarray, words: list, ids: list[str], truth: list[set[str]], work: Path) -> dict:
+def fast_plaid(
+    regions: Floats, words: list[Floats], ids: list[str], truth: list[set[str]], work: Path
+) -> dict[str, Any]:
     import torch
     from fast_plaid import search as plaid
 
@@ -218,7 +224,7 @@ def fast_plaid(regions: np.ndarray, words: list, ids: list[str], truth: list[set
     }
 
 
-def plot(rows: list[dict]) -> None:
+def plot(rows: list[dict[str, Any]]) -> None:
     import matplotlib
 
     matplotlib.use("svg")

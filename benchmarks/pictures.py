@@ -51,7 +51,7 @@ def glow(photo: Path, weights: NDArray[np.float32]) -> NDArray[np.uint8]:
     """The photo, dark where a word does not look."""
     pixels = resize(decode_photo(photo), SIDE, SIDE)
     light = Image.fromarray(np.uint8(255 * weights / weights.max())).resize((SIDE, SIDE), Image.Resampling.BICUBIC)
-    return np.uint8(pixels * (0.2 + 0.8 * np.asarray(light)[..., None] / 255))
+    return (pixels * (0.2 + 0.8 * np.asarray(light)[..., None] / 255)).astype(np.uint8)
 
 
 def main() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from shan_engine.base.files import replacing
-from shan_engine.locate import demo_folder
+from shan_engine.locate import demo_bundle
 from shan_engine.text.captions import CaptionTable
 
 
@@ -26,7 +26,7 @@ def write_report(path: Path, report: dict[str, Any], indent: int = 1) -> None:
 
 def demo_queries() -> list[str]:
     """The thirty queries of docs/demo.md."""
-    lines = (demo_folder() / "queries.tsv").read_text("utf-8").splitlines()[1:]
+    lines = (demo_bundle().parent / "queries.tsv").read_text("utf-8").splitlines()[1:]
     return [line.split("\t")[0] for line in lines]
 
 

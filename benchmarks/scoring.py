@@ -99,7 +99,7 @@ def measure(threads: int, dim: int, shape: str, lengths: NDArray[np.int64], roun
         graph = load_graph(Path(folder) / "pair_scorer.onnx", "cpu", threads=threads)
         call = int(CALL_FLOATS / (4 * K * dim * (1 + tm.shape[1] / K) * C))
         call = max(1, min(256, call))
-        constants = shan_constants(model)
+        constants = shan_constants(model.kernel_constants())
         assert constants
         kernel = Kernel(constants, variants()[0], threads=threads)
 

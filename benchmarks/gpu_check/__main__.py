@@ -12,7 +12,9 @@ import json
 import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -43,17 +45,17 @@ def main() -> int:
     began = time.monotonic()
 
     def left() -> float:
-        return 60 * options.minutes - (time.monotonic() - began)
+        return 60 * float(options.minutes) - (time.monotonic() - began)
 
     def said(text: str) -> None:
         print(f"[{time.monotonic() - began:4.0f} s] {text}", flush=True)
 
     device = torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
-    found: dict[str, object] = {"machine": machine.describe(device), "gpu": device.type == "cuda"}
-    said(found["machine"]["name"])  # type: ignore[index]
+    found: dict[str, Any] = {"machine": machine.describe(device), "gpu": device.type == "cuda"}
+    said(found["machine"]["name"])
     found["back_ends"] = machine.back_ends()
     failed = []
-    for name, answer in found["back_ends"].items():  # type: ignore[attr-defined]
+    for name, answer in found["back_ends"].items():
         said(f"{name}: {answer.get('reason') or answer.get('difference', 'runs')}")
         if not answer.get("passed", True):
             failed.append({"shape": name, "precision": "", "difference": answer["difference"]})
@@ -61,13 +63,14 @@ def main() -> int:
     failed += [row for row in rows if not row["passed"]]
     said(f"parity: {sum(row['passed'] for row in rows)} of {len(rows)} passed")
     found["bounds"] = bounds = machine.bounds(device)
-    for name, work in {
+    parts: dict[str, Callable[[], Any]] = {
         "training": lambda: training.check(device),
         "galleries": lambda: speed.galleries(device, bounds, left),
         "coco": lambda: speed.coco(device, 20.0),
         "against_pytorch": lambda: speed.against_pytorch(device),
         "sweep": lambda: speed.sweep(device, left),
-    }.items():
+    }
+    for name, work in parts.items():
         if left() < 60:
             found[name] = None
             said(f"{name}: left out, no time")

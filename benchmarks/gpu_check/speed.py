@@ -83,12 +83,14 @@ def sweep(device: torch.device, left: Callable[[], float]) -> list[dict[str, Any
         chosen = choose_tiles(shape.K, shape.n, shape.D, held.dtype, shape.steps)
         wanted = [(chosen, images, queries)]
         if cuda:
-            sizes = (16, 32) if chosen.kernel == "rows" else (32, 64)
-            name = "tile" if chosen.kernel == "rows" else "dims"
+            rows_kernel = chosen.kernel == "rows"
+            sizes: list[dict[str, Any]] = (
+                [{"tile": n} for n in (16, 32)] if rows_kernel else [{"dims": n} for n in (32, 64)]
+            )
             for size in sizes:
                 for warps in (4, 8):
                     for stages in (1, 2, 3):
-                        tiles = replace(chosen, **{name: size}, warps=warps, stages=stages)
+                        tiles = replace(chosen, warps=warps, stages=stages, **size)
                         wanted += [(tiles, images, one) for one in (1, queries)]
             wanted += [(chosen, count, one) for count in (images // 16, images // 4) for one in (1, 8, queries)]
         for tiles, count, one in wanted:

@@ -14,7 +14,7 @@ from shan_model.schedule import TrainConfig
 from shan_model.shan import Shan
 
 CLOSE = {"float32": 1e-3, "bfloat16": 0.03}
-CERTAIN = {
+CERTAIN: dict[str, Any] = {
     "region_dropout": 0.0, "feature_dropout": 0.0, "embedding_dropout": 0.0, "word_dropout": 0.0, "row_dropout": 0.0,
 }  # fmt: skip
 
