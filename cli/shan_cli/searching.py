@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from shan_engine.base.choices import DEFAULT_RECALL_TARGET
 
 from shan_cli.console import (
     Backend,
@@ -24,8 +25,6 @@ from shan_cli.console import (
     progress,
 )
 from shan_cli.opening import open_gallery
-
-RECALL_TARGET = 0.99  # the engine's own default, not imported for the sake of a fast start
 
 
 def search(
@@ -77,7 +76,7 @@ def search(
     recall_target: Annotated[
         float,
         typer.Option(help="Share of an exhaustive search's hits that a search in steps is to find; see `tune`."),
-    ] = RECALL_TARGET,
+    ] = DEFAULT_RECALL_TARGET,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say how many images each step looked at.")] = False,
     device: Device = DeviceOption.AUTO,
     backend: Backend = BackendOption.AUTO,
@@ -122,7 +121,7 @@ def search(
             "--columns": columns,
             "--html": html,
             "--exhaustive": exhaustive,
-            "--recall-target": recall_target != RECALL_TARGET,
+            "--recall-target": recall_target != DEFAULT_RECALL_TARGET,
             "--verbose": verbose,
             "--backend": backend is not BackendOption.AUTO,
             "--precision": precision,

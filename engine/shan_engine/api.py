@@ -16,10 +16,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from shan_engine.backends import Backend, Device
+from shan_engine.base.choices import DEFAULT_RECALL_TARGET, Backend, Device, Precision
 from shan_engine.base.errors import InputError
 from shan_engine.bundle.contents import Bundle
-from shan_engine.bundle.plans import Precision
 from shan_engine.gallery.captions import CaptionGallery
 from shan_engine.gallery.filters import check_filter, columns
 from shan_engine.gallery.reader import Gallery
@@ -30,7 +29,6 @@ from shan_engine.search.captions import CaptionHits, search_captions
 from shan_engine.search.exhaustive import QueryHits, search
 from shan_engine.search.photo_query import QueryPhoto
 from shan_engine.search.query import Question
-from shan_engine.search.tuning import DEFAULT_TARGET
 
 __all__ = ["CaptionEngine", "Engine", "Question", "open", "open_captions"]
 
@@ -90,7 +88,7 @@ class Engine(_Opened):
         top_k: int = 10,
         explain: bool = True,
         exhaustive: bool = False,
-        recall_target: float = DEFAULT_TARGET,
+        recall_target: float = DEFAULT_RECALL_TARGET,
     ) -> QueryHits:
         """The `top_k` best photos for a query, a photo `image`, or both.
 
@@ -120,7 +118,7 @@ class Engine(_Opened):
         top_k: int = 10,
         explain: bool = True,
         exhaustive: bool = False,
-        recall_target: float = DEFAULT_TARGET,
+        recall_target: float = DEFAULT_RECALL_TARGET,
         on_start: Callable[[int], None] = lambda total: None,
         on_pairs: Callable[[int], None] = lambda done: None,
     ) -> list[QueryHits]:

@@ -10,8 +10,6 @@ from pathlib import Path
 import pytest
 import typer
 from shan_cli.main import app
-from shan_cli.searching import RECALL_TARGET
-from shan_engine.search.tuning import DEFAULT_TARGET
 from shan_engine.writers import hits_parquet
 from shan_model.schedule import TrainConfig
 from typer.testing import CliRunner
@@ -86,10 +84,6 @@ def test_candidates_reach_the_training(asked):
         (asked("--loss", "triplet", "--candidates", "0"), ("triplet", 0)),
     ):
         assert (config.loss, config.candidates) == wanted
-
-
-def test_a_search_in_steps_has_the_engines_target():
-    assert RECALL_TARGET == DEFAULT_TARGET
 
 
 def test_a_model_of_ones_own_is_trained_with_its_own_settings(asked):

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from shan_engine.backends.interface import Backend, Device, Graph, HeldGallery, load_graph
+from shan_engine.backends.interface import Graph, HeldGallery, load_graph
 
-__all__ = ["Backend", "Device", "Graph", "HeldGallery", "load_graph"]
+__all__ = ["Graph", "HeldGallery", "load_graph"]

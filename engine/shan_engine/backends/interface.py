@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from shan_engine.base.choices import Device
+
 Array = NDArray[Any]
-Device = Literal["auto", "cpu", "cuda"]
-# Who scores pairs: `onnxruntime` (on CPU, the compiled kernel where it can), alone or with its TensorRT provider;
-# `tensorrt` from a bundle's plans; `torch` on CUDA devices.
-Backend = Literal["auto", "onnxruntime", "onnxruntime-tensorrt", "tensorrt", "torch"]
 
 
 class Graph(Protocol):

@@ -10,8 +10,6 @@ from typing import Any
 
 from shan_engine.base.files import replacing
 
-DTYPES = ("float32", "float16")  # of numbers on disk, the first unless another is asked for
-
 
 def demand(condition: bool, fault: str) -> None:
     """Raise ValueError with `fault`, a clause, unless the condition holds."""

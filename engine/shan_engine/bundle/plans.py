@@ -12,8 +12,9 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+from shan_engine.base.choices import PRECISIONS, Precision
 from shan_engine.base.errors import BackendError
 from shan_engine.base.files import sha256
 from shan_engine.base.manifests import demand, digest, is_size, save_manifest
@@ -23,8 +24,6 @@ from shan_engine.bundle.manifest import GRAPHS
 SCHEMA_VERSION = 1
 ENGINES = "engines"
 FILE = "plans.json"
-Precision = Literal["fp32", "fp16", "bf16", "int8"]
-PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "bf16", "int8")
 NAMES = tuple(Path(graph).stem for graph in GRAPHS)
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from shan_engine.base.choices import Protocol
 from shan_engine.base.errors import InputError
 from shan_engine.evaluation.recall import Interval, Recall, joined, ranks
 from shan_engine.gallery.reader import Gallery
@@ -18,7 +19,6 @@ from shan_engine.scoring.encoders import Scorer
 from shan_engine.scoring.passes import score_groups
 from shan_engine.text.captions import CaptionSplit, CaptionTable
 
-Protocol = Literal["all", "1k", "5k", "folds"]
 Member = tuple[Scorer, Gallery]
 
 

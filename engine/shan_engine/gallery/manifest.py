@@ -9,10 +9,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from shan_engine.base.choices import GALLERY_DTYPES
 from shan_engine.base.errors import GalleryError, unread
 from shan_engine.base.manifests import demand, digest, other_schema, save_manifest
 from shan_engine.bundle.contents import Bundle
-from shan_engine.gallery.storage import GALLERY_DTYPES
 
 SCHEMA_VERSION = 2
 MANIFEST = "manifest.json"

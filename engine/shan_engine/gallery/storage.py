@@ -13,7 +13,6 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
-GALLERY_DTYPES = ("float32", "float16", "int8")
 SCALES = ".scales"
 HUBNESS = "hubness"  # one number an image (indexing/querybank.py); only in a gallery that is normalised
 Layout = dict[str, tuple[np.dtype[Any], tuple[int, ...]]]

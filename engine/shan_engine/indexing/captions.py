@@ -11,12 +11,13 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from shan_engine.base.choices import GALLERY_DTYPES
 from shan_engine.base.errors import GalleryError, InputError
 from shan_engine.base.files import NpyWriter, sync_folder, write_failure
 from shan_engine.base.manifests import save_manifest
 from shan_engine.gallery.captions import LIST, SCHEMA_VERSION, CaptionBlock, read_manifest
 from shan_engine.gallery.manifest import CAPTIONS_KIND, MANIFEST, is_block_name
-from shan_engine.gallery.storage import GALLERY_DTYPES, Arrays, file_checksum, packed
+from shan_engine.gallery.storage import Arrays, file_checksum, packed
 from shan_engine.scoring.encoders import Scorer
 from shan_engine.text.captions import CaptionTable
 from shan_engine.text.query_files import read_captions

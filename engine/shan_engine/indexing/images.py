@@ -9,6 +9,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from shan_engine.base.choices import GALLERY_DTYPES
 from shan_engine.base.errors import GalleryError, InputError
 from shan_engine.base.files import write_failure
 from shan_engine.base.metadata import Metadata
@@ -17,7 +18,7 @@ from shan_engine.gallery.blocks import METADATA
 from shan_engine.gallery.centroids import FROM_IMAGES, Centroids
 from shan_engine.gallery.manifest import MANIFEST, BlockEntry, GalleryManifest, check_same_bundle, is_block_name
 from shan_engine.gallery.reader import Gallery
-from shan_engine.gallery.storage import GALLERY_DTYPES, HUBNESS
+from shan_engine.gallery.storage import HUBNESS
 from shan_engine.indexing.block_writer import write_block
 from shan_engine.indexing.centroids import add_centroids
 from shan_engine.indexing.encoding import encoded

@@ -6,11 +6,10 @@ import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
+from shan_engine.base.choices import Direction
 from shan_engine.base.errors import InputError
 
-Direction = Literal["text-to-image", "image-to-text"]
 DEFAULT_TOP_K = 10
 DEFAULT_MEMORY = 2**30
 LEAST_MEMORY = 64 * 2**20

@@ -21,7 +21,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shan_engine.backends import Device, load_graph
+from shan_engine.backends import load_graph
+from shan_engine.base.choices import Device
 from shan_engine.base.errors import InputError
 
 Regions = tuple[NDArray[np.float32], NDArray[np.float32] | None]

@@ -15,11 +15,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shan_engine.backends import Backend, Device, Graph, HeldGallery, load_graph
+from shan_engine.backends import Graph, HeldGallery, load_graph
 from shan_engine.backends.tensorrt.graph import TensorRtPlans
+from shan_engine.base.choices import Backend, Device, Precision
 from shan_engine.base.errors import BackendError, BundleError, InputError
 from shan_engine.bundle.contents import IMAGE_TERMS, KERNEL_CONSTANTS, Bundle
-from shan_engine.bundle.plans import ENGINES, Precision
+from shan_engine.bundle.plans import ENGINES
 from shan_engine.gallery.reader import Gallery
 from shan_engine.gallery.storage import HUBNESS
 from shan_engine.kernel.shan import Kernel, ShanConstants, load_kernel

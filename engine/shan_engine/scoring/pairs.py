@@ -12,8 +12,9 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from shan_engine.backends import Device, Graph, HeldGallery
+from shan_engine.backends import Graph, HeldGallery
 from shan_engine.backends.tensorrt.memory import OutOfDeviceMemoryError
+from shan_engine.base.choices import Device
 from shan_engine.kernel.shan import Kernel, ShanConstants
 
 Terms = Mapping[str, NDArray[Any]]

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shan_engine.backends import HeldGallery
+from shan_engine.base.choices import DEFAULT_RECALL_TARGET
 from shan_engine.base.errors import InputError
 from shan_engine.gallery.centroids import FROM_IMAGES
 from shan_engine.gallery.reader import Gallery
@@ -18,7 +19,7 @@ from shan_engine.search.explain import hits_at
 from shan_engine.search.photo_query import step_1
 from shan_engine.search.query import Asked, Question
 from shan_engine.search.results import Hit, QueryHits, WordRegion
-from shan_engine.search.tuning import DEFAULT_TARGET, Tuning, check_target, choose_widths, measure
+from shan_engine.search.tuning import Tuning, check_target, choose_widths, measure
 
 __all__ = ["Hit", "QueryHits", "Question", "WordRegion", "search", "top_rows", "tune_gallery"]
 
@@ -36,7 +37,7 @@ def search(
     top_k: int = 10,
     explain: bool = True,
     exhaustive: bool = False,
-    recall_target: float = DEFAULT_TARGET,
+    recall_target: float = DEFAULT_RECALL_TARGET,
     where: str | None = None,
     with_metadata: bool = True,
     on_start: Callable[[int], None] = lambda total: None,

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shan_engine.backends import Device
+from shan_engine.base.choices import Device
 from shan_engine.base.errors import InputError
 from shan_engine.scoring.encoders import Arrays, Scorer
 

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 TUNING = "tuning.json"
 TARGETS = (0.9, 0.95, 0.98, 0.99, 0.995, 0.999, 1.0)
-DEFAULT_TARGET = 0.99
 LEAST_STEP_1, LEAST_ALL_STEPS = 1000, 50
 # Of the hits that may be lost, the share lost before step 1; images are cheaper to keep after it.
 LOST_BEFORE_STEP_1 = 0.75

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from shan_engine.base.choices import STORE_DTYPES
 from shan_engine.base.errors import StoreError
-from shan_engine.base.manifests import DTYPES
 from shan_engine.store.feature_store import FeatureStore
 from shan_engine.store.lmdb import is_store
 
@@ -16,12 +16,12 @@ def stored_dtype(path: Path, wanted: str | None) -> str:
     Raises StoreError where the store there has another one than `wanted`.
     """
     if not is_store(path):
-        return wanted or DTYPES[0]
+        return wanted or STORE_DTYPES[0]
     try:
         with FeatureStore.open(path) as store:
             held = store.schema.dtype
     except StoreError:  # `create` says what is wrong with it, or ends the making of it
-        return wanted or DTYPES[0]
+        return wanted or STORE_DTYPES[0]
     if wanted not in (None, held):
         raise StoreError(f"the store {path} holds {held}, not {wanted}: leave out --storage, or use a new store")
     return held

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from shan_engine.base.choices import STORE_DTYPES
 from shan_engine.base.errors import InputError, StoreError
 from shan_engine.base.ids import encode_id
-from shan_engine.base.manifests import DTYPES, demand, is_size
+from shan_engine.base.manifests import demand, is_size
 from shan_engine.store.records import RegionRecord, check_record, encode_record
 
 if TYPE_CHECKING:  # the GPU check runs where there is no lmdb
@@ -35,8 +36,8 @@ class StoreSchema:
     version: int = SCHEMA_VERSION
 
     def __post_init__(self) -> None:
-        if self.dtype not in DTYPES:
-            raise InputError(f"a store cannot hold {self.dtype}: choose {' or '.join(DTYPES)}")
+        if self.dtype not in STORE_DTYPES:
+            raise InputError(f"a store cannot hold {self.dtype}: choose {' or '.join(STORE_DTYPES)}")
 
     def encode(self, records: Sequence[RegionRecord]) -> dict[bytes, bytes]:
         """Records as bytes by the store's key, of several with one id the last one.
@@ -67,7 +68,7 @@ def _checked(data: dict[str, Any]) -> StoreSchema:
     demand(type(data["feature_extractor"]) is str, "its feature_extractor is no name")
     for name in ("feature_dim", "max_regions"):
         demand(is_size(data[name]), f"its {name} is no size")
-    demand(data["dtype"] in DTYPES, "its dtype is neither float32 nor float16")
+    demand(data["dtype"] in STORE_DTYPES, "its dtype is neither float32 nor float16")
     return StoreSchema(**data)
 
 

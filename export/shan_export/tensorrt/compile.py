@@ -8,6 +8,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 from shan_engine.backends.tensorrt.library import import_tensorrt
+from shan_engine.base.choices import Precision
 from shan_engine.base.errors import BackendError, InputError
 from shan_engine.base.files import fresh_folder, sha256, write_failure
 from shan_engine.bundle.contents import Bundle
@@ -15,7 +16,6 @@ from shan_engine.bundle.plans import (
     ENGINES,
     Limits,
     PlanSet,
-    Precision,
     PrecisionCheck,
     architectures_of,
     graph_digests,

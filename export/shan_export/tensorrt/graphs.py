@@ -9,9 +9,9 @@ from typing import Any
 import onnx
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, compose, helper, shape_inference
+from shan_engine.base.choices import Precision
 from shan_engine.bundle.contents import IMAGE_TERMS, Bundle
 from shan_engine.bundle.manifest import GRAPHS
-from shan_engine.bundle.plans import Precision
 
 from shan_export.tensorrt.precision import LOW, lowered
 

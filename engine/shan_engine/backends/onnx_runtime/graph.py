@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from shan_engine.backends.interface import Array, Device
+from shan_engine.backends.interface import Array
+from shan_engine.base.choices import Device
 from shan_engine.base.errors import BackendError, first_line
 from shan_engine.base.optional import install_command
 from shan_engine.base.threads import usable_cpus

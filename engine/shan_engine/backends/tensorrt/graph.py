@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 from shan_engine.backends.interface import Array
 from shan_engine.backends.tensorrt.library import TensorRt, import_tensorrt
 from shan_engine.backends.tensorrt.memory import Cuda, DeviceBuffer, OutOfDeviceMemoryError, PinnedBuffer
+from shan_engine.base.choices import Precision
 from shan_engine.base.errors import BackendError, InputError
 from shan_engine.base.files import replacing
 from shan_engine.bundle.contents import Bundle
-from shan_engine.bundle.plans import Precision, find_plans
+from shan_engine.bundle.plans import find_plans
 
 SLOTS = 2
 Shapes = tuple[tuple[int, ...], ...]
