@@ -1,4 +1,4 @@
-"""The command that makes TensorRT plans: compile; export calls the same."""
+"""`shan-engine compile`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command that measures: evaluate."""
+"""`shan-engine evaluate`."""
 
 from __future__ import annotations
 

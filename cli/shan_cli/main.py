@@ -11,10 +11,20 @@ import typer
 from shan_engine.base.errors import ShanError
 from typer.core import TyperGroup
 
-from shan_cli import collect, compiling, evaluating, gallery, modelling, scoring, searching, store
+from shan_cli import gallery, store
+from shan_cli.compile import compile_
 from shan_cli.console import messages
-from shan_cli.health import doctor
-from shan_cli.tuning import tune
+from shan_cli.doctor import doctor
+from shan_cli.evaluate import evaluate
+from shan_cli.export import export
+from shan_cli.extract import extract
+from shan_cli.import_ import import_
+from shan_cli.index import index
+from shan_cli.index_captions import index_captions
+from shan_cli.score import score
+from shan_cli.search import search
+from shan_cli.train import train
+from shan_cli.tune import tune
 
 # What an interrupted command that keeps its complete work says of going on.
 _KEEPS = {
@@ -71,19 +81,19 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-app.command()(searching.search)
-app.command()(collect.extract)
-app.command("import")(collect.import_)
-app.command()(collect.index)
-app.command("index-captions")(searching.index_captions)
+app.command()(search)
+app.command()(extract)
+app.command("import")(import_)
+app.command()(index)
+app.command("index-captions")(index_captions)
 app.command()(tune)
-app.command()(scoring.score)
-app.command()(evaluating.evaluate)
+app.command()(score)
+app.command()(evaluate)
 app.add_typer(store.app, name="store")
 app.add_typer(gallery.app, name="gallery")
-app.command()(modelling.train)
-app.command()(modelling.export)
-app.command("compile")(compiling.compile_)
+app.command()(train)
+app.command()(export)
+app.command("compile")(compile_)
 app.command()(doctor)
 
 

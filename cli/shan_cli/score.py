@@ -1,4 +1,4 @@
-"""The command that scores whole collections: score."""
+"""`shan-engine score`."""
 
 from __future__ import annotations
 

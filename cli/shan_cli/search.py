@@ -1,4 +1,4 @@
-"""The commands that look for photos and for captions: search, index-captions."""
+"""`shan-engine search`."""
 
 from __future__ import annotations
 
@@ -14,9 +14,7 @@ from shan_cli.console import (
     BackendOption,
     Device,
     DeviceOption,
-    EncoderModel,
     Gallery,
-    GalleryStorageOption,
     Json,
     Model,
     Precision,
@@ -110,7 +108,7 @@ def search(
     from shan_engine.search.query import Question
     from shan_engine.text.query_files import read_captions
 
-    from shan_cli.results import as_dict, print_columns, print_reading, print_table, scanned_line
+    from shan_cli.printing import as_dict, print_columns, print_reading, print_table, scanned_line
 
     if html:
         refuse_overwriting(html, queries, image)
@@ -198,7 +196,7 @@ def _search_captions(
     from shan_engine.api import open_captions
     from shan_engine.locate import locate_gallery
 
-    from shan_cli.results import captions_as_dict, print_captions
+    from shan_cli.printing import captions_as_dict, print_captions
 
     place = locate_gallery(gallery, model)
     engine = open_captions(place.gallery, place.bundle, device=device.value)
@@ -210,35 +208,3 @@ def _search_captions(
         print_json(captions_as_dict(found))
     else:
         print_captions(found)
-
-
-def index_captions(
-    captions: Annotated[
-        Path,
-        typer.Argument(help="Text file, one caption a line; or a table or folder as for `evaluate --captions`."),
-    ],
-    output: Annotated[Path, typer.Option(help="Gallery of captions to make, or to make anew.")],
-    model: EncoderModel = None,
-    device: Device = DeviceOption.AUTO,
-    storage: Annotated[
-        GalleryStorageOption,
-        typer.Option(help="Numbers on disk: float16 takes half the space, int8 a quarter."),
-    ] = GalleryStorageOption.FLOAT32,
-    json: Json = False,
-) -> None:
-    """Encode captions, so that `search --image` finds those that fit a photo.
-
-    Example: shan-engine index-captions captions.txt --output captions.gallery
-    """
-    from shan_engine.bundle.contents import Bundle
-    from shan_engine.indexing.captions import index_captions as encode
-    from shan_engine.locate import locate_bundle
-    from shan_engine.scoring.encoders import Scorer
-
-    scorer = Scorer(Bundle.open(locate_bundle(model)), device.value)
-    with progress("encoding", "captions") as (on_start, on_captions):
-        count = encode(captions, scorer, output, dtype=storage.value, on_start=on_start, on_captions=on_captions)
-    if json:
-        print_json({"captions": count, "gallery": str(output)})
-        return
-    messages.print(f"{output}: {count:,} captions encoded", markup=False, soft_wrap=True)

@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from shan_cli.collect import put_metadata, read_metadata
 from shan_cli.console import Json, messages, print_json, progress
+from shan_cli.metadata import put_metadata, read_metadata
 
 app = typer.Typer(
     help="Look at a feature store, check it, shrink it, say what is known of its images.", no_args_is_help=True

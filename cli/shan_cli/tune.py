@@ -1,4 +1,4 @@
-"""The command that measures how careful a search in steps must be."""
+"""`shan-engine tune`."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from shan_cli.results import print_table
+from shan_cli.printing import print_table
 from shan_engine.gallery.blocks import GalleryImage
 from shan_engine.search.exhaustive import Hit, QueryHits, WordRegion
 
