@@ -1,4 +1,4 @@
-"""Photos into regions: decoded photos through a feature extractor, in batches, into a feature store."""
+"""Bring a feature store up to date with a folder: decode new photos, extract their regions, write them in batches."""
 
 from __future__ import annotations
 
@@ -13,26 +13,25 @@ from pathlib import Path
 import numpy as np
 
 from shan_engine.base.errors import InputError, StoreError
-from shan_engine.photos.decode import WHOLE, Photo, ScaledPhoto, crop_of, read_scaled
+from shan_engine.photos.decode import ScaledPhoto, read_scaled
 from shan_engine.photos.extractor import FeatureExtractor, Regions
-from shan_engine.photos.find import find_photos
+from shan_engine.photos.find import Photo, find_photos
 from shan_engine.store.dtype import stored_dtype
 from shan_engine.store.feature_store import FeatureStore
 from shan_engine.store.lmdb import is_store
 from shan_engine.store.records import RegionRecord
 from shan_engine.store.schema import StoreSchema
 
-_AHEAD = 64
+_AHEAD = 64  # photos decoded before the extractor asks for them
 _Decoded = tuple[Photo, ScaledPhoto]
 
 
 @dataclass(frozen=True)
 class ExtractionResult:
-    """What a run did: photos added or renewed, unchanged ones, and a sentence for each that could not be used.
+    """What a run did: how many photos it added or renewed, found unchanged, and removed from the store.
 
-    The sentences also name folders that could not be listed, whose photos stay in the store as they are.
-
-    `passed_over` counts files of photo formats that are not read, by ending.
+    `broken` has one sentence for each photo that could not be used and each folder that could not be listed; photos in
+    such a folder stay in the store as they are. `passed_over` counts photos in formats that are not read, by suffix.
     """
 
     added: int
@@ -53,13 +52,15 @@ def extract_photos(
     on_start: Callable[[int], None] = lambda total: None,
     on_photo: Callable[[int], None] = lambda done: None,
 ) -> ExtractionResult:
-    """Bring the store up to date with the photos below `folder`: new and changed ones only.
+    """Bring the store up to date with the photos below `folder`.
 
-    Photos that were deleted from the folder are removed from the store. Every batch is committed on its
-    own, so an interrupted run goes on where it stopped. A photo that cannot be decoded, or in which the
-    extractor finds no region, is skipped; where it has changed, its old record is removed. `dtype` None keeps
-    what the store has, float32 for a new one. Raises InputError where no photo can be used or the
-    extractor's outputs are not regions, StoreError where the store is of another extractor or dtype.
+    Only new and changed photos are extracted. Photos deleted from the folder are removed from the store. Each batch is
+    committed on its own, so that an interrupted run resumes where it stopped. A photo is skipped if it cannot be
+    decoded or the extractor finds no region in it; if that photo has changed, its old record is removed.
+
+    `dtype` None keeps that of the store, or means float32 for a new store. `on_start` hears how many photos there are
+    to extract, `on_photo` how many are done. Raises InputError if no photo can be used or the extractor's outputs are
+    not regions, and StoreError if the store holds features of another extractor or dtype.
     """
     listing = find_photos(folder)
     photos = listing.photos
@@ -74,7 +75,7 @@ def extract_photos(
             store = stack.enter_context(FeatureStore.open(store_path, readonly=False))
             store.delete(plan.delete)
             _move(store, plan.move)
-        # Closed at once when the run is interrupted: photos that wait to be decoded are dropped.
+        # Closed at once if the run is interrupted, which drops the photos still waiting to be decoded.
         decoded = stack.enter_context(closing(_decode(plan.extract, extractor, workers, broken)))
         for batch in _batches(decoded, batch_size):
             found = extractor(np.stack([scaled.pixels for _, scaled in batch]), [photo.path for photo, _ in batch])
@@ -83,7 +84,7 @@ def extract_photos(
                 if len(regions[0]):
                     records.append(_record(photo, scaled, regions))
                 else:
-                    broken[photo.id] = f"{photo.path} has no region: {extractor.model} found nothing in it"
+                    broken[photo.id] = f"{photo.path} has no regions: {extractor.model} found nothing in it"
             if not records:
                 continue
             if store is None:
@@ -98,7 +99,7 @@ def extract_photos(
             if store is None:
                 store = stack.enter_context(FeatureStore.open(store_path, readonly=False))
             store.delete(stale)
-            broken |= {id: f"{broken[id]}; its features from before it changed are removed" for id in stale}
+            broken |= {id: f"{broken[id]}; the features of its earlier version were removed" for id in stale}
     on_photo(len(plan.extract))
     if not added and len(broken) == len(photos):
         first = next(iter(broken.values()))
@@ -109,7 +110,7 @@ def extract_photos(
 
 
 def _record(photo: Photo, scaled: ScaledPhoto, regions: Regions) -> RegionRecord:
-    """A photo's record, its boxes in pixels of the whole photo."""
+    """The record of a photo, with boxes in pixels of the whole photo."""
     features, boxes = regions
     if boxes is not None:
         x0, y0, x1, y1 = scaled.part
@@ -120,9 +121,9 @@ def _record(photo: Photo, scaled: ScaledPhoto, regions: Regions) -> RegionRecord
 
 @dataclass(frozen=True)
 class _Plan:
-    """How a store differs from a folder: photos to extract, photos whose path alone is new, ids to delete.
+    """How a store differs from a folder: photos to extract, photos whose path alone changed, ids to delete.
 
-    `held` are the ids that the store has beside those to delete.
+    `held` are the ids in the store, without those to delete.
     """
 
     extract: list[Photo]
@@ -138,7 +139,7 @@ def _plan(folder: Path, photos: list[Photo], store_path: Path, extractor: str) -
         if store.schema.feature_extractor != extractor:
             raise StoreError(
                 f"the store {store_path} holds features of '{store.schema.feature_extractor}', "
-                f"not of '{extractor}': use a new store"
+                f"not of '{extractor}': name a new store"
             )
         held = {info.id: info for info in store.infos()}
     root = folder.resolve()
@@ -149,8 +150,8 @@ def _plan(folder: Path, photos: list[Photo], store_path: Path, extractor: str) -
         elsewhere = info is not None and info.path not in ("", str(photo.path))
         if info is not None and elsewhere and _is_another(Path(info.path), photo.path):
             raise InputError(
-                f"the store {store_path} already has '{photo.id}' from {info.path}: use a new store, "
-                "or extract a folder that holds both"
+                f"the store {store_path} already has '{photo.id}' from {info.path}: name a new "
+                "store, or extract a folder that holds both"
             )
         if info is None or info.stamp != photo.stamp:
             plan.extract.append(photo)
@@ -160,7 +161,7 @@ def _plan(folder: Path, photos: list[Photo], store_path: Path, extractor: str) -
 
 
 def _is_gone(path: Path) -> bool:
-    """Whether there is no such file; one that cannot be looked at, as its folder is closed, may still be there."""
+    """Whether the file does not exist. A file that cannot be accessed may still exist, so it counts as present."""
     try:
         path.stat()
     except OSError as error:
@@ -169,15 +170,15 @@ def _is_gone(path: Path) -> bool:
 
 
 def _is_another(held: Path, photo: Path) -> bool:
-    """Whether the path that a store has for a photo is of a file that is there and not the same."""
+    """Whether the path held for a photo names an existing file other than `photo`."""
     try:
         return not held.samefile(photo)
-    except FileNotFoundError:  # one of them is gone
+    except FileNotFoundError:  # one of the two no longer exists
         return False
 
 
 def _move(store: FeatureStore, photos: list[Photo], batch_size: int = 256) -> None:
-    """Write the records of photos anew with their path."""
+    """Rewrite the records of photos with their present path."""
     for start in range(0, len(photos), batch_size):
         batch = photos[start : start + batch_size]
         records = store.read([photo.id for photo in batch])
@@ -187,11 +188,11 @@ def _move(store: FeatureStore, photos: list[Photo], batch_size: int = 256) -> No
 def _decode(
     photos: list[Photo], extractor: FeatureExtractor, workers: int, broken: dict[str, str]
 ) -> Generator[_Decoded, None, None]:
-    """Decoded photos in order, a bounded number ahead; failures go to `broken`, a sentence by id."""
+    """Decoded photos in order, at most _AHEAD in advance. A photo that fails leaves a sentence in `broken`, by id."""
 
     def load(photo: Photo) -> _Decoded:
-        part = crop_of(photo.id, extractor.crop) if extractor.crop else WHOLE
-        return photo, read_scaled(photo.path, extractor.recipe.width, extractor.recipe.height, part)
+        recipe = extractor.recipe
+        return photo, read_scaled(photo.path, recipe.width, recipe.height, extractor.part_of(photo.id))
 
     with ThreadPoolExecutor(workers) as pool:
         waiting: deque[tuple[Photo, Future[_Decoded]]] = deque()

@@ -1,13 +1,17 @@
-"""A feature extractor: an ONNX backbone or detector that turns pixels into regions.
+"""Run a feature extractor: an ONNX backbone or detector that turns pixels into regions.
 
-An extractor is `NAME.onnx` with its recipe `NAME.json` beside it:
+An extractor is a file `NAME.onnx` with its recipe `NAME.json` beside it:
 
     {"name": "my-detector-v1", "width": 640, "height": 640, "mean": [...], "std": [...]}
 
-It takes one image input: uint8 B x H x W x 3 (raw pixels), or float B x 3 x H x W, for which `mean` and
-`std` (of pixels scaled to 0..1, default 0 and 1) are applied. Where B is fixed to 1 it is run photo by
-photo. Its first output is either regions B x K x F, with a second output of boxes B x K x 4 (x0, y0, x1,
-y1, relative to the photo) where it has one, or a feature map B x F x H x W, whose cells become the regions.
+The graph takes one input, the images: raw pixels uint8 B x H x W x 3, or float B x 3 x H x W. Float pixels are
+scaled to 0..1, then normalised by `mean` and `std` (default 0 and 1). A graph whose B is fixed to 1 runs one photo at
+a time.
+
+The first output has one of two forms:
+
+- regions B x K x F; a second output, if there is one, holds their boxes B x K x 4 (x0, y0, x1, y1, each from 0 to 1);
+- a feature map B x F x H x W, whose cells become the regions.
 """
 
 from __future__ import annotations
@@ -19,19 +23,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import xxhash
 from numpy.typing import NDArray
 
 from shan_engine.backends import load_graph
 from shan_engine.base.choices import Device
 from shan_engine.base.errors import InputError
+from shan_engine.photos.decode import WHOLE, Part
 
+CROP_SIDES = (0.7, 0.92)
+"""Least and greatest side of a random part, relative to the photo."""
 Regions = tuple[NDArray[np.float32], NDArray[np.float32] | None]
-"""One photo's features K x F and relative boxes K x 4, None where unknown."""
+"""One photo's features K x F and its relative boxes K x 4, or None if these are unknown."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How an extractor wants its photos; `name` is what a store records about its features."""
+    """The images that an extractor expects. A store records `name` as the origin of its features."""
 
     name: str
     width: int
@@ -41,10 +49,11 @@ class Recipe:
 
 
 class FeatureExtractor:
-    """An ONNX backbone or detector with its recipe. Raises InputError where it does not take images as asked.
+    """An ONNX backbone or detector with its recipe.
 
-    For a model to be trained on, it sees mirror images with `mirror`, and with `crop` above 0 it is to be given parts
-    of photos, other ones for each number (`photos.decode.crop_of`); boxes are where the regions are in the photo.
+    Two options make varied features to train on. `mirror` shows the extractor mirror images. `crop` above 0 shows it a
+    random part of each photo, a different one for each number (see `part_of`). Boxes always refer to the original
+    photo. Raises InputError if the graph's input does not fit the recipe.
     """
 
     def __init__(
@@ -62,7 +71,7 @@ class FeatureExtractor:
         self.recipe = replace(recipe, name=recipe.name + view)
         self._graph = load_graph(model, device, threads=threads)
         if len(self._graph.inputs) != 1:
-            raise InputError(f"{model} takes {len(self._graph.inputs)} inputs: an extractor takes one, the image")
+            raise InputError(f"{model} takes {len(self._graph.inputs)} inputs: export it with one, the image")
         self._input, (dtype, shape) = next(iter(self._graph.inputs.items()))
         if dtype != np.uint8 and not np.issubdtype(dtype, np.floating):
             raise InputError(f"{model} takes images of {dtype}: export it with an input of uint8 or float32")
@@ -76,18 +85,31 @@ class FeatureExtractor:
         fixed = [(held, asked) for held, asked in zip(shape[1:], wanted[1:], strict=False) if isinstance(held, int)]
         if len(shape) != 4 or any(held != asked for held, asked in fixed):
             raise InputError(
-                f"{self.model} takes an input of shape {_shape(shape)}, its recipe and type ask for {_shape(wanted)}: "
-                f"mend {self.model.with_suffix('.json')} or export the model again"
+                f"{self.model} takes an input of shape {_shape(shape)}, but its recipe and type call for "
+                f"{_shape(wanted)}: fix {self.model.with_suffix('.json')} or export the model again"
             )
         if isinstance(shape[0], int) and shape[0] != 1:
             raise InputError(
-                f"{self.model} takes exactly {shape[0]} photos a call: export it with a free batch axis, or one of 1"
+                f"{self.model} takes exactly {shape[0]} photos a call: export it with a free batch axis or a batch of 1"
             )
 
-    def __call__(self, pixels: NDArray[np.uint8], names: Sequence[object] = ()) -> list[Regions]:
-        """Each photo's regions, of pixels B x H x W x 3; `names` of the photos are for errors.
+    def part_of(self, id: str) -> Part:
+        """The part of photo `id` to extract: the whole, or with `crop` above 0 a random part.
 
-        Raises InputError where the model's outputs are not regions, or not finite.
+        A random part spans CROP_SIDES of each side. It depends on the id and on `crop` alone.
+        """
+        if not self.crop:
+            return WHOLE
+        seed = xxhash.xxh3_64_intdigest(f"{self.crop}:{id}".encode("utf-8", "surrogateescape"))
+        random = np.random.default_rng(seed)
+        side = random.uniform(*CROP_SIDES)
+        x, y = random.uniform(0, 1 - side, 2)
+        return x, y, x + side, y + side
+
+    def __call__(self, pixels: NDArray[np.uint8], names: Sequence[object] = ()) -> list[Regions]:
+        """The regions of each photo, from pixels B x H x W x 3. `names` are the photos' names for error messages.
+
+        Raises InputError if the model's outputs are not regions, or hold NaN or infinite numbers.
         """
         images = self._scaled(pixels[:, :, ::-1] if self._mirror else pixels)
         step = 1 if self._one_by_one else max(1, len(images))
@@ -98,7 +120,7 @@ class FeatureExtractor:
             if not all(array is None or np.isfinite(array).all() for array in regions):
                 raise InputError(
                     f"{self.model} gives NaN or infinite numbers for {names[row] if names else f'photo {row + 1}'}: "
-                    "check its recipe's mean and std, or leave that photo out"
+                    "check its recipe's mean and std, or remove that photo"
                 )
         return [(features, _mirrored(boxes)) for features, boxes in found] if self._mirror else found
 
@@ -115,8 +137,8 @@ class FeatureExtractor:
         features = self._floats(outputs[names[0]], "first")
         if features.ndim not in (3, 4) or len(features) != len(images):
             raise InputError(
-                f"the first output of {self.model} is {_shape(features.shape)} for {len(images)} photos: expected "
-                "regions B x K x F or a feature map B x F x H x W, B the number of photos"
+                f"the first output of {self.model} is {_shape(features.shape)} for {len(images)} photos: export "
+                "it with regions B x K x F or a feature map B x F x H x W, where B is the number of photos"
             )
         if features.ndim == 4:
             boxes = grid_boxes(*features.shape[2:])
@@ -126,21 +148,21 @@ class FeatureExtractor:
         given = self._floats(outputs[names[1]], "second")
         if given.shape != (*features.shape[:2], 4):
             raise InputError(
-                f"the second output of {self.model} is {_shape(given.shape)}: expected the boxes of its regions, "
-                f"{_shape((*features.shape[:2], 4))}; export it with these two outputs first"
+                f"the second output of {self.model} is {_shape(given.shape)}, not the boxes of its regions "
+                f"({_shape((*features.shape[:2], 4))}): export it with regions and boxes as its first two outputs"
             )
         return zip(features, given, strict=True)
 
     def _floats(self, output: Any, place: str) -> NDArray[np.float32]:
         if not isinstance(output, np.ndarray) or output.dtype.kind not in "fiu":
             kind = output.dtype if isinstance(output, np.ndarray) else type(output).__name__
-            raise InputError(f"the {place} output of {self.model} is of {kind}: expected an array of numbers")
+            raise InputError(f"the {place} output of {self.model} is of {kind}: export it with an array of numbers")
         with np.errstate(over="ignore"):
             return output.astype(np.float32, copy=False)
 
 
 def _mirrored(boxes: NDArray[np.float32] | None) -> NDArray[np.float32] | None:
-    """Relative boxes K x 4 of a mirror image, as they are in the photo."""
+    """Convert relative boxes K x 4 in a mirror image to those in the original photo."""
     if boxes is None:
         return None
     x0, y0, x1, y1 = boxes.T
@@ -152,16 +174,16 @@ def _shape(shape: Sequence[object]) -> str:
 
 
 def grid_boxes(height: int, width: int) -> NDArray[np.float32]:
-    """Relative boxes of a grid's cells in reading order, (height * width) x 4."""
+    """Relative boxes (height * width) x 4 of a grid's cells in reading order."""
     y, x = np.mgrid[:height, :width].reshape(2, -1)
     return np.stack([x / width, y / height, (x + 1) / width, (y + 1) / height], axis=1).astype(np.float32)
 
 
 def read_recipe(model: Path) -> Recipe:
-    """The recipe beside an extractor's ONNX file. Raises InputError where either is missing or wrong."""
+    """Read the recipe beside an extractor's ONNX file. Raises InputError if either is missing or invalid."""
     path = model.with_suffix(".json")
     if not model.is_file():
-        raise InputError(f"there is no feature extractor {model}")
+        raise InputError(f"there is no feature extractor {model}: name its .onnx file")
     try:
         data = json.loads(path.read_text("utf-8"))
         recipe = Recipe(**{**data, **{key: tuple(data[key]) for key in ("mean", "std") if key in data}})
@@ -170,10 +192,12 @@ def read_recipe(model: Path) -> Recipe:
             f'{model} has no recipe: write {path} as {{"name": "…", "width": 640, "height": 640}}'
         ) from error
     except (OSError, ValueError, TypeError) as error:
-        raise InputError(f"the recipe {path} cannot be read: {error}") from error
+        raise InputError(f"the recipe {path} cannot be read ({error}): fix it, or copy it again") from error
     sizes_fit = all(isinstance(size, int) and size > 0 for size in (recipe.width, recipe.height))
     scales = (*recipe.mean, *recipe.std)
     scales_fit = len(recipe.mean) == len(recipe.std) == 3 and all(isinstance(x, int | float) for x in scales)
     if not recipe.name or not isinstance(recipe.name, str) or not sizes_fit or not scales_fit or 0 in recipe.std:
-        raise InputError(f"the recipe {path} needs a name, a width and height above 0, and 3 numbers of mean and std")
+        raise InputError(
+            f"the recipe {path} needs a name, a width and height above 0, and 3 numbers each for mean and std"
+        )
     return recipe

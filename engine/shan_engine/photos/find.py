@@ -1,23 +1,59 @@
-"""Photos below a folder."""
+"""Find the photos below a folder."""
 
 from __future__ import annotations
 
+import os
 import stat
 from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from shan_engine.base.errors import InputError, unread
-from shan_engine.photos.decode import SUFFIXES, UNREAD, FoundPhotos, Photo, _files
+
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp"})
+"""Suffixes of the photos that are read."""
+UNREAD = frozenset(
+    {".arw", ".avif", ".bmp", ".cr2", ".cr3", ".dng", ".gif", ".heic", ".heif", ".jp2"}
+    | {".jxl", ".nef", ".orf", ".raf", ".raw", ".rw2"}
+)
+"""Suffixes of photos in formats that are not read. They are counted, so that a user learns of them."""
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A photo file.
+
+    `id` is its path below the folder, with forward slashes. `stamp` is its size and modification time, so it changes
+    when the file does.
+    """
+
+    id: str
+    path: Path
+    stamp: str
+
+
+@dataclass(frozen=True)
+class FoundPhotos:
+    """The photos below a folder, sorted by id.
+
+    `passed_over` counts photos in formats that are not read, by suffix, the most frequent first. `unreadable` has one
+    sentence for each folder or photo that cannot be accessed.
+    """
+
+    photos: list[Photo]
+    passed_over: dict[str, int]
+    unreadable: tuple[str, ...] = ()
 
 
 def find_photos(folder: Path) -> FoundPhotos:
-    """All JPEG, PNG, TIFF and WebP files below `folder`, hidden ones left out.
+    """Find all JPEG, PNG, TIFF and WebP files below `folder`, except hidden ones.
 
-    Raises InputError where there is no such folder or no photo in it that can be looked at.
+    Raises InputError if the folder does not exist or holds no photo that can be accessed.
     """
     if not folder.is_dir():
         raise InputError(f"there is no folder {folder}: give the folder that holds your photos")
-    root = folder.resolve()  # but not a photo's own link, which may come to mean another file
+    root = folder.resolve()  # resolve the folder, but not a photo that is a link: its target may change
     photos, others, errors = [], Counter[str](), list[OSError]()
     for path in _files(folder, errors.append):
         suffix = path.suffix.lower()
@@ -33,7 +69,7 @@ def find_photos(folder: Path) -> FoundPhotos:
                 id = path.relative_to(folder).as_posix()
                 photos.append(Photo(id, root / id, f"{status.st_size}:{status.st_mtime_ns}"))
     passed_over = dict(others.most_common())
-    # What was deleted since its folder was listed, and a link to nothing, are not there.
+    # A file deleted after its folder was listed, or a broken link, is not an error: it is simply not there.
     there = [error for error in errors if not isinstance(error, FileNotFoundError | NotADirectoryError)]
     unreadable = tuple(unread(Path(error.filename), error, "") for error in there)
     if not photos and unreadable:
@@ -42,3 +78,10 @@ def find_photos(folder: Path) -> FoundPhotos:
         more = "".join(f"; {count} {suffix} are not read, save them as JPEG" for suffix, count in passed_over.items())
         raise InputError(f"no photos in {folder}: it has no file ending in {', '.join(sorted(SUFFIXES))}{more}")
     return FoundPhotos(sorted(photos, key=lambda photo: photo.id), passed_over, unreadable)
+
+
+def _files(folder: Path, on_error: Callable[[OSError], None]) -> Iterator[Path]:
+    """All files below `folder`, except hidden files and those in hidden folders."""
+    for parent, folders, names in os.walk(folder, onerror=on_error):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        yield from (Path(parent, name) for name in names if not name.startswith("."))

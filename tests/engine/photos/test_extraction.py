@@ -13,10 +13,10 @@ from extractors import backbone, detector
 from PIL import Image
 from shan_engine.base.errors import BackendError, InputError, StoreError
 from shan_engine.photos import extract as extraction
-from shan_engine.photos.decode import FoundPhotos, ScaledPhoto, read_scaled
+from shan_engine.photos.decode import ScaledPhoto, read_scaled
 from shan_engine.photos.extract import extract_photos
 from shan_engine.photos.extractor import FeatureExtractor, grid_boxes, read_recipe
-from shan_engine.photos.find import find_photos
+from shan_engine.photos.find import FoundPhotos, find_photos
 from shan_engine.store.feature_store import FeatureStore
 
 COLOURS = {"a.png": (255, 0, 0), "b.png": (0, 255, 0), "sub/c.png": (0, 0, 255)}
@@ -158,7 +158,7 @@ def test_a_photo_deleted_after_the_folder_was_listed(tmp_path: Path, photos: Pat
         photos, tmp_path / "s", extractor, on_start=lambda total: (photos / "b.png").unlink(), batch_size=1
     )
     assert result.added == 2
-    assert result.broken == (f"{photos / 'b.png'} cannot be decoded: it was deleted or moved meanwhile",)
+    assert result.broken == (f"{photos / 'b.png'} cannot be decoded: it was deleted or moved during the run",)
     assert extract_photos(photos, tmp_path / "s", extractor).unchanged == 2
 
 
@@ -208,12 +208,12 @@ def test_a_photo_that_became_broken_loses_its_old_features(tmp_path: Path, photo
     (photos / "a.png").write_bytes(b"broken")
     result = extract_photos(photos, tmp_path / "s", extractor)
     assert (result.added, result.unchanged, result.removed, len(result.broken)) == (0, 2, 1, 1)
-    assert result.broken[0].endswith("no photo at all; its features from before it changed are removed")
+    assert result.broken[0].endswith("not a photo; the features of its earlier version were removed")
     with FeatureStore.open(tmp_path / "s") as store:
         assert store.ids() == ["b.png", "sub/c.png"]
     again = extract_photos(photos, tmp_path / "s", extractor)
     assert (again.unchanged, again.removed, len(again.broken)) == (2, 0, 1)
-    assert again.broken[0].endswith("no photo at all")
+    assert again.broken[0].endswith("not a photo")
 
 
 def test_all_photos_became_broken(tmp_path: Path, photos: Path) -> None:

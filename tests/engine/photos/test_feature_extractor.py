@@ -85,7 +85,7 @@ def test_a_detector_finds_as_much_as_there_is(tmp_path: Path) -> None:
     extractor = bright_halves(tmp_path)
     result = extract_photos(folder, tmp_path / "s", extractor)
     assert result.added == 2
-    assert result.broken == (f"{folder / 'dark.png'} has no region: {extractor.model} found nothing in it",)
+    assert result.broken == (f"{folder / 'dark.png'} has no regions: {extractor.model} found nothing in it",)
     with FeatureStore.open(tmp_path / "s") as store:
         both, right = store.read(["both.png", "right.png"])
     assert both.features.shape == (2, 3)
@@ -113,37 +113,37 @@ def node(kind: str, *inputs: str, **attributes: Any) -> onnx.NodeProto:
             [REGIONS, ("made", FLOAT, ["b", 2, 3])],
             [node("Identity", "regions")],
             {},
-            r"the second output of .*mine\.onnx is 3 x 2 x 3: expected the boxes of its regions, 3 x 2 x 4",
+            r"the second output of .*mine\.onnx is 3 x 2 x 3, not the boxes of its regions \(3 x 2 x 4\)",
         ),
         (
             [REGIONS, ("made", FLOAT, ["b", 2])],
             [node("ReduceMean", "regions", axes=[2], keepdims=0)],
             {},
-            r"the second output of .*mine\.onnx is 3 x 2: expected the boxes",
+            r"the second output of .*mine\.onnx is 3 x 2, not the boxes",
         ),
         (
             [REGIONS, ("made", FLOAT, ["b", 1, 4])],
             [node("ReduceMean", "boxes", axes=[1])],
             {},
-            r"the second output of .*mine\.onnx is 3 x 1 x 4: expected the boxes",
+            r"the second output of .*mine\.onnx is 3 x 1 x 4, not the boxes",
         ),
         (
             [REGIONS, ("made", TensorProto.BOOL, ["b", 2, 4])],
             [node("Greater", "boxes", "half")],
             {"half": np.array(0.5, np.float32)},
-            r"the second output of .*mine\.onnx is of bool: expected an array of numbers",
+            r"the second output of .*mine\.onnx is of bool: export it with an array of numbers",
         ),
         (
             [("made", FLOAT, ["b", 2])],
             [node("ReduceMean", "regions", axes=[2], keepdims=0)],
             {},
-            r"the first output of .*mine\.onnx is 3 x 2 for 3 photos: expected regions B x K x F",
+            r"the first output of .*mine\.onnx is 3 x 2 for 3 photos: export it with regions B x K x F",
         ),
         (
             [("made", FLOAT, [1, 2, 3])],
             [node("ReduceMean", "regions", axes=[0])],
             {},
-            r"the first output of .*mine\.onnx is 1 x 2 x 3 for 3 photos: expected regions B x K x F",
+            r"the first output of .*mine\.onnx is 1 x 2 x 3 for 3 photos: export it with regions B x K x F",
         ),
         (
             [("made", FLOAT, ["b", 2, 3])],
@@ -179,7 +179,7 @@ def test_a_sequence_is_no_output(tmp_path: Path) -> None:
     pieces = helper.make_sequence_type_proto(helper.make_tensor_type_proto(FLOAT, None))
     graph.graph.output[0].CopyFrom(helper.make_value_info("pieces", pieces))
     onnx.save(graph, extractor.model)
-    with pytest.raises(InputError, match=r"the first output of .*mine\.onnx is of list: expected an array"):
+    with pytest.raises(InputError, match=r"the first output of .*mine\.onnx is of list: export it with an array"):
         load(extractor.model)(PIXELS)
 
 
@@ -203,7 +203,7 @@ def test_inputs_that_are_no_images(tmp_path: Path) -> None:
 
 def test_a_model_of_another_size_than_its_recipe(tmp_path: Path) -> None:
     model = backbone(tmp_path, width=16)
-    with pytest.raises(InputError, match=r"shape b x 3 x 8 x 8, its recipe and type ask for B x 3 x 8 x 16"):
+    with pytest.raises(InputError, match=r"shape b x 3 x 8 x 8, but its recipe and type call for B x 3 x 8 x 16"):
         load(model)
     flat = save(
         tmp_path / "backbone.onnx",
