@@ -11,7 +11,7 @@ import pytest
 from shan_engine.gallery.reader import Gallery
 from shan_engine.indexing.images import index_store
 from shan_engine.jobs import JobOptions, score_job
-from shan_engine.text.query_files import Query
+from shan_engine.text.query_files import QueryLine
 from tiny import CAPTIONS, WORDS, make_store
 
 Run = Callable[..., Path]
@@ -24,8 +24,8 @@ def captions(count: int) -> list[str]:
     return [*CAPTIONS, *made][:count]
 
 
-def as_queries(texts: Sequence[str]) -> list[Query]:
-    return [Query(f"q{number}", text, f"caption {number}") for number, text in enumerate(texts)]
+def as_queries(texts: Sequence[str]) -> list[QueryLine]:
+    return [QueryLine(f"q{number}", text, f"caption {number}") for number, text in enumerate(texts)]
 
 
 @pytest.fixture(scope="session")

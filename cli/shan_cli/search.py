@@ -105,7 +105,7 @@ def search(
     from shan_engine.base.errors import InputError
     from shan_engine.base.files import refuse_overwriting
     from shan_engine.search.exhaustive import search as find
-    from shan_engine.search.query import Question
+    from shan_engine.search.query import Query
     from shan_engine.text.query_files import read_captions
 
     from shan_cli.printing import as_dict, print_columns, print_reading, print_table, scanned_line
@@ -130,7 +130,7 @@ def search(
         _search_captions(image, gallery, model, extractor, top_k, device, json)
         return
     texts: list[str | None] = [*wanted] or [None]
-    asked = [Question.of(text, also=also or (), without=without or (), photo_weight=image_weight) for text in texts]
+    asked = [Query.of(text, also=also or (), without=without or (), photo_weight=image_weight) for text in texts]
     scorer, opened = open_gallery(gallery, model, device, backend, precision)
     shown = [name.strip() for name in columns.split(",")] if columns else []
     if where is not None or shown:

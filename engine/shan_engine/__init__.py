@@ -3,9 +3,9 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from shan_engine.api import CaptionEngine, Engine, Question, open, open_captions
+    from shan_engine.api import CaptionEngine, Engine, Query, open, open_captions
 
-__all__ = ["CaptionEngine", "Engine", "Question", "open", "open_captions"]
+__all__ = ["CaptionEngine", "Engine", "Query", "open", "open_captions"]
 
 
 def __getattr__(name: str) -> Any:

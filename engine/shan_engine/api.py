@@ -28,9 +28,9 @@ from shan_engine.scoring.passes import score_groups
 from shan_engine.search.captions import CaptionHits, search_captions
 from shan_engine.search.exhaustive import QueryHits, search
 from shan_engine.search.photo_query import QueryPhoto
-from shan_engine.search.query import Question
+from shan_engine.search.query import Query
 
-__all__ = ["CaptionEngine", "Engine", "Question", "open", "open_captions"]
+__all__ = ["CaptionEngine", "Engine", "Query", "open", "open_captions"]
 
 StrPath = str | os.PathLike[str]
 
@@ -99,7 +99,7 @@ class Engine(_Opened):
         if where is not None:
             check_filter(self.gallery, where)  # before a model reads the photo
         photo = image if image is None or isinstance(image, QueryPhoto) else self.photo(image)
-        question = Question.of(query, also=also, without=without, photo=photo, photo_weight=image_weight)
+        question = Query.of(query, also=also, without=without, photo=photo, photo_weight=image_weight)
         (found,) = self.search_all(
             [question],
             where=where,
@@ -112,7 +112,7 @@ class Engine(_Opened):
 
     def search_all(
         self,
-        questions: Sequence[str | Question],
+        questions: Sequence[str | Query],
         *,
         where: str | None = None,
         top_k: int = 10,

@@ -19,7 +19,7 @@ from shan_engine.jobs.options import JobOptions
 from shan_engine.jobs.plan import JobBlock, Part, Plan, job_blocks, make_plan, most_hits
 from shan_engine.jobs.since import LastResult
 from shan_engine.scoring.encoders import Scorer
-from shan_engine.text.query_files import Query
+from shan_engine.text.query_files import QueryLine
 from shan_engine.writers.hits_parquet import hits_writer
 from shan_engine.writers.matrix_npy import MatrixFile, columns_path, rows_path, write_ids
 
@@ -56,7 +56,7 @@ class Job:
         return len(self._blocks)
 
     @contextmanager
-    def begun(self, queries: Iterable[Query], restart: bool, last: LastResult | None) -> Iterator[Journal]:
+    def begun(self, queries: Iterable[QueryLine], restart: bool, last: LastResult | None) -> Iterator[Journal]:
         """The job's journal: the one that is there if it is this job's and not to `restart`, else a new one."""
         path = self._folder / JOURNAL
         with ExitStack() as stack:
@@ -87,7 +87,7 @@ class Job:
             self._blocks = list(job_blocks(self._plan, self.captions, parts))
             yield journal
 
-    def _checked(self, queries: Iterable[Query], longest: list[int]) -> Iterator[Query]:
+    def _checked(self, queries: Iterable[QueryLine], longest: list[int]) -> Iterator[QueryLine]:
         """The captions, each as the model can take it; the word numbers of the longest in `longest`."""
         for query in queries:
             try:

@@ -21,7 +21,7 @@ from typing import Any
 
 from shan_engine.base.errors import InputError
 from shan_engine.base.files import write_failure
-from shan_engine.text.query_files import Query
+from shan_engine.text.query_files import QueryLine
 
 JOURNAL = "journal.sqlite"
 NEW = "new.sqlite"
@@ -78,7 +78,7 @@ class Journal:
     def __exit__(self, *error: object) -> None:
         self._connection.close()
 
-    def add_queries(self, queries: Iterable[Query]) -> tuple[int, str]:
+    def add_queries(self, queries: Iterable[QueryLine]) -> tuple[int, str]:
         """Add queries numbered from 0: how many, and a digest of their ids and texts.
 
         Raises InputError, naming the place, where an id comes a second time.

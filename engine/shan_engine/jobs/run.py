@@ -23,7 +23,7 @@ from shan_engine.jobs.journal import JOURNAL, NEW
 from shan_engine.jobs.options import JobOptions, check_output
 from shan_engine.jobs.since import LastResult
 from shan_engine.scoring.encoders import Scorer
-from shan_engine.text.query_files import Query
+from shan_engine.text.query_files import QueryLine
 
 LOCK = "writer.lock"
 LAST = "last.parquet"
@@ -44,7 +44,7 @@ class JobResult:
 def score_job(
     scorer: Scorer,
     galleries: Sequence[Gallery],
-    queries: Iterable[Query],
+    queries: Iterable[QueryLine],
     output: Path,
     *,
     options: JobOptions | None = None,

@@ -17,11 +17,11 @@ from shan_engine.scoring.passes import GROUP_CAPTIONS, batches_by_length, refuse
 from shan_engine.search.cascade import Found, Stages, can_step, search_in_steps
 from shan_engine.search.explain import hits_at
 from shan_engine.search.photo_query import step_1
-from shan_engine.search.query import Asked, Question
+from shan_engine.search.query import Asked, Query
 from shan_engine.search.results import Hit, QueryHits, WordRegion
 from shan_engine.search.tuning import Tuning, check_target, choose_widths, measure
 
-__all__ = ["Hit", "QueryHits", "Question", "WordRegion", "search", "top_rows", "tune_gallery"]
+__all__ = ["Hit", "Query", "QueryHits", "WordRegion", "search", "top_rows", "tune_gallery"]
 
 # Columns gathered before they are merged with the best so far: at least a call's.
 MERGED_COLUMNS = MOST_IMAGES
@@ -32,7 +32,7 @@ PHOTO_IMAGES = 128
 def search(
     scorer: Scorer,
     gallery: Gallery,
-    queries: Sequence[str | Question],
+    queries: Sequence[str | Query],
     *,
     top_k: int = 10,
     explain: bool = True,
@@ -63,7 +63,7 @@ def search(
         from shan_engine.gallery.filters import matching  # here, as most searches do without SQLite
 
         within = matching(gallery, where)
-    questions = [Question.of(query) if isinstance(query, str) else query for query in queries]
+    questions = [Query.of(query) if isinstance(query, str) else query for query in queries]
     asked = [Asked.read(scorer, question) for question in questions]
     on_start(len(asked) * len(within))
     ranked: Iterator[Found]

@@ -45,7 +45,7 @@ class Phrase:
 
 
 @dataclass(frozen=True)
-class Question:
+class Query:
     """What is asked: phrases and perhaps a photo, of which something must be wanted."""
 
     phrases: tuple[Phrase, ...] = ()
@@ -65,7 +65,7 @@ class Question:
         without: Sequence[str] = (),
         photo: QueryPhoto | None = None,
         photo_weight: float = 1.0,
-    ) -> Question:
+    ) -> Query:
         """A query, other phrases with it and phrases that are not wanted, as `Phrase.parse` reads them; a photo.
 
         The query itself weighs 1 and is taken as it is. Raises InputError for an empty phrase or a wrong weight.
@@ -114,11 +114,11 @@ def phrase_weight(parts: Sequence[Part]) -> float:
 class Asked:
     """A question as a model reads it: a reading for each phrase."""
 
-    question: Question
+    question: Query
     readings: tuple[Reading, ...]
 
     @classmethod
-    def read(cls, scorer: Scorer, question: Question) -> Asked:
+    def read(cls, scorer: Scorer, question: Query) -> Asked:
         """Raises InputError where nothing is wanted, and for a phrase that has no word that the model knows."""
         if question.photo is None and not any(phrase.weight > 0 for phrase in question.phrases):
             raise InputError('nothing to search for: give a description in quotes, such as "a dog on grass"')

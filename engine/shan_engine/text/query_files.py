@@ -25,15 +25,15 @@ SUFFIXES = (".txt", ".jsonl", ".csv", ".parquet")
 
 
 @dataclass(frozen=True)
-class Query:
-    """A caption to look for: `id` names it in results, `place` says where it was read."""
+class QueryLine:
+    """One line of a query file: `id` names it in results, `place` says where it was read."""
 
     id: str
     text: str
     place: str
 
 
-def read_queries(path: Path, *, column: str | None = None, id_column: str | None = None) -> Iterator[Query]:
+def read_queries(path: Path, *, column: str | None = None, id_column: str | None = None) -> Iterator[QueryLine]:
     """The queries of a file in its order; `-` is standard input, one a line.
 
     `column` of .jsonl, .csv and .parquet holds the text (`caption` where None), `id_column` the ids; without one, ids
@@ -47,7 +47,7 @@ def read_queries(path: Path, *, column: str | None = None, id_column: str | None
     if suffix == ".txt":
         if column or id_column:
             raise InputError(f"{path} has lines, not columns: leave --column and --id-column out, or give a .csv")
-        found: Iterator[Query] = _of_lines(path)
+        found: Iterator[QueryLine] = _of_lines(path)
     else:
         rows = {".jsonl": _jsonl_rows, ".csv": _csv_rows, ".parquet": _parquet_rows}[suffix]
         found = _of_rows(path, rows(path, [name for name in (column or COLUMN, id_column) if name]), column, id_column)
@@ -63,13 +63,13 @@ def read_captions(path: Path) -> list[str]:
     return [query.text for query in read_queries(path)]
 
 
-def numbered(texts: Iterable[str]) -> Iterator[Query]:
+def numbered(texts: Iterable[str]) -> Iterator[QueryLine]:
     """Texts as queries, numbered from 1."""
     for number, text in enumerate(texts, 1):
-        yield Query(str(number), text, f"caption {number}")
+        yield QueryLine(str(number), text, f"caption {number}")
 
 
-def _of_lines(path: Path) -> Iterator[Query]:
+def _of_lines(path: Path) -> Iterator[QueryLine]:
     blank = 0
     for number, line in _lines(path):
         text = line.strip()
@@ -78,12 +78,12 @@ def _of_lines(path: Path) -> Iterator[Query]:
             continue
         if blank:  # blank lines at a file's end are nobody's mistake
             raise InputError(f"{path}, line {blank} is empty: remove it or write a caption there")
-        yield Query(str(number), text, f"{path}, line {number}")
+        yield QueryLine(str(number), text, f"{path}, line {number}")
 
 
 def _of_rows(
     path: Path, rows: Iterator[tuple[str, dict[str, Any]]], column: str | None, id_column: str | None
-) -> Iterator[Query]:
+) -> Iterator[QueryLine]:
     for number, (place, row) in enumerate(rows, 1):
         text = row[column or COLUMN]
         if not isinstance(text, str) or not text.strip():
@@ -93,7 +93,7 @@ def _of_rows(
         id = row[id_column] if id_column else number
         if type(id) not in (str, int) or not str(id).strip():
             raise InputError(f"{place}: the column '{id_column}' holds no id: write a text or a whole number")
-        yield Query(str(id), text.strip(), place)
+        yield QueryLine(str(id), text.strip(), place)
 
 
 def _missing_column(path: Path, name: str, held: Iterable[str]) -> InputError:

@@ -16,7 +16,7 @@ from shan_engine.jobs import score_job
 from shan_engine.scoring.encoders import Scorer
 from shan_engine.search.exhaustive import search
 from shan_engine.store.feature_store import FeatureStore
-from shan_engine.text.query_files import Query
+from shan_engine.text.query_files import QueryLine
 from tiny import make_record, make_store
 
 
@@ -188,7 +188,7 @@ def test_an_older_list_of_images_still_reads(named):
 
 def test_any_name_is_written_to_parquet(scorer, named, tmp_path):
     parquet = pytest.importorskip("pyarrow.parquet")
-    score_job(scorer, [Gallery.open(named)], [Query("1", "a dog", "here")], tmp_path / "top.parquet")
+    score_job(scorer, [Gallery.open(named)], [QueryLine("1", "a dog", "here")], tmp_path / "top.parquet")
     table = parquet.read_table(tmp_path / "top.parquet").to_pydict()
     assert set(table["image_id"]) == {r"caf\udce9.jpg", r"caf\udce8.jpg", *NAMES[2:]}
 

@@ -24,7 +24,7 @@ from shan_engine.scoring.encoders import Scorer
 from shan_engine.search.cascade import Stages
 from shan_engine.search.exhaustive import search, tune_gallery
 from shan_engine.search.photo_query import QueryPhoto
-from shan_engine.search.query import Phrase, Question
+from shan_engine.search.query import Phrase, Query
 from shan_engine.search.tuning import Widths
 from shan_engine.store.feature_store import FeatureStore
 from shan_engine.text.query_files import numbered
@@ -96,10 +96,10 @@ def photo_of(gallery, place):
 @pytest.mark.skipif(not kernel.variants(), reason="the kernel is not built")
 @pytest.mark.parametrize("parts", ["one", "several"])
 def test_a_search_in_steps_is_the_exhaustive_one(scorer, plain, normalised, hubness, parts, monkeypatch):
-    questions = [Question((Phrase(caption),)) for caption in CAPTIONS]
+    questions = [Query((Phrase(caption),)) for caption in CAPTIONS]
     if parts == "several":  # weights of phrases sum to 0.6
         phrases = (Phrase(CAPTIONS[0]), Phrase(CAPTIONS[1], 0.4), Phrase(CAPTIONS[2], -0.8))
-        questions = [Question(phrases, photo_of(normalised, 40), 0.5)]
+        questions = [Query(phrases, photo_of(normalised, 40), 0.5)]
     exact, raw = (search(scorer, g, questions, top_k=IMAGES, exhaustive=True) for g in (normalised, plain))
     weight = 0.6 if parts == "several" else 1.0
     for one, other in zip(exact, raw, strict=True):
@@ -138,7 +138,7 @@ def test_a_held_gallery_is_normalised(scorer, bundle_path, normalised):
     (found,), (wanted,) = (search(one, some, CAPTIONS[:1], exhaustive=True) for one in (on_torch, scorer))
     assert [hit.image.id for hit in found.hits] == [hit.image.id for hit in wanted.hits]
     np.testing.assert_allclose([hit.score for hit in found.hits], [hit.score for hit in wanted.hits], atol=1e-5)
-    photos = [Question((Phrase("a dog"), Phrase("grass", 2.0)))]
+    photos = [Query((Phrase("a dog"), Phrase("grass", 2.0)))]
     (found,), (wanted,) = (search(one, some, photos, exhaustive=True, explain=False) for one in (on_torch, scorer))
     np.testing.assert_allclose([hit.score for hit in found.hits], [hit.score for hit in wanted.hits], atol=2e-5)
 

@@ -15,7 +15,7 @@ from shan_engine.indexing.images import index_store
 from shan_engine.kernel import shan as kernel
 from shan_engine.search.exhaustive import search
 from shan_engine.search.photo_query import QueryPhoto, step_1
-from shan_engine.search.query import UNWANTED, Phrase, Question
+from shan_engine.search.query import UNWANTED, Phrase, Query
 from shan_engine.search.tuning import Widths
 from tiny import CAPTIONS, make_store
 
@@ -49,8 +49,8 @@ def photos(scorer, coded) -> dict[str, QueryPhoto]:
 @pytest.fixture(scope="module")
 def alone(scorer, coded, photos) -> dict[str, dict[str, float]]:
     """Every image's score with each caption and each photo, from separate exhaustive searches."""
-    questions = [Question((Phrase(caption),)) for caption in CAPTIONS]
-    questions += [Question(photo=photo) for photo in photos.values()]
+    questions = [Query((Phrase(caption),)) for caption in CAPTIONS]
+    questions += [Query(photo=photo) for photo in photos.values()]
     found = search(scorer, coded, questions, top_k=IMAGES, exhaustive=True, explain=False)
     return {
         name: {hit.image.id: hit.score for hit in result.hits}
@@ -74,7 +74,7 @@ def test_a_combined_search_is_the_sum_of_separate_ones(
     weighted = [Phrase(text, weight * sign) for text, weight, sign in phrases]
     if photo is None and not any(phrase.weight > 0 for phrase in weighted):
         weighted.append(Phrase(CAPTIONS[0]))
-    question = Question(tuple(weighted), photos.get(photo or ""), photo_weight)
+    question = Query(tuple(weighted), photos.get(photo or ""), photo_weight)
     expected = dict.fromkeys(next(iter(alone.values())), 0.0)
     for phrase in weighted:
         expected = {id: score + phrase.weight * alone[phrase.text][id] for id, score in expected.items()}
@@ -91,7 +91,7 @@ def test_a_combined_search_is_the_sum_of_separate_ones(
 @pytest.mark.skipif(not HAS_KERNEL, reason="the kernel is not built")
 def test_few_seen_in_steps_have_their_exact_scores(scorer, coded, photos, monkeypatch):
     monkeypatch.setattr("shan_engine.search.exhaustive.choose_widths", lambda *arguments: Widths(60, 20))
-    question = Question((Phrase(CAPTIONS[0]), Phrase(CAPTIONS[1], -0.4)), photos["photo40"], 0.5)
+    question = Query((Phrase(CAPTIONS[0]), Phrase(CAPTIONS[1], -0.4)), photos["photo40"], 0.5)
     found, plain = search(scorer, coded, [question, CAPTIONS[0]], top_k=10)
     exact, _ = search(scorer, coded, [question, CAPTIONS[0]], top_k=IMAGES, exhaustive=True)
     scores = {hit.image.id: hit.score for hit in exact.hits}
@@ -103,7 +103,7 @@ def test_few_seen_in_steps_have_their_exact_scores(scorer, coded, photos, monkey
 
 @pytest.mark.parametrize("exhaustive", [True, False])
 def test_step_scores_add_up_and_words_are_those_wanted(scorer, coded, photos, exhaustive):
-    question = Question((Phrase("a dog"), Phrase("the grass", 0.5), Phrase("red hat", -0.4)), photos["photo3"], 0.7)
+    question = Query((Phrase("a dog"), Phrase("the grass", 0.5), Phrase("red hat", -0.4)), photos["photo3"], 0.7)
     (found,) = search(scorer, coded, [question], top_k=5, exhaustive=exhaustive)
     for hit in found.hits:
         assert len(hit.step_scores) == 3
@@ -113,7 +113,7 @@ def test_step_scores_add_up_and_words_are_those_wanted(scorer, coded, photos, ex
 
 def test_a_photo_is_most_like_itself(scorer, coded, photos):
     for name, photo in photos.items():
-        hits = search(scorer, coded, [Question(photo=photo)], top_k=3, exhaustive=True)[0].hits
+        hits = search(scorer, coded, [Query(photo=photo)], top_k=3, exhaustive=True)[0].hits
         assert hits[0].image.id == name
         assert hits[0].score > hits[1].score
         assert hits[0].step_scores[0] == pytest.approx(hits[0].score, abs=1e-5)
@@ -139,7 +139,7 @@ def test_without_the_kernel_photos_are_as_alike(make_checkpoint, tmp_path, monke
     compiled = step_1(scorer, stored, photo.as_caption())
     monkeypatch.setitem(vars(scorer), "kernel", None)
     np.testing.assert_allclose(step_1(scorer, stored, photo.as_caption()), compiled, atol=2e-5)
-    (found,) = search(scorer, gallery, [Question((Phrase("a dog"),), photo)], top_k=30, explain=False)
+    (found,) = search(scorer, gallery, [Query((Phrase("a dog"),), photo)], top_k=30, explain=False)
     text = {hit.image.id: hit.score for hit in search(scorer, gallery, ["a dog"], top_k=30, explain=False)[0].hits}
     for hit in found.hits:
         place = gallery.ids().index(hit.image.id)
@@ -153,7 +153,7 @@ def test_a_photo_file_is_read_as_extract_reads_it(seeing, album):
         block, row = gallery.find(gallery.ids().index(f"{number:02}.png"))
         np.testing.assert_allclose(photo.images["image_regions"], block.rows_of([row])["image_regions"], atol=1e-6)
         np.testing.assert_allclose(photo.boxes, block.boxes(row))
-        (found,) = search(seeing, gallery, [Question(photo=photo)], top_k=1)
+        (found,) = search(seeing, gallery, [Query(photo=photo)], top_k=1)
         assert found.hits[0].image.id == f"{number:02}.png"
         assert found.query == f"like {number:02}.png"
 
@@ -174,7 +174,7 @@ def test_photos_that_cannot_be_asked_with(seeing, scorer, tmp_path):
 
 
 def test_phrases_are_read_with_their_weights():
-    question = Question.of("a dog: brown", also=["on grass:0.5", "running"], without=["snow", "a cat:2"])
+    question = Query.of("a dog: brown", also=["on grass:0.5", "running"], without=["snow", "a cat:2"])
     assert question.phrases == (
         Phrase("a dog: brown"),
         Phrase("on grass", 0.5),
@@ -183,7 +183,7 @@ def test_phrases_are_read_with_their_weights():
         Phrase("a cat", -2.0),
     )
     assert str(question) == "a dog: brown, with on grass (0.5), with running (1), without snow (0.4), without a cat (2)"
-    assert str(Question.of(None, also=["a dog:2"], without=["snow"])) == "with a dog (2), without snow (0.4)"
+    assert str(Query.of(None, also=["a dog:2"], without=["snow"])) == "with a dog (2), without snow (0.4)"
     for text, said in (
         ("snow:lots", "the phrase 'snow:lots' has the weight 'lots': give a number above 0"),
         ("snow:-1", "has the weight '-1'"),
@@ -194,13 +194,13 @@ def test_phrases_are_read_with_their_weights():
         (":0.5", "a phrase to search with or without is empty"),
     ):
         with pytest.raises(InputError, match=said):
-            Question.of("a dog", without=[text])
+            Query.of("a dog", without=[text])
 
 
 def test_something_must_be_wanted(scorer, coded, photos):
-    for question in (Question.of(None), Question.of(None, without=["a dog"])):
+    for question in (Query.of(None), Query.of(None, without=["a dog"])):
         with pytest.raises(InputError, match="nothing to search for"):
             search(scorer, coded, [question])
     with pytest.raises(InputError, match="the photo's weight is -1"):
-        Question.of(None, photo=photos["photo3"], photo_weight=-1)
-    assert len(search(scorer, coded, [Question.of(None, also=["a dog"])])[0].hits) == 10
+        Query.of(None, photo=photos["photo3"], photo_weight=-1)
+    assert len(search(scorer, coded, [Query.of(None, also=["a dog"])])[0].hits) == 10

@@ -12,7 +12,7 @@ from shan_engine.indexing.images import index_store
 from shan_engine.jobs import JobOptions, score_job
 from shan_engine.scoring.encoders import Scorer
 from shan_engine.search.exhaustive import search
-from shan_engine.text.query_files import Query
+from shan_engine.text.query_files import QueryLine
 from tiny import CAPTIONS, WORDS, make_store
 
 BLOCK = 500  # more than the 256 images of a call
@@ -42,7 +42,7 @@ def test_ten_times_the_images_take_hardly_more_memory(scorer, tmp_path, monkeypa
 
 def peak_of_job(scorer: Scorer, gallery: Gallery, captions: int, output: Path) -> int:
     """Most bytes that Python and NumPy held at a time, when every pair is a hit."""
-    queries = (Query(f"q{number}", f"a dog {WORDS[number % 20]}", "here") for number in range(captions))
+    queries = (QueryLine(f"q{number}", f"a dog {WORDS[number % 20]}", "here") for number in range(captions))
     tracemalloc.start()
     try:
         score_job(scorer, [gallery], queries, output, options=JobOptions(threshold=-9.0))

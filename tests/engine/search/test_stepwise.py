@@ -16,7 +16,7 @@ from shan_engine.kernel import shan as kernel
 from shan_engine.scoring.encoders import Scorer
 from shan_engine.search.cascade import Stages
 from shan_engine.search.exhaustive import search, tune_gallery
-from shan_engine.search.query import Question
+from shan_engine.search.query import Query
 from shan_engine.search.tuning import TARGETS, Tuning, Widths, choose_widths
 from shan_engine.store.feature_store import FeatureStore
 from tiny import CAPTIONS, make_record, make_store
@@ -168,7 +168,7 @@ def test_what_is_proven_holds(make_checkpoint, coded, tmp_path, monkeypatch):
         monkeypatch.setattr(
             "shan_engine.search.exhaustive.choose_widths", lambda *arguments, width=width: Widths(width, 10)
         )
-        asked = [*CAPTIONS, Question.of("a dog", also=["man:0.5"], without=["grass"])]
+        asked = [*CAPTIONS, Query.of("a dog", also=["man:0.5"], without=["grass"])]
         steps = search(scorer, gallery, asked, top_k=10)
         assert {found.scanned.proven for found in steps} == {proven}
         for found, wanted in zip(steps, search(scorer, gallery, asked, exhaustive=True), strict=True):
