@@ -10,7 +10,7 @@ _MARKS = {"ok": "[green]ok[/]     ", "warning": "[yellow]warning[/]", "error": "
 
 
 def doctor(json: Json = False) -> None:
-    """Check this installation: versions, devices that really load, clashing packages, the demo; each with a mend.
+    """Check this installation: versions, devices that really load, clashing packages, the demo; each with a fix.
 
     Example: shan-engine doctor
     """
@@ -26,7 +26,7 @@ def doctor(json: Json = False) -> None:
         answers = Console(highlight=False)
         for finding in findings:
             answers.print(f"{_MARKS[finding.status]} {escape(finding.name)}: {escape(finding.detail)}", soft_wrap=True)
-            if finding.mend:
-                answers.print(f"         mend: {escape(finding.mend)}", soft_wrap=True)
+            if finding.fix:
+                answers.print(f"         fix: {escape(finding.fix)}", soft_wrap=True)
     if any(finding.status == "error" for finding in findings):
         raise typer.Exit(1)

@@ -1,6 +1,6 @@
-"""What is wrong with this installation, found by trying it.
+"""Check this installation by trying each part of it: packages, devices, the kernel, LMDB and the demo.
 
-Only the standard library and our errors are imported here: a broken package is then a finding, not a traceback.
+The module itself imports only the standard library and `base`, so that a broken package is a finding, not a traceback.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ OPTIONAL = {
     "pyarrow": f"writing .parquet; {install_command('parquet')}",
     "tensorrt_rtx": f"compiling and running TensorRT plans; {install_command('tensorrt-rtx')}",
 }
-# All of them bring the module `onnxruntime`.
+# Each of these packages installs a module named `onnxruntime`.
 RUNTIMES = (
     "onnxruntime",
     "onnxruntime-gpu",
@@ -53,31 +53,29 @@ RUNTIMES = (
     "ort-nightly",
     "ort-nightly-gpu",
 )
-# y = Identity(x), float [1]. Made once, as the engine runs without the onnx package:
+# The graph y = Identity(x), float [1]. It is embedded because the engine runs without the onnx package. Made with:
 #   x, y = (onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1]) for name in "xy")
 #   graph = onnx.helper.make_graph([onnx.helper.make_node("Identity", ["x"], ["y"])], "g", [x], [y])
 #   opset = onnx.helper.make_opsetid("", 13)
 #   onnx.helper.make_model(graph, opset_imports=[opset], ir_version=8).SerializeToString()
 IDENTITY = base64.b64decode("CAg6NwoQCgF4EgF5IghJZGVudGl0eRIBZ1oPCgF4EgoKCAgBEgQKAggBYg8KAXkSCgoICAESBAoCCAFCBAoAEA0=")
-
-
 QUERY = "a dog on grass"
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing looked at; `mend` is the command or step that puts it right, None where nothing is wrong."""
+    """The result of one check. `fix` is the command or step that fixes a fault, None if there is no fault."""
 
     name: str
     status: Status
     detail: str
-    mend: str | None = None
+    fix: str | None = None
 
 
 def examine(demo: Path | None) -> list[Finding]:
-    """Look at everything; `demo` is the folder with the demo's `bundle` and `gallery`, None where there is none.
+    """Run all checks. `demo` is the folder with the demo's `bundle` and `gallery`, or None if there is no demo.
 
-    Never raises for a fault of the installation: each fault is a finding.
+    Raises nothing for a fault of the installation: each fault is a finding.
     """
     return [
         Finding(
@@ -110,8 +108,8 @@ def _packages() -> Iterator[Finding]:
             yield Finding(package, "error", "not installed", install_command("cpu", "gpu"))
         elif fault := _import_fault(module):
             own = package == "shan-engine"
-            mend = install_command(force=True) if own else f"pip install --force-reinstall {package}"
-            yield Finding(package, "error", f"{version}, but does not load: {fault}", mend)
+            fix = install_command(force=True) if own else f"pip install --force-reinstall {package}"
+            yield Finding(package, "error", f"{version}, but does not load: {fault}", fix)
         else:
             yield Finding(package, "ok", version)
 
@@ -131,13 +129,13 @@ def _kernel() -> Finding:
         chosen = chosen_variant()
     except BackendError as error:
         return Finding("score kernel", "error", first_line(error), "unset SHAN_KERNEL")
-    except Exception as error:  # NumPy, broken, may raise anything
+    except Exception as error:  # a broken NumPy may raise anything
         return Finding("score kernel", "error", first_line(error), install_command(force=True))
     if chosen:
         return Finding("score kernel", "ok", f"{chosen}, compiled for this processor")
     if variants():
-        return Finding("score kernel", "warning", "turned off by SHAN_KERNEL: scores are slower", "unset SHAN_KERNEL")
-    detail = "not built: scores go through ONNX Runtime, slower, and large galleries are searched exhaustively"
+        return Finding("score kernel", "warning", "turned off by SHAN_KERNEL: scoring is slower", "unset SHAN_KERNEL")
+    detail = "not built: ONNX Runtime scores instead, which is slower, and large galleries are searched exhaustively"
     return Finding("score kernel", "warning", detail, f"install a C compiler, then {install_command(force=True)}")
 
 
@@ -157,17 +155,17 @@ def _runtime_packages() -> Finding:
 
 
 def _providers() -> Iterator[Finding]:
-    """One finding for each provider that ONNX Runtime lists, after a session with it has run."""
+    """One finding for each provider that ONNX Runtime lists, after running a session with it."""
     try:
         from shan_engine.backends.onnx_runtime.graph import import_onnx_runtime
 
         runtime = import_onnx_runtime()
         providers = runtime.get_available_providers()
-    except Exception as error:  # ours, or whatever a broken package raises as it is imported
+    except Exception as error:  # ours, or anything that a broken package raises on import
         yield Finding("onnxruntime", "error", first_line(error), install_command("cpu", "gpu", force=True))
         return
     for provider in providers:
-        if provider != "AzureExecutionProvider":  # a remote service, no device of this machine
+        if provider != "AzureExecutionProvider":  # a remote service, not a device of this machine
             yield _provider(runtime, provider)
 
 
@@ -181,10 +179,10 @@ def _provider(runtime: Any, provider: str) -> Finding:
         session = runtime.InferenceSession(IDENTITY, options, providers=list(dict.fromkeys((provider, cpu))))
         loaded = session.get_providers()[0]
         value = float(session.run(None, {"x": np.full(1, 0.5, np.float32)})[0][0])
-        detail = f"listed, but {loaded} was loaded in its place" if loaded != provider else ""
+        detail = f"listed, but {loaded} was loaded instead" if loaded != provider else ""
         if value != 0.5:
-            detail = f"gives {value} where 0.5 is right"
-    except Exception as error:  # ONNX Runtime raises many types of its own
+            detail = f"computes {value} instead of 0.5"
+    except Exception as error:  # ONNX Runtime raises many types
         detail = f"does not load: {first_line(error)}"
     if not detail:
         return Finding(provider, "ok", "loads and runs")
@@ -194,7 +192,7 @@ def _provider(runtime: Any, provider: str) -> Finding:
         provider,
         "warning",
         detail,
-        "install the NVIDIA driver and libraries of the version it wants, or use --device cpu",
+        "install the versions of the NVIDIA driver and libraries that it needs, or use --device cpu",
     )
 
 
@@ -206,13 +204,13 @@ def _cores() -> Finding:
 def _optional() -> Iterator[Finding]:
     for package, purpose in OPTIONAL.items():
         if find_spec(package) is None:
-            yield Finding(package, "ok", f"not installed; only needed for {purpose}")
+            yield Finding(package, "ok", f"not installed; needed only for {purpose}")
         else:
             yield Finding(package, "ok", _version(package) or "installed")
 
 
 def _lmdb() -> Finding:
-    """Write to a fresh database, close it, open it again and read."""
+    """Write to a new database, close it, open it again and read."""
     try:
         import lmdb
 
@@ -224,8 +222,8 @@ def _lmdb() -> Finding:
                 transaction.put(b"key", b"value")
             with lmdb.open(folder, map_size=2**20) as environment, environment.begin() as transaction:
                 read = transaction.get(b"key")
-    except Exception as error:  # lmdb.Error is not importable where lmdb is the fault
-        detail = f"a test store cannot be written in {_temporary()}: {error}"
+    except Exception as error:  # lmdb.Error cannot be imported if lmdb itself is broken
+        detail = f"cannot write a test store in {_temporary()}: {error}"
         return Finding("feature store", "error", detail, "free some space there, or set TMPDIR to a local disk")
     if read != b"value":
         return Finding(
@@ -245,7 +243,7 @@ def _temporary() -> str:
 
 
 def _answer(bundle: Any, gallery: Any) -> str:
-    """What one query finds: all that a search needs is loaded and run."""
+    """Search for one query, which loads and runs all that a search needs, and say what it finds."""
     from shan_engine.scoring.encoders import Scorer
     from shan_engine.search.exhaustive import search
 
@@ -256,9 +254,9 @@ def _answer(bundle: Any, gallery: Any) -> str:
 
 
 def _demo(folder: Path | None) -> Iterator[Finding]:
-    mend = f"`git checkout artifacts/demo`, then {install_command(force=True)}"
+    fix = f"`git checkout artifacts/demo`, then {install_command(force=True)}"
     if folder is None:
-        yield Finding("demo", "warning", "this installation has none", f"{mend}; or name a bundle with --model")
+        yield Finding("demo", "warning", "not installed", f"{fix}; or name a bundle with --model")
         return
     name = "demo bundle"
     try:
@@ -268,27 +266,29 @@ def _demo(folder: Path | None) -> Iterator[Finding]:
         bundle = Bundle.open(folder / "bundle")
         yield Finding(name, "ok", f"{bundle.path}, fingerprint {bundle.manifest.fingerprint[:12]}")
         name = "demo gallery"
-        gallery = Gallery.open(folder / "gallery", bundle)  # refuses one that another bundle made
+        gallery = Gallery.open(folder / "gallery", bundle)  # raises if another bundle made it
         wanted, held = bundle.manifest.feature_extractor, gallery.manifest.feature_extractor
         if wanted not in (None, held):
-            yield Finding(name, "error", f"its features are of '{held}', the bundle wants those of '{wanted}'", mend)
+            yield Finding(
+                name, "error", f"its features are from '{held}', but the bundle needs those of '{wanted}'", fix
+            )
             return
         images = gallery.images()
         for block in gallery.blocks:
             block.check(block.rows)
             block.boxes(0)
         if not images:
-            yield Finding(name, "error", "it has no images", mend)
+            yield Finding(name, "error", "it is empty", fix)
             return
         yield Finding(name, "ok", f"{len(images)} images in {gallery.path}")
         name = "demo search"
         yield Finding(name, "ok", _answer(bundle, gallery))
-    except Exception as error:  # ours, a package that does not load, or damage that nobody thought of
-        yield Finding(name, "error", first_line(error), mend)
+    except Exception as error:  # ours, a package that does not load, or unforeseen damage
+        yield Finding(name, "error", first_line(error), fix)
         return
     missing = [image.path for image in images if not Path(image.path).is_file()]
     if missing:
         detail = f"{len(missing)} of {len(images)} are missing, such as {missing[0]}"
-        yield Finding("demo photos", "warning", detail, mend)
+        yield Finding("demo photos", "warning", detail, fix)
     else:
-        yield Finding("demo photos", "ok", f"all {len(images)} there")
+        yield Finding("demo photos", "ok", f"all {len(images)} found")

@@ -1,4 +1,4 @@
-"""Where the gallery and the bundle are that a command means when it does not say."""
+"""Locate the gallery and the bundle to use when a command does not name them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from shan_engine.base.errors import GalleryError
 
 @dataclass(frozen=True)
 class Place:
-    """A gallery, the bundle that made it, and how they were chosen (for the user to read)."""
+    """A gallery, the bundle that made it, and why they were chosen, for the user to read."""
 
     gallery: Path
     bundle: Path
@@ -19,7 +19,7 @@ class Place:
 
 
 def demo_folder() -> Path | None:
-    """The bundled demo: inside an installed package, or in a checkout's `artifacts/demo`."""
+    """The folder of the demo, in the installed package or in a checkout's `artifacts/demo`; None if there is none."""
     here = Path(__file__).resolve().parent
     for folder in (here / "demo", here.parents[1] / "artifacts" / "demo"):
         if (folder / "bundle" / "manifest.json").is_file():
@@ -28,7 +28,7 @@ def demo_folder() -> Path | None:
 
 
 def demo_bundle() -> Path:
-    """The demo's bundle. Raises GalleryError where this installation has none."""
+    """The folder of the demo's bundle. Raises GalleryError if this installation has no demo."""
     folder = demo_folder()
     if folder is None:
         raise GalleryError("this installation has no demo: name a bundle with --model")
@@ -36,7 +36,7 @@ def demo_bundle() -> Path:
 
 
 def locate_bundle(bundle: Path | None) -> Path:
-    """`bundle`, else SHAN_MODEL, else the demo's."""
+    """`bundle` if given, else the one in SHAN_MODEL, else the demo's. Raises GalleryError if there is no demo."""
     if bundle is not None:
         return bundle
     named = os.environ.get("SHAN_MODEL")
@@ -44,7 +44,7 @@ def locate_bundle(bundle: Path | None) -> Path:
 
 
 def locate_gallery(gallery: Path | None, bundle: Path | None) -> Place:
-    """`gallery`, else SHAN_GALLERY, else the demo's; raises GalleryError where there is no demo."""
+    """`gallery` if given, else the one in SHAN_GALLERY, else the demo's; the bundle as in `locate_bundle`."""
     model = locate_bundle(bundle)
     if gallery is not None:
         return Place(gallery, model, "--gallery")

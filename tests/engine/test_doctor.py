@@ -46,13 +46,13 @@ def test_a_sound_installation_has_no_errors(demo: Path) -> None:
     assert named(findings, "CPUExecutionProvider") == Finding("CPUExecutionProvider", "ok", "loads and runs")
     assert named(findings, "feature store").status == "ok"
     assert named(findings, "demo gallery").detail.startswith("41 images")
-    assert named(findings, "demo photos") == Finding("demo photos", "ok", "all 41 there")
+    assert named(findings, "demo photos") == Finding("demo photos", "ok", "all 41 found")
     assert "cores usable" in named(findings, "processor").detail
 
 
-def test_every_fault_says_how_to_mend_it_and_nothing_else_does(tmp_path: Path) -> None:
+def test_every_fault_says_how_to_fix_it_and_nothing_else_does(tmp_path: Path) -> None:
     for finding in [*examine(None), *examine(tmp_path)]:
-        assert bool(finding.mend) == (finding.status != "ok"), finding
+        assert bool(finding.fix) == (finding.status != "ok"), finding
 
 
 @pytest.mark.parametrize(("choice", "status"), [("baseline", "ok"), ("off", "warning"), ("fastest", "error")])
@@ -62,7 +62,7 @@ def test_the_kernel_that_the_environment_chooses_is_said(monkeypatch, choice: st
 
 
 def test_a_kernel_that_does_not_load_is_a_finding(monkeypatch) -> None:
-    monkeypatch.setitem(sys.modules, "shan_engine.kernel.shan.library", None)
+    monkeypatch.setitem(sys.modules, "shan_engine.kernel.library", None)
     assert named(examine(None), "score kernel").status == "error"
 
 
@@ -98,7 +98,7 @@ def test_a_demo_whose_graphs_do_not_run_is_an_error(demo: Path, monkeypatch: pyt
     monkeypatch.setattr(onnx_runtime.OnnxRuntimeGraph, "run", fail)
     finding = named(examine(demo), "demo search")
     assert (finding.status, finding.detail) == ("error", "ONNX Runtime failed: out of memory")
-    assert finding.mend
+    assert finding.fix
 
 
 def test_a_demo_whose_scores_are_not_finite_is_an_error(demo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,8 +122,8 @@ def test_both_runtime_packages_at_once_are_an_error(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(metadata, "version", lambda name: "1.20" if name in doctor.RUNTIMES else version(name))
     finding = named(examine(None), "onnxruntime packages")
     assert finding.status == "error"
-    assert str(finding.mend).startswith("pip uninstall onnxruntime onnxruntime-gpu")
-    assert str(finding.mend).endswith("then pip install '.[gpu]' (or '.[cpu]') in the project's folder")
+    assert str(finding.fix).startswith("pip uninstall onnxruntime onnxruntime-gpu")
+    assert str(finding.fix).endswith("then pip install '.[gpu]' (or '.[cpu]') in the project's folder")
 
 
 def test_missing_packages_are_errors(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,9 +134,9 @@ def test_missing_packages_are_errors(monkeypatch: pytest.MonkeyPatch) -> None:
     findings = examine(None)
     assert {name for name in doctor.REQUIRED if named(findings, name).status == "error"} == set(doctor.REQUIRED)
     assert named(findings, "onnxruntime packages").status == "error"
-    # The project is on no package index, so its own name is nothing to install.
+    # The project is not on a package index, so its own name cannot be installed.
     for name in ("shan-engine", "numpy", "onnxruntime packages"):
-        assert named(findings, name).mend == "pip install '.[cpu]' (or '.[gpu]') in the project's folder"
+        assert named(findings, name).fix == "pip install '.[cpu]' (or '.[gpu]') in the project's folder"
 
 
 def test_optional_packages_say_which_extra_brings_them(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -165,7 +165,7 @@ def test_a_provider_that_is_listed_but_replaced_is_a_warning(monkeypatch: pytest
     monkeypatch.setattr(onnx_runtime, "import_onnx_runtime", lambda: fake)
     findings = examine(None)
     cuda = named(findings, "CUDAExecutionProvider")
-    assert (cuda.status, cuda.detail) == ("warning", "listed, but CPUExecutionProvider was loaded in its place")
+    assert (cuda.status, cuda.detail) == ("warning", "listed, but CPUExecutionProvider was loaded instead")
     broken = named(findings, "BrokenExecutionProvider")
     assert (broken.status, broken.detail) == ("warning", "does not load: no such library")
     assert named(findings, "CPUExecutionProvider").status == "ok"
