@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import re
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -110,12 +111,12 @@ def measure_unwanted(engine: Engine, words: dict[str, Counter[str]], splits: dic
         print(f"weight {weight}: {named:.1%} wanted, {other:.1%} unwanted, {right:.1%} wanted and not unwanted")
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("gallery", type=Path)
     parser.add_argument("captions", type=Path)
     parser.add_argument("--model", type=Path)
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     with shan_engine.open(options.gallery, options.model) as engine:
         words, splits = words_of(options.captions)
         measure_unwanted(engine, words, splits)

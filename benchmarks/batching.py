@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from shan_engine.bundle.contents import Bundle
@@ -25,12 +26,12 @@ IMAGES = (16, 32, 64, 128, 256, 512)
 QUERY = "two children play with a red ball in the water while a dog looks on"
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--gallery", type=Path, default=None, help="else the demo's")
     parser.add_argument("--model", type=Path, default=None, help="else the demo's")
     parser.add_argument("--turns", type=int, default=5)
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     place = locate_gallery(options.gallery, options.model)
     bundle = Bundle.open(place.bundle)
     gallery, scorer = Gallery.open(place.gallery, bundle), scorers.Scorer(bundle)

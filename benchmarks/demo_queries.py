@@ -11,21 +11,15 @@ from __future__ import annotations
 from fnmatch import fnmatch
 from pathlib import Path
 
-from shan_engine.bundle.contents import Bundle
-from shan_engine.gallery.reader import Gallery
-from shan_engine.locate import locate_gallery
-from shan_engine.scoring.encoders import Scorer
-from shan_engine.search.exhaustive import search
+import shan_engine
 
 QUERIES = Path(__file__).parents[1] / "artifacts" / "demo" / "queries.tsv"
 
 
 def main() -> None:
     rows = [line.split("\t") for line in QUERIES.read_text("utf-8").splitlines()[1:]]
-    place = locate_gallery(None, None)
-    bundle = Bundle.open(place.bundle)
-    gallery = Gallery.open(place.gallery, bundle)
-    results = search(Scorer(bundle, "cpu"), gallery, [query for query, _ in rows], top_k=3, explain=False)
+    with shan_engine.open(device="cpu") as engine:
+        results = engine.search_all([query for query, _ in rows], top_k=3, explain=False)
     found = 0
     print("| query | first three | right |\n|---|---|---|")
     for result, (query, patterns) in zip(results, rows, strict=True):

@@ -11,21 +11,19 @@ import argparse
 import os
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import shan_engine
 from shan_engine.base.metadata import Metadata, Value
-from shan_engine.bundle.contents import Bundle
 from shan_engine.gallery.filters import matching
 from shan_engine.gallery.manifest import GalleryManifest
 from shan_engine.gallery.reader import Gallery
 from shan_engine.indexing.tables import renew_tables
 from shan_engine.locate import locate_bundle
-from shan_engine.scoring.encoders import Scorer
-from shan_engine.search.exhaustive import search
 
 IMAGES = 1_000_000
 LICENCES = ("CC0", "CC-BY", "GPL")
@@ -38,25 +36,25 @@ def timed(action: Callable[[], Any]) -> tuple[Any, float]:
     return action(), time.perf_counter() - start
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("gallery", type=Path)
     parser.add_argument("--model", type=Path)
     parser.add_argument("--work", type=Path, required=True)
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     manifest = GalleryManifest.load(options.gallery)
     ids = Gallery(options.gallery, manifest).ids()
     rows: dict[str, tuple[Value, ...]] = {
         id: (1990 + number % 35, LICENCES[number % 3], f"author {number % 97}") for number, id in enumerate(ids)
     }
     metadata = Metadata({"year": "INTEGER", "licence": "TEXT", "author": "TEXT"}, rows)
-    scorer = Scorer(Bundle.open(locate_bundle(options.model)))
+    model = locate_bundle(options.model)
     options.work.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=options.work) as work:
-        measure(options.gallery, manifest, metadata, scorer, Path(work))
+        measure(options.gallery, manifest, metadata, model, Path(work))
 
 
-def measure(source: Path, manifest: GalleryManifest, metadata: Metadata, scorer: Scorer, work: Path) -> None:
+def measure(source: Path, manifest: GalleryManifest, metadata: Metadata, model: Path, work: Path) -> None:
     for copies in (1, -(-IMAGES // len(Gallery(source, manifest).blocks[0]))):
         folder = work / str(copies)
         entries = []
@@ -70,7 +68,9 @@ def measure(source: Path, manifest: GalleryManifest, metadata: Metadata, scorer:
             os.link(file, folder / file.name)
         linked = replace(manifest, blocks=tuple(entries))
         renewed, seconds = timed(partial(renew_tables, folder, linked, metadata))
-        gallery = Gallery(folder, renewed)
+        renewed.save(folder)
+        engine = shan_engine.open(folder, model)
+        gallery = engine.gallery
         tables = sum(file.stat().st_size for file in folder.glob("blocks/*/*.sqlite"))
         print(f"{len(gallery):,} images: tables written in {seconds:.1f} s, {tables / len(gallery):.0f} bytes an image")
         for where in CONDITIONS:
@@ -78,8 +78,8 @@ def measure(source: Path, manifest: GalleryManifest, metadata: Metadata, scorer:
             print(f"  {where}: {len(found):,} match, found in {seconds:.2f} s")
         if copies == 1:
             for condition in (None, *CONDITIONS):
-                ask = partial(search, scorer, gallery, where=condition, explain=False)
-                seconds = sum(timed(partial(ask, [query]))[1] for query in QUERIES)
+                ask = partial(engine.search, where=condition, explain=False)
+                seconds = sum(timed(partial(ask, query))[1] for query in QUERIES)
                 print(f"  a search where {condition}: {seconds / len(QUERIES):.2f} s")
 
 

@@ -18,9 +18,11 @@ import argparse
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 
+from provenance import recorded
 from reports import read_report, write_report
 
 COMMAND = Path(sys.executable).parent / "shan-engine"
@@ -69,15 +71,6 @@ def run(*arguments: object) -> None:
     subprocess.run([COMMAND, *map(str, arguments)], check=True)
 
 
-def commit() -> str | None:
-    """What the tree is at the test, None where it has no history; a row may have been trained by an earlier one."""
-    try:
-        command = ["git", "describe", "--always", "--dirty", "--exclude=*"]
-        return subprocess.check_output(command, cwd=RESULTS.parent, text=True, stderr=subprocess.DEVNULL).strip()
-    except (OSError, subprocess.CalledProcessError):
-        return None
-
-
 def precision(run: Path) -> str | None:
     """What the row's encoders computed in while training; runs of before it was recorded have none."""
     last = (run / "metrics.jsonl").read_text().splitlines()[-1]
@@ -104,7 +97,7 @@ def train(options: argparse.Namespace) -> None:
 
 
 def test(options: argparse.Namespace) -> None:
-    at = commit()
+    at = recorded()  # of the test; a row may have been trained by an earlier commit
     members = {name: (name,) for name in ROWS} | ENSEMBLES
     for name, parts in members.items():
         trained = all((options.runs / part / "done").exists() for part in parts)
@@ -128,7 +121,7 @@ def test(options: argparse.Namespace) -> None:
             found = json.loads(subprocess.check_output([COMMAND, *map(str, command)]))
             row = {
                 **found,
-                "commit": at,
+                "recorded": at,
                 "precision": [precision(options.runs / part) for part in parts],
             }
             # Read again: another row's test may have ended meanwhile.
@@ -136,7 +129,7 @@ def test(options: argparse.Namespace) -> None:
             print(label, row["rsum"], flush=True)
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("phase", choices=["train", "test"])
     parser.add_argument("--store", type=Path, required=True)
@@ -146,7 +139,7 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs/flickr8k"))
     parser.add_argument("--rows", default="*")
     parser.add_argument("--results", type=Path, default=RESULTS, help="a new file for figures of your own")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     if options.phase == "train" and options.word_vectors is None:
         parser.error("train needs --word-vectors")
     options.runs.mkdir(parents=True, exist_ok=True)

@@ -24,11 +24,13 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from provenance import recorded
 from reports import captions, read_report, write_report
 from shan_engine.base.threads import usable_cpus
 from shan_engine.text.vocabulary import Vocabulary, pad, tokenise
@@ -134,7 +136,7 @@ def measure(options: argparse.Namespace, work: Path, dim: int) -> dict[str, Any]
         seconds, peak = run(*common, "--output", output, *more)
         rows[name] = {
             "seconds": round(seconds, 1), "pairs_per_second": round(pairs / seconds), "peak_mib": round(peak),
-            "result_bytes": output.stat().st_size,
+            "result_bytes": output.stat().st_size, "recorded": recorded(),
         }  # fmt: skip
         print(dim, name, json.dumps(rows[name]), flush=True)
     if "loop" in options.jobs:
@@ -145,7 +147,7 @@ def measure(options: argparse.Namespace, work: Path, dim: int) -> dict[str, Any]
             held = np.load(work / "scores.npy", mmap_mode="r")[: len(scores), : scores.shape[1]]
             loop["largest_difference"] = float(np.abs(held - scores).max())
         loop["hours_for_all_pairs"] = round(pairs / loop["pairs_per_second"] / 3600, 2)
-        rows["SCAN-style PyTorch loop"] = loop
+        rows["SCAN-style PyTorch loop"] = {**loop, "recorded": recorded()}
         print(dim, "loop", json.dumps(loop), flush=True)
     if options.ray:
         rows["ray"] = ray_against_one(common, work, options)
@@ -169,6 +171,7 @@ def ray_against_one(common: tuple[object, ...], work: Path, options: argparse.Na
         elif hasattr(os, "sched_getaffinity"):
             command = ["taskset", "-c", str(max(os.sched_getaffinity(0))), *command]
         figures[name] = timed_blocks(command, max(1, workers))
+    figures["recorded"] = recorded()
     figures["equal_bytes"] = len({output.read_bytes() for output in outputs.values()}) == 1
     return figures
 
@@ -192,7 +195,7 @@ def timed_blocks(command: list[str], workers: int) -> dict[str, Any]:
     }
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dims", type=int, nargs="+", default=[256, 1024])
     parser.add_argument("--images", type=int, default=5000)
@@ -205,7 +208,7 @@ def main() -> None:
     parser.add_argument("--table", type=Path, default=Path("../shared/flickr8k/captions.tsv"))
     parser.add_argument("--work", type=Path, help="folder for bundles and galleries; else a temporary one")
     parser.add_argument("--report", type=Path, default=RESULTS)
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     report: dict[str, Any] = {
         "machine": f"{platform.machine()}, {usable_cpus()} usable CPUs", "images": options.images,
         "captions": options.captions,

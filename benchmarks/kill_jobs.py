@@ -18,8 +18,10 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
+from provenance import recorded
 from reports import captions, read_report, write_report
 
 COMMAND = Path(sys.executable).parent / "shan-engine"
@@ -54,10 +56,16 @@ def kill_until(command: list[str], output: Path, kills: int, pause: float, chanc
         finished += 1
         equal += digest(output) == wanted
         print(f"{output.name}: {hit} kills, {equal} of {finished} results equal", flush=True)
-    return {"kills": hit, "results": finished, "equal": equal, "seconds_uninterrupted": round(seconds, 1)}
+    return {
+        "kills": hit,
+        "results": finished,
+        "equal": equal,
+        "seconds_uninterrupted": round(seconds, 1),
+        "recorded": recorded(),
+    }
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=100, help="for each kind of output")
     parser.add_argument("--captions", type=int, default=20_000)
@@ -66,7 +74,7 @@ def main() -> None:
     parser.add_argument("--output-kind", nargs="+", default=["parquet", "npy"], choices=["parquet", "npy"])
     parser.add_argument("--table", type=Path, default=Path("../shared/flickr8k/captions.tsv"))
     parser.add_argument("--report", type=Path, default=RESULTS)
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     report: dict[str, object] = {"captions": options.captions, "block_pairs": options.block_pairs}
     before = read_report(options.report)
     if {name: before.get(name) for name in report} == report:

@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import resource
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
+from provenance import recorded
 from reports import write_report
 
 COMMAND = Path(sys.executable).parent / "shan-engine"
@@ -34,14 +34,14 @@ def size(folder: Path) -> int:
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("photos", type=Path)
     parser.add_argument(
         "--work", type=Path, default=None, help="folder for the store and gallery; else a temporary one"
     )
     parser.add_argument("--output", type=Path, default=None, help="JSON file for the figures")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as temporary:
         work = options.work or Path(temporary)
         store, gallery = work / "store", work / "gallery"
@@ -66,7 +66,7 @@ def main() -> None:
             "search_one_query_seconds": round(one, 2),
             "search_32_queries_seconds": round(many, 2),
             "largest_process_mib": round(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024),
-            "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
+            "recorded": recorded(),
         }
     print(json.dumps(figures, indent=2))
     if options.output:

@@ -16,7 +16,7 @@ import argparse
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ import matplotlib
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from provenance import recorded
 from reports import captions, write_report
 from shan_engine.backends import load_graph
 from shan_engine.base.threads import usable_cpus
@@ -50,14 +51,14 @@ ROOT = Path(__file__).parent.parent
 RESULTS, PLOT = ROOT / "benchmarks/results/scoring.json", ROOT / "docs/scoring-speed.svg"
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dims", type=int, nargs="+", default=[256, 1024], help="embedding sizes D")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--threads", type=int, default=usable_cpus())
     parser.add_argument("--captions", type=Path, default=Path("../shared/flickr8k/captions.tsv"))
     parser.add_argument("--report", type=Path, default=RESULTS, help="the plot is drawn for the default one alone")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     if not variants():
         raise SystemExit("the kernel is not built: pip install --editable .")
     torch.set_num_threads(options.threads)
@@ -69,6 +70,7 @@ def main() -> None:
         "threads": options.threads,
         "regions": K,
         "rounds": options.rounds,
+        "recorded": recorded(),
         "rows": rows,
     }
     write_report(options.report, report, indent=2)
