@@ -20,13 +20,15 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import shan_engine
 from numpy.typing import NDArray
+from provenance import recorded
 from reports import demo_queries, read_report, write_report
 from shan_engine.bundle.contents import Bundle
 from shan_engine.gallery.blocks import GalleryImage
@@ -36,8 +38,6 @@ from shan_engine.indexing.block_writer import Part, write_block
 from shan_engine.indexing.centroids import add_centroids
 from shan_engine.indexing.images import BLOCK_IMAGES
 from shan_engine.locate import demo_bundle
-from shan_engine.scoring.encoders import Scorer
-from shan_engine.search.exhaustive import search
 from shan_engine.text.captions import CaptionTable
 
 Floats = NDArray[np.float32]
@@ -48,24 +48,30 @@ SWAPPED = 0.3  # share of an image's regions that come from a second photo
 NOISE = 0.5  # length of the jitter beside a region's length 1: cosine about 0.89
 PART = 256
 WARM = 30
+TOGETHER = 100  # queries of one search_all
 
 
 def make(options: argparse.Namespace) -> None:
-    source = Gallery.open(options.source or demo_bundle().parent / "gallery")
+    make_gallery(options.source, options.images, options.output, options.storage)
+
+
+def make_gallery(original: Path | None, images: int, output: Path, storage: str) -> None:
+    """A gallery of `images` photos recombined of those of another, by default of the demo's."""
+    source = Gallery.open(original or demo_bundle().parent / "gallery")
     regions = np.concatenate([block.rows_of(np.arange(len(block)))["image_regions"] for block in source.blocks])
     mask = np.concatenate([block.rows_of(np.arange(len(block)))["region_mask"] for block in source.blocks])
     regions, mask = regions[mask.all(axis=1)], mask[mask.all(axis=1)]
-    manifest = replace(source.manifest, dtype=options.storage, blocks=(), centroids="")
-    options.output.mkdir(parents=True)
+    manifest = replace(source.manifest, dtype=storage, blocks=(), centroids="")
+    output.mkdir(parents=True)
     entries, began = [], time.perf_counter()
-    for start in range(0, options.images, BLOCK_IMAGES):
-        count = min(BLOCK_IMAGES, options.images - start)
-        entries.append(write_block(options.output, manifest, count, _recombined(regions, start, count), None))
+    for start in range(0, images, BLOCK_IMAGES):
+        count = min(BLOCK_IMAGES, images - start)
+        entries.append(write_block(output, manifest, count, _recombined(regions, start, count), None))
         print(f"{start + count:,} images, {time.perf_counter() - began:.0f} s", flush=True)
     manifest = replace(manifest, blocks=tuple(entries))
-    manifest.save(options.output)
-    if options.images >= FROM_IMAGES:
-        add_centroids(options.output, manifest).save(options.output)
+    manifest.save(output)
+    if images >= FROM_IMAGES:
+        add_centroids(output, manifest).save(output)
     print(f"centroids, {time.perf_counter() - began:.0f} s", flush=True)
 
 
@@ -92,82 +98,84 @@ def queries_of(captions: Path | None, count: int) -> list[str]:
 
 
 def run(options: argparse.Namespace) -> None:
-    bundle = Bundle.open(options.bundle or demo_bundle())
+    bundle = options.bundle or demo_bundle()
     queries = queries_of(options.captions, options.queries)
-    held = read_report(RESULTS)
-    machine = {"machine": platform.machine(), "cpus": os.cpu_count(), "model": bundle.manifest.model}
+    held = read_report(options.report)
+    machine = {"machine": platform.machine(), "cpus": os.cpu_count(), "model": Bundle.open(bundle).manifest.model}
     alike = all(held.get(name) == value for name, value in machine.items())
     rows = {row["images"]: row for row in held.get("rows", ()) if alike}
     for path in options.galleries:
-        row = measure(bundle, path, queries, options)
+        row = measure(bundle, path, queries, options.exhaustive_pairs)
         size = row["images"]
         rows[size] = {**(rows.get(size, {}) if not options.exhaustive_pairs else {}), **row}
         print(json.dumps(rows[size]), flush=True)
-        write_report(RESULTS, {**held, **machine, "rows": [rows[size] for size in sorted(rows)]})
-    plot([rows[size] for size in sorted(rows)])
+        write_report(options.report, {**held, **machine, "rows": [rows[size] for size in sorted(rows)]})
+    if options.report == RESULTS:
+        plot([rows[size] for size in sorted(rows)])
 
 
-def measure(bundle: Bundle, path: Path, queries: list[str], options: argparse.Namespace) -> dict[str, Any]:
-    gallery = Gallery.open(path, bundle)
-    scorer = Scorer(bundle, "cpu")
-    stepwise = search(scorer, gallery, queries, explain=False)  # also reads the pages that are looked at
+def measure(bundle: Path, path: Path, queries: list[str], exhaustive_pairs: float) -> dict[str, Any]:
+    engine = shan_engine.open(path, bundle, device="cpu")
+    cascade = engine.search_all(queries, explain=False)  # also reads the pages that are looked at
     seconds = []
     for query in queries[:WARM]:
         began = time.perf_counter()
-        search(scorer, gallery, [query], explain=False)
+        engine.search(query, explain=False)
         seconds.append(time.perf_counter() - began)
+    together = queries[:TOGETHER]
     began = time.perf_counter()
-    search(scorer, gallery, queries[:100], explain=False)
-    batch = time.perf_counter() - began
+    engine.search_all(together, explain=False)
+    seconds_together = time.perf_counter() - began
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     compared = {}
-    if options.exhaustive_pairs:
-        asked = queries[:: max(1, round(len(queries) * len(gallery) / options.exhaustive_pairs))]
+    if exhaustive_pairs:
+        asked = queries[:: max(1, round(len(queries) * len(engine) / exhaustive_pairs))]
         began = time.perf_counter()
-        exhaustive = search(scorer, gallery, asked, explain=False, exhaustive=True)
-        found = {hits.query: [hit.image.id for hit in hits.hits] for hits in stepwise}
-        truth = [{hit.image.id for hit in hits.hits} for hits in exhaustive]
+        exhaustive = engine.search_all(asked, explain=False, exhaustive=True)
+        found = {hits.query: [hit.image.id for hit in hits] for hits in cascade}
+        truth = [{hit.image.id for hit in hits} for hits in exhaustive]
         compared = {
             "seconds_a_query_exhaustive": round((time.perf_counter() - began) / len(asked), 3),
             "agreement_at_10": shares([found[query] for query in asked], truth),
             "queries_compared": len(asked),
         }
-    command = [*map(str, (COMMAND, "search", queries[0], "--gallery", path, "--model", bundle.path, "--json"))]
+    command = [*map(str, (COMMAND, "search", queries[0], "--gallery", path, "--model", bundle, "--json"))]
     cold = []
     for _ in range(3):
         began = time.perf_counter()
         subprocess.run(command, check=True, capture_output=True)
         cold.append(time.perf_counter() - began)
-    scanned = stepwise[0].scanned
+    scanned = cascade[0].scanned
     return {
-        "images": len(gallery),
-        "storage": gallery.manifest.dtype,
+        "images": len(engine),
+        "storage": engine.gallery.manifest.dtype,
         "seconds_a_query": round(statistics.median(seconds), 4),
-        "seconds_for_100_queries": round(batch, 2),
+        "queries_together": len(together),
+        "seconds_together": round(seconds_together, 2),
         **compared,
         "scanned": vars(scanned) if scanned else None,
         "cold_seconds": round(statistics.median(cold), 2),
         "peak_mib": peak,
-        "bytes_an_image": round(sum(f.stat().st_size for f in path.rglob("*") if f.is_file()) / len(gallery)),
+        "bytes_an_image": round(sum(f.stat().st_size for f in path.rglob("*") if f.is_file()) / len(engine)),
+        "recorded": recorded(),
     }
 
 
 def compare(options: argparse.Namespace) -> None:
     """The share of an exhaustive search's first ten that other engines find with the same regions and words."""
-    bundle = Bundle.open(options.bundle or demo_bundle())
-    scorer, gallery = Scorer(bundle, "cpu"), Gallery.open(options.gallery, bundle)
+    engine = shan_engine.open(options.gallery, options.bundle or demo_bundle(), device="cpu")
     queries = queries_of(options.captions, options.queries)
-    truth = [
-        {hit.image.id for hit in found.hits}
-        for found in search(scorer, gallery, queries, explain=False, exhaustive=True)
-    ]
-    regions = np.concatenate([block.rows_of(np.arange(len(block)))["image_regions"] for block in gallery.blocks])
+    exhaustive = engine.search_all(queries, explain=False, exhaustive=True)
+    truth = [{hit.image.id for hit in found} for found in exhaustive]
+    blocks, scorer = engine.gallery.blocks, engine.scorer
+    regions = np.concatenate([block.rows_of(np.arange(len(block)))["image_regions"] for block in blocks])
     words = [scorer.encode_captions([scorer.read(query).tokens])["caption_words"][0] for query in queries]
     rows = {}
     for name, ranking in (("faiss, pooled vectors", faiss_pooled), ("fast-plaid", fast_plaid)):
-        rows[name] = ranking(regions, words, gallery.ids(), truth, options.work)
-        print(name, json.dumps(rows[name]), flush=True)
-    write_report(RESULTS, {**read_report(RESULTS), "others": {"images": len(gallery), **rows}})
+        if name in options.engines:
+            rows[name] = {**ranking(regions, words, engine.ids, truth, options.work), "recorded": recorded()}
+            print(name, json.dumps(rows[name]), flush=True)
+    write_report(options.report, {**read_report(options.report), "others": {"images": len(engine), **rows}})
 
 
 def shares(found: list[list[str]], truth: list[set[str]]) -> float:
@@ -231,7 +239,7 @@ def plot(rows: list[dict[str, Any]]) -> None:
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(figsize=(6, 3.6), layout="constrained")
-    for key, label in (("seconds_a_query", "in steps"), ("seconds_a_query_exhaustive", "exhaustive")):
+    for key, label in (("seconds_a_query", "cascade"), ("seconds_a_query_exhaustive", "exhaustive")):
         known = [row for row in rows if key in row]
         axes.plot([row["images"] for row in known], [row[key] for row in known], "o-", label=label)
     axes.set(xscale="log", yscale="log", xlabel="images", ylabel="seconds a query, warm")
@@ -240,7 +248,7 @@ def plot(rows: list[dict[str, Any]]) -> None:
     figure.savefig(PLOT, metadata={"Date": None})
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     phases = parser.add_subparsers(dest="phase", required=True)
     maker = phases.add_parser("make")
@@ -255,11 +263,13 @@ def main() -> None:
     )
     other.add_argument("gallery", type=Path)
     other.add_argument("--work", type=Path, required=True, help="folder for the other engines' indexes")
+    other.add_argument("--engines", nargs="+", default=["faiss, pooled vectors", "fast-plaid"])
     for phase in (runner, other):
         phase.add_argument("--captions", type=Path)
         phase.add_argument("--queries", type=int, default=200)
         phase.add_argument("--bundle", type=Path)
-    options = parser.parse_args()
+        phase.add_argument("--report", type=Path, default=RESULTS, help="the plot is drawn for the default one alone")
+    options = parser.parse_args(arguments)
     {"make": make, "run": run, "compare": compare}[options.phase](options)
 
 
