@@ -1,4 +1,4 @@
-r"""Every row of docs/results.md: train, export, index and evaluate on Flickr8k, with the installed command.
+r"""The rows of docs/results.md and docs/experiments.md: train, export, index and evaluate on Flickr8k, as a user does.
 
     python benchmarks/flickr8k.py train --store F8K --view F8K_MIRRORED --view F8K_CROP1 --view F8K_CROP2 \
       --captions captions.tsv --word-vectors glove.gz --results mine.json

@@ -1,4 +1,4 @@
-"""SHAN.md evaluated slowly, in numpy float64, for one image and one caption; shares no code with the project."""
+"""SHAN's score (docs/scoring.md) in slow numpy float64, for one image and caption; shares no code with the project."""
 
 from __future__ import annotations
 

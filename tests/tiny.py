@@ -42,7 +42,7 @@ CAPTIONS = (
 
 
 def random_tensors(config: Mapping[str, Any], seed: int = 0) -> dict[str, np.ndarray]:
-    """Every tensor of SHAN.md's table, large enough that all the nonlinearities bend."""
+    """Every tensor of a SHAN checkpoint, large enough that all the nonlinearities bend."""
     random = np.random.default_rng(seed)
     F, D, size = config["feature_dim"], config["embed_dim"], config["vocab_size"]
     into = config["word_vector_dim"] + config["embedding_dim"]

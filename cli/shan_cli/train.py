@@ -21,7 +21,7 @@ class Loss(StrEnum):
 
 
 class Direction(StrEnum):
-    """Which side attends to which (SHAN.md)."""
+    """Which side attends to which (docs/scoring.md)."""
 
     FULL = "full"
     I2T = "i2t"

@@ -1,4 +1,4 @@
-"""A checkpoint folder: config.json, vocab.json and model.safetensors (SHAN.md)."""
+"""A checkpoint folder: config.json, vocab.json and model.safetensors (docs/files.md)."""
 
 from __future__ import annotations
 

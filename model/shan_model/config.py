@@ -1,4 +1,4 @@
-"""A model's configuration: the `config.json` of a checkpoint (SHAN.md)."""
+"""A model's configuration: the `config.json` of a checkpoint (docs/files.md)."""
 
 from __future__ import annotations
 

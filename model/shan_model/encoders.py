@@ -1,4 +1,4 @@
-"""The two encoders of SHAN.md: regions and words into one space, rows of length 1."""
+"""SHAN's two encoders: regions and words into one space, rows of length 1."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SHAN's score with every linear layer moved out of the pair (SHAN.md, last section): exact and far cheaper.
+"""SHAN's score with every linear layer moved out of the pair (docs/scoring.md): exact and far cheaper.
 
 `image_terms` and `caption_terms` hold all that one side needs; `score_grid` only mixes them. Tensors may
 have one more leading axis P: then pair p is image p with caption p, each with B = C = 1.

@@ -1,7 +1,7 @@
 """Ranking losses over a batch of images with a caption each, on pairs alone.
 
 Two kinds. `contrastive` (InfoNCE; Oord et al. 2018, as CLIP has it): softmax over a row's or column's scores times
-a learnt scale. `triplet` (SHAN.md; VSE++): hinges with the hardest negatives, or with all while a model is fresh:
+a learnt scale. `triplet` (SHAN; VSE++): hinges with the hardest negatives, or with all while a model is fresh:
 the hardest alone leave it on the plateau where own and negative scores are equal.
 """
 
@@ -27,7 +27,7 @@ class RankingLoss(nn.Module):
     `candidates` for each image and each caption: in a triplet loss those that the first step finds hardest, in a
     contrastive one some drawn with the probabilities that it gives them (of captions of like photos, the hardest are
     often right, and nothing but them is learnt by heart). Weighted so that they stand for all, they gain nothing
-    (docs/results.md).
+    (docs/experiments.md).
 
     With `candidates` 0 there is one loss alone, of the full score over all B x B pairs: the triplet loss is then
     SHAN's own. Of its hardest negatives only they and the own pairs have a gradient, so that all other scores are made

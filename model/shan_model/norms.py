@@ -1,4 +1,4 @@
-"""Normalisation, cosines and masked softmax, as SHAN.md defines them."""
+"""Normalisation, cosines and masked softmax, as SHAN defines them."""
 
 from __future__ import annotations
 

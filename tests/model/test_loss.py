@@ -79,7 +79,7 @@ def assert_same_gradients(model, one, other):
 @pytest.mark.parametrize("hardest", [True, False])
 @pytest.mark.parametrize("steps", [("l2l",), ("l2l", "g2l", "g2g")])
 def test_no_candidates_give_the_papers_triplet_loss(steps, hardest):
-    """SHAN.md: hinges over the full score alone, with the batch's hardest negatives, or with the sum over all."""
+    """Hinges over the full score alone, with the hardest negatives of the batch, or with the sum over all."""
     model, *batch = tiny_problem(steps)
     loss = RankingLoss("triplet", candidates=0, margin=0.2, temperature=0.1)
     found = loss(model, *terms(model, *batch), hardest=hardest)
