@@ -1,23 +1,26 @@
 # `make demo` and `make test` set up everything they need, each in its own environment.
 PYTHON ?= python3
 
-.PHONY: demo test format gallery gpu-check clean
+.PHONY: demo test check format gallery gpu-check clean
 
 demo: .venv-demo/installed
 	.venv-demo/bin/shan-engine search "a dog on grass" --top-k 5
 
-test: .venv/installed
+test: check
+	OMP_NUM_THREADS=1 .venv/bin/python -m pytest --numprocesses auto
+
+# Everything that `make test` checks except the tests.
+check: .venv/installed
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .
 	.venv/bin/mypy
 	.venv/bin/lint-imports
-	OMP_NUM_THREADS=1 .venv/bin/python -m pytest --numprocesses auto
 
 format: .venv/installed
 	.venv/bin/ruff format .
 	.venv/bin/ruff check --fix .
 
-# The demo as an installed user has it: no PyTorch, and a copy of the code, made anew when the code changes.
+# The demo as an installed user has it: no PyTorch, and a copy of the code, remade when the code changes.
 .venv-demo/installed: pyproject.toml constraints.txt hatch_build.py $(shell find engine cli artifacts/demo -type f -not -name '*.pyc' -not -name '*.so')
 	$(PYTHON) -m venv .venv-demo
 	.venv-demo/bin/pip install --quiet --constraint constraints.txt ".[cpu]"
@@ -37,7 +40,7 @@ gallery: .venv/installed
 	.venv/bin/shan-engine index build/demo.store --output artifacts/demo/gallery --storage float16
 	rm -f artifacts/demo/gallery/writer.lock
 
-# Proves and measures the torch back end from the tree, with whatever PyTorch and Triton are there; installs nothing.
+# Proves and measures the torch back end from the tree, with the PyTorch and Triton of this machine; installs nothing.
 gpu-check:
 	PYTHONPATH=model:engine:export $(firstword $(wildcard .venv/bin/python) $(PYTHON)) benchmarks/gpu_check
 
