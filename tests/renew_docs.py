@@ -12,11 +12,14 @@ import shlex
 import tempfile
 from pathlib import Path
 
+import api_page
 import notebook
 from installed import output_of
 
 ROOT = Path(__file__).parents[1]
 CONSOLE = "```console\n"
+SHOWING = (ROOT / "README.md", ROOT / "docs" / "searching.md")
+"""Pages that show what commands print."""
 
 
 def consoles(page: Path) -> list[tuple[str, str]]:
@@ -41,13 +44,14 @@ def run(command: str, folder: Path) -> str:
 
 
 def main() -> None:
-    page = ROOT / "docs" / "searching.md"
-    text = page.read_text("utf-8")
-    with tempfile.TemporaryDirectory() as folder:
-        for command, output in consoles(page):
-            text = text.replace(f"$ {command}\n{output}", f"$ {command}\n{run(command, Path(folder))}")
-        os.chdir(ROOT)
-    page.write_text(text, "utf-8")
+    for page in SHOWING:
+        text = page.read_text("utf-8")
+        with tempfile.TemporaryDirectory() as folder:
+            for command, output in consoles(page):
+                text = text.replace(f"$ {command}\n{output}", f"$ {command}\n{run(command, Path(folder))}")
+            os.chdir(ROOT)
+        page.write_text(text, "utf-8")
+    api_page.main()
     notebook.main(ROOT / "docs" / "python.ipynb")
 
 
