@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from shan_engine.base.errors import InputError, first_line
 from shan_engine.base.ids import spelt_out
 from shan_engine.base.metadata import OWN_COLUMNS, ROW_KEY, Metadata, Value
-from shan_engine.gallery.blocks import METADATA, Block
+from shan_engine.gallery.block_files import METADATA
+from shan_engine.gallery.blocks import Block
 from shan_engine.gallery.reader import Gallery
 
 Listed = tuple[int, Mapping[str, Any]]

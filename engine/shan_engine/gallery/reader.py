@@ -14,7 +14,7 @@ manifest leaves out stays until the next `index` starts: whoever opened the gall
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -31,19 +31,32 @@ from shan_engine.gallery.manifest import GalleryManifest, check_same_bundle
 class Gallery:
     """An opened gallery."""
 
-    def __init__(self, path: Path, manifest: GalleryManifest) -> None:
-        self.path = path
-        self.manifest = manifest
-        self.blocks = [Block(path, entry, manifest) for entry in manifest.blocks]
+    def __init__(
+        self,
+        path: Path,
+        manifest: GalleryManifest,
+        blocks: Sequence[Block] | None = None,
+        *,
+        release_pages: bool = True,
+    ) -> None:
+        self.path, self.manifest = path, manifest
+        self.blocks = (
+            [Block.open(path, entry, manifest, release_pages=release_pages) for entry in manifest.blocks]
+            if blocks is None
+            else list(blocks)
+        )
 
     @classmethod
-    def open(cls, path: Path, bundle: Bundle | None = None) -> Gallery:
-        """Raises GalleryError where it is missing or damaged, or was not made by `bundle`."""
+    def open(cls, path: Path, bundle: Bundle | None = None, *, release_pages: bool = True) -> Gallery:
+        """Open a gallery; with `release_pages` off, what was read stays in this process's memory.
+
+        Raises GalleryError where it is missing or damaged, or was not made by `bundle`.
+        """
         path = path.resolve()  # photos are named from the real folder's parent
         manifest = GalleryManifest.load(path)
         if bundle is not None:
             check_same_bundle(path, manifest, bundle)
-        return cls(path, manifest)
+        return cls(path, manifest, release_pages=release_pages)
 
     def __len__(self) -> int:
         return sum(len(block) for block in self.blocks)
@@ -73,12 +86,15 @@ class Gallery:
         )
 
     def keeping(self, rows: Iterable[NDArray[np.int64]]) -> Gallery:
-        """The same gallery with only some rows of each block's files, of those that count."""
-        entries = tuple(
-            replace(entry, deleted=tuple(np.setdiff1d(np.arange(entry.images), kept).tolist()))
-            for entry, kept in zip(self.manifest.blocks, rows, strict=True)
-        )
-        return Gallery(self.path, replace(self.manifest, blocks=entries))
+        """The same gallery with only some rows of each block's files; it shares what is mapped and checked."""
+        blocks = [block.keeping(kept) for block, kept in zip(self.blocks, rows, strict=True)]
+        manifest = replace(self.manifest, blocks=tuple(block.entry for block in blocks))
+        return Gallery(self.path, manifest, blocks)
+
+    def release(self) -> None:
+        """Give back the memory of mapped files, unless the gallery was opened to keep it."""
+        for block in self.blocks:
+            block.release()
 
     def ids(self) -> list[str]:
         """Ids of all images, in the order of the columns of a score matrix; cheaper than `images`."""

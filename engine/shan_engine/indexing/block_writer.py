@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from shan_engine.base.files import NpyWriter, sync_folder
 from shan_engine.base.metadata import Metadata
-from shan_engine.gallery.blocks import LIST, GalleryImage
+from shan_engine.gallery.block_files import LIST
+from shan_engine.gallery.blocks import GalleryImage
 from shan_engine.gallery.centroids import Centroids
 from shan_engine.gallery.filters import Listed, metadata_name
 from shan_engine.gallery.manifest import BlockEntry, GalleryManifest

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from shan_engine.base.errors import InputError
 from shan_engine.base.files import NpyWriter, fresh_folder, sync_folder
-from shan_engine.gallery.blocks import LIST, Block
+from shan_engine.gallery.block_files import LIST
+from shan_engine.gallery.blocks import Block
 from shan_engine.gallery.centroids import FROM_IMAGES, REGIONS
 from shan_engine.gallery.filters import column_types, metadata_held, metadata_name
 from shan_engine.gallery.manifest import BlockEntry, GalleryManifest

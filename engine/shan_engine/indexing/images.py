@@ -14,7 +14,7 @@ from shan_engine.base.errors import GalleryError, InputError
 from shan_engine.base.files import write_failure
 from shan_engine.base.metadata import Metadata
 from shan_engine.bundle.contents import KERNEL_CONSTANTS
-from shan_engine.gallery.blocks import METADATA
+from shan_engine.gallery.block_files import METADATA
 from shan_engine.gallery.centroids import FROM_IMAGES, Centroids
 from shan_engine.gallery.manifest import MANIFEST, BlockEntry, GalleryManifest, check_same_bundle, is_block_name
 from shan_engine.gallery.reader import Gallery

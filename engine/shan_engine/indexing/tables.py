@@ -10,7 +10,7 @@ import xxhash
 
 from shan_engine.base.files import replacing
 from shan_engine.base.metadata import Metadata
-from shan_engine.gallery.blocks import METADATA
+from shan_engine.gallery.block_files import METADATA
 from shan_engine.gallery.filters import Listed, _table, metadata_name, rows_of
 from shan_engine.gallery.manifest import GalleryManifest
 from shan_engine.gallery.reader import Gallery

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from shan_engine.gallery.images import Images
 from shan_engine.jobs.hits import ranked, select
-from shan_engine.jobs.images import Images
 from shan_engine.jobs.plan import JobBlock, Plan
 from shan_engine.scoring.encoders import Arrays, Scorer
 from shan_engine.scoring.passes import batches_by_length, refuse_not_finite

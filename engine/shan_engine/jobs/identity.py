@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from shan_engine.base.errors import InputError
 from shan_engine.base.manifests import digest
-from shan_engine.jobs.images import Images
+from shan_engine.gallery.images import Images
 from shan_engine.jobs.options import JobOptions
 from shan_engine.scoring.encoders import Scorer
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import xxhash
 
 from shan_engine.base.errors import InputError
+from shan_engine.gallery.images import Images
 from shan_engine.jobs.compute import Found, Runner, Task, View, Work
 from shan_engine.jobs.identity import JobIdentity, refuse_another
-from shan_engine.jobs.images import Images
 from shan_engine.jobs.journal import JOURNAL, NEW, Journal
 from shan_engine.jobs.merge import Merge
 from shan_engine.jobs.options import JobOptions

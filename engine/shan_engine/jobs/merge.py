@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from shan_engine.base.ids import spelt_out
+from shan_engine.gallery.images import Images
 from shan_engine.jobs.hits import Hits, hits_dtype, ranked, ranks
-from shan_engine.jobs.images import Images
 from shan_engine.jobs.journal import Journal
 from shan_engine.writers.hits_parquet import ROW_GROUP, HitsWriter
 

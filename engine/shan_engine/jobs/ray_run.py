@@ -18,8 +18,8 @@ from typing import Any
 from shan_engine.base.errors import BackendError, BundleError, ShanError, first_line
 from shan_engine.base.optional import install_command
 from shan_engine.bundle.contents import Bundle
+from shan_engine.gallery.images import Images
 from shan_engine.jobs.compute import BlockScorer, Found, Task, View, Work
-from shan_engine.jobs.images import Images
 from shan_engine.jobs.plan import JobBlock
 from shan_engine.scoring.encoders import Scorer
 

@@ -13,11 +13,11 @@ from filelock import FileLock, Timeout
 from shan_engine.base.errors import InputError
 from shan_engine.base.files import write_failure
 from shan_engine.base.optional import import_pyarrow
+from shan_engine.gallery.images import Images
 from shan_engine.gallery.manifest import check_same_bundle
 from shan_engine.gallery.reader import Gallery
 from shan_engine.indexing.querybank import refuse_unlike
 from shan_engine.jobs.compute import Runner, run_here
-from shan_engine.jobs.images import Images
 from shan_engine.jobs.job import MATRIX, Job, Progress
 from shan_engine.jobs.journal import JOURNAL, NEW
 from shan_engine.jobs.options import JobOptions, check_output

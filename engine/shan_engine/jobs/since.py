@@ -23,10 +23,10 @@ from shan_engine.base.files import sha256
 from shan_engine.base.ids import spelt_out
 from shan_engine.base.optional import import_pyarrow
 from shan_engine.gallery.blocks import Block
+from shan_engine.gallery.images import Images
 from shan_engine.jobs.compute import View
 from shan_engine.jobs.hits import hits_dtype, ranked
 from shan_engine.jobs.identity import JobIdentity
-from shan_engine.jobs.images import Images
 from shan_engine.jobs.journal import Journal
 from shan_engine.jobs.plan import Part
 from shan_engine.writers.hits_parquet import METADATA

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shan_engine.base.errors import GalleryError
-from shan_engine.gallery.blocks import MEND
+from shan_engine.gallery.block_files import FIX
 from shan_engine.gallery.reader import Gallery
 from shan_engine.scoring.encoders import Arrays, Scorer
 
@@ -87,7 +87,7 @@ def refuse_not_finite(gallery: Gallery, places: Sequence[int] | NDArray[np.int64
     if not finite.all():
         block, row = gallery.find(int(places[int(finite.argmin())]))
         (image,) = block.images_at([row])
-        raise GalleryError(f"image '{image.id}' of the gallery {gallery.path} has a NaN or infinite score: {MEND}")
+        raise GalleryError(f"image '{image.id}' of the gallery {gallery.path} has a NaN or infinite score: {FIX}")
 
 
 def batches_by_length(token_lists: Sequence[Sequence[int]]) -> list[NDArray[np.int64]]:

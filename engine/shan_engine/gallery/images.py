@@ -1,4 +1,4 @@
-"""The images of several galleries in a row, as a job numbers them."""
+"""The images of several galleries in a row, numbered from 0 across them."""
 
 from __future__ import annotations
 
@@ -95,9 +95,10 @@ class Images:
         """The same galleries with only those rows of each block that `kept` names by gallery's number and block."""
         galleries = []
         for number, gallery in enumerate(self.galleries):
-            part = gallery.keeping(kept(number, block) for block in gallery.blocks).manifest
-            blocks = tuple(entry for entry in part.blocks if entry.live)
-            galleries.append(Gallery(gallery.path, replace(part, blocks=blocks)))
+            parts = [block.keeping(kept(number, block)) for block in gallery.blocks]
+            blocks = [block for block in parts if len(block)]
+            manifest = replace(gallery.manifest, blocks=tuple(block.entry for block in blocks))
+            galleries.append(Gallery(gallery.path, manifest, blocks))
         return Images(galleries)
 
     def places_of(self, part: Images) -> NDArray[np.int64]:
