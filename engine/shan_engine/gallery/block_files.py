@@ -121,8 +121,10 @@ class BlockFiles:
                     if {name: type(value) for name, value in fields.items()} != _IMAGE_FIELDS:
                         raise ValueError(f"line {row + 1} is not an image")
                     yield fields
-        except (OSError, ValueError, IndexError, AttributeError) as error:
+        except OSError as error:
             raise GalleryError(f"{path} is missing or damaged: {FIX}") from error
+        except (ValueError, IndexError, AttributeError) as error:
+            raise GalleryError(f"{path} is damaged: {FIX}") from error
 
     @cached_property
     def _line_ends(self) -> NDArray[np.int64]:
