@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from shan_engine.gallery.reader import Gallery
 from shan_engine.indexing.images import index_store
-from shan_engine.jobs import JobOptions, score_job
+from shan_engine.jobs.options import JobOptions
+from shan_engine.jobs.run import score_job
 from shan_engine.text.query_files import QueryLine
 from tiny import CAPTIONS, WORDS, make_store
 

@@ -17,7 +17,8 @@ from shan_cli.console import Backend, BackendOption, Device, DeviceOption, Model
 from shan_cli.opening import new_scorer, open_galleries
 
 if TYPE_CHECKING:
-    from shan_engine.jobs import Progress, Runner
+    from shan_engine.jobs.compute import Runner
+    from shan_engine.jobs.job import Progress
 
 
 class DirectionOption(StrEnum):
@@ -111,7 +112,9 @@ def score(
     """
     from shan_engine.base.errors import InputError
     from shan_engine.base.files import refuse_overwriting
-    from shan_engine.jobs import JobOptions, parse_memory, run_here, score_job
+    from shan_engine.jobs.compute import run_here
+    from shan_engine.jobs.options import JobOptions, parse_memory
+    from shan_engine.jobs.run import score_job
     from shan_engine.text.query_files import read_queries
     from shan_engine.writers.matrix_npy import columns_path, rows_path
 

@@ -166,13 +166,13 @@ class TestBadInput:
 
     def test_tables(self, refused):
         csv = b"id,caption\n1,a dog\n2,a cat\n1,a man\n"
-        assert "q.csv, line 4: the id '1' is there twice" in refused(csv, "--id-column", "id", name="q.csv")
+        assert "q.csv, line 4: the id '1' occurs twice" in refused(csv, "--id-column", "id", name="q.csv")
         assert "q.csv has no column 'title'" in refused(csv, "--column", "title", name="q.csv")
         assert "has lines, not columns" in refused(b"a dog\n", "--column", "title")
         assert "is no Parquet file" in refused(b"PAR1", name="q.parquet")
 
     def test_options(self, refused):
-        assert "'much' is no size: write one such as 2GB" in refused(b"a dog\n", "--memory", "much")
+        assert "'much' is not a size: write one such as 2GB" in refused(b"a dog\n", "--memory", "much")
         assert "give at least 64MB" in refused(b"a dog\n", "--memory", "1MB")
         assert "--workers are Ray's" in refused(b"a dog\n", "--workers", 2)
 

@@ -1,19 +1,16 @@
-"""Jobs: a file of captions against whole galleries, cut into blocks, kept in a journal, on one machine or many."""
+"""Jobs: score a file of captions with whole galleries, on one machine or many.
 
-from __future__ import annotations
+A job is cut into blocks. A journal keeps each finished block, so that a job that was killed resumes where it stopped.
+In reading order:
 
-from shan_engine.jobs.compute import Runner, run_here
-from shan_engine.jobs.job import Progress
-from shan_engine.jobs.options import DEFAULT_TOP_K, JobOptions, parse_memory
-from shan_engine.jobs.run import JobResult, score_job
+- `options`: which pairs a job keeps, and within what memory.
+- `run`: `score_job`, the way in; the job's folder and its lock.
+- `job`: one job while a process works on it. `identity` says what makes it this job and no other.
+- `plan`, `compute`: the cut into blocks, and the work of one block.
+- `kept_pairs`: the pairs that a block keeps, and their order.
+- `journal`, `merge`: finished blocks on disk, and their merge into one table.
+- `since`: an earlier result that a job builds on.
+- `ray_run`: the same blocks on a Ray cluster.
 
-__all__ = [
-    "DEFAULT_TOP_K",
-    "JobOptions",
-    "JobResult",
-    "Progress",
-    "Runner",
-    "parse_memory",
-    "run_here",
-    "score_job",
-]
+Imports every package of the engine but `api`.
+"""

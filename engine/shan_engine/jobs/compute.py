@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shan_engine.gallery.images import Images
-from shan_engine.jobs.hits import ranked, select
+from shan_engine.jobs.kept_pairs import ranked, select
 from shan_engine.jobs.plan import JobBlock, Plan
 from shan_engine.scoring.encoders import Arrays, Scorer
 from shan_engine.scoring.passes import batches_by_length, refuse_not_finite
 
 Found = NDArray[Any]
-"""What a block gives: its part of the matrix, or its hits (`hits.Hits`)."""
+"""What a block gives: its part of the matrix, or its `KeptPairs`."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class BlockScorer:
         self._encoded: tuple[tuple[int, ...], list[NDArray[np.int64]], list[Arrays], int] | None = None
 
     def run(self, block: JobBlock, texts: Sequence[str]) -> Found:
-        """A block's part of the matrix, or its hits in rank order; `texts` are its captions.
+        """A block's part of the matrix, or its kept pairs in rank order; `texts` are its captions.
 
         Raises GalleryError where an image is damaged or scores NaN.
         """

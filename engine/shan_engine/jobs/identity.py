@@ -1,4 +1,4 @@
-"""What makes a job this job and no other: its journal and its result say it."""
+"""What identifies a job. Its journal holds this, and its result holds most of it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from shan_engine.base.errors import InputError
 from shan_engine.base.manifests import digest
@@ -14,15 +14,15 @@ from shan_engine.gallery.images import Images
 from shan_engine.jobs.options import JobOptions
 from shan_engine.scoring.encoders import Scorer
 
-if TYPE_CHECKING:
-    from shan_engine.jobs.since import LastResult
-
 SCHEMA_VERSION = 1
 
 
 @dataclass(frozen=True)
 class JobIdentity:
-    """Digests and options that a result depends on; `galleries` are names (where several) and digests of manifests."""
+    """The digests and options that a result depends on.
+
+    `galleries` holds the digest of each gallery's manifest, with the gallery's name if there are several.
+    """
 
     captions: str
     bundle: str
@@ -44,21 +44,20 @@ class JobIdentity:
         options: JobOptions,
         matrix: bool,
         captions: str,
-        last: LastResult | None,
+        since: str,
     ) -> JobIdentity:
-        """That of a job over these captions (their digest) and images."""
+        """The identity of a job. `captions` and `since` are digests; `since` is empty if there is no earlier result."""
         several = len(names) > 1
         galleries = tuple(
             (name if several else "", digest(asdict(gallery.manifest)))
             for name, gallery in zip(names, images.galleries, strict=True)
         )
         top_k, threshold = (None, None) if matrix else options.kept
-        fingerprint, since = scorer.bundle.manifest.fingerprint, last.digest if last else ""
         kept = (options.direction, top_k, threshold, matrix, since, scorer.scored_by)
-        return cls(captions, fingerprint, galleries, *kept)
+        return cls(captions, scorer.bundle.manifest.fingerprint, galleries, *kept)
 
     def metadata(self, images: Images, names: list[str]) -> dict[str, Any]:
-        """What a table of hits says of its making, for a later `since`: the rows of which blocks it covers."""
+        """What a table records about its job, for a later `since` to read: the options, and the blocks it covers."""
         fields = asdict(self)
         for name in ("since", "matrix", "galleries", "scored_by"):
             del fields[name]
@@ -72,19 +71,19 @@ class JobIdentity:
 
 
 def refuse_another(folder: Path, held: dict[str, Any] | None, wanted: JobIdentity) -> None:
-    """Raise InputError, naming what differs, where a folder's job is not the one that is wanted."""
+    """Raise InputError, naming the difference, if the job in a folder is not the wanted one."""
     fields = json.loads(json.dumps(asdict(wanted)))
     if held == fields:
         return
     what = next(_differences(held or {}, fields), "another version of shan-engine")
     raise InputError(
-        f"{folder} holds a job that was begun with {what}: go on as it was begun, name another output, or start over "
-        "with --restart"
+        f"{folder} holds a job that was started with {what}: continue it as it was started, name another output, or "
+        "start over with --restart"
     )
 
 
 def _differences(held: dict[str, Any], wanted: dict[str, Any]) -> Iterator[str]:
-    """What a held job has otherwise, in words."""
+    """The differences between the held job and the wanted one, in words."""
     if held.get("version") != wanted["version"]:
         return
     if held["captions"] != wanted["captions"]:

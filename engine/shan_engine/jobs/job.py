@@ -1,4 +1,4 @@
-"""One job while a process works on it: what it is, its journal, the blocks that are missing, the merged output."""
+"""One job while a process works on it: its identity, its journal, the missing blocks, the merged output."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from shan_engine.jobs.identity import JobIdentity, refuse_another
 from shan_engine.jobs.journal import JOURNAL, NEW, Journal
 from shan_engine.jobs.merge import Merge
 from shan_engine.jobs.options import JobOptions
-from shan_engine.jobs.plan import JobBlock, Part, Plan, job_blocks, make_plan, most_hits
+from shan_engine.jobs.plan import JobBlock, Part, Plan, job_blocks, make_plan, most_pairs
 from shan_engine.jobs.since import LastResult
 from shan_engine.scoring.encoders import Scorer
 from shan_engine.text.query_files import QueryLine
@@ -28,7 +28,7 @@ MATRIX = "matrix.npy"
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a job is: blocks and pairs that are done, of all."""
+    """How far a job is: how many of its blocks and pairs are done."""
 
     blocks_done: int
     blocks: int
@@ -57,7 +57,10 @@ class Job:
 
     @contextmanager
     def begun(self, queries: Iterable[QueryLine], restart: bool, last: LastResult | None) -> Iterator[Journal]:
-        """The job's journal: the one that is there if it is this job's and not to `restart`, else a new one."""
+        """Open the job's journal if there is one, else start a new one. `restart` always starts a new one.
+
+        Raises InputError if the journal is of another job or a caption cannot be used.
+        """
         path = self._folder / JOURNAL
         with ExitStack() as stack:
             stack.callback((self._folder / NEW).unlink, missing_ok=True)
@@ -65,7 +68,13 @@ class Job:
             longest: list[int] = []
             self.captions, digest = new.add_queries(self._checked(queries, longest))
             self.identity = JobIdentity.of(
-                self._scorer, self._images, self._names, self._options, self._matrix, digest, last
+                self._scorer,
+                self._images,
+                self._names,
+                self._options,
+                self._matrix,
+                digest,
+                last.digest if last else "",
             )
             if path.exists() and not restart:
                 journal = stack.enter_context(Journal.open(path))
@@ -79,7 +88,7 @@ class Job:
                 lost = last.take_over(new, self._images, self.identity, len(self._scorer.steps)) if last else ()
                 self._plan = self._planned(longest)
                 new.set_facts(identity=asdict(self.identity), plan=asdict(self._plan), lost=lost)
-                # Only now that captions and options are known to be good; the journal first, the rest is its own.
+                # Captions and options are now known to be valid. The journal goes first: the rest depends on it.
                 for name in (JOURNAL, f"{JOURNAL}-journal", MATRIX) if restart else ():
                     (self._folder / name).unlink(missing_ok=True)
                 journal = stack.enter_context(new.publish(path))
@@ -88,7 +97,7 @@ class Job:
             yield journal
 
     def _checked(self, queries: Iterable[QueryLine], longest: list[int]) -> Iterator[QueryLine]:
-        """The captions, each as the model can take it; the word numbers of the longest in `longest`."""
+        """Check that the model can read each caption, and yield it. `longest` receives the tokens of the longest."""
         for query in queries:
             try:
                 tokens = self._scorer.tokens(query.text)
@@ -98,7 +107,7 @@ class Job:
                 longest[:] = tokens
             yield query
         if not longest:
-            raise InputError("no captions to score: give at least one")
+            raise InputError("there are no captions to score: give at least one")
 
     def _planned(self, longest: list[int]) -> Plan:
         encoded = self._scorer.encode_captions([longest])
@@ -118,19 +127,21 @@ class Job:
 
     @property
     def _shape(self) -> tuple[int, int]:
-        """Rows and columns of the whole matrix."""
+        """Rows and columns of the full matrix."""
         return (len(self._images), self.captions) if self._by_image else (self.captions, len(self._images))
 
     def run(
         self, journal: Journal, runner: Runner, stop: Callable[[], bool], on_progress: Callable[[Progress], None]
     ) -> tuple[bool, int]:
-        """Do the blocks that are missing. Whether all are done, and how many were before."""
+        """Compute the missing blocks. Returns whether all blocks are now done, and how many were done before."""
         with ExitStack() as stack:
             matrix = None
             if self._matrix:
                 path = self._folder / MATRIX
                 if not path.exists() and journal.facts().get("finishing") and self._output.exists():
-                    self._output.replace(path)  # a run ended between the last rename and the folder's removal
+                    self._output.replace(
+                        path
+                    )  # an earlier run ended between the last rename and the removal of the folder
                 matrix = stack.enter_context(MatrixFile(path, self._shape))
             done = self._sound(journal, matrix)
             resumed = len(done)
@@ -151,10 +162,9 @@ class Job:
         return len(done) == len(self._blocks), resumed
 
     def _sound(self, journal: Journal, matrix: MatrixFile | None) -> set[int]:
-        """Blocks that are done and whose bytes are those that were written; the others are forgotten."""
+        """Numbers of the finished blocks whose bytes match their checksum; the journal drops the others."""
         done, damaged = set(), []
-        for number, checksum, hits in journal.done():
-            data = hits
+        for number, checksum, data in journal.done():
             if matrix:
                 row, column, shape = self._rectangle(self._blocks[number])
                 data = matrix.read(row, column, shape).tobytes()
@@ -166,7 +176,7 @@ class Job:
         return done
 
     def _rectangle(self, block: JobBlock) -> tuple[int, int, tuple[int, int]]:
-        """Row, column and shape of a block in the matrix."""
+        """Row, column and shape of a block in the full matrix."""
         row, column, shape = block.captions[0], block.start, (len(block.captions), block.stop - block.start)
         return (column, row, shape[::-1]) if self._by_image else (row, column, shape)
 
@@ -181,7 +191,7 @@ class Job:
         journal.add_block(block.number, first, last, len(data), checksum, None if matrix else data)
 
     def finish(self, journal: Journal) -> int:
-        """Write the result and say how many rows it has."""
+        """Write the result. Returns how many rows it has."""
         if self._matrix:
             self._finish_matrix(journal)
             return self._shape[0]
@@ -195,9 +205,11 @@ class Job:
             kept[0],
             self._shape[0],
             self._plan.images if self._by_image else self._plan.captions,
-            most_hits(self._options.memory, len(self._scorer.steps)),
+            most_pairs(self._options.memory, len(self._scorer.steps)),
         )
-        result = self._folder / self._output.name  # a killed job's unfinished result goes with the folder
+        result = (
+            self._folder / self._output.name
+        )  # if the job is killed, its unfinished result is removed with the folder
         with hits_writer(
             result, self._scorer.steps, len(self._names) > 1, self.identity.metadata(self._images, self._names)
         ) as writer:

@@ -1,11 +1,11 @@
-"""A job's journal: one SQLite file with what the job is, its queries, and the hits of every block that is done.
+"""A job's journal: one SQLite file with the job's identity, its queries, and the kept pairs of each finished block.
 
     JOB/journal.sqlite   tables facts, queries, blocks
-    JOB/matrix.npy       a matrix's numbers, written in place; the journal holds a checksum of each block of it
-    JOB/writer.lock      held by the process that works on it
+    JOB/matrix.npy       the scores of a matrix, written in place; the journal holds a checksum of each block
+    JOB/writer.lock      held by the process that works on the job
 
-A block counts once its transaction is on disk: SQLite syncs before it says so, and undoes what a kill or a power cut
-left half-written. A new journal is made aside and renamed.
+A block counts as finished once its transaction is on disk. SQLite syncs before it reports this, and rolls back what a
+kill or a power cut left half-written. A new journal is written to another file, then renamed.
 """
 
 from __future__ import annotations
@@ -37,23 +37,23 @@ _WRITE_FAILURES = {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE
 
 
 class Journal:
-    """An open journal; close it or use `with`. Every method raises InputError where the disk or the file fails."""
+    """An open journal; use `with` to close it. Every method raises InputError if the disk or the file fails."""
 
     def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
         self.path, self._connection = path, connection
 
     @classmethod
     def open(cls, path: Path) -> Journal:
-        """The journal of a job that was begun."""
+        """Open the journal of a job that was started before."""
         with _clear_errors(path):
             connection = sqlite3.connect(path, isolation_level=None)
-            # EXTRA: the removal of SQLite's own undo file is synced too, or a power cut could bring it back.
+            # EXTRA also syncs the removal of SQLite's rollback file, which could otherwise reappear after a power cut.
             connection.execute("pragma synchronous = extra")
             return cls(path, connection)
 
     @classmethod
     def create(cls, path: Path) -> Journal:
-        """A new one that is not synced before `publish`."""
+        """Create a new journal, which is not synced before `publish`."""
         with _clear_errors(path):
             for file in (path, path.with_name(f"{path.name}-journal")):
                 file.unlink(missing_ok=True)
@@ -63,7 +63,7 @@ class Journal:
             return cls(path, connection)
 
     def publish(self, path: Path) -> Journal:
-        """Rename a new journal to `path`, whole and on disk; the journal opened there."""
+        """Sync a new journal, rename it to `path`, and return the journal opened there."""
         with _clear_errors(path):
             self._connection.execute("commit")
             self._connection.close()
@@ -79,9 +79,9 @@ class Journal:
         self._connection.close()
 
     def add_queries(self, queries: Iterable[QueryLine]) -> tuple[int, str]:
-        """Add queries numbered from 0: how many, and a digest of their ids and texts.
+        """Add queries, numbered from 0. Returns how many there are, and a digest of their ids and texts.
 
-        Raises InputError, naming the place, where an id comes a second time.
+        Raises InputError, naming the place, if an id occurs twice.
         """
         held, count = hashlib.sha256(), 0
         for query in queries:
@@ -90,10 +90,12 @@ class Journal:
                     row = (count, query.id, query.text)
                     self._connection.execute("insert into queries values (?, ?, ?)", row)
                 except sqlite3.IntegrityError as error:
-                    message = f"{query.place}: the id '{query.id}' is there twice: give every caption an id of its own"
+                    message = f"{query.place}: the id '{query.id}' occurs twice: give each caption its own id"
                     raise InputError(message) from error
                 except UnicodeEncodeError as error:
-                    raise InputError(f"{query.place} holds a character that is no Unicode: write it anew") from error
+                    raise InputError(
+                        f"{query.place} holds an invalid Unicode character: type that text again"
+                    ) from error
             for text in (query.id, query.text):
                 data = text.encode()
                 held.update(len(data).to_bytes(8) + data)
@@ -101,7 +103,7 @@ class Journal:
         return count, held.hexdigest()
 
     def queries(self, numbers: Sequence[int]) -> list[tuple[str, str]]:
-        """Id and text of the queries of these ascending numbers."""
+        """Id and text of the queries with these numbers, which must ascend."""
         with _clear_errors(self.path):
             rows = self._connection.execute(
                 "select number, id, text from queries where number between ? and ? order by number",
@@ -124,7 +126,7 @@ class Journal:
             return int(self._connection.execute("select count(*) from queries").fetchone()[0])
 
     def query_numbers(self, ids: Iterable[str]) -> dict[str, int]:
-        """Numbers of queries by id; those that are not there are left out."""
+        """Numbers of queries by id, without ids that are unknown."""
         with _clear_errors(self.path):
             found = {}
             for id in ids:
@@ -133,7 +135,7 @@ class Journal:
             return found
 
     def set_facts(self, **facts: Any) -> None:
-        """Keep some values, as JSON, under names."""
+        """Store values by name, as JSON."""
         with _clear_errors(self.path):
             rows = [(name, json.dumps(value, sort_keys=True)) for name, value in facts.items()]
             self._connection.executemany("insert or replace into facts values (?, ?)", rows)
@@ -144,31 +146,34 @@ class Journal:
             return {name: json.loads(value) for name, value in self._connection.execute("select * from facts")}
 
     def add_block(
-        self, number: int, first_row: int, last_row: int, size: int, checksum: str, hits: bytes | None
+        self, number: int, first_row: int, last_row: int, size: int, checksum: str, pairs: bytes | None
     ) -> None:
-        """A block is done: its rows, the bytes and checksum of its part of a matrix or of its hits, and those hits."""
+        """Record a finished block: its first and last row, and its pairs (None for a block of a matrix).
+
+        `size` and `checksum` are those of the bytes of its pairs, or of its part of the matrix.
+        """
         with _clear_errors(self.path):
-            row = (number, first_row, last_row, size, checksum, hits)
+            row = (number, first_row, last_row, size, checksum, pairs)
             self._connection.execute("insert into blocks values (?, ?, ?, ?, ?, ?)", row)
 
     def done(self) -> Iterator[tuple[int, str, bytes | None]]:
-        """Number, checksum and hits of every block that is done."""
+        """Number, checksum and pairs of each finished block."""
         with _clear_errors(self.path):
             yield from self._connection.execute("select number, checksum, hits from blocks where number >= 0")
 
     def forget(self, numbers: Iterable[int]) -> None:
-        """Blocks that are to be done again."""
+        """Drop blocks, so that they are computed again."""
         with _clear_errors(self.path):
             self._connection.executemany("delete from blocks where number = ?", [(number,) for number in numbers])
 
-    def hits(self, first_row: int, last_row: int) -> Iterator[bytes]:
-        """The hits of all blocks that have some of these rows."""
+    def pairs(self, first_row: int, last_row: int) -> Iterator[bytes]:
+        """The pairs of each block that has pairs in rows `first_row` to `last_row`."""
         with _clear_errors(self.path):
             rows = self._connection.execute(
                 "select hits from blocks where first_row <= ? and last_row >= ? order by number",
                 (last_row, first_row),
             )
-            yield from (hits for (hits,) in rows)
+            yield from (pairs for (pairs,) in rows)
 
 
 @contextmanager
@@ -178,18 +183,18 @@ def _clear_errors(path: Path) -> Iterator[None]:
     except (sqlite3.Error, ValueError) as error:
         code = getattr(error, "sqlite_errorcode", 0)
         if code == sqlite3.SQLITE_FULL:
-            said = f"the disk is full while writing {path}: free some space there and run the command again"
+            message = f"the disk is full while writing {path}: free some space there and run the command again"
         elif code & 0xFF in _WRITE_FAILURES:
-            said = f"cannot write {path}: {error}; check the folder, its space and permissions"
+            message = f"cannot write {path} ({error}): check the folder, its space and permissions"
         else:
-            said = f"the journal {path} is damaged ({error}): start the job over with --restart"
-        raise InputError(said) from error
+            message = f"the journal {path} is damaged ({error}): start the job over with --restart"
+        raise InputError(message) from error
     except OSError as error:
         raise InputError(write_failure(path, error)) from error
 
 
 def _sync(path: Path) -> None:
-    with suppress(PermissionError):  # some systems open no folders
+    with suppress(PermissionError):  # some systems cannot open folders
         handle = os.open(path, os.O_RDONLY)
         try:
             os.fsync(handle)

@@ -1,4 +1,4 @@
-"""The hits of all blocks into one table, in order, within a bound of memory."""
+"""Merge the pairs of all blocks into one sorted table, within a bound of memory."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ import numpy as np
 
 from shan_engine.base.ids import spelt_out
 from shan_engine.gallery.images import Images
-from shan_engine.jobs.hits import Hits, hits_dtype, ranked, ranks
 from shan_engine.jobs.journal import Journal
+from shan_engine.jobs.kept_pairs import KeptPairs, pairs_dtype, ranked, ranks
 from shan_engine.writers.hits_parquet import ROW_GROUP, HitsWriter
 
 
 @dataclass(frozen=True)
 class Merge:
-    """What a table is made of: `rows` in all, merged `window` at a time, of at most `most_hits` held together.
+    """A table to be written: `rows` rows of the full matrix, merged `window` rows at a time.
 
-    A single row may hold more hits than that: they are ranked together.
+    At most `most_pairs` pairs are held at once, except that the pairs of one row are always ranked together.
     """
 
     journal: Journal
@@ -29,43 +29,43 @@ class Merge:
     top_k: int | None
     rows: int
     window: int
-    most_hits: int
+    most_pairs: int
 
     def write(self, writer: HitsWriter) -> None:
-        """Write all hits, ranked within their rows."""
+        """Write all pairs, ranked within their rows."""
         for first in range(0, self.rows, self.window):
-            for hits in self._ranked(first, min(first + self.window, self.rows)):
-                rank = ranks(hits) + 1
-                for start in range(0, len(hits), ROW_GROUP):
-                    self._append(writer, hits[start : start + ROW_GROUP], rank[start : start + ROW_GROUP])
+            for pairs in self._ranked(first, min(first + self.window, self.rows)):
+                rank = ranks(pairs) + 1
+                for start in range(0, len(pairs), ROW_GROUP):
+                    self._append(writer, pairs[start : start + ROW_GROUP], rank[start : start + ROW_GROUP])
 
-    def _ranked(self, first: int, stop: int) -> Iterator[Hits]:
-        """Hits of the rows from `first` to before `stop`, some rows at a time."""
+    def _ranked(self, first: int, stop: int) -> Iterator[KeptPairs]:
+        """The sorted pairs of rows `first` to before `stop`, a few rows at a time."""
         counts = np.zeros(stop - first, np.int64)
-        for hits in self._slices(first, stop):
-            counts += np.bincount(hits["row"] - first, minlength=len(counts))
+        for pairs in self._slices(first, stop):
+            counts += np.bincount(pairs["row"] - first, minlength=len(counts))
         begin, held = first, 0
         for row, count in enumerate(counts.tolist(), first):
-            if held and held + count > self.most_hits:
+            if held and held + count > self.most_pairs:
                 yield self._together(begin, row)
                 begin, held = row, 0
             held += count
         if held:
             yield self._together(begin, stop)
 
-    def _together(self, first: int, stop: int) -> Hits:
+    def _together(self, first: int, stop: int) -> KeptPairs:
         return ranked(np.concatenate(list(self._slices(first, stop))), self.top_k)
 
-    def _slices(self, first: int, stop: int) -> Iterator[Hits]:
-        """Of every block, the hits of those rows."""
-        dtype = hits_dtype(len(self.steps))
-        for data in self.journal.hits(first, stop - 1):
-            hits = np.frombuffer(data, dtype)
-            begin, end = np.searchsorted(hits["row"], (first, stop))
-            yield hits[begin:end].copy()  # a view would keep all of the block's hits
+    def _slices(self, first: int, stop: int) -> Iterator[KeptPairs]:
+        """From each block, its pairs in rows `first` to before `stop`."""
+        dtype = pairs_dtype(len(self.steps))
+        for data in self.journal.pairs(first, stop - 1):
+            pairs = np.frombuffer(data, dtype)
+            begin, end = np.searchsorted(pairs["row"], (first, stop))
+            yield pairs[begin:end].copy()  # a view would keep all pairs of the block in memory
 
-    def _append(self, writer: HitsWriter, hits: Hits, rank: np.ndarray) -> None:
-        query_numbers, places = (hits["column"], hits["row"]) if self.by_image else (hits["row"], hits["column"])
+    def _append(self, writer: HitsWriter, pairs: KeptPairs, rank: np.ndarray) -> None:
+        query_numbers, places = (pairs["column"], pairs["row"]) if self.by_image else (pairs["row"], pairs["column"])
         numbers, which_query = np.unique(query_numbers, return_inverse=True)
         queries = self.journal.queries(numbers.tolist())
         found, which_image = np.unique(places, return_inverse=True)
@@ -77,8 +77,8 @@ class Merge:
             "rank": rank.astype(np.int32),
             "image_id": [image_ids[number] for number in which_image.tolist()],
             "gallery": [names[number] for number in which_image.tolist()],
-            "score": np.ascontiguousarray(hits["score"]),
+            "score": np.ascontiguousarray(pairs["score"]),
         }
         for step, name in enumerate(self.steps):
-            columns[name] = np.ascontiguousarray(hits["steps"][:, step])
+            columns[name] = np.ascontiguousarray(pairs["steps"][:, step])
         writer.append(columns)

@@ -1,4 +1,4 @@
-"""What is asked of a job."""
+"""The options of a job: which pairs it keeps, within what memory."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _UNITS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 
 @dataclass(frozen=True)
 class JobOptions:
-    """Which pairs are kept and how: a caption's images (text-to-image) or an image's captions.
+    """Which pairs a job keeps: for each caption its images (text-to-image), or for each image its captions.
 
-    `top_k` keeps the best so many of each, `threshold` the pairs that score so much or more, both together what meets
-    both; without either, the best 10. A matrix keeps every pair and takes neither. `memory` bounds, in bytes, what a
-    job holds beside the loaded model; `block_pairs` is how many pairs lie between two entries of the journal, chosen
-    by the job's size where None.
+    `top_k` keeps the best pairs of each, `threshold` those that score at least so much. Both together keep the pairs
+    that meet both; neither keeps the best 10. A matrix keeps every pair and accepts neither. `memory` is the most that
+    a job may hold, in bytes, beside the loaded model. `block_pairs` is the number of pairs in a block, that is between
+    two entries of the journal; None chooses it by the size of the job. Raises InputError for an invalid value.
     """
 
     direction: Direction = "text-to-image"
@@ -34,33 +34,33 @@ class JobOptions:
 
     def __post_init__(self) -> None:
         if self.top_k is not None and self.top_k < 1:
-            raise InputError(f"top-k is {self.top_k}: ask for at least 1")
+            raise InputError(f"top-k is {self.top_k}: give at least 1")
         if self.threshold is not None and not math.isfinite(self.threshold):
             raise InputError(f"the threshold is {self.threshold}: give a number")
         if self.memory < LEAST_MEMORY:
-            raise InputError(f"a job cannot do with {self.memory:,} bytes of memory: give at least 64MB")
+            raise InputError(f"{self.memory:,} bytes of memory are too few for a job: give at least 64MB")
         if self.block_pairs is not None and self.block_pairs < 1:
-            raise InputError(f"a block of {self.block_pairs} pairs is none: give at least 1")
+            raise InputError(f"a block cannot have {self.block_pairs} pairs: give at least 1")
 
     @property
     def kept(self) -> tuple[int | None, float | None]:
-        """Top-k and threshold of a table of hits."""
+        """The top-k and threshold to use for a table, with the default filled in."""
         return (DEFAULT_TOP_K, None) if self.top_k is None and self.threshold is None else (self.top_k, self.threshold)
 
 
 def check_output(output: Path, options: JobOptions) -> bool:
-    """Whether an output is a matrix. Raises InputError for a suffix that is none, or options that a matrix lacks."""
+    """Whether the output is a matrix. Raises InputError for an unknown suffix or options that do not fit it."""
     suffix = output.suffix.lower()
     if suffix not in (".npy", ".parquet"):
-        raise InputError(f"cannot write scores to {output}: name it .npy (the matrix) or .parquet (the best rows)")
+        raise InputError(f"cannot write scores to {output}: name it .npy (all scores) or .parquet (the best pairs)")
     if suffix == ".npy" and (options.top_k is not None or options.threshold is not None):
         raise InputError(f"{output} holds every score: name it .parquet to use --top-k or --threshold")
     return suffix == ".npy"
 
 
 def parse_memory(text: str) -> int:
-    """Bytes of a size such as 2GB or 500MiB, either in powers of 1,024. Raises InputError for anything else."""
+    """Parse a size such as 2GB or 500MiB, both in powers of 1,024, to bytes. Raises InputError for anything else."""
     found = re.fullmatch(r"(\d+(?:[.]\d+)?)\s*([kmgt]?)(?:i?b)?", text.strip().lower())
     if not found:
-        raise InputError(f"'{text}' is no size: write one such as 2GB or 500MB")
+        raise InputError(f"'{text}' is not a size: write one such as 2GB or 500MB")
     return int(float(found[1]) * 1024 ** _UNITS[found[2]])

@@ -1,4 +1,4 @@
-"""How a job is cut into blocks: rectangles of captions by images, the same whenever the plan is."""
+"""Cut a job into blocks: rectangles of captions by images. The same plan always gives the same blocks."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from shan_engine.jobs.hits import hits_dtype
+from shan_engine.jobs.kept_pairs import pairs_dtype
 from shan_engine.jobs.options import JobOptions
 
-# Images share a pass over so many captions; more bring little.
+# Most captions in a block, which share one pass over the images. More would gain little.
 MOST_CAPTIONS = 512
-# A block of the smallest size takes seconds; a large job has so many that they do not fill its journal.
+# The smallest block takes seconds. The number of blocks is limited to keep the journal of a large job small.
 LEAST_PAIRS, MOST_BLOCKS = 2**17, 2**14
-# The kernel takes so many images at once.
+# How many images the kernel scores at once.
 ROUND_IMAGES = 128
-# Of a pair while the best are chosen, beside its score and steps: an order and a copy.
+# Memory for a pair while the best are chosen, beside its score and steps: an index and a copy.
 CHOOSING_BYTES = 24
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Captions and images of a block, and how many images of it are scored before their best are chosen."""
+    """How many captions and images a block has, and how many images are scored before the best are chosen (`tile`)."""
 
     captions: int
     images: int
@@ -31,7 +31,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Part:
-    """Images that some captions meet: view `view`, `images` of them, and the numbers of those captions (None: all)."""
+    """The `images` images of view `view`, to be scored with the captions numbered `only` (None: all captions)."""
 
     view: int
     images: int
@@ -40,7 +40,7 @@ class Part:
 
 @dataclass(frozen=True)
 class JobBlock:
-    """One rectangle: the captions of these numbers by the images `start` to before `stop` of view `view`."""
+    """One rectangle: the captions with these numbers by the images `start` to before `stop` of view `view`."""
 
     number: int
     captions: tuple[int, ...]
@@ -50,14 +50,14 @@ class JobBlock:
 
     @property
     def pairs(self) -> int:
-        """How many scores it takes."""
+        """How many pairs the block has."""
         return len(self.captions) * (self.stop - self.start)
 
 
 def make_plan(captions: int, images: int, options: JobOptions, *, steps: int, matrix: bool, caption_bytes: int) -> Plan:
-    """The plan of so many captions by images, within a quarter of the memory each for captions and for scores.
+    """Plan a job of `captions` by `images`, using a quarter of the memory each for captions and for scores.
 
-    `caption_bytes` is what the longest caption takes when encoded.
+    `caption_bytes` is the size of the longest caption when encoded.
     """
     share = options.memory // 4
     pairs = options.block_pairs or max(LEAST_PAIRS, -(-captions * images // MOST_BLOCKS))
@@ -69,17 +69,17 @@ def make_plan(captions: int, images: int, options: JobOptions, *, steps: int, ma
     if matrix:
         wide = min(wide, tile)
     elif options.kept[0] is None:  # every pair may be kept, and ranking copies them
-        wide = min(wide, max(1, most_hits(options.memory, steps) // group))
+        wide = min(wide, max(1, most_pairs(options.memory, steps) // group))
     return Plan(group, wide, min(tile, wide))
 
 
-def most_hits(memory: int, steps: int) -> int:
-    """How many hits may be ranked together: they, their order and a copy take a quarter of the memory."""
-    return max(1, memory // 4 // (3 * hits_dtype(steps).itemsize))
+def most_pairs(memory: int, steps: int) -> int:
+    """How many pairs to rank at once: the pairs, their order and a copy take a quarter of the memory."""
+    return max(1, memory // 4 // (3 * pairs_dtype(steps).itemsize))
 
 
 def job_blocks(plan: Plan, captions: int, parts: Sequence[Part]) -> Iterator[JobBlock]:
-    """All blocks in order: a group of captions meets the images of every part before the next group comes."""
+    """All blocks in order: a group of captions with the images of every part, then the next group."""
     number = 0
     chosen = [None if part.only is None else np.array(sorted(part.only), np.int64) for part in parts]
     for first in range(0, captions, plan.captions):

@@ -1,7 +1,7 @@
-"""A job's blocks on many machines: Ray actors that keep bundle and galleries open, and a driver that keeps the journal.
+"""Run a job's blocks on a Ray cluster: actors keep the bundle and galleries open, the driver keeps the journal.
 
-The bundle and the galleries lie on storage that every machine sees under the same paths. What a block gives comes back
-through Ray, so that one process alone writes: a worker that is lost leaves nothing half-written behind.
+The bundle and galleries must be on storage that every machine sees under the same paths. Results of blocks come back
+through Ray, so that only the driver writes: a lost worker leaves nothing half-written behind.
 """
 
 from __future__ import annotations
@@ -23,46 +23,49 @@ from shan_engine.jobs.compute import BlockScorer, Found, Task, View, Work
 from shan_engine.jobs.plan import JobBlock
 from shan_engine.scoring.encoders import Scorer
 
-# A block, or a start, that so many workers died of is not tried again.
+# How many workers may die at one block, or while starting, before the job gives up.
 MOST_LOSSES = 4
-# Of a cluster for one job: what blocks give passes through, a few MB each; Ray would take a third of the memory.
+# Object store of a cluster made for one job: results of a few MB pass through it. Ray would take a third of memory.
 OBJECT_BYTES = 2**29
 
 
 class BlockWorker:
-    """What an actor is: a bundle and galleries, open between blocks."""
+    """The actor: keeps a bundle and galleries open between blocks."""
 
     def __init__(self, bundle: Path, fingerprint: str, choice: Any, views: Sequence[Any], task: Task) -> None:
         self._asked = bundle, fingerprint, choice, views, task
 
     @cached_property
     def _scorer(self) -> BlockScorer:
-        # Not made with the actor: Ray gives errors of a block to the driver whole, those of an actor as text.
+        # Not made in __init__: Ray passes errors of a method to the driver as they are, but those of __init__ as text.
         bundle, fingerprint, (device, backend, precision), views, task = self._asked
         opened = Bundle.open(bundle)
         if opened.manifest.fingerprint != fingerprint:
-            raise BundleError(f"{bundle} is another bundle on a worker: give a path that is the same on all machines")
+            raise BundleError(f"{bundle} is another bundle on a worker: give a path to the same bundle on all machines")
         images = [View(Images.of_manifests(manifests), places) for manifests, places in views]
-        # One thread: there are as many workers as CPUs.
+        # One thread, because there is a worker for each CPU.
         scorer = Scorer(opened, device, threads=1, backend=backend, precision=precision)
         return BlockScorer(scorer, images, task)
 
     def ready(self) -> None:
-        """Open everything: what answers can be given blocks."""
+        """Open everything. A worker that returns from this can compute blocks."""
         _ = self._scorer
 
     def run(self, block: JobBlock, texts: Sequence[str]) -> Found:
-        """A block's part of the result. Raises as `BlockScorer.run`, and BundleError, GalleryError on opening."""
+        """Compute a block's part of the result.
+
+        Raises the errors of `BlockScorer.run`, and BundleError or GalleryError on opening.
+        """
         return self._scorer.run(block, texts)
 
 
 @dataclass
 class RayCluster:
-    """A way to run blocks, used with `with`: on `address`, with so many workers.
+    """A runner of blocks on a Ray cluster; use it in a `with` statement.
 
-    None of them named, there is one for each CPU of the cluster, or for each GPU where graphs run on those.
-    `local` is a cluster on this machine for this job alone, `auto` the running one, else an address as Ray takes it.
-    `lost` counts the workers that died.
+    `address` is `local` for a cluster on this machine for this job alone, `auto` for the running one, or an address
+    that Ray accepts. `workers` None means one for each CPU of the cluster, or for each GPU if pairs are scored on
+    GPUs. `lost` counts the workers that died.
     """
 
     address: str
@@ -71,7 +74,7 @@ class RayCluster:
     _connected: bool = field(default=False, init=False)
 
     def __enter__(self) -> RayCluster:
-        """Connect, unless this process is connected. Raises BackendError where Ray or a cluster is missing."""
+        """Connect, unless this process is connected already. Raises BackendError if Ray or the cluster is missing."""
         ray = import_ray()
         self._connected = not ray.is_initialized()
         if self._connected:
@@ -83,7 +86,10 @@ class RayCluster:
             import_ray().shutdown()
 
     def __call__(self, work: Work) -> Iterator[tuple[JobBlock, Found]]:
-        """The blocks, as they get done. Raises BackendError where the cluster has no room or loses every worker."""
+        """Yield the blocks as they finish.
+
+        Raises BackendError if the cluster has no CPU or GPU for a worker, or workers keep dying.
+        """
         ray = import_ray()
         workers: list[Any] = []
         try:
@@ -108,14 +114,14 @@ class RayCluster:
         resource = "CPU" if work.scorer.pairs_on == "cpu" else "GPU"
         count = self.workers or int(ray.cluster_resources().get(resource, 0))
         if count < 1:
-            raise BackendError(f"the Ray cluster '{self.address}' has no {resource}: add a machine that has one")
+            raise BackendError(f"the Ray cluster '{self.address}' has no {resource}: add a machine with a {resource}")
         views = ray.put([(view.images.manifests, view.places) for view in work.views])
         bundle = work.scorer.bundle
         remote = ray.remote(BlockWorker).options(**{f"num_{resource.lower()}s": 1})
 
         queues = _by_shard(work.blocks, min(count, len(work.blocks)))
-        # What is awaited: a worker's number, the worker, its block (None: it is starting). A worker that cannot start,
-        # as in a cluster that lost a machine, holds no block back.
+        # For each call in progress: the worker's number, the worker, and its block (None while it starts). A worker
+        # that cannot start, because the cluster lost a machine, holds no block back.
         awaited: dict[Any, tuple[int, Any, JobBlock | None]] = {}
         idle: list[tuple[int, Any]] = []
         losses: Counter[int | None] = Counter()
@@ -126,7 +132,7 @@ class RayCluster:
             awaited[workers[-1].ready.remote()] = number, workers[-1], None
 
         def give(number: int, worker: Any) -> None:
-            # Its own shard first, whose files its machine has read; then what the others have most of.
+            # Its own shard first, whose files its machine has read; then a block from the longest queue.
             queue = queues[number] or max(queues, key=len)
             if queue and not work.stop():
                 block = queue.popleft()
@@ -149,10 +155,10 @@ class RayCluster:
                 at = block.number if block else None
                 losses[at] += 1
                 if losses[at] == MOST_LOSSES:
-                    what = f"block {block.number}" if block else "their start"
+                    what = f"block {block.number}" if block else "startup"
                     raise BackendError(
-                        f"{MOST_LOSSES} Ray workers ended at {what} ({first_line(error)}): look at the machines' "
-                        "memory and Ray's logs, then run the command again"
+                        f"{MOST_LOSSES} Ray workers died at {what} ({first_line(error)}): check the machines' memory "
+                        "and Ray's logs, then run the command again"
                     ) from error
                 if block:
                     queues[number].appendleft(block)
@@ -169,7 +175,7 @@ class RayCluster:
 
 
 def _by_shard(blocks: Sequence[JobBlock], workers: int) -> list[deque[JobBlock]]:
-    """Blocks in order for each worker, those of the same images to the same one."""
+    """Deal the blocks to the workers in order, so that all blocks of the same images go to the same worker."""
     starts = {start: number for number, start in enumerate(sorted({(block.view, block.start) for block in blocks}))}
     queues: list[deque[JobBlock]] = [deque() for _ in range(workers)]
     for block in blocks:
@@ -178,7 +184,7 @@ def _by_shard(blocks: Sequence[JobBlock], workers: int) -> list[deque[JobBlock]]
 
 
 def import_ray() -> Any:
-    """The `ray` module, told to report nothing to anybody. Raises BackendError where it is missing."""
+    """Import `ray` with usage reports turned off. Raises BackendError if it is not installed."""
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     try:
         import ray

@@ -1,4 +1,4 @@
-"""A job from its captions to its result: the way in, the folder and its lock."""
+"""Run a job from its captions to its result, in a locked folder."""
 
 from __future__ import annotations
 
@@ -31,7 +31,11 @@ LAST = "last.parquet"
 
 @dataclass(frozen=True)
 class JobResult:
-    """What a run did. `finished` is false where it was asked to stop: the same call goes on from there."""
+    """What a run did.
+
+    `finished` is false if the run was asked to stop; the same call then resumes it. `resumed` counts the blocks that
+    were done before. `rows` is the number of rows written.
+    """
 
     finished: bool
     captions: int
@@ -54,26 +58,27 @@ def score_job(
     stop: Callable[[], bool] = lambda: False,
     on_progress: Callable[[Progress], None] = lambda progress: None,
 ) -> JobResult:
-    """Score captions with all images of some galleries into `output`, or go on with a job that was begun.
+    """Score captions with all images of some galleries into `output`, or resume a job that was started before.
 
-    `.parquet` gets a row a hit, `.npy` the whole matrix: captions x images, or images x captions by
-    direction. Blocks that are done are kept in `<output>.job/`, which is removed at the end; killed at any moment, the
-    same call goes on, and the result's bytes are those of an uninterrupted run on the same kind of processor. `since`
-    is an earlier result of the same captions: only images that are new since then are scored. `runner` does the
-    blocks, in any order; `stop` is asked between blocks.
+    A `.parquet` output has one row for each kept pair. A `.npy` output is the full matrix: captions x images, or
+    images x captions, depending on the direction.
 
-    Raises InputError, before any scoring, for captions, options or an output that cannot be used, for a job folder
-    of another job, and for one that another process works on; GalleryError for an image that is damaged or a gallery
-    of another bundle.
+    Finished blocks are kept in `<output>.job/`, which is removed at the end. If the process is killed at any moment,
+    the same call resumes the job. The result has the same bytes as that of an uninterrupted run on the same kind of
+    processor. With `since`, an earlier result of the same captions, only images added since then are scored. `runner`
+    computes the blocks, in any order. `stop` is called between blocks and stops the job by returning true.
+
+    Raises InputError, before any scoring, if captions, options or output cannot be used, or if the job's folder holds
+    another job or is in use by another process. Raises GalleryError for a damaged image or a gallery of another bundle.
     """
     options = options or JobOptions()
     matrix = check_output(output, options)
     if since and matrix:
-        raise InputError(f"--since merges hits: name {output} .parquet, or score the whole matrix anew")
+        raise InputError(f"--since needs a .parquet output, not {output}: name it .parquet, or leave out --since")
     if not matrix:
         import_pyarrow()
     if output.is_dir():
-        raise InputError(f"{output} is a folder: choose a file for the result")
+        raise InputError(f"{output} is a folder: name a file for the result")
     images = Images(galleries)
     for gallery in galleries:
         check_same_bundle(gallery.path, gallery.manifest, scorer.bundle)
@@ -95,7 +100,10 @@ def score_job(
 
 
 def _last_result(since: Path, images: Images, output: Path, folder: Path, restart: bool) -> LastResult:
-    """What a job goes on from; kept in its folder where the result replaces it, as the job may be killed after that."""
+    """Read the earlier result that a job builds on.
+
+    If the new result replaces it, the job's folder keeps a copy, because the job may be killed after that.
+    """
     if since.resolve() != output.resolve():
         return LastResult.read(since, images)
     held = folder / LAST
@@ -108,7 +116,7 @@ def _last_result(since: Path, images: Images, output: Path, folder: Path, restar
 
 
 def _refuse_foreign(folder: Path, output: Path) -> None:
-    """Raise InputError where the job's folder, which goes at its end, holds files that are not a job's."""
+    """Raise InputError if the job's folder, which is removed at the end, holds files that are not a job's."""
     own = (LOCK, JOURNAL, NEW, MATRIX, LAST, output.name, f".{output.name}.")
     try:
         names = [file.name for file in folder.iterdir()]
@@ -119,19 +127,19 @@ def _refuse_foreign(folder: Path, output: Path) -> None:
     foreign = [name for name in names if not name.startswith(own)]
     if foreign:
         raise InputError(
-            f"{folder} is where this job is kept till its end, but it holds '{min(foreign)}': move that elsewhere, or "
-            "choose another output"
+            f"{folder} is this job's folder, but it holds '{min(foreign)}': move that file elsewhere, or name "
+            "another output"
         )
 
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """The job's folder, made where it is missing; removed again where a job could not begin."""
+    """Lock the job's folder, making it if needed. It is removed again if the job could not start."""
     busy = InputError(f"another process is working on {folder}: wait for it, or name another output")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / LOCK, timeout=0):
-            if not (folder / LOCK).exists():  # just removed by the process that finished it
+            if not (folder / LOCK).exists():  # the process that finished the job has just removed it
                 raise busy
             try:
                 yield
@@ -145,7 +153,7 @@ def _locked(folder: Path) -> Iterator[None]:
 
 
 def _remove(folder: Path) -> None:
-    # Renamed first: half removed, it would be taken for a job that lost its blocks.
+    # Rename it first: a half-removed folder would look like a job that lost its blocks.
     gone = folder.with_name(f".{folder.name}.done")
     shutil.rmtree(gone, ignore_errors=True)
     folder.replace(gone)

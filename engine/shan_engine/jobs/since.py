@@ -1,7 +1,7 @@
-"""An earlier result that a job goes on from: which images it covered, and its hits on those that are still there.
+"""An earlier result that a job builds on: the images it covered, and its pairs with those that still exist.
 
-A gallery's blocks never change, so that a result covers the rows of blocks that it names and that still count. An
-image that `index` encoded anew, though nothing of it changed, is scored anew.
+A gallery's blocks never change, so a result covers the rows of the blocks that it names, except deleted ones. An image
+that `index` encoded again is scored again, even if nothing of it changed.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ from shan_engine.base.optional import import_pyarrow
 from shan_engine.gallery.blocks import Block
 from shan_engine.gallery.images import Images
 from shan_engine.jobs.compute import View
-from shan_engine.jobs.hits import hits_dtype, ranked
 from shan_engine.jobs.identity import JobIdentity
 from shan_engine.jobs.journal import Journal
+from shan_engine.jobs.kept_pairs import pairs_dtype, ranked
 from shan_engine.jobs.plan import Part
 from shan_engine.writers.hits_parquet import METADATA
 
-_MEND = "score without --since once, and keep that result"
+_FIX = "score once without --since, and keep that result"
 
 
 @dataclass(frozen=True)
 class LastResult:
-    """An earlier table of hits, its digest, and the images of today that it covers and does not cover."""
+    """An earlier table of pairs, its digest, and the present images: `old` ones it covers, `new` ones it does not."""
 
     path: Path
     digest: str
@@ -45,11 +45,11 @@ class LastResult:
     old: Images
     new: Images
     old_galleries: dict[tuple[int, str], int]
-    """Of today's blocks that it covers, the number of their gallery in the result."""
+    """For each present block that the table covers, the number of its gallery in the table."""
 
     @classmethod
     def read(cls, path: Path, images: Images) -> LastResult:
-        """Raises InputError where it is missing or was not written by a job."""
+        """Read a table for the present `images`. Raises InputError if it is missing or was not written by a job."""
         arrow = import_pyarrow("reading")
         try:
             held = arrow.parquet.read_schema(path).metadata or {}
@@ -60,8 +60,8 @@ class LastResult:
                 for name, checksum, deleted in gallery["blocks"]
             }
         except (OSError, arrow.ArrowException, ValueError, LookupError, TypeError) as error:
-            raise InputError(f"{path} is no result of `score` that --since can go on from: {_MEND}") from error
-        then = {  # taken once: a gallery and its copy have blocks of one name
+            raise InputError(f"{path} is not a result of `score` that --since can use: {_FIX}") from error
+        then = {  # each is used once, because a gallery and its copy have blocks of the same name
             (number, entry.name): covered.pop((entry.name, entry.files.get("rows.npy", "")), None)
             for number, gallery in enumerate(images.galleries)
             for entry in gallery.manifest.blocks
@@ -78,26 +78,26 @@ class LastResult:
         return cls(path, sha256(path), metadata, images, images.with_only(old), images.with_only(new), galleries)
 
     def check(self, identity: JobIdentity) -> None:
-        """Raise InputError, naming what differs, where it is not this job's earlier result."""
+        """Raise InputError, naming the difference, if this is not an earlier result of the same job."""
         wanted = json.loads(json.dumps(identity.metadata(self.images, [""] * len(self.images.galleries))))
         for name in ("version", "captions", "bundle", "direction", "top_k", "threshold"):
             if self.metadata.get(name) != wanted[name]:
-                said = f"{name.replace('_', '-')} {self.metadata.get(name)}, not {wanted[name]}"
-                raise InputError(f"{self.path} was made with other options ({said}): {_MEND}")
+                difference = f"{name.replace('_', '-')} {self.metadata.get(name)}, not {wanted[name]}"
+                raise InputError(f"{self.path} was made with other options ({difference}): {_FIX}")
 
     def views(self, lost: tuple[int, ...]) -> tuple[tuple[View, ...], tuple[Part, ...]]:
-        """What is to be scored: all captions with new images, and `lost` ones with the old images too."""
+        """What to score: all captions with the new images, and the `lost` captions with the old images, too."""
         views = (View(self.new, self.images.places_of(self.new)), View(self.old, self.images.places_of(self.old)))
         parts = (Part(0, len(self.new)), *([Part(1, len(self.old), lost)] if lost else []))
         return views, parts
 
     def take_over(self, journal: Journal, images: Images, identity: JobIdentity, steps: int) -> tuple[int, ...]:
-        """Put its hits that still hold into a new journal; the numbers of captions that are to be scored anew.
+        """Copy the pairs that are still valid into a new journal. Returns the captions to score again, by number.
 
-        Those are captions whose best images are no longer known, because one of their full top-k is gone.
+        Those captions had a full top-k and lost an image of it, so their best images are no longer known.
         """
         by_image = identity.direction == "image-to-text"
-        with closing(sqlite3.connect("")) as places:  # a database in a temporary file, if it is large
+        with closing(sqlite3.connect("")) as places:  # a temporary database, on disk if it is large
             self._number_images(places)
             lost = np.empty(0, np.int64)
             if not by_image and identity.top_k is not None:
@@ -108,19 +108,19 @@ class LastResult:
                 lost = np.flatnonzero((gone > 0) & (count == identity.top_k))
             for number, (queries, images_at, scores) in enumerate(self._batches(journal, places, steps), 1):
                 kept = (images_at >= 0) & ~np.isin(queries, lost)
-                hits = np.empty(int(kept.sum()), hits_dtype(steps))
+                pairs = np.empty(int(kept.sum()), pairs_dtype(steps))
                 rows, columns = (images_at, queries) if by_image else (queries, images_at)
-                hits["row"], hits["column"] = rows[kept], columns[kept]
-                hits["score"], hits["steps"] = scores[kept, 0], scores[kept, 1:]
-                hits = ranked(hits, None)
-                if len(hits):
-                    data = hits.tobytes()
-                    ends = int(hits["row"][0]), int(hits["row"][-1])
+                pairs["row"], pairs["column"] = rows[kept], columns[kept]
+                pairs["score"], pairs["steps"] = scores[kept, 0], scores[kept, 1:]
+                pairs = ranked(pairs, None)
+                if len(pairs):
+                    data = pairs.tobytes()
+                    ends = int(pairs["row"][0]), int(pairs["row"][-1])
                     journal.add_block(-number, *ends, len(data), xxhash.xxh3_64_hexdigest(data), data)
         return tuple(lost.tolist())
 
     def _number_images(self, places: sqlite3.Connection) -> None:
-        """A table of the old images: gallery's number and id in the result, place among all images of today."""
+        """Fill a table of the old images: gallery number and id in the result, place among all present images."""
         places.execute("create table images (gallery, id, place, primary key (gallery, id)) without rowid")
         numbers = iter(self.images.places_of(self.old).tolist())
         for number, block in self.old.blocks:
@@ -131,7 +131,7 @@ class LastResult:
     def _batches(
         self, journal: Journal, places: sqlite3.Connection, steps: int
     ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]]:
-        """Some hits at a time: queries' numbers, images' places (-1: gone), score and steps N x (1 + S)."""
+        """The pairs in batches of N: query numbers, image places (-1: deleted), scores and step scores N x (1 + S)."""
         arrow = import_pyarrow("reading")
         names = [gallery["name"] for gallery in self.metadata["galleries"]]
         numbers = {spelt_out(name): number for number, name in enumerate(names)}
@@ -151,7 +151,7 @@ class LastResult:
                     np.stack([batch[name].to_numpy() for name in values], axis=1),
                 )
         except (OSError, arrow.ArrowException, ValueError, LookupError) as error:
-            raise InputError(f"{self.path} is no result of `score` that --since can go on from: {_MEND}") from error
+            raise InputError(f"{self.path} is not a result of `score` that --since can use: {_FIX}") from error
 
 
 def _place(places: sqlite3.Connection, key: tuple[int, str]) -> int:

@@ -18,7 +18,8 @@ from shan_engine.base.errors import BackendError, BundleError, GalleryError, Inp
 from shan_engine.bundle.contents import Bundle
 from shan_engine.gallery.reader import Gallery
 from shan_engine.indexing.images import index_store
-from shan_engine.jobs import JobOptions, score_job
+from shan_engine.jobs.options import JobOptions
+from shan_engine.jobs.run import score_job
 from shan_engine.scoring.encoders import Scorer
 from shan_engine.search.exhaustive import search
 from shan_engine.store.feature_store import FeatureStore

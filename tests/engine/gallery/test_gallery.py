@@ -12,7 +12,7 @@ from shan_engine.bundle.contents import Bundle
 from shan_engine.bundle.manifest import read_manifest
 from shan_engine.gallery.reader import Gallery
 from shan_engine.indexing.images import index_store
-from shan_engine.jobs import score_job
+from shan_engine.jobs.run import score_job
 from shan_engine.scoring.encoders import Scorer
 from shan_engine.search.exhaustive import search
 from shan_engine.store.feature_store import FeatureStore

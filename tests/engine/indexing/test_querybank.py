@@ -18,7 +18,7 @@ from shan_engine.gallery.reader import Gallery
 from shan_engine.indexing.copy import gallery_facts, merge_galleries, split_gallery
 from shan_engine.indexing.images import index_store
 from shan_engine.indexing.querybank import FILE, Querybank
-from shan_engine.jobs import score_job
+from shan_engine.jobs.run import score_job
 from shan_engine.kernel import shan as kernel
 from shan_engine.scoring.encoders import Scorer
 from shan_engine.search.cascade import Stages

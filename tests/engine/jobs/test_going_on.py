@@ -12,7 +12,9 @@ from job_runs import as_queries, captions
 from shan_engine.base.errors import GalleryError, InputError
 from shan_engine.bundle.contents import Bundle
 from shan_engine.bundle.manifest import read_manifest
-from shan_engine.jobs import JobOptions, run_here, score_job
+from shan_engine.jobs.compute import run_here
+from shan_engine.jobs.options import JobOptions
+from shan_engine.jobs.run import score_job
 from shan_engine.scoring.encoders import Scorer
 
 KINDS = ("best.parquet", "scores.npy")
@@ -140,7 +142,7 @@ def test_another_job_in_the_folder_is_refused_by_name(run_job, changes, what):
 
 def test_another_gallery_is_refused_by_name(run_job, galleries):
     begun(run_job)
-    with pytest.raises(InputError, match="begun with 2 galleries, now 1"):
+    with pytest.raises(InputError, match="started with 2 galleries, now 1"):
         run_job("best.parquet", of=galleries[:1])
     with pytest.raises(InputError, match=r"another gallery \(number 1, now other, or it has changed since\)"):
         run_job("best.parquet", of=galleries[::-1])
@@ -169,7 +171,7 @@ def test_one_process_at_a_time(run_job, tmp_path):
 def test_what_cannot_be_done_leaves_no_folder(scorer, galleries, tmp_path):
     twice = [*as_queries(["a dog", "a cat"]), as_queries(["man"])[0]]
     for queries, said in (
-        (twice, "caption 0: the id 'q0' is there twice: give every caption"),
+        (twice, "caption 0: the id 'q0' occurs twice: give each caption"),
         (as_queries(["a dog", "dog " * 200]), "caption 1: .* has 200 words, the model takes 126"),
         ([], "no captions"),
     ):
@@ -183,7 +185,7 @@ def test_what_cannot_be_done_leaves_no_folder(scorer, galleries, tmp_path):
         with pytest.raises(InputError, match=said):
             score_job(scorer, galleries, as_queries(["a"]), tmp_path / output, options=JobOptions(**options))
     (tmp_path / "folder.npy").mkdir()
-    with pytest.raises(InputError, match="is a folder: choose a file"):
+    with pytest.raises(InputError, match="is a folder: name a file"):
         score_job(scorer, galleries, as_queries(["a"]), tmp_path / "folder.npy")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["folder.npy"]
 
@@ -203,7 +205,7 @@ def test_a_gallery_of_another_bundle_is_refused(galleries, bundle_copy, tmp_path
         ({"top_k": 0}, "top-k is 0"),
         ({"threshold": float("nan")}, "the threshold is nan"),
         ({"memory": 5}, "at least 64MB"),
-        ({"block_pairs": 0}, "a block of 0 pairs"),
+        ({"block_pairs": 0}, "a block cannot have 0 pairs"),
     ],
 )
 def test_options_that_mean_nothing(options, said):
@@ -237,6 +239,9 @@ def test_a_folder_with_other_files_is_refused_and_left_alone(run_job, tmp_path, 
     folder.mkdir(exist_ok=True)
     (folder / "notes.txt").write_text("mine")
     before = {file: file.read_bytes() for file in folder.iterdir()}
-    with pytest.raises(InputError, match=r"best\.parquet\.job is where .* it holds 'notes\.txt': move that elsewhere"):
+    with pytest.raises(
+        InputError,
+        match=r"best\.parquet\.job is this job's folder, but it holds 'notes\.txt': move that file elsewhere",
+    ):
         run_job("best.parquet")
     assert {file: file.read_bytes() for file in folder.iterdir()} == before

@@ -16,8 +16,8 @@ from job_runs import as_queries
 from shan_engine.base.errors import BackendError, BundleError, GalleryError
 from shan_engine.bundle.contents import Bundle
 from shan_engine.gallery.reader import Gallery
-from shan_engine.jobs import score_job
 from shan_engine.jobs.ray_run import RayCluster, import_ray
+from shan_engine.jobs.run import score_job
 from shan_engine.scoring.encoders import Scorer
 
 ray = pytest.importorskip("ray", reason="the extra ray is not installed")
@@ -90,9 +90,7 @@ def test_a_block_that_ends_every_worker_is_given_up(run_job, tmp_path):
     killer = threading.Thread(target=kill_all)
     killer.start()
     try:
-        with pytest.raises(
-            BackendError, match=r"4 Ray workers ended at (their start|block \d+) \(.* run the command again"
-        ):
+        with pytest.raises(BackendError, match=r"4 Ray workers died at (startup|block \d+) \(.* run the command again"):
             run_job("ray.parquet", runner=RayCluster("auto", 2))
     finally:
         ended.set()

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from job_runs import captions
 from shan_engine.gallery.reader import Gallery
-from shan_engine.jobs.hits import ranked, ranks, select
+from shan_engine.jobs.kept_pairs import ranked, ranks, select
 from shan_engine.jobs.options import JobOptions
 from shan_engine.jobs.plan import Part, job_blocks, make_plan
 
@@ -111,7 +111,7 @@ def test_equal_scores_keep_the_galleries_order(run_job, galleries, gallery_copy)
 
 def test_merging_in_little_memory_changes_nothing(run_job, monkeypatch):
     whole = run_job("one.parquet", threshold=-9.0).read_bytes()
-    monkeypatch.setattr("shan_engine.jobs.job.most_hits", lambda memory, steps: 10)
+    monkeypatch.setattr("shan_engine.jobs.job.most_pairs", lambda memory, steps: 10)
     assert run_job("two.parquet", threshold=-9.0).read_bytes() == whole
 
 

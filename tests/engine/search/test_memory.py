@@ -9,7 +9,8 @@ import pyarrow.parquet
 import pytest
 from shan_engine.gallery.reader import Gallery
 from shan_engine.indexing.images import index_store
-from shan_engine.jobs import JobOptions, score_job
+from shan_engine.jobs.options import JobOptions
+from shan_engine.jobs.run import score_job
 from shan_engine.scoring.encoders import Scorer
 from shan_engine.search.exhaustive import search
 from shan_engine.text.query_files import QueryLine
@@ -52,7 +53,7 @@ def peak_of_job(scorer: Scorer, gallery: Gallery, captions: int, output: Path) -
 
 
 def test_ten_times_the_captions_take_hardly_more_memory(scorer, gallery_path, tmp_path, monkeypatch):
-    monkeypatch.setattr("shan_engine.jobs.job.most_hits", lambda memory, steps: 20_000)
+    monkeypatch.setattr("shan_engine.jobs.job.most_pairs", lambda memory, steps: 20_000)
     monkeypatch.setattr("shan_engine.writers.hits_parquet.ROW_GROUP", 10_000)
     gallery, output = Gallery.open(gallery_path), tmp_path / "hits.parquet"
     peak_of_job(scorer, gallery, 10, output)  # loads what stays: sessions, tokeniser, imports

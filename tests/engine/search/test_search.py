@@ -10,7 +10,7 @@ from shan_engine.evaluation.evaluate import evaluate_split
 from shan_engine.evaluation.recall import recall
 from shan_engine.gallery.reader import Gallery
 from shan_engine.indexing import encoding
-from shan_engine.jobs import score_job
+from shan_engine.jobs.run import score_job
 from shan_engine.scoring.passes import score_groups
 from shan_engine.search.exhaustive import search
 from shan_engine.store.records import pad_regions
