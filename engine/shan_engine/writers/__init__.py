@@ -1,1 +1,8 @@
-"""What results are written as, a file a format: an HTML report, a score matrix, a table of the best images."""
+"""Output files: one module for each format.
+
+- `hits_parquet`: ranked pairs as a Parquet table.
+- `matrix_npy`: a full score matrix as `.npy`, written in place.
+- `html_report`: search results as one HTML page, made from the template `report.html`.
+
+Imports `base`, `photos` (for thumbnails) and `search` (for the types of results).
+"""

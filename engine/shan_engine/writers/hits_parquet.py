@@ -1,4 +1,4 @@
-"""Hits as a Parquet table, one row each; the same rows give the same bytes, however they come."""
+"""Write ranked pairs as a Parquet table. The same rows give the same bytes, however they are divided into batches."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ METADATA = b"shan-engine"
 
 
 class HitsWriter:
-    """An open table; make one with `hits_writer`."""
+    """An open table. Open one with `hits_writer`."""
 
     def __init__(self, arrow: Any, schema: Any, writer: Any) -> None:
         self._arrow, self._schema, self._writer = arrow, schema, writer
@@ -24,7 +24,7 @@ class HitsWriter:
         self.rows = 0
 
     def append(self, columns: Mapping[str, Any]) -> None:
-        """Add rows: columns by name, arrays or lists of one length; names that the table lacks are ignored."""
+        """Add rows: arrays or lists of one length, by column name. Names that are not in the table are ignored."""
         added = self._arrow.table({name: columns[name] for name in self._schema.names}, schema=self._schema)
         self.rows += added.num_rows
         self._held = self._arrow.concat_tables([self._held, added])
@@ -32,22 +32,23 @@ class HitsWriter:
             self._write(ROW_GROUP)
 
     def finish(self) -> None:
-        """Write what is held."""
+        """Write the rows still held in memory."""
         if self._held.num_rows:
             self._write(self._held.num_rows)
 
     def _write(self, rows: int) -> None:
-        # In one piece, and always as many: chunks and their sizes show in the file.
+        # As one chunk, and always of the same size, because chunks and their sizes affect the bytes of the file.
         self._writer.write_table(self._held.slice(0, rows).combine_chunks(), row_group_size=rows)
         self._held = self._held.slice(rows)
 
 
 @contextmanager
 def hits_writer(path: Path, steps: Sequence[str], galleries: bool, metadata: Mapping[str, Any]) -> Iterator[HitsWriter]:
-    """A writer of query_id, query, rank, image_id, gallery where there are `galleries`, score, and a column a step.
+    """Open a table of query_id, query, rank, image_id, score and one column for each of `steps`.
 
-    `path` changes only if the block ends well; `metadata` is kept in the file as JSON. Raises InputError where pyarrow
-    is missing, the disk is full or the folder cannot be written.
+    With `galleries`, a column `gallery` follows image_id. `metadata` is stored in the file as JSON. `path` changes only
+    if the `with` block ends without an error. Raises InputError if pyarrow is missing, the disk is full or the folder
+    cannot be written.
     """
     arrow = import_pyarrow()
     fields = [("query_id", arrow.string()), ("query", arrow.string()), ("rank", arrow.int32())]

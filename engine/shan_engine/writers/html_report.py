@@ -1,4 +1,4 @@
-"""Search results as one HTML file that needs no other: thumbnails, scores, and the region behind each word."""
+"""Write search results as one self-contained HTML file: thumbnails, scores, and the region behind each word."""
 
 from __future__ import annotations
 
@@ -35,7 +35,11 @@ STOP_WORDS = frozenset(
 
 @dataclass(frozen=True)
 class _Word:
-    """A chip; `rectangle` is x, y, width, height in pixels of the photo, `colour` a number where drawn at once."""
+    """A word as the template shows it.
+
+    `rectangle` is x, y, width and height in pixels of the photo. `colour` is a number if the rectangle is drawn from
+    the start.
+    """
 
     key: str
     text: str
@@ -46,7 +50,7 @@ class _Word:
 
 @dataclass(frozen=True)
 class _Card:
-    """A hit as the template shows it; `thumbnail` is base64 JPEG, or None and `problem` says why."""
+    """A hit as the template shows it. `thumbnail` is a JPEG in base64; if it is None, `problem` says why."""
 
     hit: Hit
     thumbnail: str | None
@@ -57,10 +61,10 @@ class _Card:
 
 
 def write_report(path: Path, results: Sequence[QueryHits]) -> None:
-    """Write the report.
+    """Write the report of `results`, one section for each query.
 
-    Photos that are gone or cannot be decoded leave a placeholder. Raises InputError where the disk is
-    full or the folder cannot be written.
+    A photo that is missing or cannot be decoded leaves a placeholder. Raises InputError if the disk is full or the
+    folder cannot be written.
     """
 
     thumbnail = lru_cache(maxsize=256)(_thumbnail)  # several queries often find the same photo
@@ -73,21 +77,21 @@ def write_report(path: Path, results: Sequence[QueryHits]) -> None:
     source = resources.files(__package__).joinpath("report.html").read_text("utf-8")
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     pieces = environment.from_string(source).generate(sections=sections())
-    # A file name that is no valid UTF-8 reaches us with lone surrogates, which cannot be written.
+    # A file name that is not valid UTF-8 contains lone surrogates, which cannot be written.
     with replacing(path) as temporary, temporary.open("w", encoding="utf-8", errors="replace") as file:
         file.writelines(pieces)
 
 
 def _thumbnail(photo: str) -> tuple[str | None, str]:
     if not photo:
-        return None, "no photo: the features were imported without one"
+        return None, "no photo: these features were imported without one"
     path = Path(photo)
     try:
         if not path.is_file():
             return None, f"photo not found: {path}"
         image = decode_photo(path)
     except (InputError, OSError, ValueError) as error:
-        return None, f"photo not readable: {error}"
+        return None, f"cannot read the photo: {error}"
     image.thumbnail((THUMBNAIL_PIXELS, THUMBNAIL_PIXELS), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=80)
@@ -111,7 +115,7 @@ def _card(hit: Hit, keys: Iterator[str], thumbnail: str | None, problem: str) ->
 
 
 def _drawn(words: Sequence[WordRegion]) -> list[int]:
-    """Places of the words drawn from the start: the heaviest that say something and have a box."""
+    """Places of the words drawn from the start: those of greatest weight that have a box and are no stop words."""
     telling = [
         place
         for place, word in enumerate(words)

@@ -1,4 +1,4 @@
-"""A full score matrix as one `.npy` file, float32, written in place block by block, with its rows' and columns' ids."""
+"""Write a full score matrix (float32) to one `.npy` file, in place and block by block, and its ids to text files."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from shan_engine.base.files import replacing
 
 
 def rows_path(matrix: Path) -> Path:
-    """Where the ids of a matrix's rows are, one a line: `scores.rows.txt` for `scores.npy`."""
+    """The file with the ids of a matrix's rows, one a line: `scores.rows.txt` for `scores.npy`."""
     return matrix.with_suffix(".rows.txt")
 
 
 def columns_path(matrix: Path) -> Path:
-    """Where the ids of a matrix's columns are, one a line: `scores.columns.txt` for `scores.npy`."""
+    """The file with the ids of a matrix's columns, one a line: `scores.columns.txt` for `scores.npy`."""
     return matrix.with_suffix(".columns.txt")
 
 
 class MatrixFile:
-    """A matrix R x C on disk; close it or use `with`. A new one has its whole size reserved.
+    """A matrix R x C on disk; use `with` to close it. A new file reserves its full size at once.
 
-    Written with plain writes: a memory map would end the process on a full disk (SIGBUS); a write raises OSError.
+    It does not use a memory map, which would end the process on a full disk (SIGBUS). A plain write raises OSError.
     """
 
     def __init__(self, path: Path, shape: tuple[int, int]) -> None:
@@ -36,7 +36,7 @@ class MatrixFile:
         try:
             if os.fstat(self._file).st_size != size or os.pread(self._file, len(header), 0) != header:
                 os.truncate(self._file, 0)
-                if hasattr(os, "posix_fallocate"):  # a disk that is too small is met now
+                if hasattr(os, "posix_fallocate"):  # fails now if the disk is too small
                     os.posix_fallocate(self._file, 0, size)
                 else:
                     os.truncate(self._file, size)
@@ -53,14 +53,14 @@ class MatrixFile:
         os.close(self._file)
 
     def write(self, row: int, column: int, values: NDArray[np.float32]) -> None:
-        """Put a rectangle's numbers at a row and column, and on disk."""
+        """Write a rectangle of numbers at a row and column, and sync it to disk."""
         whole = values.shape[1] == self._columns
         for number, part in enumerate([values] if whole else values):
             self._write(self._place(row + number, column), np.ascontiguousarray(part).tobytes())
         os.fsync(self._file)
 
     def read(self, row: int, column: int, shape: tuple[int, int]) -> NDArray[np.float32]:
-        """A rectangle's numbers."""
+        """Read a rectangle of numbers at a row and column."""
         rows = [os.pread(self._file, 4 * shape[1], self._place(row + number, column)) for number in range(shape[0])]
         return np.frombuffer(b"".join(rows), np.float32).reshape(shape)
 
@@ -84,8 +84,8 @@ def _header(shape: tuple[int, int]) -> bytes:
 
 
 def write_ids(path: Path, ids: Iterable[Sequence[str]]) -> None:
-    """Write ids, one a line, their parts between tabs. Raises InputError where the disk is full."""
-    # A file name may hold a line break, or bytes that are no UTF-8.
+    """Write ids, one a line, with tabs between their parts. Raises InputError if the disk is full."""
+    # A file name may contain a line break, or bytes that are not UTF-8.
     with (
         replacing(path) as temporary,
         temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="\n") as file,

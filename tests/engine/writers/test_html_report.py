@@ -154,7 +154,7 @@ def test_missing_and_broken_photos_leave_a_placeholder(tmp_path: Path, root: Pat
         if attributes["class"] == "missing"
     ]
     assert boxes[0] == "photo not found: gone.jpg"
-    assert boxes[1].startswith("photo not readable: broken.jpg")
+    assert boxes[1].startswith("cannot read the photo: broken.jpg")
     assert boxes[2].startswith("no photo")
 
 
