@@ -1,1 +1,13 @@
-"""Kernel."""
+"""SHAN's pair score on the CPU, in C.
+
+In reading order:
+
+- `shan`: the kernel's scores in Python, from a model's constants and arrays.
+- `arrays`: checks arrays before their addresses go to C.
+- `library`: the compiled variants, and the choice of one.
+- `pair.c`: the score with all its steps; `local.c`: step 1 alone; `centroid.c`: step 1 over centroids.
+- `training.c`: step 1 with its gradients.
+- `captions.c`, `attention.h`, `vector.h`: packing, attention weights and vector functions for these.
+
+Imports `base`.
+"""

@@ -1,4 +1,4 @@
-/* Affinities of an image's regions with all captions' words, and the attention weights of one pair. */
+/* Affinities of an image's regions with the words of all captions, and the attention weights of one pair. */
 #ifndef SHAN_ATTENTION_H
 #define SHAN_ATTENTION_H
 
@@ -7,7 +7,7 @@
 
 #include "captions.h"
 
-/* Runs `call` with ROWS, a constant of 1 to 6, in place of `rows`. */
+/* Runs `call` with `rows` (1 to 6) available as the constant ROWS. */
 #define WITH_CONSTANT_ROWS(rows, call)                                                                       \
     switch (rows) {                                                                                          \
         case 1: { enum { ROWS = 1 }; call; } break;                                                          \
@@ -18,7 +18,7 @@
         default: { enum { ROWS = 6 }; call; } break;                                                         \
     }
 
-/* The rows of the next tile, of at most `most`: all tiles of nearly the same size. */
+/* Rows of the next tile, at most `most`. All tiles get nearly the same size. */
 INLINE int64_t next_tile(int64_t left, int64_t most) { return (left + (left + most - 1) / most - 1) / ((left + most - 1) / most); }
 
 INLINE void affinity_tile(int rows, int width, const vf *image, int64_t stride, const float *panel, int64_t chunks,
@@ -39,7 +39,7 @@ INLINE void affinity_tile(int rows, int width, const vf *image, int64_t stride, 
         UNROLL for (int v = 0; v < PANEL_VECTORS; v++) store(out + r * out_stride + v * LANES, total[r][v]);
 }
 
-/* λ A of one packed image with all packed captions: regions x (panels * PANEL). */
+/* λ A of one packed image and all packed captions: regions x (panels * PANEL). */
 INLINE void affinities(int width, const vf *image, int64_t regions, const Captions *captions, float *out) {
     int64_t stride = captions->panels * PANEL, panel_size = captions->chunks * width * LANES * PANEL;
     for (int64_t p = 0; p < captions->panels; p++)
@@ -51,10 +51,10 @@ INLINE void affinities(int width, const vf *image, int64_t regions, const Captio
         }
 }
 
-/* As shan_model/norms.py: at least 1e-8. */
+/* A norm of at least 1e-8, as in shan_model/norms.py. */
 INLINE float length(float square) { return sqrtf(square > 1e-16f ? square : 1e-16f); }
 
-/* Softmax down each of `columns` (a multiple of LANES) columns. */
+/* Softmax down each of `columns` columns, a multiple of LANES. */
 INLINE void softmax_down(const float *in, int64_t in_stride, float *out, int64_t out_stride, int64_t rows, int64_t columns) {
     for (int64_t column = 0; column < columns; column += LANES) {
         vf top = splat(-FLT_MAX), total = {0};
@@ -72,7 +72,7 @@ INLINE void softmax_down(const float *in, int64_t in_stride, float *out, int64_t
     }
 }
 
-/* From a pair's λ A (regions x words of a wider matrix): α as words x regions and β as regions x words. */
+/* Computes α (words x regions) and β (regions x words) from a pair's λ A, regions x words of a wider matrix. */
 INLINE void attention(const float *affinity, int64_t stride, int64_t regions, int64_t words, float *alpha,
                       int64_t alpha_stride, float *beta, int64_t beta_stride) {
     softmax_down(affinity, stride, beta, beta_stride, regions, beta_stride);

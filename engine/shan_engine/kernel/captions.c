@@ -13,8 +13,8 @@ EXPORT void shan_captions_free(Captions *packed) {
     free(packed);
 }
 
-/* Words, queries and gate terms are C x n x D, the mask C x n; NULL gate terms and pools for step 1 alone.
- * NULL where memory is short. */
+/* Packs captions. Words, queries and gate terms are C x n x D, the mask is C x n; for step 1 alone, gate terms and pools
+ * are NULL. Returns NULL if memory runs out. */
 EXPORT Captions *shan_captions_new(const float *words, const float *queries, const float *gate, const float *attended,
                                    const uint8_t *mask, int64_t captions, int64_t most, int64_t dim,
                                    const float *image_pool, const float *text_pool, float temperature,

@@ -1,7 +1,7 @@
-/* Step 1 of images whose regions are each replaced by a centroid: sums of rows of a table. */
+/* Step 1 for images with each region replaced by a centroid: sums of rows of a table. */
 #include "vector.h"
 
-/* The sum of `vectors` vectors at `column` of the table's rows that the codes name. */
+/* Sums `count` vectors, at `column`, over the table's rows that the codes name. */
 INLINE void sum_rows(int count, const float *column, int64_t width, const uint16_t *codes, int regions, float *out) {
     vf total[8];
     UNROLL for (int v = 0; v < count; v++) total[v] = (vf){0};
@@ -12,8 +12,8 @@ INLINE void sum_rows(int count, const float *column, int64_t width, const uint16
     UNROLL for (int v = 0; v < count; v++) store(out + v * LANES, total[v]);
 }
 
-/* Scores of `images` images, codes images x most of which counts[i] are real, with one caption of `words` words:
- * row c of the table (`width` floats) is r_c, e_c1 ... e_cn, es_c1 ... es_cn. One score every `stride` floats. */
+/* Scores `images` images with one caption of `words` words. The codes are images x most; counts[i] of them are real.
+ * Row c of the table (`width` floats) is r_c, e_c1 ... e_cn, es_c1 ... es_cn. Writes one score every `stride` floats. */
 EXPORT void shan_centroids(const uint16_t *codes, const int32_t *counts, int64_t images, int64_t most,
                            const float *table, int64_t width, int64_t words, float region_weight, float word_weight,
                            float *out, int64_t stride) {

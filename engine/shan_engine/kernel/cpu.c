@@ -1,4 +1,4 @@
-/* What the processor can run; asked of the baseline library. */
+/* Which variants the processor can run. Only the baseline library is asked. */
 #include "vector.h"
 
 #ifdef __x86_64__
@@ -11,7 +11,7 @@ static uint64_t enabled_states(void) {
 }
 #endif
 
-/* The x86-64 level of the processor and its system, 2 to 4; 0 for other architectures. */
+/* The x86-64 level that the processor and operating system support, 2 to 4; 0 on other architectures. */
 EXPORT int shan_cpu_level(void) {
 #ifdef __x86_64__
     uint32_t a, b, c, d, basic, extended;

@@ -1,4 +1,4 @@
-"""The compiled variants of the kernel, and which of them this processor runs."""
+"""The compiled variants of the kernel, and the choice of one that this processor can run."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from shan_engine.base.errors import BackendError
 
 FOLDER = Path(__file__).parent
-# Best first, with the x86-64 level that each needs.
+# The variants, best first, with the x86-64 level that each needs.
 LEVELS = {"x86-64-v4": 4, "x86-64-v3": 3, "baseline": 0}
 CHOICE = "SHAN_KERNEL"
 
@@ -33,7 +33,7 @@ _SIGNATURES = {
 
 @cache
 def load_library(variant: str) -> ctypes.CDLL:
-    """The shared library of a variant, its functions' types declared. Raises OSError where it cannot be loaded."""
+    """Load the shared library of a variant and declare its functions. Raises OSError if it cannot be loaded."""
     library = ctypes.CDLL(str(FOLDER / f"{variant}.so"))
     for name, (result, arguments) in _SIGNATURES.items():
         function = getattr(library, name)
@@ -43,7 +43,7 @@ def load_library(variant: str) -> ctypes.CDLL:
 
 @cache
 def variants() -> tuple[str, ...]:
-    """Names of the variants that are built and that this processor runs, best first; none where none is built."""
+    """Names of the variants that are built and that this processor can run, best first."""
     try:
         level = int(load_library("baseline").shan_cpu_level())
     except OSError:
@@ -52,9 +52,9 @@ def variants() -> tuple[str, ...]:
 
 
 def chosen_variant() -> str | None:
-    """The best variant, or what the environment variable SHAN_KERNEL says: `off`, or a variant's name.
+    """The variant to use: the best one, unless the environment variable SHAN_KERNEL names another or says `off`.
 
-    None where it is off or not built. Raises BackendError where SHAN_KERNEL names one that cannot run here.
+    None if the kernel is off or not built. Raises BackendError if SHAN_KERNEL names a variant that cannot run here.
     """
     names = variants()
     choice = os.environ.get(CHOICE, "")

@@ -6,7 +6,7 @@
 
 enum { FLOAT32, FLOAT16, INT8 };
 
-/* One chunk of `rows` rows: attend, and add to own · attended and attended · attended. */
+/* For one chunk of `rows` rows: attend, and add to own · attended and attended · attended. */
 INLINE void attend_tile(int rows, const vf *own, const vf *other, int64_t others, const float *weights, int64_t stride,
                         vf *sums) {
     vf first[TILE], second[TILE];
@@ -25,7 +25,7 @@ INLINE void attend_tile(int rows, const vf *own, const vf *other, int64_t others
     }
 }
 
-/* The mean cosine of `count` rows with what they attend to among `others` rows. */
+/* The mean cosine between `count` rows and what they attend to among `others` rows. */
 static float mean_cosine(const vf *rows, int64_t count, const vf *other, int64_t others, const float *weights,
                          int64_t stride, int64_t chunks, vf *sums) {
     memset(sums, 0, (size_t)(2 * count) * sizeof(vf));
@@ -41,7 +41,7 @@ static float mean_cosine(const vf *rows, int64_t count, const vf *other, int64_t
     return total / (float)count;
 }
 
-/* The number of an IEEE half, of any kind. */
+/* Converts an IEEE half to float, including subnormals, infinities and NaN. */
 INLINE float from_half(uint16_t half) {
     uint32_t bits = (uint32_t)(half & 0x7fff) << 13;
     float value;
@@ -65,8 +65,8 @@ static const float *as_floats(const void *regions, int type, int64_t row, int64_
     return room;
 }
 
-/* Step 1 of the images `rows` (all of `images` in turn where NULL), with all captions: images x captions.
- * Regions are N x K x D of `type`, int8 with scales N x K, the mask N x K. Returns 0, or 1 where memory is short. */
+/* Step 1 of the `images` images numbered `rows`, with all captions: images x captions.
+ * Regions are N x K x D of `type`, int8 with scales N x K; the mask is N x K. Returns 0, or 1 if memory runs out. */
 EXPORT int shan_local(const Captions *captions, const void *regions, int type, const float *scales,
                       const uint8_t *mask, const int64_t *rows, int64_t images, int64_t most, float *out) {
     int64_t chunks = captions->chunks, width = captions->panels * PANEL, words = captions->longest;

@@ -2,22 +2,22 @@
 
 #include "attention.h"
 
-/* One side of a pair: its packed rows, the weights by which each attends to the other side's rows, and what the pass
- * over the dimensions gathers of it. */
+/* One side of a pair: its packed rows, the weights with which each attends to the other side's rows, and the sums
+ * gathered in the pass over the dimensions. */
 typedef struct {
     const vf *rows, *gates;
     int64_t count;
-    float *weights; /* [other side's row][own row], `stride` apart */
+    float *weights; /* [other side's row][own row], rows `stride` apart */
     int64_t stride;
     const vf *pool;
     vf *sums;       /* [row][3]: own · attended, attended · attended, pool · fused */
     vf *fused;      /* [chunk][row] */
     float *softmax; /* [row] */
-    vf *dots;       /* [row]: with the other side's pooled vector */
+    vf *dots;       /* [row]: row · the other side's pooled vector */
     vf *pooled;     /* [chunk] */
 } Side;
 
-/* One chunk of `rows` rows: attend, gate, fuse. */
+/* For one chunk of `rows` rows: attend, gate, fuse. */
 INLINE void fuse_tile(int rows, const vf *own, const vf *own_gates, const vf *other, const vf *other_gates,
                       int64_t others, const float *weights, int64_t stride, vf pool, vf *sums, vf *fused) {
     vf attended[TILE], gate[TILE];
@@ -33,7 +33,7 @@ INLINE void fuse_tile(int rows, const vf *own, const vf *own_gates, const vf *ot
         }
         weights += stride;
     }
-    /* Two sigmoids share a division. */
+    /* Two sigmoids share one division. */
     UNROLL for (int r = 0; r < rows; r += 2) {
         int next = r + 1 < rows ? r + 1 : r;
         vf first = sigmoid_inverse(gate[r]);
@@ -73,7 +73,7 @@ INLINE void softmax(float *values, int64_t count) {
     for (int64_t i = 0; i < count; i++) values[i] /= total;
 }
 
-/* The mean cosine of a side's rows with what they attend to; the softmax of the pooling weights on the way. */
+/* The mean cosine between a side's rows and what they attend to. Also takes the softmax of the pooling weights. */
 static float local_mean(Side *side) {
     float mean = 0;
     for (int64_t r = 0; r < side->count; r++) {
@@ -84,7 +84,7 @@ static float local_mean(Side *side) {
     return mean / (float)side->count;
 }
 
-/* Σ_r weights[r] rows[r], in four sums so that additions overlap. */
+/* Σ_r weights[r] rows[r], in four separate sums so that additions overlap. */
 INLINE vf mix(const float *weights, const vf *rows, int64_t count) {
     vf total[4] = {{0}};
     int64_t r = 0;
@@ -107,13 +107,13 @@ static void attend_globally(Side *side, float temperature, float other_length) {
     softmax(side->softmax, side->count);
 }
 
-/* The arrays of an image that is to come, `size` floats each; none where size is 0. */
+/* The arrays of the next image, `size` floats each; none if size is 0. */
 typedef struct {
     const float *arrays[3];
     int64_t size;
 } Next;
 
-/* Fetch one chunk's share of them into the cache. */
+/* Fetches one chunk's share of the next image into the cache. */
 INLINE void fetch(const Next *next, int64_t chunk, int64_t chunks) {
     int64_t from = next->size * chunk / chunks, to = next->size * (chunk + 1) / chunks;
     for (int part = 0; part < 3; part++)
@@ -137,7 +137,7 @@ static void score_pair(const Captions *captions, Side *image, Side *caption, con
     steps[0] = a * regions + b * words;
 
     vf image_square = {0}, caption_square = {0};
-    for (int64_t chunk = captions->chunks - 1; chunk >= 0; chunk--) { /* backwards: the last ones are still cached */
+    for (int64_t chunk = captions->chunks - 1; chunk >= 0; chunk--) { /* backwards, because the last chunks are still cached */
         pool(image, caption, chunk, &image_square);
         pool(caption, image, chunk, &caption_square);
     }
@@ -178,8 +178,8 @@ static void release_side(Side *side) {
     for (size_t part = 0; part < sizeof parts / sizeof *parts; part++) release(parts[part]);
 }
 
-/* Step scores B x C x steps, images `out_stride` floats apart, of regions and gate terms B x K x D with mask B x K.
- * Returns 0, or 1 where memory is short. */
+/* Writes step scores B x C x steps, with images `out_stride` floats apart. Regions and gate terms are B x K x D, the mask
+ * is B x K. Returns 0, or 1 if memory runs out. */
 EXPORT int shan_score(const Captions *captions, const float *regions, const float *gate, const float *attended,
                       const uint8_t *mask, int64_t images, int64_t most, float *out, int64_t out_stride) {
     int64_t dim = captions->dim, chunks = captions->chunks, width = captions->panels * PANEL;

@@ -1,4 +1,4 @@
-/* Step 1 and its gradients for training, from the products of regions and words: no attended vector exists. */
+/* Step 1 and its gradients for training, from products of regions and words, without forming attended vectors. */
 #include <math.h>
 #include <string.h>
 
@@ -8,7 +8,7 @@ enum { MAX_REGIONS = 128, MAX_WORDS = 128, MAX_VECTORS = MAX_WORDS / LANES };
 #define EPSILON 1e-16f
 #define MASKED -1e9f
 
-/* One image against one caption; `vectors` of LANES words a row. */
+/* One image and one caption. Rows of words are vectors of LANES. */
 typedef struct {
     const float *affinity, *similarity; /* regions x words, rows `stride` floats apart */
     const float *image_gram;            /* regions x regions */
@@ -20,10 +20,10 @@ typedef struct {
 
 typedef struct {
     float *affinity, *similarity, *caption_gram;
-    vf *image_gram; /* regions x regions, to be summed over lanes */
+    vf *image_gram; /* regions x regions, still to be summed over lanes */
 } Gradients;
 
-/* exp(x) of x <= 0. */
+/* exp(x) for x <= 0. */
 INLINE vf exponential(vf x) { return power_of_two(largest(splat(-126.0f), x * LOG2_E)); }
 
 INLINE float maximum(vf x) {
@@ -39,7 +39,7 @@ INLINE vf root(vf x) {
     return y;
 }
 
-/* The pair's score, and where `to` is given its gradients times `gradient`. */
+/* The pair's score. If `to` is given, also its gradients, times `gradient`. */
 INLINE float score_pair(const Pair *p, const int vectors, float gradient, const Gradients *to) {
     vf alpha[MAX_REGIONS * MAX_VECTORS], beta[MAX_REGIONS * MAX_VECTORS]; /* regions x vectors */
     vf valid[MAX_VECTORS], hidden[MAX_VECTORS], worst[MAX_VECTORS];
@@ -79,7 +79,7 @@ INLINE float score_pair(const Pair *p, const int vectors, float gradient, const 
         for (int v = 0; v < vectors; v++) beta[i * vectors + v] *= total[v];
 
     float score = 0;
-    for (int64_t i = 0; i < K; i++) { /* regions that attend to words */
+    for (int64_t i = 0; i < K; i++) { /* regions attend to words */
         if (!p->region_mask[i]) {
             if (to)
                 for (int v = 0; v < vectors; v++) {
@@ -119,7 +119,7 @@ INLINE float score_pair(const Pair *p, const int vectors, float gradient, const 
             }
     }
 
-    vf spread[MAX_REGIONS * MAX_VECTORS], product[MAX_VECTORS], slope[MAX_VECTORS], bend[MAX_VECTORS]; /* words that attend to regions */
+    vf spread[MAX_REGIONS * MAX_VECTORS], product[MAX_VECTORS], slope[MAX_VECTORS], bend[MAX_VECTORS]; /* words attend to regions */
     for (int v = 0; v < vectors; v++) product[v] = (vf){0};
     for (int64_t i = 0; i < K; i++) {
         vf sums[MAX_VECTORS];
@@ -158,11 +158,11 @@ INLINE float score_pair(const Pair *p, const int vectors, float gradient, const 
     return score;
 }
 
-/* Scores B x C of images and captions, and where `gradient` (B x C) is given what it makes of all that is read.
+/* Scores B x C of images and captions. If `gradient` (B x C) is given, also the gradients of all inputs.
  *
- * affinity and similarity B x K x C x N, image_gram B x K x K, caption_gram C x N x N, masks B x K and C x N; N a
- * multiple of 16. The gradients of the Gram matrices must be zero before. Returns 1 where a size is not supported
- * or memory is short. */
+ * affinity and similarity are B x K x C x N, image_gram is B x K x K, caption_gram C x N x N, the masks B x K and C x N;
+ * N is a multiple of 16. The caller zeroes the gradients of the Gram matrices. Returns 1 if a size is not supported or
+ * memory runs out. */
 EXPORT int shan_train_local(const float *affinity, const float *similarity, const float *image_gram,
                             const float *caption_gram, const unsigned char *region_mask, const unsigned char *word_mask,
                             int64_t images, int64_t regions, int64_t captions, int64_t words, float region_weight,

@@ -1,4 +1,4 @@
-/* Vectors of LANES floats, and the few functions of them that the scores need. */
+/* Vectors of LANES floats, and the functions on them that the scores need. */
 #ifndef SHAN_VECTOR_H
 #define SHAN_VECTOR_H
 
@@ -53,9 +53,9 @@ INLINE float sum(vf x) {
     return total;
 }
 
-/* 2^x of x in [-126, 126], to 1e-7 of it: 2^n times a polynomial of the rest. */
+/* 2^x for x in [-126, 126], with a relative error of 1e-7: 2^n times a polynomial in the fraction. */
 INLINE vf power_of_two(vf x) {
-    const float shift = 12582912.0f; /* 1.5 * 2^23: a sum with it holds the nearest integer in its low bits */
+    const float shift = 12582912.0f; /* 1.5 * 2^23: adding it leaves the nearest integer in the low bits */
     vf whole = x + shift, rest = x - (whole - shift);
     vf power = rest * 1.327645186e-3f + 9.675541174e-3f;
     power = power * rest + 5.550713336e-2f;
@@ -65,17 +65,17 @@ INLINE vf power_of_two(vf x) {
     return (vf)((vi)power + ((vi)whole << 23));
 }
 
-/* 1 / sigmoid(x) from -log2(e) x, held below 2^61 so that the product of two stays finite. */
+/* 1 / sigmoid(x) from -log2(e) x. It stays below 2^61, so that the product of two is finite. */
 INLINE vf sigmoid_inverse(vf x) { return 1.0f + power_of_two(smallest(splat(60.0f), largest(splat(-60.0f), x))); }
 
 INLINE size_t round_up(size_t size, size_t to) { return (size + to - 1) / to * to; }
 
-/* Zeroed memory for `count` vectors, aligned to them; freed with release(). */
+/* Zeroed, aligned memory for `count` vectors. Free it with release(). */
 static inline void *vectors(size_t count) {
     const size_t align = 64;
     char *memory = calloc(1, count * sizeof(vf) + 2 * align);
     if (!memory) return NULL;
-    char *aligned = memory + align - (uintptr_t)memory % align; /* at least one byte in, so room for the offset */
+    char *aligned = memory + align - (uintptr_t)memory % align; /* at least one byte in, which leaves room for the offset */
     aligned[-1] = (char)(aligned - memory);
     return aligned;
 }
