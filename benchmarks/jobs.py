@@ -33,7 +33,8 @@ import torch
 from provenance import recorded
 from reports import captions, read_report, write_report
 from shan_engine.base.threads import usable_cpus
-from shan_engine.text.vocabulary import Vocabulary, pad, tokenise
+from shan_engine.text.tokenizer import pad
+from shan_engine.text.vocabulary import Vocabulary, tokenise
 from shan_model.checkpoint import load_checkpoint, save_checkpoint
 from shan_model.config import ShanConfig
 from shan_model.shan import Shan
@@ -104,7 +105,7 @@ def scan_style(checkpoint: Path, gallery: Path, texts: list[str], sample: int) -
     V = torch.from_numpy(np.array(block.rows_of(np.arange(count))["image_regions"], np.float32))
     mask = torch.ones(count, K, dtype=torch.bool)
     chosen = texts[: max(1, sample // count)]
-    tokens, lengths = (torch.from_numpy(array) for array in pad([vocabulary.encode(text) for text in chosen]))
+    tokens, lengths = (torch.from_numpy(array) for array in pad([vocabulary.encode(text).tokens for text in chosen]))
     scores = np.empty((len(chosen), count), np.float32)
     with torch.no_grad():
         words, _ = model.text_encoder(tokens, lengths)

@@ -43,8 +43,8 @@ def attention(scorer: Scorer, gallery: Gallery, query: str, image: str) -> dict[
     found = scorer.explain(
         scorer.complete(block.rows_of([block.ids.index(image)])), scorer.encode_captions([reading.tokens])
     )
-    rows = found["word_attention"][0, 0, 1 : 1 + len(reading.words)]  # without the markers
-    return {word: row.reshape(GRID, GRID) for word, row in zip(reading.words, rows, strict=True)}
+    rows = found["word_attention"][0, 0]
+    return {word.text: rows[list(word.tokens)].mean(0).reshape(GRID, GRID) for word in reading.words}
 
 
 def glow(photo: Path, weights: NDArray[np.float32]) -> NDArray[np.uint8]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from shan_engine.text.vocabulary import shortened
+from shan_engine.text.tokenizer import shortened
 
 from shan_cli.console import messages
 

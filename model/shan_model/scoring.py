@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from shan_engine.kernel.shan import ShanConstants, load_kernel
 from shan_engine.text.captions import CaptionSplit
-from shan_engine.text.vocabulary import Vocabulary, pad
+from shan_engine.text.tokenizer import Tokenizer, pad
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
@@ -88,11 +88,11 @@ class GridScorer:
 
 @torch.no_grad()
 def score_split(
-    model: RetrievalModel, source: RegionSource, vocabulary: Vocabulary, split: CaptionSplit, device: torch.device
+    model: RetrievalModel, source: RegionSource, tokenizer: Tokenizer, split: CaptionSplit, device: torch.device
 ) -> NDArray[np.float32]:
     """Scores images x captions of a split."""
     scorer = GridScorer(model)
-    tokens = [vocabulary.encode(caption) for caption in split.captions]
+    tokens = [tokenizer.encode(caption).tokens for caption in split.captions]
     order = np.argsort([len(t) for t in tokens], kind="stable")
     scores = np.empty((len(split.images), len(tokens)), np.float32)
     captions = []

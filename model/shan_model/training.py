@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from shan_engine.base.errors import InputError, ShanError
 from shan_engine.evaluation.recall import CUTS, Recall, recall
 from shan_engine.text.captions import CaptionSplit, CaptionTable
-from shan_engine.text.vocabulary import pad
+from shan_engine.text.tokenizer import pad
 
 from shan_model.augment import Batch, augmented_loss, mixed_views
 from shan_model.checkpoint import refuse_checkpoint_alone, save_checkpoint, with_words
@@ -118,7 +118,7 @@ class _Run:
         self.views, self.holders, self.words = views, holders, words
         self.training, self.dev, self.data = training, dev, data
         self.model, self.output, self.config, self.device = model, output, config, device
-        self.tokens = [words.vocabulary.encode(caption) for caption in training.captions]
+        self.tokens = [words.vocabulary.encode(caption).tokens for caption in training.captions]
         self.loss = RankingLoss(
             config.loss, candidates=config.candidates, margin=config.margin, temperature=config.loss_temperature
         ).to(device)

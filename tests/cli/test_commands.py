@@ -59,12 +59,12 @@ def test_own_photos_in_three_commands(halves, tmp_path):
     answer = json.loads(
         output_of("search", *CAPTIONS[:2], "--gallery", gallery, "--model", bundle, "--top-k", 3, "--json")
     )
-    vocabulary = Bundle.open(bundle).vocabulary
+    tokenizer = Bundle.open(bundle).tokenizer
     with FeatureStore.open(store) as opened:
         features = {id: opened.read([id])[0].features for id in opened.ids()}
     for caption, result in zip(CAPTIONS[:2], answer, strict=True):
         expected = {
-            id: sum(oracle.shan_score(checkpoint.tensors, checkpoint.config, regions, vocabulary.encode(caption)))
+            id: sum(oracle.shan_score(checkpoint.tensors, checkpoint.config, regions, list(tokenizer.encode(caption).tokens)))
             for id, regions in features.items()
         }
         best = sorted(expected, key=expected.__getitem__, reverse=True)[:3]

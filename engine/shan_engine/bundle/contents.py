@@ -1,14 +1,14 @@
-"""A bundle: the graphs, vocabulary and manifest that score without PyTorch.
+"""A bundle: the graphs, tokenizer and manifest that score without PyTorch.
 
-Files: `manifest.json`, `image_encoder.onnx`, `text_encoder.onnx`, `pair_scorer.onnx`, `vocab.json`, and where the
-model has them `image_terms.onnx` and `kernel.npz`, and optionally `feature_extractor.onnx` with its recipe. The engine
-knows a model only by its graphs:
+Files: `manifest.json`, `image_encoder.onnx`, `text_encoder.onnx`, `pair_scorer.onnx`, a tokenizer (`vocab.json` or
+`tokenizer.json`), `image_terms.onnx` and `kernel.npz` where the model has them, and optionally `feature_extractor.onnx`
+with its recipe. The engine knows a model only by its graphs:
 
 - image encoder: `features` B x K x F, `region_mask` B x K (bool) -> the arrays a gallery stores;
 - image terms: those arrays -> the image arrays that are made from them again when they are scored;
 - text encoder: `tokens` C x n (int64), `lengths` C (int64) -> the arrays of a caption;
 - pair scorer: all image and caption arrays and `region_mask` by name -> `scores` B x C, `step_scores` B x C x steps,
-  and, where the model has it, `word_attention` B x C x n x K: the weight each word gives to each region.
+  and, where the model has it, `word_attention` B x C x n x K: the weight each token gives to each region.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ from shan_engine.bundle.manifest import (
     Manifest,
     read_manifest,
 )
-from shan_engine.text.vocabulary import Vocabulary
+from shan_engine.text.tokenizer import Tokenizer
+from shan_engine.text.tokenizer_files import TOKENIZERS, load_tokenizer, tokenizer_file
 
 IMAGE_TERMS = "image_terms.onnx"
 KERNEL_CONSTANTS = "kernel.npz"  # what the compiled kernel needs, where it can score the model (kernel.ShanConstants)
@@ -45,7 +46,9 @@ class Bundle:
         Raises BundleError for a missing or changed file, or a newer schema.
         """
         manifest = read_manifest(path / MANIFEST)
-        missing = [name for name in (*GRAPHS, "vocab.json") if name not in manifest.files]
+        missing = [name for name in GRAPHS if name not in manifest.files]
+        if tokenizer_file(manifest.files) is None:
+            missing.append(" or ".join(TOKENIZERS))
         if missing:
             raise BundleError(f"the manifest of {path} does not list {missing[0]}: export the bundle again")
         for name, expected in manifest.files.items():
@@ -57,9 +60,11 @@ class Bundle:
         return cls(path, manifest)
 
     @cached_property
-    def vocabulary(self) -> Vocabulary:
-        """The words the text encoder knows."""
-        return Vocabulary.load(self.path / "vocab.json")
+    def tokenizer(self) -> Tokenizer:
+        """What turns texts into the text encoder's tokens. Raises InputError where its file is damaged."""
+        name = tokenizer_file(self.manifest.files)
+        assert name is not None  # `open` looked
+        return load_tokenizer(self.path / name)
 
     @property
     def feature_extractor(self) -> Path | None:

@@ -25,7 +25,7 @@ from shan_engine.gallery.reader import Gallery
 from shan_engine.gallery.storage import HUBNESS
 from shan_engine.kernel.shan import Kernel, ShanConstants, load_kernel
 from shan_engine.scoring.pairs import Call, Key, graph_calls, kernel_calls, torch_calls
-from shan_engine.text.vocabulary import Reading, has_word, pad, shortened
+from shan_engine.text.tokenizer import Tokenized, pad, shortened
 
 Arrays = dict[str, NDArray[Any]]
 # Floats of intermediate results that one call of the pair scorer may need: what a core's caches hold
@@ -172,27 +172,18 @@ class Scorer:
         return {name: array.shape[1:] for name, array in probe.items()}
 
     def tokens(self, caption: str) -> list[int]:
-        """Word numbers of a caption, as training takes them.
+        """Token numbers of a caption as it is. Raises InputError where it is empty or longer than the model takes."""
+        return list(self.bundle.tokenizer.encode(caption, self.bundle.manifest.max_words).tokens)
 
-        Raises InputError where it is empty or longer than the model takes.
-        """
-        tokens = self.bundle.vocabulary.encode(caption)
-        if len(tokens) > self.bundle.manifest.max_words:
-            raise InputError(
-                f"the caption '{shortened(caption)}' has {len(tokens) - 2} words, the model takes "
-                f"{self.bundle.manifest.max_words - 2}: shorten it"
-            )
-        return tokens
-
-    def read(self, query: str) -> Reading:
-        """How a query is read: with tolerance for words that the model does not know, cut where it takes no more.
+    def read(self, query: str) -> Tokenized:
+        """A query, with tolerance for unknown words, cut where the model takes no more.
 
         Raises InputError where it is empty or has no word that the model knows.
         """
-        reading = self.bundle.vocabulary.read(query, self.bundle.manifest.max_words - 2)
-        if not any(has_word(word) for word in reading.words if word not in reading.unknown):
+        tokenized = self.bundle.tokenizer.read(query, self.bundle.manifest.max_words)
+        if not tokenized.has_known_word:
             raise InputError(f"the model knows no word of '{shortened(query)}': describe it in other words")
-        return reading
+        return tokenized
 
     def encode_captions(self, token_lists: Sequence[Sequence[int]]) -> Arrays:
         """Caption arrays by name, each C x its shape, padded to the longest caption."""

@@ -15,7 +15,6 @@ from shan_engine.scoring.encoders import Scorer
 from shan_engine.search.explain import explain_phrase
 from shan_engine.search.photo_query import QueryPhoto
 from shan_engine.search.results import WordRegion
-from shan_engine.text.vocabulary import tokenise
 
 SCORED_TOGETHER = 256
 
@@ -89,7 +88,8 @@ def search_captions(
         explained: tuple[tuple[float, ...], tuple[WordRegion, ...]] = ((), ())
         if explain:
             caption = _rows(gallery.arrays(block), slice(row, row + 1))
-            explained = explain_phrase(scorer, tokenise(text), complete, caption, photo.boxes)
+            words = scorer.bundle.tokenizer.encode(text).words
+            explained = explain_phrase(scorer, words, complete, caption, photo.boxes)
         hits.append(CaptionHit(rank, -score, id, text, *explained))
     return CaptionHits(photo.path, tuple(hits), len(gallery))
 

@@ -13,6 +13,7 @@ from shan_engine.gallery.storage import HUBNESS
 from shan_engine.scoring.encoders import Arrays, Scorer
 from shan_engine.search.photo_query import step_1
 from shan_engine.search.query import Asked, Part, phrase_weight
+from shan_engine.text.tokenizer import Word
 
 if TYPE_CHECKING:
     from shan_engine.base.metadata import Value
@@ -72,7 +73,7 @@ def _explain(
 
 
 def explain_phrase(
-    scorer: Scorer, words: Sequence[str], image: Arrays, caption: Arrays, boxes: NDArray[np.float32]
+    scorer: Scorer, words: Sequence[Word], image: Arrays, caption: Arrays, boxes: NDArray[np.float32]
 ) -> tuple[tuple[float, ...], tuple[WordRegion, ...]]:
     """Parts of the score of one complete image with one phrase of these words, and the regions the words look at.
 
@@ -84,8 +85,9 @@ def explain_phrase(
         return steps, ()
     attention = outputs["word_attention"][0, 0]
     found = []
-    for word, weights in zip(words, attention[1:], strict=False):  # row 0 is the start marker
+    for word in words:
+        weights = attention[list(word.tokens)].mean(0)  # of a word in several pieces
         region = int(weights.argmax())
         box = tuple(float(value) for value in boxes[region]) if np.isfinite(boxes[region]).all() else None
-        found.append(WordRegion(word, region, box, float(weights[region])))  # type: ignore[arg-type]
+        found.append(WordRegion(word.text, region, box, float(weights[region])))  # type: ignore[arg-type]
     return steps, tuple(found)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from shan_engine.base.errors import InputError
 from shan_engine.scoring.encoders import Arrays, Scorer
 from shan_engine.search.photo_query import QueryPhoto
-from shan_engine.text.vocabulary import Reading
+from shan_engine.text.tokenizer import Tokenized
 
 UNWANTED = 0.4
 """Weight, taken away, of a phrase that is not wanted and says no weight itself."""
@@ -115,7 +115,7 @@ class Asked:
     """A question as a model reads it: a reading for each phrase."""
 
     question: Query
-    readings: tuple[Reading, ...]
+    readings: tuple[Tokenized, ...]
 
     @classmethod
     def read(cls, scorer: Scorer, question: Query) -> Asked:

@@ -49,7 +49,7 @@ class Hit:
 
 @dataclass(frozen=True)
 class QueryHits:
-    """The best images for a query, best first; `replaced`, `unknown` and `left_out` are as in `vocabulary.Reading`.
+    """The best images for a query, best first; `replaced`, `unknown` and `left_out` are as in `tokenizer.Tokenized`.
 
     `scanned` says how many images a step-wise search looked at; None after an exhaustive one. `matching` is how many
     images were searched: all, or those that a filter let pass.

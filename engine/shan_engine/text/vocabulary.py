@@ -1,8 +1,7 @@
-"""Captions into word numbers: NLTK's Treebank-style tokeniser and a vocabulary in SCAN's layout.
+"""A vocabulary of whole words in SCAN's layout, split as NLTK's Treebank tokenizer splits them.
 
-Training and recall take words as they are. A query is read with some tolerance: a word that the vocabulary lacks is
-tried without accents, in its parts at hyphens, as singular or plural, as a number in words, and with one typing error
-undone.
+Captions are encoded as they are. A query is read with some tolerance. A word that the vocabulary lacks is tried without
+accents, in its parts at hyphens, as singular or plural, as a number in words, and with one typing error undone.
 """
 
 from __future__ import annotations
@@ -14,13 +13,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Any, ClassVar
 
 from shan_engine.base.errors import InputError
 from shan_engine.base.files import replacing
+from shan_engine.text.tokenizer import Tokenized, Tokenizer, Word
 
 SPECIAL = ("<pad>", "<start>", "<end>", "<unk>")
 PAD, START, END, UNKNOWN = range(4)
@@ -28,69 +25,56 @@ _PLURALS = ((r"s$", ""), (r"ies$", "y"), (r"(?<=[sxzo])es$|(?<=[cs]h)es$", ""))
 _NUMBERS = (
     "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"
 )  # fmt: skip
-_MEND = "put back the vocab.json that the model was trained or exported with"
+_FIX = "put back the vocab.json that the model was trained or exported with"
 _LEAST_TYPED = 4  # of shorter words, too many are one letter apart
 _LEAST_SINGULAR = 3  # letters of a word that is tried as a plural
-_SHOWN = 100
 _STRAIGHT = str.maketrans("‘’", "''")  # phones write the curly ones, NLTK splits at the straight ones
 
 
+# A caption of these characters alone is split at spaces: loading NLTK takes longer than many searches.
+_PLAIN = re.compile("[a-z0-9 ]*")
+_SPLIT_BY_NLTK = {"cannot", "gimme", "gonna", "gotta", "lemme", "wanna"}
+
+
 @cache
-def _tokeniser() -> Any:
+def _nltk_tokenizer() -> Any:
     from nltk.tokenize import NLTKWordTokenizer
 
     return NLTKWordTokenizer()
-
-
-# Captions that are split at spaces alone: loading NLTK takes longer than many a search. It parts a few plain words.
-_PLAIN = re.compile("[a-z0-9 ]*")
-_PARTED = {"cannot", "gimme", "gonna", "gotta", "lemme", "wanna"}
 
 
 def tokenise(caption: str) -> list[str]:
     """Lower-cased words and punctuation of a caption."""
     lower = caption.lower()
     words = lower.split(" ")
-    if _PLAIN.fullmatch(lower) and not _PARTED.intersection(words):
+    if _PLAIN.fullmatch(lower) and not _SPLIT_BY_NLTK.intersection(words):
         return [word for word in words if word]
-    parted: list[str] = _tokeniser().tokenize(lower)
-    return parted
+    split: list[str] = _nltk_tokenizer().tokenize(lower)
+    return split
 
 
-def has_word(text: str) -> bool:
-    """Whether a letter or a digit is in it: vocabularies hold punctuation too, which says nothing of an image."""
-    return any(character.isalnum() for character in text)
-
-
-def shortened(text: str) -> str:
-    """A text for a message: whole, or its first 100 characters."""
-    return text if len(text) <= _SHOWN + 1 else f"{text[:_SHOWN]}…"
-
-
-@dataclass(frozen=True)
-class Reading:
-    """How a query is read: its words as the vocabulary has them, their numbers, and what differs from the query.
-
-    `replaced` says what stands in the place of a word that is not in the vocabulary; `unknown` words stay as they are.
-    `left_out` is how many words at its end go beyond what the model takes.
-    """
-
-    words: tuple[str, ...]
-    numbers: tuple[int, ...]
-    replaced: dict[str, str]
-    unknown: tuple[str, ...]
-    left_out: int = 0
-
-    @property
-    def tokens(self) -> list[int]:
-        """The numbers between the markers, as the text encoder takes them."""
-        return [START, *self.numbers, END]
+def find_spans(caption: str, words: Sequence[str]) -> list[tuple[int, int]]:
+    """First and last character, exclusive, of the `tokenise`d words in their caption."""
+    lower, place, spans = caption.lower(), 0, []
+    for word in words:
+        forms = ("``", "''", '"') if word in ("``", "''") else (word,)  # NLTK writes double quotes in this way
+        found = [(start, form) for form in forms if (start := lower.find(form, place)) >= 0]
+        start, form = min(found, default=(place, ""))
+        place = start + len(form)
+        spans.append((start, place))
+    if len(lower) == len(caption):
+        return spans
+    # A few letters, such as İ, have a lower case of two characters.
+    origin = [place for place, character in enumerate(caption) for _ in character.lower()]
+    return [(origin[start], origin[end - 1] + 1) for start, end in spans]
 
 
 @dataclass(frozen=True)
-class Vocabulary:
+class Vocabulary(Tokenizer):
     """Words by number; the first four are `<pad>`, `<start>`, `<end>`, `<unk>`."""
 
+    file_name: ClassVar[str] = "vocab.json"
+    unit: ClassVar[str] = "words"
     words: tuple[str, ...]
 
     def __len__(self) -> int:
@@ -113,16 +97,16 @@ class Vocabulary:
             data = json.loads(path.read_text("utf-8"))
             numbers = {str(word): int(number) for word, number in data["word2idx"].items()}
         except FileNotFoundError as error:
-            raise InputError(f"there is no vocabulary {path}: {_MEND}") from error
+            raise InputError(f"there is no vocabulary {path}: {_FIX}") from error
         except OSError as error:
             raise InputError(f"cannot read the vocabulary {path}: {error.strerror}; check its permissions") from error
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise InputError(f"the vocabulary {path} is damaged ({error}): {_MEND}") from error
+            raise InputError(f"the vocabulary {path} is damaged ({error}): {_FIX}") from error
         words = tuple(sorted(numbers, key=numbers.__getitem__))
         if [numbers[word] for word in words] != list(range(len(words))):
-            raise InputError(f"the vocabulary {path} does not number its words 0 to {len(words) - 1}: {_MEND}")
+            raise InputError(f"the vocabulary {path} does not number its words 0 to {len(words) - 1}: {_FIX}")
         if words[:4] != SPECIAL:
-            raise InputError(f"the vocabulary {path} does not begin with {', '.join(SPECIAL)}: {_MEND}")
+            raise InputError(f"the vocabulary {path} does not begin with {', '.join(SPECIAL)}: {_FIX}")
         return cls(words)
 
     def save(self, path: Path) -> None:
@@ -135,26 +119,26 @@ class Vocabulary:
         with replacing(path) as temporary:
             temporary.write_text(json.dumps(data, ensure_ascii=False), "utf-8")
 
-    def encode(self, caption: str) -> list[int]:
-        """Numbers of a caption's words between the markers. Raises InputError where it is empty."""
+    def content(self) -> bytes:
+        """The words."""
+        return "\0".join(self.words).encode()
+
+    @property
+    def markers(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """The numbers of `<start>` and `<end>`."""
+        return (START,), (END,)
+
+    def _encode(self, caption: str) -> Tokenized:
         words = tokenise(caption)
-        if not words:
-            raise InputError("a query is empty: describe what to look for")
-        return [START, *map(self._number, words), END]
+        return self._tokenized(words, find_spans(caption, words))
 
-    def read(self, query: str, most: int) -> Reading:
-        """A query's first words, at most so many, as far as they are known.
-
-        Raises InputError where it has no letter and no digit.
-        """
-        if not query.strip():
-            raise InputError("a query is empty: describe what to look for")
-        if not has_word(query):
-            raise InputError(f"the query '{shortened(query)}' has no word: describe what to look for")
-        words = tokenise(query.translate(_STRAIGHT))
+    def _read(self, query: str, most: int) -> Tokenized:
+        straight = query.translate(_STRAIGHT)
+        words = tokenise(straight)
         read: list[str] = []
+        spans: list[tuple[int, int]] = []
         replaced, unknown, left_out = {}, [], 0
-        for number, word in enumerate(words):
+        for number, (word, span) in enumerate(zip(words, find_spans(straight, words), strict=True)):
             if len(read) >= most:
                 left_out = len(words) - number
                 break
@@ -164,9 +148,14 @@ class Vocabulary:
             elif found != (word,):
                 replaced[word] = " ".join(found)
             read.extend(found or (word,))
+            spans.extend([span] * len(found or (word,)))
         left_out += max(0, len(read) - most)
-        read = read[:most]
-        return Reading(tuple(read), tuple(self._number(word) for word in read), replaced, tuple(unknown), left_out)
+        return self._tokenized(read[:most], spans[:most], replaced=replaced, unknown=tuple(unknown), left_out=left_out)
+
+    def _tokenized(self, words: Sequence[str], spans: Sequence[tuple[int, int]], **reading: Any) -> Tokenized:
+        tokens = (START, *map(self._number, words), END)
+        places = enumerate(zip(words, spans, strict=True), 1)  # <start> stands at 0
+        return Tokenized(tokens, tuple(Word(word, *span, (place,)) for place, (word, span) in places), **reading)
 
     def _number(self, word: str) -> int:
         return self.word2idx.get(word, UNKNOWN)
@@ -198,12 +187,3 @@ class Vocabulary:
     @cached_property
     def _spelt(self) -> list[str]:
         return [word for word in self.words if word.isalpha() and len(word) >= _LEAST_TYPED - 1]
-
-
-def pad(token_lists: Sequence[Sequence[int]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Tokens C x n, padded with 0 to the longest, and their lengths C."""
-    lengths = np.array([len(tokens) for tokens in token_lists], np.int64)
-    tokens = np.full((len(token_lists), int(lengths.max())), PAD, np.int64)
-    for row, numbers in enumerate(token_lists):
-        tokens[row, : len(numbers)] = numbers
-    return tokens, lengths

@@ -9,10 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from nltk.tokenize import NLTKWordTokenizer
 from shan_engine.base.errors import InputError
-from shan_engine.text.vocabulary import SPECIAL, Vocabulary, pad, tokenise
+from shan_engine.text.tokenizer import pad
+from shan_engine.text.vocabulary import SPECIAL, Vocabulary, find_spans, tokenise
 
-MOST = 126
+MOST = 128
 PUBLIC = Path(__file__).parents[4] / "shared" / "vocab"
+
+
+def texts(tokenized):
+    return tuple(word.text for word in tokenized.words)
 
 
 def test_tokenise_lowers_and_splits_punctuation():
@@ -28,6 +33,30 @@ WORD = st.one_of(st.text("abcdentgilmorw019 ", max_size=6), st.sampled_from(["ca
 @given(st.lists(WORD, max_size=8).map(" ".join))
 def test_plain_captions_are_split_as_nltk_splits_them(caption):
     assert tokenise(caption) == NLTKWordTokenizer().tokenize(caption.lower())
+
+
+CAPTION = st.text("aBc \\'\"`.,-İßΣ()…’?;n", max_size=20)
+
+
+@given(st.one_of(CAPTION, st.text(max_size=20)))
+def test_every_word_has_its_place_in_the_caption(caption):
+    words = tokenise(caption)
+    ends = [0]
+    for word, (start, end) in zip(words, find_spans(caption, words), strict=True):
+        assert start < end
+        held = caption[start:end].lower()
+        if not {"İ", "Σ"}.intersection(caption):  # their lower case depends on what stands beside them
+            assert held == word or (word in ("``", "''") and held == '"')
+            assert start >= ends[-1]
+        ends.append(end)
+
+
+def test_a_words_place_is_in_the_caption_as_it_was_written():
+    caption = 'İs  "Dog" cannot'
+    words = tokenise(caption)
+    assert words == ["i̇s", "``", "dog", "''", "can", "not"]
+    places = [caption[start:end] for start, end in find_spans(caption, words)]
+    assert places == ["İs", '"', "Dog", '"', "can", "not"]
 
 
 def test_the_layout_on_disk_and_back(tmp_path):
@@ -50,14 +79,14 @@ def test_scans_public_vocabularies(name, size):
     assert len(vocabulary) == size
     data = json.loads((PUBLIC / name).read_text("utf-8"))
     assert vocabulary.word2idx == data["word2idx"]
-    assert vocabulary.encode("A dog xyzzyx.") == [
+    assert vocabulary.encode("A dog xyzzyx.").tokens == (
         1, data["word2idx"]["a"], data["word2idx"]["dog"], 3, data["word2idx"]["."], 2,
-    ]  # fmt: skip
+    )  # fmt: skip
 
 
 def test_encode():
     vocabulary = Vocabulary.build(["a", "dog"])
-    assert vocabulary.encode("A dog barks") == [1, 4, 5, 3, 2]
+    assert vocabulary.encode("A dog barks").tokens == (1, 4, 5, 3, 2)
     for empty in ("", "  ", "\t"):
         with pytest.raises(InputError, match="empty"):
             vocabulary.encode(empty)
@@ -67,7 +96,7 @@ def test_encode():
 def test_any_text_becomes_known_numbers_or_an_input_error(text):
     vocabulary = Vocabulary.build(["a", "dog"])
     try:
-        tokens = vocabulary.encode(text)
+        tokens = vocabulary.encode(text).tokens
     except InputError:
         assert not tokenise(text)
         return
@@ -144,18 +173,18 @@ VOCABULARY = Vocabulary.build(
 )
 def test_a_query_is_read_with_tolerance(query, words, replaced):
     reading = VOCABULARY.read(query, MOST)
-    assert reading.words == words
+    assert texts(reading) == words
     assert reading.replaced == replaced
     assert reading.unknown == ()
-    assert reading.tokens == VOCABULARY.encode(" ".join(words))
+    assert reading.tokens == VOCABULARY.encode(" ".join(words)).tokens
 
 
 @pytest.mark.parametrize("word", ["dgo", "zebra", "s", "9", "13", "007", "wnidmlil", "x-y"])
 def test_words_that_are_no_typing_error_stay_unknown(word):
     reading = VOCABULARY.read(f"a {word}", MOST)
     assert reading.unknown == (word,)
-    assert reading.words == ("a", word)
-    assert reading.tokens == VOCABULARY.encode(f"a {word}") == [1, VOCABULARY.word2idx["a"], 3, 2]
+    assert texts(reading) == ("a", word)
+    assert reading.tokens == VOCABULARY.encode(f"a {word}").tokens == (1, VOCABULARY.word2idx["a"], 3, 2)
 
 
 @pytest.mark.parametrize("query", [".", "?!", " - ", "...", "🐶"])
@@ -163,13 +192,13 @@ def test_a_query_without_letters_and_digits_is_refused_but_encoded_for_training(
     vocabulary = Vocabulary.build(["dog", "."])
     with pytest.raises(InputError, match="has no word: describe what to look for"):
         vocabulary.read(query, MOST)
-    assert len(vocabulary.encode(query)) >= 3
-    assert vocabulary.read("7 dog.", MOST).words == ("7", "dog", ".")
+    assert len(vocabulary.encode(query).tokens) >= 3
+    assert texts(vocabulary.read("7 dog.", MOST)) == ("7", "dog", ".")
 
 
 def test_of_several_near_words_the_first_in_the_vocabulary_is_meant():
     vocabulary = Vocabulary.build(["cart", "care", "card"])
-    assert vocabulary.read("carx", MOST).words == ("cart",)
+    assert texts(vocabulary.read("carx", MOST)) == ("cart",)
 
 
 @given(st.text(max_size=40))
@@ -179,9 +208,13 @@ def test_reading_never_fails_but_for_text_without_a_word(text):
             VOCABULARY.read(text, MOST)
     else:
         reading = VOCABULARY.read(text, MOST)
-        assert len(reading.words) == len(reading.numbers) >= 1
-        known = [word in VOCABULARY.word2idx for word in reading.words]
-        assert known == [number != 3 for number in reading.numbers]
+        numbers = reading.tokens[1:-1]
+        assert len(reading.words) == len(numbers) >= 1
+        known = [word in VOCABULARY.word2idx for word in texts(reading)]
+        assert known == [number != 3 for number in numbers]
+        for place, word in enumerate(reading.words, 1):
+            assert word.tokens == (place,)
+            assert 0 <= word.start < word.end <= len(text)
 
 
 @pytest.mark.parametrize(
@@ -193,11 +226,11 @@ def test_reading_never_fails_but_for_text_without_a_word(text):
     ],
 )
 def test_words_beyond_those_that_the_model_takes_are_counted(query, most, words, left_out):
-    reading = VOCABULARY.read(query, most)
-    assert (reading.words, reading.left_out) == (words, left_out)
-    assert len(reading.numbers) == most
+    reading = VOCABULARY.read(query, most + 2)
+    assert (texts(reading), reading.left_out) == (words, left_out)
+    assert len(reading.tokens) == most + 2
 
 
 def test_words_that_are_left_out_are_not_looked_up():
-    reading = VOCABULARY.read("a dog xyzzy widnmill", 2)
+    reading = VOCABULARY.read("a dog xyzzy widnmill", 4)
     assert (reading.unknown, reading.replaced, reading.left_out) == ((), {}, 2)

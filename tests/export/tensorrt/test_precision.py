@@ -24,7 +24,7 @@ def bundle(request, make_checkpoint, tmp_path_factory):
 
 def all_scores(scorer, bundle):
     manifest = bundle.manifest
-    for features, mask, tokens, lengths in cases(manifest.feature_dim, len(bundle.vocabulary), max_words=20):
+    for features, mask, tokens, lengths in cases(manifest.feature_dim, len(bundle.tokenizer), max_words=20):
         images = scorer.encode_images(features, mask)
         yield scorer.score_pairs(images, scorer.text_encoder.run({"tokens": tokens, "lengths": lengths}))
 
@@ -37,7 +37,7 @@ def test_the_chained_scorer_needs_only_what_a_gallery_stores(bundle, tmp_path):
     terms, scorer = (load_graph(bundle.path / f"{name}.onnx", "cpu") for name in ("image_terms", "pair_scorer"))
     found = list(all_scores(GraphScorer(bundle, graphs, tmp_path), bundle))
     manifest = bundle.manifest
-    inputs = cases(manifest.feature_dim, len(bundle.vocabulary), max_words=20)
+    inputs = cases(manifest.feature_dim, len(bundle.tokenizer), max_words=20)
     for scores, (features, mask, tokens, lengths) in zip(found, inputs, strict=True):
         stored = {**encoders[0].run({"features": features, "region_mask": mask}), "region_mask": mask}
         captions = encoders[1].run({"tokens": tokens, "lengths": lengths})
