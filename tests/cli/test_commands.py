@@ -64,7 +64,11 @@ def test_own_photos_in_three_commands(halves, tmp_path):
         features = {id: opened.read([id])[0].features for id in opened.ids()}
     for caption, result in zip(CAPTIONS[:2], answer, strict=True):
         expected = {
-            id: sum(oracle.shan_score(checkpoint.tensors, checkpoint.config, regions, list(tokenizer.encode(caption).tokens)))
+            id: sum(
+                oracle.shan_score(
+                    checkpoint.tensors, checkpoint.config, regions, list(tokenizer.encode(caption).tokens)
+                )
+            )
             for id, regions in features.items()
         }
         best = sorted(expected, key=expected.__getitem__, reverse=True)[:3]
