@@ -33,8 +33,8 @@ from shan_engine.scoring.encoders import CALL_FLOATS
 from shan_engine.text.vocabulary import tokenise
 from shan_export.bundle_writer import write_graphs
 from shan_model.config import ShanConfig
+from shan_model.grid import shan_constants
 from shan_model.norms import l2_normalise
-from shan_model.scoring import shan_constants
 from shan_model.shan import Shan
 
 matplotlib.use("Agg")

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from shan_engine.kernel.shan import ShanConstants
 from shan_model.alignment import Alignment
 from shan_model.factorised import caption_terms
+from shan_model.grid import shan_constants
 from shan_model.norms import l2_normalise
-from shan_model.scoring import shan_constants
 
 STEPS = ("l2l", "g2l", "g2g")
 Arrays = dict[str, NDArray[Any]]

@@ -20,7 +20,7 @@ from shan_model.checkpoint import load_checkpoint
 from shan_model.retrieval import RetrievalModel
 from torch import Tensor
 
-from shan_export.graphs import export_graph
+from shan_export.onnx_file import export_graph
 from shan_export.parity import TOLERANCE, largest_difference
 from shan_export.wrappers import ImageEncoderGraph, ImageTermsGraph, PairScorerGraph, TextEncoderGraph
 

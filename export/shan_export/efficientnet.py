@@ -27,7 +27,7 @@ import torch
 from shan_engine.photos.extractor import grid_boxes
 from torch import Tensor, nn
 
-from shan_export.graphs import export_graph
+from shan_export.onnx_file import export_graph
 
 SIZE = 384
 GRID = 6

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from shan_model.grid import GridScorer, first_step_grid, grid_in_chunks
 from shan_model.retrieval import RetrievalModel, Terms
-from shan_model.scoring import GridScorer, first_step_grid, grid_in_chunks
 
 MAX_LOG_SCALE = math.log(100.0)
 

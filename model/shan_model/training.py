@@ -21,13 +21,13 @@ from shan_engine.text.tokenizer import pad
 from shan_model.augment import Batch, augmented_loss, mixed_views
 from shan_model.checkpoint import refuse_checkpoint_alone, save_checkpoint, with_words
 from shan_model.data import AnyOf, RegionSource, Words, choose_words, refuse_missing, refuse_other_features
+from shan_model.grid import score_split
 from shan_model.loss import RankingLoss
 from shan_model.machine import chosen_device, chosen_precision, keep_freed_memory, memory_errors_told
 from shan_model.plot import plot_metrics
 from shan_model.registry import model_class, new_model
 from shan_model.retrieval import RetrievalModel
 from shan_model.schedule import TrainConfig, epoch_batches, schedule
-from shan_model.scoring import score_split
 from shan_model.state import MEND, STATE, TrainState, data_digests, locked, write_metrics
 
 SAVE_EVERY = 100

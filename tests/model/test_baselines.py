@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 from shan_engine.base.errors import InputError
+from shan_model.grid import grid_in_chunks
 from shan_model.registry import MODELS, new_model
-from shan_model.scoring import grid_in_chunks
 
 SIZES = {"feature_dim": 11, "vocab_size": 30, "embed_dim": 16, "word_vector_dim": 6, "embedding_dim": 4}
 SCANS = [{"direction": direction, "pooling": pooling} for direction in ("t2i", "i2t") for pooling in ("lse", "mean")]

@@ -7,8 +7,8 @@ import torch
 from shan_engine.kernel.shan import variants
 from shan_model import local
 from shan_model.config import ShanConfig
+from shan_model.grid import first_step_grid
 from shan_model.norms import l2_normalise
-from shan_model.scoring import first_step_grid
 from shan_model.shan import Shan
 
 B, C, K, D = 5, 7, 6, 24

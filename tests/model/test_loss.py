@@ -3,7 +3,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from shan_model import scoring
 from shan_model.config import ShanConfig
 from shan_model.loss import RankingLoss, grid_hinge, gumbel, mined_pairs, pair_contrastive, pair_hinge
 from shan_model.shan import Shan
@@ -94,11 +93,10 @@ def test_no_candidates_give_the_papers_triplet_loss(steps, hardest):
     assert_same_gradients(model, found, expected)
 
 
-def test_the_kernel_finds_the_papers_hardest_negatives(monkeypatch):
-    """In float32 the engine's kernel scores all pairs, with the weights of now."""
+def test_in_float32_the_hardest_negatives_are_the_papers_after_every_update():
+    """There the engine's kernel, where it is built, scores all pairs: it must have the weights of now."""
     model, features, *rest = tiny_problem(("l2l", "g2l", "g2g"))
     model, batch = model.float(), (features.float(), *rest)
-    monkeypatch.setattr(scoring, "grid_in_chunks", None)
     loss = RankingLoss("triplet", candidates=0, margin=0.2, temperature=0.1)
     for _ in range(2):
         found = loss(model, *terms(model, *batch), hardest=True)

@@ -13,8 +13,10 @@ from shan_model import augment, registry, training
 from shan_model.checkpoint import load_checkpoint
 from shan_model.config import ModelConfig
 from shan_model.global_models import Vse
+from shan_model.grid import score_split
+from shan_model.loss import RankingLoss
+from shan_model.registry import new_model
 from shan_model.schedule import schedule
-from shan_model.scoring import score_split
 from shan_model.training import train
 from synthetic import F, Photos, captioned, one_thread, settings
 from torch import nn
@@ -98,30 +100,34 @@ def test_each_epochs_message_has_the_recalls_of_its_metrics(files, tmp_path):
         )
 
 
-def test_training_learns_in_bfloat16_with_scores_in_float32(files, tmp_path, monkeypatch):
-    seen = set()
-
-    class Loss(training.RankingLoss):
-        def forward(self, model, image, caption, **more):
-            loss = super().forward(model, image, caption, **more)
-            seen.update(term.dtype for side in (image, caption) for term in side.values())
-            seen.add(loss.dtype)
-            return loss
-
-    products = []
-    linear = torch.nn.functional.linear
-    monkeypatch.setattr(training, "RankingLoss", Loss)
-    monkeypatch.setattr(torch.nn.functional, "linear", lambda *a: products.append(linear(*a)) or products[-1])
+def test_training_learns_in_bfloat16(files, tmp_path):
     rsum = train(
         Photos(), *files, tmp_path / "m",
         settings(epochs=12, patience=12, batch_size=9, embed_dim=24, learning_rate=5e-3, average=0.9,
                  precision="bfloat16"),
     )  # fmt: skip
-    assert seen == {torch.float32, torch.bool}
-    assert torch.bfloat16 in {product.dtype for product in products}
     assert rsum > 300  # chance is about 170
     line = json.loads((tmp_path / "m" / "metrics.jsonl").read_text().splitlines()[0])
     assert line["precision"] == "bfloat16"
+
+
+def test_bfloat16_changes_the_loss_a_little_and_keeps_it_float32():
+    torch.manual_seed(0)
+    model = new_model("shan", {}, feature_dim=F, vocab_size=9, embed_dim=24, word_vector_dim=6, embedding_dim=4)
+    batch = augment.Batch(
+        torch.randn(7, 5, F), torch.ones(7, 5, dtype=torch.bool), torch.randint(3, 9, (7, 4)), torch.full((7,), 4)
+    )
+    dropout = dict.fromkeys(
+        ("region_dropout", "feature_dropout", "embedding_dropout", "word_dropout", "row_dropout"), 0.0
+    )
+    loss = RankingLoss("triplet", candidates=0, margin=0.2, temperature=0.1)
+    found = [
+        augment.augmented_loss(model, loss, batch, settings(precision=precision, **dropout), hardest=False)
+        for precision in ("float32", "bfloat16")
+    ]
+    assert [value.dtype for value in found] == [torch.float32] * 2
+    assert found[0].item() != found[1].item()
+    assert found[0].item() == pytest.approx(found[1].item(), rel=0.03)
 
 
 def test_training_ends_when_no_epoch_is_better(files, tmp_path):

@@ -22,7 +22,7 @@ from shan_engine.scoring.encoders import Scorer
 from shan_engine.text.captions import CaptionSplit
 
 from shan_export.cases import cases
-from shan_export.tensorrt.graphs import SCORER, Feeds, rounded
+from shan_export.tensorrt.plan_graphs import SCORER, Feeds, rounded
 
 # The most points that any recall may lose.
 ALLOWED_LOSS = {"fp32": 0.0, "fp16": 0.2, "bf16": 0.2, "int8": 0.5}

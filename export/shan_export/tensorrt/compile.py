@@ -26,7 +26,7 @@ from shan_engine.text.captions import CaptionSplit, CaptionTable
 
 from shan_export.tensorrt.check import calibration, check_precision, refuse_loss
 from shan_export.tensorrt.compiler import Compiler
-from shan_export.tensorrt.graphs import converted, plan_graphs
+from shan_export.tensorrt.plan_graphs import converted, plan_graphs
 
 
 def compile_bundle(

@@ -18,7 +18,7 @@ from shan_engine.bundle.plans import ENGINES, Limits, PlanSet, PrecisionCheck, g
 from shan_engine.gallery.reader import Gallery
 from shan_engine.scoring.encoders import Scorer
 from shan_engine.search.exhaustive import search
-from shan_export.tensorrt.graphs import converted, plan_graphs
+from shan_export.tensorrt.plan_graphs import converted, plan_graphs
 
 QUERIES = ["a dog runs over the grass .", "man rides bike", "two children play in the water", "a cat"]
 

@@ -9,7 +9,7 @@ from shan_engine.bundle.contents import Bundle
 from shan_export.bundle_writer import export_bundle
 from shan_export.cases import cases
 from shan_export.tensorrt.check import GraphScorer
-from shan_export.tensorrt.graphs import SCORES, chained, converted, plan_graphs, rounded
+from shan_export.tensorrt.plan_graphs import SCORES, chained, converted, plan_graphs, rounded
 from shan_export.tensorrt.precision import LOW, lowered
 
 VARIANTS = [{}, {"direction": "i2t"}, {"direction": "t2i", "steps": ["l2l", "g2l"]}, {"steps": ["l2l"]}]
