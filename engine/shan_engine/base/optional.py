@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 from typing import Any
 
-from shan_engine.base.errors import InputError
+from shan_engine.base.errors import BackendError, InputError
 
 
 def import_pyarrow(doing: str = "writing") -> Any:
@@ -17,6 +18,13 @@ def import_pyarrow(doing: str = "writing") -> Any:
             f"{doing} .parquet needs pyarrow, which is not installed: {install_command('parquet')}"
         ) from error
     return pyarrow
+
+
+def require(extra: str, *modules: str) -> None:
+    """Raise BackendError for the first of these modules that is not installed, with the extra that brings it."""
+    for module in modules:
+        if importlib.util.find_spec(module) is None:
+            raise BackendError(f"{module} is not installed: {install_command(extra)}")
 
 
 def install_command(*extras: str, force: bool = False) -> str:
