@@ -9,8 +9,9 @@ from typing import Any, ClassVar, Self
 
 from shan_engine.base.errors import InputError
 
+from shan_model.choices import DIRECTIONS
+
 STEPS = ("l2l", "g2l", "g2g")
-DIRECTIONS = ("full", "i2t", "t2i")
 
 
 class Settings:

@@ -8,6 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from shan_model.choices import POOLINGS
 from shan_model.config import ModelConfig
 from shan_model.norms import MASKED, cosine, masked_mean, masked_softmax, safe_sqrt
 from shan_model.retrieval import GridScores, RetrievalModel, Terms
@@ -30,7 +31,7 @@ class ScanConfig(ModelConfig):
         super().__post_init__()
         self.demand_positive("temperature", "pooling_temperature")
         self.demand_one_of("direction", ("t2i", "i2t"))
-        self.demand_one_of("pooling", ("lse", "mean"))
+        self.demand_one_of("pooling", POOLINGS)
 
 
 class Scan(RetrievalModel):

@@ -10,9 +10,8 @@ from typing import Any, ClassVar
 import numpy as np
 from shan_engine.text.captions import CaptionSplit
 
+from shan_model.choices import LOSSES
 from shan_model.config import Settings, is_number
-
-LOSSES = ("contrastive", "triplet")
 
 
 @dataclass(frozen=True, kw_only=True)
