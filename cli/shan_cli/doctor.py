@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import typer
 
-from shan_cli.console import Json, print_json
+from shan_cli.console import print_json
+from shan_cli.options import Json, Verbose
 
 _MARKS = {"ok": "[green]ok[/]     ", "warning": "[yellow]warning[/]", "error": "[red]error[/]  "}
 
 
-def doctor(json: Json = False) -> None:
-    """Check this installation: versions, devices that really load, clashing packages, the demo; each with a fix.
+def doctor(json: Json = False, verbose: Verbose = False) -> None:
+    """Check this installation, and tell you how to fix each fault.
 
     Example: shan-engine doctor
+
+    It checks versions, devices that really load, packages that clash, and the demo. It exits 1 after an error.
     """
     from rich.console import Console
     from rich.markup import escape

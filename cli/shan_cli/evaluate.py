@@ -3,40 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from enum import StrEnum
 from itertools import zip_longest
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
+from shan_engine.base.choices import Protocol
 
-from shan_cli.console import (
+from shan_cli.console import print_json, progress
+from shan_cli.opening import open_gallery
+from shan_cli.options import (
     Backend,
-    BackendOption,
     Captions,
     Device,
-    DeviceOption,
     InverseTemperature,
     Json,
     Precision,
     QuerybankSize,
-    print_json,
-    progress,
+    Verbose,
     refuse_without_querybank,
 )
-from shan_cli.opening import open_gallery
-
-if TYPE_CHECKING:
-    from shan_engine.evaluation.evaluate import Evaluation
-
-
-class ProtocolOption(StrEnum):
-    """Which images are ranked among each other."""
-
-    ALL = "all"
-    ONE_K = "1k"
-    FIVE_K = "5k"
-    FOLDS = "folds"
 
 
 def evaluate(
@@ -44,37 +30,43 @@ def evaluate(
     gallery: Annotated[
         list[Path] | None,
         typer.Option(
-            help="Gallery of the split's images; else as for search. Several, each with its --model, are an ensemble: "
-            "their scores are averaged.",
-            show_default=False,
+            help="Gallery of the split's images. Several, each with its --model, are an ensemble: their scores are "
+            "averaged.",
+            show_default="SHAN_GALLERY, else the bundled demo",
         ),
     ] = None,
     model: Annotated[
-        list[Path] | None, typer.Option(help="Bundle that made the gallery, one for each.", show_default=False)
+        list[Path] | None,
+        typer.Option(
+            help="Bundle that made the gallery, one for each.", show_default="SHAN_MODEL, else the bundled demo"
+        ),
     ] = None,
-    split: Annotated[str, typer.Option(help="Rows to use; the gallery's other images are left out.")] = "test",
+    split: Annotated[
+        str, typer.Option(help="Split of the captions to use. Other images of the gallery are left out.")
+    ] = "test",
     protocol: Annotated[
-        ProtocolOption,
+        Protocol,
         typer.Option(
             help="Rank among all images, the first 5,000 (5k), parts of 1,000 (1k) or five equal parts (folds)."
         ),
-    ] = ProtocolOption.ALL,
+    ] = "all",
     querybank: Annotated[
         str | None,
         typer.Option(
-            help="A split of other images, such as train: its captions and images show which images and captions rank "
-            "high for all, and scores are normalised by them. The gallery must hold its images too.",
+            help="A split of other images, such as train. Its captions and images show what ranks high for every "
+            "query, and scores are normalised by them. The gallery must hold its images too.",
             show_default=False,
         ),
     ] = None,
     querybank_size: QuerybankSize = None,
     inverse_temperature: InverseTemperature = None,
-    device: Device = DeviceOption.AUTO,
-    backend: Backend = BackendOption.AUTO,
+    device: Device = "auto",
+    backend: Backend = "auto",
     precision: Precision = None,
     json: Json = False,
+    verbose: Verbose = False,
 ) -> None:
-    """Recall of captions against a gallery in both directions, from exact scores of all pairs.
+    """Measure the recall of captions against a gallery in both directions, from exact scores of all pairs.
 
     Examples:
 
@@ -88,6 +80,8 @@ def evaluate(
     from shan_engine.base.errors import InputError
     from shan_engine.evaluation.evaluate import Normalisation, evaluate_split
     from shan_engine.text.captions import CaptionTable
+
+    from shan_cli.printing import print_evaluation
 
     galleries: Sequence[Path | None] = gallery or [None]
     models: Sequence[Path | None] = model or [None]
@@ -106,7 +100,7 @@ def evaluate(
             members,
             table,
             split,
-            protocol=protocol.value,
+            protocol=protocol,
             normalisation=normalisation,
             on_start=on_start,
             on_pairs=on_pairs,
@@ -114,34 +108,4 @@ def evaluate(
     if json:
         print_json(outcome.as_dict())
     else:
-        _print_table(outcome)
-
-
-def _print_table(outcome: Evaluation) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    found, intervals = outcome.recall, outcome.intervals
-    table = Table(title=f"{outcome.images:,} images, {outcome.captions:,} captions", title_justify="left")
-    table.add_column("")
-    for name in ("R@1", "R@5", "R@10", "median rank", "mean rank"):
-        table.add_column(name, justify="right")
-    for label, name, recalls, ranks in (
-        ("image to text", "text_retrieval", found.text_retrieval, found.text_ranks),
-        ("text to image", "image_retrieval", found.image_retrieval, found.image_ranks),
-    ):
-        bounds = [intervals[f"{name}_r{cut}"] for cut in (1, 5, 10)]
-        cells = [f"{value:.1f}\n({low:.1f}-{high:.1f})" for value, (low, high) in zip(recalls, bounds, strict=True)]
-        table.add_row(label, *cells, *(f"{value:.1f}" for value in ranks))
-    console = Console(highlight=False)
-    console.print(table)
-    low, high = intervals["rsum"]
-    speed = outcome.pairs / outcome.seconds
-    console.print(f"rSum {found.rsum:.1f} ({low:.1f}-{high:.1f}); in brackets 95 % intervals, bootstrap over images")
-    if bank := outcome.querybank:
-        console.print(
-            f"normalised by {len(bank.captions):,} captions"
-            f"{f' and {outcome.querybank_images:,} images' if outcome.querybank_images else ''}, "
-            f"β = {bank.inverse_temperature:g}"
-        )
-    console.print(f"{outcome.pairs:,} pairs in {outcome.seconds:.1f} s, {speed:,.0f} pairs/s")
+        print_evaluation(outcome)

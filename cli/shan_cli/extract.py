@@ -3,44 +3,39 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from shan_engine.base.threads import usable_cpus
 
-from shan_cli.console import (
-    Device,
-    DeviceOption,
-    ExtractorModel,
-    Json,
-    MetadataFile,
-    MetadataIdColumn,
-    StoreStorage,
-    messages,
-    print_json,
-    progress,
-)
+from shan_cli.console import print_json, progress, say
 from shan_cli.metadata import put_metadata, read_metadata
+from shan_cli.options import Device, ExtractorModel, Json, MetadataFile, MetadataIdColumn, StoreStorage, Verbose
+
+if TYPE_CHECKING:
+    from shan_engine.photos.extract import ExtractionResult
 
 
 def extract(
     photos: Annotated[Path, typer.Argument(help="Folder of JPEG, PNG, TIFF and WebP photos, with its subfolders.")],
-    store: Annotated[Path, typer.Option(help="Feature store to make or bring up to date.")],
+    store: Annotated[Path, typer.Option(help="Feature store to make or to bring up to date.")],
     extractor: Annotated[
         Path | None,
-        typer.Option(help="Your own ONNX backbone or detector, its recipe NAME.json beside it.", show_default=False),
+        typer.Option(
+            help="Your own ONNX backbone or detector, with its recipe NAME.json beside it.", show_default="the bundle's"
+        ),
     ] = None,
     model: ExtractorModel = None,
-    device: Device = DeviceOption.AUTO,
+    device: Device = "auto",
     storage: StoreStorage = None,
     mirror: Annotated[
-        bool, typer.Option("--mirror", help="Features of the mirror images, for `train --view`; a store of their own.")
+        bool, typer.Option("--mirror", help="Extract mirror images, into a store of their own for `train --view`.")
     ] = False,
     crop: Annotated[
         int,
         typer.Option(
             min=0,
-            help="Features of a part of each photo chosen by chance, for `train --view`; another for each number.",
+            help="Above 0: extract a random part of each photo, for `train --view`. Each number gives other parts.",
         ),
     ] = 0,
     batch_size: Annotated[int, typer.Option(min=1, help="Photos per call of the extractor.")] = 16,
@@ -48,53 +43,59 @@ def extract(
     metadata: MetadataFile = None,
     metadata_id_column: MetadataIdColumn = None,
     json: Json = False,
+    verbose: Verbose = False,
 ) -> None:
-    """Turn a folder of photos into a store of region features; run again, only new or changed photos are done.
+    """Turn a folder of photos into a store of region features.
 
     Examples:
 
       shan-engine extract ~/Pictures --store pictures.store
 
       shan-engine extract ~/Pictures --store pictures.store --metadata photos.csv
+
+    Run it again after you add, change or delete photos: only new and changed photos are extracted.
     """
-    from shan_engine.base.errors import InputError
-    from shan_engine.bundle.contents import Bundle
-    from shan_engine.locate import locate_bundle
     from shan_engine.photos.extract import extract_photos
     from shan_engine.photos.extractor import FeatureExtractor
 
     table = read_metadata(metadata, metadata_id_column)
-    if extractor is None:
-        bundle = Bundle.open(locate_bundle(model))
-        extractor = bundle.feature_extractor
-        if extractor is None:
-            raise InputError(f"the bundle {bundle.path} has no feature extractor: name one with --extractor")
-    network = FeatureExtractor(extractor, device.value, mirror=mirror, crop=crop)
+    network = FeatureExtractor(extractor or _extractor_of(model), device, mirror=mirror, crop=crop)
     with progress("extracting", "photos") as (on_start, on_photo):
         result = extract_photos(
             photos,
             store,
             network,
-            dtype=storage.value if storage else None,
+            dtype=storage,
             batch_size=batch_size,
             workers=workers,
             on_start=on_start,
             on_photo=on_photo,
         )
-    if result.passed_over:
-        kinds = ", ".join(f"{count:,} {suffix}" for suffix, count in result.passed_over.items())
-        messages.print(
-            f"passed over, as they are not read here: {kinds}; save them as JPEG", markup=False, soft_wrap=True
-        )
-    for sentence in result.broken:
-        messages.print(f"skipped: {sentence}", markup=False, soft_wrap=True)
+    _say_skipped(result)
     put_metadata(store, table)
     if json:
         print_json({**vars(result), "store": str(store)})
         return
-    messages.print(
+    say(
         f"{store}: {result.added} photos added or renewed, {result.unchanged} unchanged, "
-        f"{result.removed} removed, {len(result.broken)} broken and skipped",
-        markup=False,
-        soft_wrap=True,
+        f"{result.removed} removed, {len(result.broken)} broken and skipped"
     )
+
+
+def _extractor_of(model: Path | None) -> Path:
+    from shan_engine.base.errors import InputError
+    from shan_engine.bundle.contents import Bundle
+    from shan_engine.locate import locate_bundle
+
+    bundle = Bundle.open(locate_bundle(model))
+    if bundle.feature_extractor is None:
+        raise InputError(f"the bundle {bundle.path} has no feature extractor: name one with --extractor")
+    return bundle.feature_extractor
+
+
+def _say_skipped(result: ExtractionResult) -> None:
+    if result.passed_over:
+        kinds = ", ".join(f"{count:,} {suffix}" for suffix, count in result.passed_over.items())
+        say(f"skipped files of other formats: {kinds}; save them as JPEG to use them")
+    for sentence in result.broken:
+        say(f"skipped: {sentence}")

@@ -1,4 +1,4 @@
-"""`shan-engine gallery`: look at a gallery, cut it into parts, put galleries together."""
+"""`shan-engine gallery`: show, split and merge galleries."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from typing import Annotated
 
 import typer
 
-from shan_cli.console import Json, messages, print_json
+from shan_cli.console import print_facts, print_json, say
+from shan_cli.options import Json, Verbose
 
-app = typer.Typer(help="Look at a gallery, cut it into parts, put galleries together.", no_args_is_help=True)
+app = typer.Typer(help="Show what a gallery holds; split and merge galleries.", no_args_is_help=True)
 OneGallery = Annotated[Path, typer.Argument(help="Gallery.")]
 
 
 @app.command()
-def info(gallery: OneGallery, json: Json = False) -> None:
+def info(gallery: OneGallery, json: Json = False, verbose: Verbose = False) -> None:
     """Show what a gallery holds.
 
     Example: shan-engine gallery info pictures.gallery
@@ -25,9 +26,8 @@ def info(gallery: OneGallery, json: Json = False) -> None:
     facts = gallery_facts(Gallery.open(gallery))
     if json:
         print_json(facts)
-        return
-    for name, value in facts.items():
-        print(f"{name.replace('_', ' '):18} {value}")
+    else:
+        print_facts(facts)
 
 
 @app.command()
@@ -35,29 +35,35 @@ def split(
     gallery: OneGallery,
     parts: Annotated[int, typer.Option(min=1, help="How many galleries to make.")],
     output: Annotated[Path, typer.Option(help="New folder for them: part-000, part-001 and so on.")],
+    verbose: Verbose = False,
 ) -> None:
-    """Cut a gallery into parts of equal size, as for several machines. Nothing is encoded again.
+    """Split a gallery into parts of equal size, for example for several machines.
 
     Example: shan-engine gallery split pictures.gallery --parts 4 --output shards
+
+    Nothing is encoded again.
     """
     from shan_engine.gallery.reader import Gallery
     from shan_engine.indexing.copy import split_gallery
 
     for path in split_gallery(Gallery.open(gallery), parts, output):
-        messages.print(f"{path}: {len(Gallery.open(path)):,} images", markup=False, soft_wrap=True)
+        say(f"{path}: {len(Gallery.open(path)):,} images")
 
 
 @app.command()
 def merge(
     galleries: Annotated[list[Path], typer.Argument(help="Galleries, in the order of their images.")],
     output: Annotated[Path, typer.Option(help="New folder for the gallery of all their images.")],
+    verbose: Verbose = False,
 ) -> None:
-    """Put galleries of one bundle and storage together. Nothing is encoded again.
+    """Merge galleries that were made with the same bundle and storage.
 
     Example: shan-engine gallery merge monday.gallery tuesday.gallery --output week.gallery
+
+    Nothing is encoded again.
     """
     from shan_engine.gallery.reader import Gallery
     from shan_engine.indexing.copy import merge_galleries
 
     merged = merge_galleries([Gallery.open(path) for path in galleries], output)
-    messages.print(f"{output}: {len(merged):,} images", markup=False, soft_wrap=True)
+    say(f"{output}: {len(merged):,} images")

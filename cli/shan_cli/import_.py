@@ -7,27 +7,21 @@ from typing import Annotated
 
 import typer
 
-from shan_cli.console import (
-    MetadataFile,
-    MetadataIdColumn,
-    StoreStorage,
-    messages,
-    progress,
-)
+from shan_cli.console import progress, say
 from shan_cli.metadata import put_metadata, read_metadata
+from shan_cli.options import MetadataFile, MetadataIdColumn, StoreStorage, Verbose
 
 
 def import_(
     features: Annotated[
         Path,
         typer.Argument(
-            help="SCAN .npy, a folder of SCAN's *_ims.npy, bottom-up .tsv, or a folder of one .npz an image."
+            help="SCAN .npy, a folder of SCAN's *_ims.npy, bottom-up .tsv, or a folder with one .npz per image."
         ),
     ],
-    store: Annotated[Path, typer.Option(help="Feature store to make or add to.")],
+    store: Annotated[Path, typer.Option(help="Feature store to make or to add to.")],
     ids: Annotated[
-        Path | None,
-        typer.Option(help="Ids of the rows of an .npy, one a line; else row numbers.", show_default=False),
+        Path | None, typer.Option(help="Ids of the rows of an .npy file, one a line.", show_default="row numbers")
     ] = None,
     extractor: Annotated[
         str | None, typer.Option(help="Name of the extractor that made the features.", show_default=False)
@@ -37,12 +31,13 @@ def import_(
         bool,
         typer.Option(
             "--replace",
-            help="Put images in the place of those that have their ids in the store, as after a run that was cut off; "
-            "else an id that is there is an error.",
+            help="Replace images whose ids are in the store, for example after an interrupted import. "
+            "Without it, such an id is an error.",
         ),
     ] = False,
     metadata: MetadataFile = None,
     metadata_id_column: MetadataIdColumn = None,
+    verbose: Verbose = False,
 ) -> None:
     """Read precomputed region features into a store.
 
@@ -56,11 +51,11 @@ def import_(
             features,
             store,
             ids=ids,
-            dtype=storage.value if storage else None,
+            dtype=storage,
             extractor=extractor,
             replace=replace,
             on_start=on_start,
             on_records=on_records,
         )
     put_metadata(store, table)
-    messages.print(f"{store}: {count} images imported", markup=False, soft_wrap=True)
+    say(f"{store}: {count} images imported")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from importlib.metadata import version
 from typing import Annotated, Any
 
 import typer
@@ -13,7 +12,7 @@ from typer.core import TyperGroup
 
 from shan_cli import gallery, store
 from shan_cli.compile import compile_
-from shan_cli.console import messages
+from shan_cli.console import say
 from shan_cli.doctor import doctor
 from shan_cli.evaluate import evaluate
 from shan_cli.export import export
@@ -26,7 +25,7 @@ from shan_cli.search import search
 from shan_cli.train import train
 from shan_cli.tune import tune
 
-# What an interrupted command that keeps its complete work says of going on.
+# How to go on after an interrupt, for commands that keep their finished work.
 _KEEPS = {
     **dict.fromkeys(("extract", "index"), "run the command again to go on"),
     **dict.fromkeys(("score", "train"), "run the command again to go on, without --restart"),
@@ -35,21 +34,21 @@ _KEEPS = {
 
 
 class Commands(TyperGroup):
-    """The commands, with one end for every trouble: a user's error is a sentence and exit 1, an interrupt exits 130."""
+    """All commands. A user's error prints one sentence and exits 1, an interrupt exits 130."""
 
     def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
         """Run the chosen command."""
         try:
             answer = super().invoke(ctx)
-            sys.stdout.flush()  # a reader that is gone is met here, not as the interpreter ends
+            sys.stdout.flush()  # a closed pipe fails here, not as the interpreter ends
         except ShanError as error:
-            messages.print(f"error: {error}", style="red", markup=False, soft_wrap=True)
+            say(f"error: {error}", style="red")
             raise typer.Exit(1) from error
         except KeyboardInterrupt as interrupt:
             more = _KEEPS.get(ctx.invoked_subcommand or "")
-            messages.print(f"interrupted: what was complete is kept; {more}" if more else "interrupted", soft_wrap=True)
+            say(f"interrupted: what was complete is kept; {more}" if more else "interrupted")
             raise typer.Exit(130) from interrupt
-        except BrokenPipeError as error:  # as of `shan-engine search … | head`
+        except BrokenPipeError as error:  # as in `shan-engine search … | head`
             _drop_answer()
             raise typer.Exit(141) from error
         except OSError as error:
@@ -58,15 +57,15 @@ class Commands(TyperGroup):
             said = (
                 f"cannot use {error.filename}: {reason}; check the name and its permissions"
                 if error.filename
-                else f"the answer cannot be written: {reason}; check the disk and where it goes, and run again"
+                else f"the answer cannot be written: {reason}; check the disk and the output, and run again"
             )
-            messages.print(f"error: {said}", style="red", markup=False, soft_wrap=True)
+            say(f"error: {said}", style="red")
             raise typer.Exit(1) from error
         return answer
 
 
 def _drop_answer() -> None:
-    """Let what is still to be printed go nowhere: the interpreter writes it as it ends, and would fail once more."""
+    """Discard what is still to be printed: the interpreter writes it as it ends, and would fail again."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
@@ -99,6 +98,8 @@ app.command()(doctor)
 
 def _print_version(wanted: bool) -> None:
     if wanted:
+        from importlib.metadata import version  # takes a twentieth of a second
+
         print(version("shan-engine"))
         raise typer.Exit
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from shan_cli.console import messages
+from shan_cli.console import say
 
 if TYPE_CHECKING:
     from shan_engine.base.metadata import Metadata
 
 
 def read_metadata(file: Path | None, id_column: str | None) -> Metadata | None:
-    """The table that a command names, before it does anything else."""
+    """Read the table that a command names, before the command does anything else."""
     from shan_engine.base.errors import InputError
     from shan_engine.base.metadata import Metadata
 
@@ -24,16 +24,12 @@ def read_metadata(file: Path | None, id_column: str | None) -> Metadata | None:
 
 
 def put_metadata(store: Path, table: Metadata | None) -> None:
-    """Put a table into a store, and say how it fits."""
+    """Put a table into a store, and say which images it describes."""
     from shan_engine.store.feature_store import FeatureStore
 
     if table is None:
         return
     with FeatureStore.open(store, readonly=False) as opened:
         fit = opened.put_metadata(table)
-    unknown = f"; {fit.unknown} rows are of images that it does not have, and wait for them" if fit.unknown else ""
-    messages.print(
-        f"{store}: metadata of {fit.described} of {fit.images} images ({', '.join(fit.columns)}){unknown}",
-        markup=False,
-        soft_wrap=True,
-    )
+    unknown = f"; {fit.unknown} rows are of images that it does not have yet" if fit.unknown else ""
+    say(f"{store}: metadata of {fit.described} of {fit.images} images ({', '.join(fit.columns)}){unknown}")

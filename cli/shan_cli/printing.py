@@ -1,4 +1,4 @@
-"""Results of a search on the console: tables, JSON, and what is said of a query beside them."""
+"""Answers of commands on the console: tables, JSON, and lines about queries."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 
 from shan_engine.text.tokenizer import shortened
 
-from shan_cli.console import messages
-
 if TYPE_CHECKING:
+    from shan_engine.evaluation.evaluate import Evaluation
     from shan_engine.search.captions import CaptionHit, CaptionHits
     from shan_engine.search.results import Hit, QueryHits, WordRegion
 
@@ -17,22 +16,21 @@ NARROW = 120  # columns of a console
 REGIONS = "words' best regions (number, weight)"
 
 
-def print_reading(result: QueryHits) -> None:
-    """Say which words of a query the model reads otherwise, or not at all."""
+def reading_line(result: QueryHits) -> str:
+    """Which words of a query the model replaces, does not know or leaves out; empty where it reads all."""
     said = [f"'{word}' is read as '{other}'" for word, other in result.replaced.items()]
     said += [f"'{word}' is unknown to the model" for word in result.unknown]
     if result.left_out:
         said.append(f"its last {result.left_out} words are left out, the model takes no more")
-    if said:
-        messages.print(f"{shortened(result.query)}: {', '.join(said)}", markup=False, soft_wrap=True)
+    return f"{shortened(result.query)}: {', '.join(said)}" if said else ""
 
 
 def scanned_line(result: QueryHits) -> str:
-    """How many images a search looked at."""
+    """How many images each stage of a search looked at."""
     seen = result.scanned
     if seen is None:
         return f"{shortened(result.query)}: all {result.matching:,} images scored"
-    proven = "; no other image can be among the hits" if seen.proven else ""
+    proven = "; no other image can be a hit" if seen.proven else ""
     return (
         f"{shortened(result.query)}: {seen.first_pass:,} images in the first pass, {seen.step_1:,} in step 1, "
         f"{seen.all_steps:,} in all steps{proven}"
@@ -71,7 +69,7 @@ def captions_as_dict(result: CaptionHits) -> dict[str, object]:
 
 
 def print_columns(result: QueryHits, columns: Sequence[str]) -> None:
-    """A search for photos as a table of what is known of them, in these columns."""
+    """A search for photos as a table with these columns of their metadata."""
     rows = []
     for hit in result.hits:
         known = {"id": hit.image.id, "path": hit.image.path, **hit.metadata}
@@ -81,14 +79,14 @@ def print_columns(result: QueryHits, columns: Sequence[str]) -> None:
 
 
 def print_table(result: QueryHits) -> None:
-    """A search for photos as a table, with the regions behind the words."""
+    """A search for photos as a table, with the regions behind the words where hits are explained."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     console = Console()
-    # Where there is little room, a path that only puts a folder before the id is left out, and ids get up to two
-    # thirds of what is then there beside rank, score and lines.
+    # On a narrow console, a path that only puts a folder before the id is left out. Ids then get up to two thirds of
+    # the room beside rank, score and lines.
     with_path = console.width >= NARROW or any(
         not hit.image.path.endswith(hit.image.id) for hit in result.hits if hit.image.path
     )
@@ -98,7 +96,9 @@ def print_table(result: QueryHits) -> None:
     for name in ("rank", "score"):
         table.add_column(name, justify="right")
     table.add_column("id", overflow="fold", max_width=None if with_path else id_width)
-    table.add_column(REGIONS, overflow="fold", max_width=None if with_path else room - id_width)
+    explained = any(hit.words for hit in result.hits)
+    if explained:
+        table.add_column(REGIONS, overflow="fold", max_width=None if with_path else room - id_width)
     if with_path:
         table.add_column("path", overflow="fold", style="dim")
     for hit in result.hits:
@@ -106,7 +106,7 @@ def print_table(result: QueryHits) -> None:
             str(hit.rank),
             f"{hit.score:.3f}",
             Text(hit.image.id),
-            Text(_best_regions(hit.words)),
+            *([Text(_best_regions(hit.words))] if explained else []),
             *([Text(hit.image.path)] if with_path else []),
         )
     console.print(table)
@@ -114,8 +114,42 @@ def print_table(result: QueryHits) -> None:
 
 def print_captions(result: CaptionHits) -> None:
     """A search for captions as a table."""
-    rows = [[hit.id, hit.caption, _best_regions(hit.words)] for hit in result.hits]
-    _print_hits(str(result.photo), ["id", "caption", REGIONS], result.hits, rows)
+    names, rows = ["id", "caption"], [[hit.id, hit.caption] for hit in result.hits]
+    if any(hit.words for hit in result.hits):
+        names.append(REGIONS)
+        rows = [[*row, _best_regions(hit.words)] for row, hit in zip(rows, result.hits, strict=True)]
+    _print_hits(str(result.photo), names, result.hits, rows)
+
+
+def print_evaluation(outcome: Evaluation) -> None:
+    """Recall in both directions as a table, with intervals and speed."""
+    from rich.console import Console
+    from rich.table import Table
+
+    found, intervals = outcome.recall, outcome.intervals
+    table = Table(title=f"{outcome.images:,} images, {outcome.captions:,} captions", title_justify="left")
+    table.add_column("")
+    for name in ("R@1", "R@5", "R@10", "median rank", "mean rank"):
+        table.add_column(name, justify="right")
+    for label, name, recalls, ranks in (
+        ("image to text", "text_retrieval", found.text_retrieval, found.text_ranks),
+        ("text to image", "image_retrieval", found.image_retrieval, found.image_ranks),
+    ):
+        bounds = [intervals[f"{name}_r{cut}"] for cut in (1, 5, 10)]
+        cells = [f"{value:.1f}\n({low:.1f}-{high:.1f})" for value, (low, high) in zip(recalls, bounds, strict=True)]
+        table.add_row(label, *cells, *(f"{value:.1f}" for value in ranks))
+    console = Console(highlight=False)
+    console.print(table)
+    low, high = intervals["rsum"]
+    speed = outcome.pairs / outcome.seconds
+    console.print(f"rSum {found.rsum:.1f} ({low:.1f}-{high:.1f}); in brackets 95 % intervals, bootstrap over images")
+    if bank := outcome.querybank:
+        console.print(
+            f"normalised by {len(bank.captions):,} captions"
+            f"{f' and {outcome.querybank_images:,} images' if outcome.querybank_images else ''}, "
+            f"β = {bank.inverse_temperature:g}"
+        )
+    console.print(f"{outcome.pairs:,} pairs in {outcome.seconds:.1f} s, {speed:,.0f} pairs/s")
 
 
 def _print_hits(

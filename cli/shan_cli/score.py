@@ -7,25 +7,19 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from shan_engine.base.choices import Direction
 
-from shan_cli.console import Backend, BackendOption, Device, DeviceOption, Model, Precision, messages, progress
+from shan_cli.console import messages, progress, say
 from shan_cli.opening import new_scorer, open_galleries
+from shan_cli.options import Backend, Device, Model, Precision, Verbose
 
 if TYPE_CHECKING:
     from shan_engine.jobs.compute import Runner
     from shan_engine.jobs.job import Progress
-
-
-class DirectionOption(StrEnum):
-    """What is ranked for what."""
-
-    TEXT_TO_IMAGE = "text-to-image"
-    IMAGE_TO_TEXT = "image-to-text"
 
 
 def score(
@@ -36,15 +30,14 @@ def score(
     output: Annotated[
         Path,
         typer.Option(
-            help="best.parquet: a row a hit; scores.npy: the whole matrix, with its ids in scores.rows.txt and "
+            help="best.parquet: a row for each hit. scores.npy: the whole matrix, with its ids in scores.rows.txt and "
             "scores.columns.txt."
         ),
     ],
     gallery: Annotated[
         list[Path] | None,
         typer.Option(
-            help="Gallery to score, repeatable; else the one in SHAN_GALLERY, else the bundled demo.",
-            show_default=False,
+            help="Gallery to score. Repeat it for several.", show_default="SHAN_GALLERY, else the bundled demo"
         ),
     ] = None,
     model: Model = None,
@@ -53,28 +46,30 @@ def score(
         str | None, typer.Option(help="Column of the captions' ids.", show_default="numbers from 1")
     ] = None,
     direction: Annotated[
-        DirectionOption, typer.Option(help="Rank images for each caption, or captions for each image.")
-    ] = DirectionOption.TEXT_TO_IMAGE,
+        Direction, typer.Option(help="Rank images for each caption, or captions for each image.")
+    ] = "text-to-image",
     top_k: Annotated[
         int | None,
         typer.Option("--top-k", "-k", min=1, help="Best hits of each.", show_default="10 without --threshold"),
     ] = None,
     threshold: Annotated[
-        float | None, typer.Option(help="Only pairs that score so much or more.", show_default=False)
+        float | None, typer.Option(help="Keep only pairs with this score or more.", show_default=False)
     ] = None,
     since: Annotated[
         Path | None,
         typer.Option(help="Earlier result of the same captions: only what is new is scored.", show_default=False),
     ] = None,
-    memory: Annotated[str, typer.Option(help="What the job may hold beside the loaded model.")] = "1GB",
+    memory: Annotated[str, typer.Option(help="Memory that the job may use beside the loaded model.")] = "1GB",
     block_pairs: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Pairs of a block: what a kill loses, Ctrl-C waits for.", show_default="by the job's size"
+            min=1,
+            help="Pairs of a block. A kill loses at most a block; Ctrl-C waits for its end.",
+            show_default="by the job's size",
         ),
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume/--restart", help="Go on with a job that was begun, or begin it anew.")
+        bool, typer.Option("--resume/--restart", help="Go on with an unfinished job, or start it anew.")
     ] = True,
     log_json: Annotated[
         bool, typer.Option("--log-json", help="Progress as JSON lines on standard error, instead of a bar.")
@@ -87,16 +82,14 @@ def score(
         ),
     ] = None,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Ray workers.", show_default="one a CPU of the cluster")
+        int | None, typer.Option(min=1, help="Ray workers.", show_default="one per CPU of the cluster")
     ] = None,
-    device: Device = DeviceOption.AUTO,
-    backend: Backend = BackendOption.AUTO,
+    device: Device = "auto",
+    backend: Backend = "auto",
     precision: Precision = None,
+    verbose: Verbose = False,
 ) -> None:
     """Score captions with every image of one or more galleries.
-
-    The work is kept block by block in OUTPUT.job: stopped in any way, the same command goes on where it was. Ctrl-C
-    ends after the current block, a second one at once.
 
     Examples:
 
@@ -109,6 +102,10 @@ def score(
       shan-engine score --gallery G --queries captions.txt --since monday.parquet --output tuesday.parquet
 
       shan-engine score --gallery G --queries captions.txt --output best.parquet --ray local
+
+    Finished blocks are kept in OUTPUT.job. If a job is stopped, run the same command again: it goes on from there.
+
+    Ctrl-C stops after the current block, a second Ctrl-C at once.
     """
     from shan_engine.base.errors import InputError
     from shan_engine.base.files import refuse_overwriting
@@ -120,9 +117,9 @@ def score(
 
     for file in (output, rows_path(output), columns_path(output)) if output.suffix == ".npy" else (output,):
         refuse_overwriting(file, queries)
-    options = JobOptions(direction.value, top_k, threshold, parse_memory(memory), block_pairs)
+    options = JobOptions(direction, top_k, threshold, parse_memory(memory), block_pairs)
     if workers and not ray:
-        raise InputError("--workers are Ray's: add --ray local, or leave it out")
+        raise InputError("--workers is for Ray: add --ray local, or leave --workers out")
     bundle, galleries = open_galleries(gallery or [None], model)
     with ExitStack() as stack:
         runner: Runner = run_here
@@ -146,17 +143,15 @@ def score(
         )
     if not result.finished:
         raise KeyboardInterrupt
-    said = f"{output}: {result.rows:,} rows of {result.captions:,} captions x {result.images:,} images"
-    if result.resumed:
-        said += f"; {result.resumed:,} of {result.blocks:,} blocks were done before"
-    messages.print(said, markup=False, soft_wrap=True)
+    resumed = f"; {result.resumed:,} of {result.blocks:,} blocks were done before" if result.resumed else ""
+    say(f"{output}: {result.rows:,} rows of {result.captions:,} captions x {result.images:,} images{resumed}")
 
 
 @contextmanager
 def _stopping(report: Callable[[Progress], None]) -> Iterator[tuple[Callable[[], bool], Callable[[Progress], None]]]:
-    """Whether Ctrl-C was pressed, and `report` as the job calls it.
+    """Give two functions: whether Ctrl-C was pressed, and `report` as the job calls it.
 
-    Before the first report, while captions are read, Ctrl-C ends at once, and so does a second one.
+    Until the first report, while captions are read, Ctrl-C stops at once. So does a second one.
     """
     asked = False
 
@@ -164,7 +159,7 @@ def _stopping(report: Callable[[Progress], None]) -> Iterator[tuple[Callable[[],
         nonlocal asked
         asked = True
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        messages.print("stopping after the current block; Ctrl-C again stops at once", soft_wrap=True)
+        say("stopping after the current block; Ctrl-C again stops at once")
 
     def on_progress(done: Progress) -> None:
         if not asked:
@@ -179,13 +174,13 @@ def _stopping(report: Callable[[Progress], None]) -> Iterator[tuple[Callable[[],
 
 
 class _Speed:
-    """Pairs a second since the first report, and the time that is left."""
+    """Pairs a second since the first report, and the time left."""
 
     def __init__(self) -> None:
         self._began, self._first = time.monotonic(), -1
 
     def of(self, done: Progress) -> tuple[float, float | None]:
-        """Pairs a second and seconds left, None where nothing is known yet."""
+        """Pairs a second, and the seconds left, None while they are unknown."""
         if self._first < 0:
             self._began, self._first = time.monotonic(), done.pairs_done
         speed = (done.pairs_done - self._first) / max(1e-9, time.monotonic() - self._began)

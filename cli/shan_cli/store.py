@@ -8,17 +8,18 @@ from typing import Annotated
 
 import typer
 
-from shan_cli.console import Json, messages, print_json, progress
+from shan_cli.console import print_facts, print_json, progress, say
 from shan_cli.metadata import put_metadata, read_metadata
+from shan_cli.options import Json, Verbose
 
 app = typer.Typer(
-    help="Look at a feature store, check it, shrink it, say what is known of its images.", no_args_is_help=True
+    help="Show, check and shrink a feature store; delete its images and set their metadata.", no_args_is_help=True
 )
 Store = Annotated[Path, typer.Argument(help="Feature store.")]
 
 
 @app.command()
-def info(store: Store, json: Json = False) -> None:
+def info(store: Store, json: Json = False, verbose: Verbose = False) -> None:
     """Show what a store holds.
 
     Example: shan-engine store info pictures.store
@@ -35,14 +36,13 @@ def info(store: Store, json: Json = False) -> None:
         }
     if json:
         print_json(facts)
-        return
-    for name, value in facts.items():
-        print(f"{name.replace('_', ' '):18} {value}")
+    else:
+        print_facts(facts)
 
 
 @app.command()
-def verify(store: Store) -> None:
-    """Check every record's bytes against its checksum; exit 1 where one is damaged.
+def verify(store: Store, verbose: Verbose = False) -> None:
+    """Check every record against its checksum; exits 1 if one is damaged.
 
     Example: shan-engine store verify pictures.store
     """
@@ -58,15 +58,15 @@ def verify(store: Store) -> None:
         for done, (_, problem) in enumerate(verify_store(store), 1):
             if problem:
                 damaged += 1
-                messages.print(problem, markup=False, soft_wrap=True)
+                say(problem)
             on_done(done)
     if damaged:
-        raise StoreError(f"{damaged} of {total} images in {store} are damaged: mend each as said above")
-    messages.print(f"{store}: all {total} images are sound", markup=False, soft_wrap=True)
+        raise StoreError(f"{damaged} of {total} images in {store} are damaged: fix each as the messages above say")
+    say(f"{store}: all {total} images are intact")
 
 
 @app.command()
-def compact(store: Store) -> None:
+def compact(store: Store, verbose: Verbose = False) -> None:
     """Give the space of deleted and replaced records back to the disk.
 
     Example: shan-engine store compact pictures.store
@@ -75,12 +75,16 @@ def compact(store: Store) -> None:
 
     with FeatureStore.open(store, readonly=False) as opened:
         before, after = opened.compact()
-    messages.print(f"{store}: {before:,} bytes before, {after:,} after", markup=False, soft_wrap=True)
+    say(f"{store}: {before:,} bytes before, {after:,} after")
 
 
 @app.command()
-def delete(store: Store, ids: Annotated[list[str], typer.Argument(help="Ids of the images to remove.")]) -> None:
-    """Remove images by id, all of them or none.
+def delete(
+    store: Store,
+    ids: Annotated[list[str], typer.Argument(help="Ids of the images to delete.")],
+    verbose: Verbose = False,
+) -> None:
+    """Delete images by id: all of them, or none if one is unknown.
 
     Example: shan-engine store delete pictures.store holiday/beach.jpg
     """
@@ -88,27 +92,30 @@ def delete(store: Store, ids: Annotated[list[str], typer.Argument(help="Ids of t
 
     with FeatureStore.open(store, readonly=False) as opened:
         opened.delete(ids)
-    messages.print(f"{store}: {len(ids)} images removed", markup=False, soft_wrap=True)
+    say(f"{store}: {len(ids)} images deleted")
 
 
 @app.command()
 def metadata(
     store: Store,
-    file: Annotated[Path, typer.Argument(help="Table (.csv or .parquet), one row an image.")],
+    file: Annotated[Path, typer.Argument(help="Table (.csv or .parquet), one row per image.")],
     id_column: Annotated[
         str | None,
         typer.Option(
             "--metadata-id-column",
             "--id-column",
-            help="Column that has the images' ids; else id, image or path.",
-            show_default=False,
+            help="Column that holds the image ids.",
+            show_default="id, image or path",
         ),
     ] = None,
+    verbose: Verbose = False,
 ) -> None:
-    """Set what is known of the images, in the place of what was there; `index` then takes it into a gallery.
-
-    Nothing is extracted or encoded again.
+    """Set the metadata of a store's images: facts such as date, place or licence.
 
     Example: shan-engine store metadata pictures.store photos.csv
+
+    The table replaces the one in the store. Run `index` afterwards to bring it into a gallery.
+
+    Nothing is extracted or encoded again.
     """
     put_metadata(store, read_metadata(file, id_column))

@@ -2,60 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import fields
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from shan_model.choices import Direction, Loss, Pooling, TrainPrecision
 
-from shan_cli.console import Captions, Device, DeviceOption, messages, need, progress
+from shan_cli.console import OnDone, progress, say
+from shan_cli.options import Captions, Device, Verbose
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
-class Loss(StrEnum):
-    """Ranking losses."""
-
-    CONTRASTIVE = "contrastive"
-    TRIPLET = "triplet"
-
-
-class Direction(StrEnum):
-    """Which side attends to which (docs/scoring.md)."""
-
-    FULL = "full"
-    I2T = "i2t"
-    T2I = "t2i"
-
-
-class TrainPrecision(StrEnum):
-    """What the encoders compute in while training."""
-
-    AUTO = "auto"
-    FLOAT32 = "float32"
-    BFLOAT16 = "bfloat16"
-
-
-class Pooling(StrEnum):
-    """How SCAN makes one score of its cosines."""
-
-    LSE = "lse"
-    MEAN = "mean"
-
-
-def _setting(text: str) -> tuple[str, object]:
-    """Name and value of `NAME=VALUE`: a number or truth where it can be read as one."""
-    from shan_engine.base.errors import InputError
-
-    name, equals, value = text.partition("=")
-    if not (name and equals and value):
-        raise InputError(f"--set '{text}' is no setting: write NAME=VALUE")
-    for kind in (int, float):
-        try:
-            return name, kind(value)
-        except ValueError:
-            pass
-    return name, {"true": True, "false": False}.get(value, value)
+    from shan_model.schedule import TrainConfig
+    from shan_model.training import TrainProgress
 
 
 def train(
@@ -63,14 +25,14 @@ def train(
     captions: Captions,
     word_vectors: Annotated[Path, typer.Option(help="Word vectors in GloVe's text format, plain or .gz.")],
     output: Annotated[
-        Path, typer.Option(help="Checkpoint folder: the best epoch by dev rSum, and the state to resume.")
+        Path, typer.Option(help="Checkpoint folder: the best epoch by dev rSum, and the state to resume from.")
     ],
     view: Annotated[
         list[Path] | None,
         typer.Option(
-            help="Store with other features of the same photos, as `extract --mirror` or `--crop` makes, or of some of "
-            "them or of others in the captions; at each step an image is taken by chance from one of the stores that "
-            "have it. Repeatable.",
+            help="Store with other features of the photos, such as `extract --mirror` or `--crop` makes; it may lack "
+            "some of them or hold others of the captions. At each step an image comes from a random store that has it. "
+            "Repeatable.",
             show_default=False,
         ),
     ] = None,
@@ -79,30 +41,33 @@ def train(
     ] = "shan",
     direction: Annotated[
         Direction | None,
-        typer.Option(help="shan: full (default) or one direction alone; scan: t2i (default), i2t.", show_default=False),
+        typer.Option(
+            help="Which side attends to which. shan: full, i2t or t2i; scan: t2i or i2t.",
+            show_default="shan: full; scan: t2i",
+        ),
     ] = None,
     steps: Annotated[
-        str | None, typer.Option(help="shan: l2l, l2l+g2l or l2l+g2l+g2g (default).", show_default=False)
+        str | None, typer.Option(help="shan: l2l, l2l+g2l or l2l+g2l+g2g.", show_default="l2l+g2l+g2g")
     ] = None,
-    pooling: Annotated[Pooling | None, typer.Option(help="scan: lse (default) or mean.", show_default=False)] = None,
+    pooling: Annotated[Pooling | None, typer.Option(help="scan: how cosines are pooled.", show_default="lse")] = None,
     temperature: Annotated[
         float | None,
-        typer.Option(
-            min=0.01, help="shan, scan: of the attention, 9 by default; SCAN has 4 for i2t.", show_default=False
-        ),
+        typer.Option(min=0.01, help="shan, scan: temperature of the attention. SCAN has 4 for i2t.", show_default="9"),
     ] = None,
     pooling_temperature: Annotated[
         float | None,
         typer.Option(
-            min=0.01, help="scan with lse: 6 by default; SCAN has 5 for i2t on Flickr30K.", show_default=False
+            min=0.01,
+            help="scan with lse: temperature of the pooling. SCAN has 5 for i2t on Flickr30K.",
+            show_default="6",
         ),
     ] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option(
             "--set",
-            help="A setting that has no option, NAME=VALUE (number, true, false or text): the model's own or, of "
-            "training, one of region_dropout, feature_dropout, embedding_dropout, word_dropout, row_dropout, average, "
+            help="A setting that has no option, as NAME=VALUE (number, true, false or text). It is the model's own or "
+            "one of training: region_dropout, feature_dropout, embedding_dropout, word_dropout, row_dropout, average, "
             "margin, loss_temperature, warmup_steps, gradient_clip, min_count, embedding_dim, open_vocabulary "
             "(docs/models.md). Repeatable.",
             show_default=False,
@@ -111,17 +76,17 @@ def train(
     loss: Annotated[
         Loss,
         typer.Option(
-            help="contrastive (InfoNCE), or triplet (hinges): every negative in its first epochs, then the hardest "
-            "alone. Either is there twice for a model of several steps: on step 1 over the whole batch, and on the "
+            help="contrastive is InfoNCE; triplet is hinges, on every negative in its first epochs, then on the "
+            "hardest alone. A model of several steps has the loss twice: on step 1 over the whole batch, and on the "
             "full score over --candidates pairs.",
         ),
-    ] = Loss.CONTRASTIVE,
+    ] = "contrastive",
     candidates: Annotated[
         int,
         typer.Option(
             min=0,
-            help="Negatives of an image and of a caption that the full score sees, chosen by step 1. 0: all of the "
-            "batch by the full score alone, as the SHAN paper's triplet loss has it; at many times the cost, but for "
+            help="Negatives of each image and caption that the full score sees, chosen by step 1. 0: all of the batch "
+            "by the full score alone, as in the SHAN paper's triplet loss. That costs many times more, except in "
             "epochs of a triplet loss after --warmup-epochs.",
         ),
     ] = 2,
@@ -129,30 +94,31 @@ def train(
         int,
         typer.Option(
             min=0,
-            help="Of a triplet loss: in which every negative counts, before the hardest alone, with which a fresh "
-            "model may stay where all its scores are alike.",
+            help="Epochs of a triplet loss in which every negative counts. With the hardest alone from the start, a "
+            "fresh model may never leave the state where all its scores are alike.",
         ),
     ] = 6,
-    epochs: Annotated[int, typer.Option(min=1, help="At most.")] = 12,
-    patience: Annotated[int, typer.Option(min=1, help="End after so many epochs that are no better on dev.")] = 3,
+    epochs: Annotated[int, typer.Option(min=1, help="Most epochs.")] = 12,
+    patience: Annotated[int, typer.Option(min=1, help="Stop after so many epochs without a better dev rSum.")] = 3,
     batch_size: Annotated[int, typer.Option(min=2, help="Images per step, each with one caption.")] = 128,
-    learning_rate: Annotated[float, typer.Option(min=1e-7)] = 8e-4,
+    learning_rate: Annotated[float, typer.Option(min=1e-7, help="Learning rate after warm-up.")] = 8e-4,
     dev_images: Annotated[int, typer.Option(min=1, help="Images of split dev that choose the best epoch.")] = 200,
     embed_dim: Annotated[int, typer.Option(min=8, help="Embedding size D.")] = 256,
-    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1)] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of everything random.")] = 0,
     resume: Annotated[
-        bool, typer.Option("--resume/--restart", help="Go on from the output's last state if it has one.")
+        bool, typer.Option("--resume/--restart", help="Go on from the output's last state, if it has one.")
     ] = True,
     precision: Annotated[
         TrainPrecision,
         typer.Option(
-            help="Of the encoders; scores and loss are float32. auto: bfloat16 on a GPU and on a CPU that has "
-            "instructions for it, else float32."
+            help="Precision of the encoders; scores and loss are float32. auto is bfloat16 on a GPU and on a CPU that "
+            "has instructions for it, else float32."
         ),
-    ] = TrainPrecision.AUTO,
-    device: Device = DeviceOption.AUTO,
+    ] = "auto",
+    device: Device = "auto",
+    verbose: Verbose = False,
 ) -> None:
-    """Train on captioned images, on CPU or one GPU; prints the dev recall, both ways, after each epoch.
+    """Train a model on captioned images, on the CPU or one GPU. Prints the dev recall both ways after each epoch.
 
     Examples:
 
@@ -161,39 +127,86 @@ def train(
       shan-engine train --store S --view MIRRORED --captions captions.tsv --word-vectors glove.txt.gz \\
         --output scan --model scan --direction t2i --pooling mean
     """
-    need("train", "torch", "safetensors")
-    from shan_engine.base.errors import InputError
-    from shan_engine.store.feature_store import FeatureStore
-    from shan_engine.text.captions import CaptionTable
-    from shan_model.schedule import TrainConfig
-    from shan_model.training import TrainProgress
-    from shan_model.training import train as run
+    from shan_engine.base.optional import require
 
-    of_model: dict[str, Any] = {
-        "direction": direction and direction.value,
+    require("train", "torch", "safetensors")
+    of_model = {
+        "direction": direction,
         "steps": steps and tuple(steps.split("+")),
-        "pooling": pooling and pooling.value,
+        "pooling": pooling,
         "temperature": temperature,
         "pooling_temperature": pooling_temperature,
     }
-    of_training: dict[str, Any] = {
+    of_training = {
         "epochs": epochs,
         "batch_size": batch_size,
         "learning_rate": learning_rate,
         "patience": patience,
-        "loss": loss.value,
+        "loss": loss,
         "candidates": candidates,
         "warmup_epochs": warmup_epochs,
         "dev_images": dev_images,
         "embed_dim": embed_dim,
         "model": model,
         "seed": seed,
-        "precision": precision.value,
-        "device": device.value,
+        "precision": precision,
+        "device": device,
     }
-    further = {field.name for field in fields(TrainConfig)} - {*of_training, "options"}
+    config = _config(of_training, of_model, settings or ())
+    best = _train(store, view or [], captions, word_vectors, output, config, resume)
+    say(f"{output}: the checkpoint with the best dev rSum, {best:.1f}")
+
+
+def _train(
+    store: Path,
+    views: Sequence[Path],
+    captions: Path,
+    word_vectors: Path,
+    output: Path,
+    config: TrainConfig,
+    resume: bool,
+) -> float:
+    """Train with a progress bar; the best dev rSum."""
+    from shan_engine.base.errors import InputError
+    from shan_engine.store.feature_store import FeatureStore
+    from shan_engine.text.captions import CaptionTable
+    from shan_model.training import train as run
+
+    resolved = [path.resolve() for path in (store, *views)]
+    if twice := [path for path in resolved if resolved.count(path) > 1]:
+        raise InputError(f"the store {twice[0]} is given twice: leave one --view out")
+    with ExitStack() as stack:
+        source, *others = [stack.enter_context(FeatureStore.open(path)) for path in (store, *views)]
+        show = _reporting(*stack.enter_context(progress("training", "steps")))
+        table = CaptionTable.read(captions)
+        images = table.split("train").images
+        for path, held in zip(views, others, strict=True):
+            say(f"{path}: {sum(image in held for image in images):,} of {len(images):,} training images")
+        return run(source, table, word_vectors, output, config, views=others, resume=resume, on_progress=show)
+
+
+def _reporting(on_start: Callable[[int], None], on_step: OnDone) -> Callable[[TrainProgress], None]:
+    on_start(0)
+
+    def show(state: TrainProgress) -> None:
+        on_start(state.total_steps)
+        on_step(state.done_steps, f"loss {state.loss:.3f}, {state.pairs_per_second:,.0f} pairs/s")
+        if state.message:
+            say(state.message)
+
+    return show
+
+
+def _config(of_training: dict[str, Any], of_model: dict[str, Any], settings: Sequence[str]) -> TrainConfig:
+    """The configuration that the options and `--set` ask for. Raises InputError for a setting given twice."""
+    from dataclasses import fields
+
+    from shan_engine.base.errors import InputError
+    from shan_model.schedule import TrainConfig
+
     with_option = set(of_training)
-    for text in settings or ():
+    further = {field.name for field in fields(TrainConfig)} - {*of_training, "options"}
+    for text in settings:
         name, value = _setting(text)
         if name in with_option:
             raise InputError(f"{name} has an option of its own: write --{name.replace('_', '-')} {value}")
@@ -202,25 +215,19 @@ def train(
             raise InputError(f"{name} is given twice: leave out --set '{text}' or the other")
         chosen[name] = value
     options = {name: value for name, value in of_model.items() if value is not None}
-    config = TrainConfig(options=options, **of_training)
-    stores = [path.resolve() for path in (store, *(view or []))]
-    if twice := [path for path in stores if stores.count(path) > 1]:
-        raise InputError(f"the store {twice[0]} is given twice: leave one --view out")
-    with ExitStack() as stack:
-        source, *views = [stack.enter_context(FeatureStore.open(path)) for path in (store, *(view or []))]
-        on_start, on_step = stack.enter_context(progress("training", "steps"))
-        on_start(0)
+    return TrainConfig(options=options, **of_training)
 
-        def show(state: TrainProgress) -> None:
-            on_start(state.total_steps)
-            on_step(state.done_steps, f"loss {state.loss:.3f}, {state.pairs_per_second:,.0f} pairs/s")
-            if state.message:
-                messages.print(state.message, markup=False, soft_wrap=True)
 
-        table = CaptionTable.read(captions)
-        images = table.split("train").images
-        for path, held in zip(view or [], views, strict=True):
-            count = sum(image in held for image in images)
-            messages.print(f"{path}: {count:,} of {len(images):,} training images", markup=False, soft_wrap=True)
-        best = run(source, table, word_vectors, output, config, views=views, resume=resume, on_progress=show)
-    messages.print(f"{output}: the checkpoint with the best dev rSum, {best:.1f}", markup=False, soft_wrap=True)
+def _setting(text: str) -> tuple[str, object]:
+    """Name and value of `NAME=VALUE`: a number or truth where it can be read as one."""
+    from shan_engine.base.errors import InputError
+
+    name, equals, value = text.partition("=")
+    if not (name and equals and value):
+        raise InputError(f"--set '{text}' is not a setting: write NAME=VALUE")
+    for kind in (int, float):
+        try:
+            return name, kind(value)
+        except ValueError:
+            pass
+    return name, {"true": True, "false": False}.get(value, value)

@@ -7,24 +7,29 @@ from typing import Annotated
 
 import typer
 
-from shan_cli.console import Device, DeviceOption, Json, Model, messages, print_json, progress
+from shan_cli.console import print_json, progress, say
 from shan_cli.opening import open_gallery
+from shan_cli.options import Device, Json, Model, Verbose
 
 
 def tune(
-    gallery: Annotated[Path, typer.Argument(help="Gallery to measure and to keep the settings in.")],
-    queries: Annotated[Path, typer.Option(help="File of queries as they are asked, one a line; a hundred or more.")],
+    gallery: Annotated[Path, typer.Argument(help="Gallery to measure. The settings are kept in it.")],
+    queries: Annotated[
+        Path, typer.Option(help="File of queries such as your users ask, one a line; a hundred or more.")
+    ],
     model: Model = None,
-    top_k: Annotated[int, typer.Option("--top-k", "-k", min=1, help="Hits of each query that are to be found.")] = 10,
-    device: Device = DeviceOption.AUTO,
+    top_k: Annotated[int, typer.Option("--top-k", "-k", min=1, help="Hits of each query to be found.")] = 10,
+    device: Device = "auto",
     json: Json = False,
+    verbose: Verbose = False,
 ) -> None:
-    """Measure how many images the steps of a search must look at to find what an exhaustive search finds.
-
-    Every query is searched exhaustively, so that this takes a while; `search --recall-target` then uses what was
-    measured. Run it again when the gallery or the questions have changed much.
+    """Measure how many images each stage of a search must look at to find what an exhaustive search finds.
 
     Example: shan-engine tune pictures.gallery --queries asked.txt
+
+    Every query is searched exhaustively, so this takes a while. `search --recall-target` then uses what was measured.
+
+    Run it again when the gallery or the queries have changed much.
     """
     from shan_engine.search.exhaustive import tune_gallery
     from shan_engine.search.tuning import TARGETS
@@ -40,8 +45,7 @@ def tune(
         return
     for target in TARGETS:
         widths = tuning.widths(len(opened), top_k, target)
-        messages.print(
+        say(
             f"to find {target:.1%} of the hits: {widths.step_1:,} of {len(opened):,} images in step 1, "
-            f"{widths.all_steps:,} in all steps",
-            soft_wrap=True,
+            f"{widths.all_steps:,} in all steps"
         )

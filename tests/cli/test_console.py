@@ -15,9 +15,8 @@ from shan_cli import console
 from tiny import make_store
 
 
-def test_a_log_gets_lines_with_time_left_and_note(monkeypatch, capsys):
-    monkeypatch.setattr(console, "LOG_SECONDS", 0)
-    with console.progress("training", "steps") as (on_start, on_done):
+def test_a_log_gets_lines_with_time_left_and_note(capsys):
+    with console.progress("training", "steps", log_seconds=0) as (on_start, on_done):
         on_start(2000)
         on_done(500)  # where a resumed run begins: says nothing of the speed
         on_done(1000, "loss 0.500")

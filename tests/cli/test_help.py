@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import typer
+import typer.core
 from shan_cli.main import app
 from shan_engine.writers import hits_parquet
 from shan_model.schedule import TrainConfig
@@ -17,15 +18,20 @@ from typer.testing import CliRunner
 TRAIN = ("train", "--store", "S", "--captions", "C", "--word-vectors", "V", "--output", "O")
 
 
-def help_of(command: str, parameter: str) -> str:
-    """A parameter's help text, as it is before it is wrapped."""
+def option(command: str, parameter: str) -> typer.core.TyperOption:
+    """A parameter of a command, its help text not yet wrapped."""
     commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
-    (found,) = (one.help for one in commands[command].params if one.name == parameter)
-    return str(found)
+    (found,) = (one for one in commands[command].params if one.name == parameter)
+    return found
+
+
+def help_of(command: str, parameter: str) -> str:
+    return str(option(command, parameter).help)
 
 
 def test_a_bundle_is_said_to_be_what_the_command_uses_it_for():
-    assert help_of("search", "model").startswith("Bundle that made the gallery; else the one in SHAN_MODEL")
+    assert help_of("search", "model").startswith("Bundle that made the gallery")
+    assert str(option("search", "model").show_default).startswith("SHAN_MODEL")
     assert help_of("score", "model") == help_of("search", "model")
     assert help_of("extract", "model").startswith("Bundle whose feature extractor is used")
     assert help_of("index", "model").startswith("Bundle to encode with")
@@ -33,8 +39,8 @@ def test_a_bundle_is_said_to_be_what_the_command_uses_it_for():
 
 def test_storage_is_said_to_be_kept():
     assert help_of("extract", "storage") == help_of("import", "storage")
-    assert "else what the store has" in help_of("extract", "storage")
-    assert "else what the gallery has" in help_of("index", "storage")
+    assert "as in the store" in str(option("extract", "storage").show_default)
+    assert "as in the gallery" in str(option("index", "storage").show_default)
 
 
 def test_folders_of_scan_are_said_to_be_taken():
@@ -116,3 +122,16 @@ def test_every_setting_of_training_has_an_option_or_is_named_as_one_to_set():
     without = names - {parameter.name for parameter in train.params}
     assert "row_dropout" in without
     assert set(re.findall("[a-z_]+", help_of("train", "settings"))) & names == without | {"model"}
+
+
+def commands(group):
+    """Every command of a group and of the groups in it."""
+    for command in group.commands.values():
+        yield from commands(command) if hasattr(command, "commands") else [command]
+
+
+def test_every_command_can_log():
+    found = list(commands(typer.main.get_command(app)))
+    assert len(found) > 15
+    for command in found:
+        assert any("--verbose" in one.opts and "-v" in one.opts for one in command.params), command.name

@@ -49,7 +49,7 @@ def test_querybanks_that_cannot_be_read(place, bundle_path):
     common = ("index", place / "store", "--output", place / "g", "--model", bundle_path)
     assert "captions.tsv is no querybank" in refusal(*common, "--querybank", place / "captions.tsv")
     assert "nowhere.txt" in refusal(*common, "--querybank", place / "nowhere.txt")
-    assert "--querybank-size is of a querybank" in refusal(*common, "--querybank-size", 5)
+    assert "--querybank-size needs a querybank" in refusal(*common, "--querybank-size", 5)
     (place / "empty.txt").write_text("")
     assert "empty.txt" in refusal(*common, "--querybank", place / "empty.txt")
     (place / "other.txt").write_text("xyzzy\nplugh qwxzy\n")

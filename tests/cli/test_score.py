@@ -174,7 +174,7 @@ class TestBadInput:
     def test_options(self, refused):
         assert "'much' is not a size: write one such as 2GB" in refused(b"a dog\n", "--memory", "much")
         assert "give at least 64MB" in refused(b"a dog\n", "--memory", "1MB")
-        assert "--workers are Ray's" in refused(b"a dog\n", "--workers", 2)
+        assert "--workers is for Ray" in refused(b"a dog\n", "--workers", 2)
 
     def test_galleries(self, refused, gallery_path):
         assert "is given twice: name every gallery once" in refused(b"a dog\n", "--gallery", gallery_path)

@@ -86,6 +86,16 @@ def test_phrases_and_a_photo_are_added_up(asked, album):
     assert [found["query"] for found in two] == ["a dog, without red hat (1)", "man, without red hat (1)"]
 
 
+def test_without_explanations_scores_are_the_same(asked):
+    (explained,), (plain,) = search(asked, "a dog"), search(asked, "a dog", "--no-explain")
+    assert [(hit["id"], hit["score"]) for hit in plain["hits"]] == [
+        (hit["id"], hit["score"]) for hit in explained["hits"]
+    ]
+    assert all(hit["words"] for hit in explained["hits"])
+    assert not any(hit["words"] for hit in plain["hits"])
+    assert "regions" not in output_of("search", "a dog", "--no-explain", *asked[1])
+
+
 def test_captions_that_fit_a_photo(asked, album, seeing_bundle):
     common = ("--image", album / "photos" / "05.png", "--gallery", asked[0] / "captions", "--model", seeing_bundle)
     answer = json.loads(output_of("search", *common, "-k", 3, "--json"))
@@ -149,7 +159,7 @@ class TestRefusals:
         photo = album / "photos" / "05.png"
         for arguments in (("a dog",), ("a dog", "--image", photo)):
             assert "is a gallery of captions, not of photos" in refusal("search", *arguments, *captions)
-        for option in (("--backend", "tensorrt"), ("--recall-target", 0.9), ("-v",), ("--precision", "fp16")):
+        for option in (("--backend", "tensorrt"), ("--recall-target", 0.9), ("--precision", "fp16")):
             sentence = refusal("search", "--image", photo, *option, *captions)
             assert "is for galleries of photos: leave it out in a search for captions" in sentence
         sentence = refusal("search", "--image", photo, "--where", "year > 1", *captions)
