@@ -1,8 +1,8 @@
 """The feature store: region features of a photo collection in one LMDB environment.
 
 Tables: `meta` (one schema record), `records` (row number, big-endian u64 -> record, in order of arrival),
-`ids` (id -> row number) and, where there is some, `metadata` (store/metadata.py). A write batch is one transaction: a
-killed writer loses at most that batch, and a second writer waits for the first one's transaction to end.
+`ids` (id -> row number) and, if the store has any, `metadata` (store/metadata.py). A batch is written in one
+transaction: a killed writer loses at most that batch. A second writer waits until the first one's transaction ends.
 """
 
 from __future__ import annotations
@@ -32,7 +32,14 @@ from shan_engine.store.lmdb import (
     write_transaction,
 )
 from shan_engine.store.metadata import Described, compare, read_metadata, write_metadata
-from shan_engine.store.records import RecordInfo, RegionRecord, decode_record, pad_regions, peek_record, replace_mend
+from shan_engine.store.records import (
+    RecordInfo,
+    RegionRecord,
+    decode_record,
+    how_to_replace,
+    pad_regions,
+    peek_record,
+)
 from shan_engine.store.schema import StoreSchema, read_schema, rewrite_schema, write_schema
 
 _ROW = struct.Struct(">Q")
@@ -40,7 +47,7 @@ _T = TypeVar("_T")
 
 
 class FeatureStore:
-    """Region features by string id. Make one with `create`, or use `open`; close it or use `with`."""
+    """Region features by string id. Get one from `create` or `open`; use `with` to close it."""
 
     def __init__(self, path: Path, environment: lmdb.Environment, schema: StoreSchema) -> None:
         self.path = path
@@ -53,11 +60,11 @@ class FeatureStore:
 
     @classmethod
     def create(cls, path: Path, schema: StoreSchema) -> FeatureStore:
-        """Make a store at `path`, or open the one that is there if its schema agrees.
+        """Make a store at `path`, or open the one there if its schema is the same.
 
-        Raises StoreError where a store of another extractor, size or dtype is already there.
+        Raises StoreError if the store there has another extractor, feature size or dtype.
         """
-        # Innermost, so that a full disk is seen before what fills it is removed.
+        # clear_errors is innermost, to detect a full disk before the files that fill it are removed.
         with making(path), clear_errors(path):
             environment = open_environment(path, readonly=False)
             try:
@@ -77,7 +84,7 @@ class FeatureStore:
 
     @classmethod
     def open(cls, path: Path, *, readonly: bool = True) -> FeatureStore:
-        """Open an existing store. Raises StoreError where it is missing, damaged or of a newer schema."""
+        """Open an existing store. Raises StoreError if it is missing, damaged or of a newer schema."""
         if not is_store(path):
             raise StoreError(f"there is no feature store at {path}: make one with `shan-engine extract` or `import`")
         with clear_errors(path):
@@ -97,7 +104,7 @@ class FeatureStore:
                 raise
 
     def close(self) -> None:
-        """Release the environment."""
+        """Close the LMDB environment."""
         self._environment.close()
 
     def __enter__(self) -> FeatureStore:
@@ -114,12 +121,12 @@ class FeatureStore:
 
     @property
     def feature_dim(self) -> int:
-        """Size F of a region's feature."""
+        """Size F of a region's feature vector."""
         return self.schema.feature_dim
 
     @property
     def bytes_used(self) -> int:
-        """Bytes of the data file on disk."""
+        """Size of the data file on disk, in bytes."""
         return (self.path / "data.mdb").stat().st_size
 
     def ids(self) -> list[str]:
@@ -127,7 +134,10 @@ class FeatureStore:
         return self._read(lambda transaction: [decode_id(key) for _, key in self._rows(transaction)])
 
     def infos(self) -> list[RecordInfo]:
-        """What every record says of itself, in order of arrival, arrays unread."""
+        """The metadata of each record, in order of arrival, without reading its arrays.
+
+        Raises StoreError for a damaged record.
+        """
 
         def walk(transaction: lmdb.Transaction) -> list[RecordInfo]:
             found = []
@@ -135,7 +145,7 @@ class FeatureStore:
                 value = transaction.get(row, db=self._records)
                 try:
                     if value is None:
-                        raise StoreError("its record is lost")
+                        raise StoreError("its record is missing")
                     found.append(peek_record(value))
                 except StoreError as error:
                     raise self._damaged(decode_id(key), error) from error
@@ -144,7 +154,7 @@ class FeatureStore:
         return self._read(walk)
 
     def read(self, ids: Sequence[str]) -> list[RegionRecord]:
-        """Records of `ids`, in that order.
+        """Read the records of `ids`, in that order.
 
         Raises InputError for an unknown id, StoreError for a damaged record.
         """
@@ -155,19 +165,20 @@ class FeatureStore:
         return self._read(fetch)
 
     def regions(self, ids: Sequence[str]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        """Features B x K x F (float32, zero-padded to the largest K) and mask B x K, true where real."""
+        """Features B x K x F (float32, zero-padded to the largest K) and mask B x K, true for real regions."""
         return pad_regions(self.read(ids))
 
     def refuse_held(self, ids: Sequence[str]) -> None:
-        """Raise InputError, naming one and how many, where images of these ids are in the store."""
+        """Raise InputError if the store has images with any of these ids, saying how many and naming one."""
         self._read(lambda transaction: self._refuse_held(transaction, ids))
 
     def write(self, records: Sequence[RegionRecord], *, replace: bool = True) -> None:
-        """Add records, or replace those whose id is there, in one transaction: all of them or none.
+        """Add records, or replace those with the same id, in one transaction: all of them or none.
 
-        Raises InputError where a record does not fit or, unless `replace`, its id is there.
+        Raises InputError if a record does not fit the schema or, unless `replace`, the store has its id.
         """
-        # By id, the last one winning: a page written and freed in one transaction would never reach the disk.
+        # Of several records with one id, only the last is written. LMDB would never write a page to disk that one
+        # transaction both writes and frees.
         values = self.schema.encode(records)
 
         def put(transaction: lmdb.Transaction) -> None:
@@ -198,28 +209,28 @@ class FeatureStore:
         self._write(drop)
 
     def metadata(self) -> Metadata | None:
-        """What was put in last, also of images that are not here; None where nothing was."""
+        """The metadata last put into the store, also for images it does not have; None if there is none."""
         return self._read(lambda transaction: read_metadata(self.path, self._environment, transaction))
 
     def put_metadata(self, metadata: Metadata) -> Described:
-        """Put it in the place of what was there. Raises InputError where it names none of the images."""
+        """Replace the store's metadata. Raises InputError if `metadata` names none of the store's images."""
         described = compare(self.path, self.ids(), metadata)
         self._write(lambda transaction: write_metadata(self._environment, transaction, metadata))
         return described
 
     def entries(self) -> set[int]:
-        """How many ids and how many records their tables count: the same number, unless damaged."""
+        """The numbers of ids and of records in their tables: one number, unless the store is damaged."""
         tables = (self._ids, self._records)
         return self._read(lambda transaction: {int(transaction.stat(table)["entries"]) for table in tables})
 
     def compact(self) -> tuple[int, int]:
-        """Rewrite the data file without freed pages; returns its bytes before and after.
+        """Rewrite the data file without freed pages. Returns its size in bytes before and after.
 
-        The store is closed after it. Raises StoreError on a full disk, with the old file kept.
+        This closes the store. Raises StoreError if the disk is full, and keeps the old file.
         """
         before = self.bytes_used
 
-        # The write lock keeps other writers out until the new file stands in the old one's place.
+        # The write lock keeps other writers out until the new file has replaced the old one.
         def rewrite(transaction: lmdb.Transaction) -> None:
             self._refuse_replaced()
             rewrite_schema(self._environment, transaction)
@@ -234,13 +245,13 @@ class FeatureStore:
         value = transaction.get(self._known_row(transaction, id), db=self._records)
         try:
             if value is None:
-                raise StoreError("its record is lost")
+                raise StoreError("its record is missing")
             return decode_record(value, dtype=self._dtype, feature_dim=self.feature_dim)
         except StoreError as error:
             raise self._damaged(id, error) from error
 
     def _damaged(self, id: str, error: StoreError) -> StoreError:
-        return StoreError(f"image '{id}' in {self.path} is damaged ({error}): {replace_mend(self.path, id)}")
+        return StoreError(f"image '{id}' in {self.path} is damaged ({error}): {how_to_replace(self.path, id)}")
 
     def _refuse_held(self, transaction: lmdb.Transaction, ids: Sequence[str]) -> None:
         held = [id for id in ids if self._row(transaction, id) is not None]
@@ -248,7 +259,7 @@ class FeatureStore:
             images = f"the image '{held[0]}' is" if len(held) == 1 else f"{len(held)} images, such as '{held[0]}', are"
             raise InputError(
                 f"{images} in the store {self.path} already: give these other ids (--ids for an .npy), use another "
-                "store, or say --replace to put them in the place of those there"
+                "store, or pass --replace to replace those there"
             )
 
     def _row(self, transaction: lmdb.Transaction, id: str) -> bytes | None:
@@ -280,4 +291,4 @@ class FeatureStore:
 
     def _refuse_replaced(self) -> None:
         if (self.path / "data.mdb").stat().st_ino != self._inode:
-            raise StoreError(f"{self.path} was compacted meanwhile: run the command again")
+            raise StoreError(f"{self.path} was compacted by another process: run the command again")

@@ -1,4 +1,4 @@
-"""Opening LMDB environments, and what their errors mean to a user."""
+"""Open LMDB environments, and turn LMDB's errors into sentences that tell a user what to do."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _FULL_DISK_BYTES = 1 << 20
 RESTORE = "restore it from a copy, or delete it and extract or import again"
 _T = TypeVar("_T")
 _FILES = ("data.mdb", "lock.mdb")
-# A transaction turns bad, and a tree deeper than a cursor can follow, only where a page holds wrong bytes.
+# A bad transaction, or a tree too deep for a cursor, can only come from a page with wrong bytes.
 _DAMAGE = (
     lmdb.CorruptedError,
     lmdb.InvalidError,
@@ -33,28 +33,28 @@ _DAMAGE = (
     lmdb.CursorFullError,
     lmdb.IncompatibleError,
 )
-# By system error number, what follows the store's name.
+# For each system error number, what follows the store's name in the message.
 _SYSTEM_ERRORS = {
-    errno.EACCES: "cannot be opened: permission denied, let its owner give you the right to its folder and files",
-    errno.EPERM: "cannot be opened: permission denied, let its owner give you the right to its folder and files",
+    errno.EACCES: "cannot be opened: permission denied, let its owner give you access to its folder and files",
+    errno.EPERM: "cannot be opened: permission denied, let its owner give you access to its folder and files",
     errno.EROFS: "cannot be written: its disk is read-only, so copy it to another one",
-    errno.EFBIG: "stays as it was before: its file may not grow so large here, use another disk or raise `ulimit -f`",
+    errno.EFBIG: "is unchanged: its file cannot grow so large here, use another disk or raise `ulimit -f`",
     errno.EIO: "cannot be read or written (input/output error): check its disk and `ulimit -f`, and run again",
-    errno.ENOMEM: "does not fit into memory's address space: end other programs or raise `ulimit -v`, and run again",
+    errno.ENOMEM: "does not fit into the address space: end other programs or raise `ulimit -v`, and run again",
     errno.EMFILE: "cannot be opened: too many files are open, raise `ulimit -n` and run again",
 }
 
 
 def open_environment(path: Path, *, readonly: bool) -> lmdb.Environment:
-    """The environment in folder `path`, made where it is missing and not `readonly`."""
+    """Open the environment in folder `path`. Unless `readonly`, make it if it is missing."""
     size = 0 if (path / "data.mdb").exists() else _FIRST_MAP_BYTES
     return lmdb.open(str(path), map_size=size, max_dbs=4, readonly=readonly, create=not readonly)
 
 
 def is_store(path: Path) -> bool:
-    """Whether there is an environment in folder `path`: an empty file, as a copy that failed leaves, is none.
+    """Whether folder `path` holds an environment. An empty data file, which a failed copy leaves, does not count.
 
-    Raises StoreError where that folder cannot be read.
+    Raises StoreError if the folder cannot be read.
     """
     with clear_errors(path):
         try:
@@ -66,21 +66,21 @@ def is_store(path: Path) -> bool:
 
 @contextmanager
 def making(path: Path) -> Iterator[None]:
-    """Make the folder `path` for an environment, where there is none; if that then fails, remove what is new.
+    """Make the folder `path` for an environment, if it does not exist. If the `with` block fails, remove what is new.
 
-    Raises StoreError where the folder cannot be made or holds other things.
+    Raises StoreError if the folder cannot be made or holds other files.
     """
     try:
         if (path / "data.mdb").exists():
             new_folder, new = False, False
         else:
             new_folder, new = not path.exists(), True
-            # Another writer may be making the same store at this moment.
+            # Another writer may be making the same store right now.
             if not new_folder and (not path.is_dir() or any(item.name not in _FILES for item in path.iterdir())):
-                raise StoreError(f"{path} is there already and is not a feature store: choose another place")
+                raise StoreError(f"{path} exists already and is not a feature store: name another folder")
             path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise StoreError(f"cannot make a store at {path}: {error.strerror}; choose another place") from error
+        raise StoreError(f"cannot make a store at {path} ({error.strerror}): name another folder") from error
     try:
         yield
     except Exception:
@@ -88,19 +88,19 @@ def making(path: Path) -> Iterator[None]:
             for name in _FILES:
                 (path / name).unlink(missing_ok=True)
         if new_folder:
-            with suppress(OSError):  # another program has put something there
+            with suppress(OSError):  # another program has put a file there
                 path.rmdir()
         raise
 
 
 def bytes_needed(environment: lmdb.Environment) -> int:
-    """Size the data file must have for every page to be readable."""
+    """Size that the data file must have, in bytes, for every page to be readable."""
     return int((environment.info()["last_pgno"] + 1) * environment.stat()["psize"])
 
 
 def refuse_truncated(path: Path, environment: lmdb.Environment) -> None:
-    """Raise StoreError where the data file is shorter than its pages."""
-    # LMDB maps the file: reading a page beyond its end would end the process (SIGBUS).
+    """Raise StoreError if the data file is shorter than its pages."""
+    # LMDB maps the file, so reading a page beyond its end would end the process (SIGBUS).
     needed = bytes_needed(environment)
     size = (path / "data.mdb").stat().st_size
     if size < needed:
@@ -109,7 +109,7 @@ def refuse_truncated(path: Path, environment: lmdb.Environment) -> None:
 
 @contextmanager
 def clear_errors(path: Path) -> Iterator[None]:
-    """Turn LMDB's and the system's errors into a StoreError that says what to do."""
+    """Turn errors of LMDB and the operating system into a StoreError that says what to do."""
     try:
         yield
     except (lmdb.Error, OSError) as error:
@@ -119,13 +119,13 @@ def clear_errors(path: Path) -> Iterator[None]:
 def _sentence(path: Path, error: lmdb.Error | OSError) -> str:
     number = error.errno if isinstance(error, OSError) else getattr(error, "code", 0)
     if number in (errno.ENOSPC, errno.EDQUOT) or (number == errno.EIO and _is_full(path)):
-        return f"the disk is full: {path} stays as it was before; free some space and run again"
+        return f"the disk is full, and {path} is unchanged: free some space and run again"
     if isinstance(error, _DAMAGE):
         return f"the store {path} is damaged ({error}): {RESTORE}"
     if isinstance(error, lmdb.VersionMismatchError):
-        return f"the store {path} was written by another LMDB ({error}): use the shan-engine that made it"
+        return f"the store {path} was written by another version of LMDB ({error}): use the shan-engine that made it"
     if isinstance(error, lmdb.ReadersFullError):
-        return f"too many programs read the store {path} at once ({error}): end some of them and run again"
+        return f"too many programs are reading the store {path} ({error}): end some of them and run again"
     if isinstance(error, lmdb.LockError) or number in (errno.EAGAIN, errno.EBUSY, errno.ENOLCK):
         return (
             f"the store {path} cannot be locked ({error}): end the other programs that use it, "
@@ -133,11 +133,11 @@ def _sentence(path: Path, error: lmdb.Error | OSError) -> str:
         )
     if number in _SYSTEM_ERRORS:
         return f"the store {path} {_SYSTEM_ERRORS[number]}"
-    return f"the store {path} cannot be used ({error}): mend that and run again"
+    return f"the store {path} cannot be used ({error}): fix that and run again"
 
 
 def _is_full(path: Path) -> bool:
-    # LMDB calls a write that ended half-way, as the first one on a full disk does, an input/output error.
+    # LMDB reports an incomplete write as an input/output error. The first write to a full disk is one.
     try:
         return shutil.disk_usage(path).free < _FULL_DISK_BYTES
     except OSError:
@@ -145,7 +145,7 @@ def _is_full(path: Path) -> bool:
 
 
 def read_transaction(environment: lmdb.Environment, action: Callable[[lmdb.Transaction], _T]) -> _T:
-    """What `action` answers, done in one read transaction."""
+    """The result of `action`, run in one read transaction."""
     try:
         with environment.begin(buffers=True) as transaction:
             return action(transaction)
@@ -156,7 +156,10 @@ def read_transaction(environment: lmdb.Environment, action: Callable[[lmdb.Trans
 
 
 def write_transaction(environment: lmdb.Environment, action: Callable[[lmdb.Transaction], None], room: int = 0) -> None:
-    """Do `action` in one write transaction, again where the map grows; `room` is about how many bytes it adds."""
+    """Run `action` in one write transaction, and again if the map had to grow.
+
+    `room` is roughly how many bytes it adds.
+    """
     while True:
         try:
             with environment.begin(write=True) as transaction:
@@ -169,8 +172,8 @@ def write_transaction(environment: lmdb.Environment, action: Callable[[lmdb.Tran
 
 
 def fill_last_pages(path: Path, environment: lmdb.Environment) -> None:
-    """Make the data file in `path` as long as its pages."""
-    # LMDB leaves pages it freed again unwritten; at the file's end that would look like a truncated file.
+    """Extend the data file in `path` to the length of its pages."""
+    # LMDB does not write pages that it has freed again. At the end of the file, that would look like truncation.
     data = path / "data.mdb"
     if data.stat().st_size < bytes_needed(environment):
         with environment.begin(write=True):
@@ -180,19 +183,19 @@ def fill_last_pages(path: Path, environment: lmdb.Environment) -> None:
 
 @contextmanager
 def locked_for_compaction(environment: lmdb.Environment, rewrite: Callable[[lmdb.Transaction], None]) -> Iterator[None]:
-    """Hold the write lock after two transactions that change nothing, the last of an odd number.
+    """Hold the write lock after two transactions that change nothing, the last of which has an odd number.
 
-    A file has two roots, and which one counts is told by whether the last transaction's number is odd. That number is
-    in the lock file, where other processes keep it alive over a compaction, and a compacted file has the odd root
-    alone. Both roots of the old file mean the same then, so that who still reads it loses nothing. `rewrite` puts
-    something that is there already.
+    A data file has two roots. The last transaction's number decides which one counts: it is odd or even. That number
+    is in the lock file, where other processes keep it over a compaction, but a compacted file has only the odd root.
+    After the two transactions both roots of the old file hold the same, so a process that still reads it loses
+    nothing. `rewrite` must write something that is there already.
     """
     last, in_a_row = 0, 0
     while True:
         if in_a_row >= 2 and last % 2:
             try:
                 transaction = environment.begin(write=True)
-            except lmdb.MapResizedError:  # another process has grown the store meanwhile
+            except lmdb.MapResizedError:  # another process has grown the store
                 environment.set_mapsize(0)
                 transaction = environment.begin(write=True)
             with transaction:
@@ -211,11 +214,11 @@ def locked_for_compaction(environment: lmdb.Environment, rewrite: Callable[[lmdb
 
 
 def compact_environment(path: Path, environment: lmdb.Environment) -> None:
-    """Put a copy without freed pages in the place of the data file in `path`, under `locked_for_compaction`."""
+    """Replace the data file in `path` by a copy without freed pages; call it under `locked_for_compaction`."""
     fresh = path / "compact.tmp"
-    shutil.rmtree(fresh, ignore_errors=True)  # of a run that was killed
+    shutil.rmtree(fresh, ignore_errors=True)  # left by a run that was killed
     try:
-        # Here too, as a full disk must be seen before the copy that fills it is removed.
+        # Also here, to detect a full disk before the copy that fills it is removed.
         with clear_errors(path):
             fresh.mkdir()
             environment.copy(str(fresh), compact=True)

@@ -1,6 +1,6 @@
-"""Metadata in a feature store: one record an image id in the table `metadata`, and its columns in the table `meta`.
+"""Metadata in a feature store: a record for each image id in the table `metadata`, and the columns in `meta`.
 
-A record is the JSON list of a row's values, in the order of the columns. Stores without metadata have neither.
+A record is the JSON list of a row's values, in the order of the columns. A store without metadata has neither.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def write_metadata(environment: lmdb.Environment, transaction: lmdb.Transaction,
 
 
 def read_metadata(path: Path, environment: lmdb.Environment, transaction: lmdb.Transaction) -> Metadata | None:
-    """The metadata of the store `path`, None where it has none. Raises StoreError where they are damaged."""
+    """Read the metadata of the store `path`, or None if it has none. Raises StoreError if they are damaged."""
     meta = environment.open_db(b"meta", txn=transaction, create=False)
     held = transaction.get(_COLUMNS, db=meta)
     if held is None:
@@ -54,7 +54,7 @@ def read_metadata(path: Path, environment: lmdb.Environment, transaction: lmdb.T
 
 @dataclass(frozen=True)
 class Described:
-    """How a store's metadata fit its images: `described` have a row, of `images`; `unknown` rows are of no image."""
+    """How metadata fit a store's images: `described` of `images` have a row; `unknown` rows belong to no image."""
 
     images: int
     described: int
@@ -63,9 +63,9 @@ class Described:
 
 
 def compare(path: Path, ids: Sequence[str], metadata: Metadata) -> Described:
-    """How metadata fit the images `ids` of the store at `path`.
+    """Count how metadata fit the images `ids` of the store at `path`.
 
-    Raises InputError where they name none of them.
+    Raises InputError if the metadata name none of them.
     """
     described = sum(id in metadata.rows for id in ids)
     if ids and not described:

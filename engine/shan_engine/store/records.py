@@ -28,11 +28,10 @@ MAX_REGIONS = 2**16 - 1
 
 @dataclass(frozen=True)
 class RegionRecord:
-    """What a detector or backbone saw in one image.
+    """The regions that a detector or backbone found in one image.
 
-    `features` K x F, float; `boxes` K x 4 in pixels (x0, y0, x1, y1) or None; `width` and `height` in
-    pixels, 0 where unknown; `path` the photo's file, empty where unknown; `stamp` changes when the
-    photo's file does.
+    `features` is K x F, float. `boxes` is K x 4 in pixels (x0, y0, x1, y1), or None. `width` and `height` are in
+    pixels, 0 if unknown. `path` is the photo's file, empty if unknown; `stamp` changes when that file does.
     """
 
     id: str
@@ -46,7 +45,7 @@ class RegionRecord:
 
 @dataclass(frozen=True)
 class RecordInfo:
-    """A record without its arrays, for walking a store: `checksum` identifies the content."""
+    """A record without its arrays, for listing a store. `checksum` identifies the content."""
 
     id: str
     checksum: int
@@ -55,26 +54,26 @@ class RecordInfo:
     stamp: str
 
 
-def replace_mend(store: Path, id: str) -> str:
-    """What mends one image's damaged record; `extract` alone leaves a photo that has not changed."""
+def how_to_replace(store: Path, id: str) -> str:
+    """How to replace an image's damaged record. `extract` alone would not, because the photo has not changed."""
     command = shlex.join(["shan-engine", "store", "delete", str(store), spelt_out(id)])
     return f"remove it with `{command}`, then extract or import it again"
 
 
 def check_record(record: RegionRecord, *, feature_dim: int, max_regions: int) -> None:
-    """Raise InputError, naming the image, where a record does not fit a store's schema."""
+    """Raise InputError, naming the image, if a record does not fit a store's schema."""
     name = f"image '{record.id}'"
     if not record.id.strip():
-        raise InputError("an image has an empty id: give every image a non-empty id")
+        raise InputError("an image has an empty id: give each image a non-empty id")
     if len(encode_id(record.id)) > MAX_ID_BYTES:
         raise InputError(f"the id '{record.id[:60]}…' is longer than {MAX_ID_BYTES} bytes: shorten it")
     shape = record.features.shape
     if len(shape) != 2 or shape[0] == 0:
-        raise InputError(f"{name} has features of shape {shape}: expected regions x {feature_dim}")
+        raise InputError(f"{name} has features of shape {shape}: give regions x {feature_dim}")
     if shape[1] != feature_dim:
         raise InputError(
             f"{name} has features of size {shape[1]}, the store holds size {feature_dim}: "
-            "use the extractor this store was made with, or a new store"
+            "use the extractor that this store was made with, or a new store"
         )
     if shape[0] > min(max_regions, MAX_REGIONS):
         most = min(max_regions, MAX_REGIONS)
@@ -82,11 +81,13 @@ def check_record(record: RegionRecord, *, feature_dim: int, max_regions: int) ->
     if not np.isfinite(record.features).all():
         raise InputError(f"{name} has NaN or infinite features: extract it again")
     if record.boxes is not None and (record.boxes.shape != (shape[0], 4) or not np.isfinite(record.boxes).all()):
-        raise InputError(f"{name} has boxes of shape {record.boxes.shape} or not finite: expected {shape[0]} x 4")
+        raise InputError(
+            f"{name} has boxes of shape {record.boxes.shape}, or NaN in them: give {shape[0]} x 4 finite numbers"
+        )
 
 
 def encode_record(record: RegionRecord, dtype: np.dtype[np.floating]) -> bytes:
-    """Bytes of a checked record. Raises InputError where a feature overflows a float16 store."""
+    """Encode a checked record to bytes. Raises InputError if a feature overflows float16."""
     with np.errstate(over="ignore"):
         features = np.ascontiguousarray(record.features, dtype=dtype)
     if not np.isfinite(features).all():
@@ -106,7 +107,7 @@ def encode_record(record: RegionRecord, dtype: np.dtype[np.floating]) -> bytes:
 
 
 def decode_record(value: memoryview | bytes, *, dtype: np.dtype[np.floating], feature_dim: int) -> RegionRecord:
-    """The record in `value`, arrays copied as float32. Raises StoreError where the bytes are damaged."""
+    """Decode a record, copying its arrays as float32. Raises StoreError if the bytes are damaged."""
     view = memoryview(value)
     _, regions, flags, text_bytes, _ = _checked_header(view)
     end_features = _HEADER.size + regions * feature_dim * dtype.itemsize
@@ -131,7 +132,7 @@ def decode_record(value: memoryview | bytes, *, dtype: np.dtype[np.floating], fe
 
 
 def peek_record(value: memoryview | bytes) -> RecordInfo:
-    """What a record says of itself, without checking or copying its arrays."""
+    """Decode a record's metadata, without checking or copying its arrays. Raises StoreError if it cannot be read."""
     view = memoryview(value)
     try:
         checksum, regions, _, text_bytes, _ = _HEADER.unpack_from(view)
@@ -151,7 +152,7 @@ def _checked_header(view: memoryview) -> tuple[int, int, int, int, int]:
 
 
 def pad_regions(records: Sequence[RegionRecord]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Features B x K x F, zero-padded to the largest K, and mask B x K, true where a region is real."""
+    """Features B x K x F, zero-padded to the largest K, and mask B x K, true for real regions."""
     counts = [len(record.features) for record in records]
     features = np.zeros((len(records), max(counts), records[0].features.shape[1]), np.float32)
     for row, record in enumerate(records):

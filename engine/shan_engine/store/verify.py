@@ -1,4 +1,4 @@
-"""Checking every record of a feature store, in a process of its own: a damaged page may end the one that reads it."""
+"""Check every record of a feature store, in a separate process: reading a damaged page may end the process."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from pathlib import Path
 from shan_engine.base.errors import InputError, ShanError, StoreError
 from shan_engine.store.feature_store import FeatureStore
 from shan_engine.store.lmdb import RESTORE
-from shan_engine.store.records import check_record, replace_mend
+from shan_engine.store.records import check_record, how_to_replace
 
 
 def verify_store(path: Path) -> Iterator[tuple[str, str | None]]:
-    """Check every record against its checksum; yields each id with what is wrong with it, or None.
+    """Check every record against its checksum. Yields each id with its fault, or None if there is none.
 
-    Raises StoreError where the store cannot be read at all, ids or records are lost, or its metadata are damaged.
+    Raises StoreError if the store cannot be read at all, ids or records are missing, or its metadata are damaged.
     """
-    # -P: a file of the current folder that is named as a module is not taken for it.
+    # -P: a file in the current folder with the name of a module must not be imported instead of it.
     command = [sys.executable, "-P", "-m", __name__, str(path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, encoding="ascii") as child:
         assert child.stdout is not None
@@ -36,10 +36,12 @@ def verify_store(path: Path) -> Iterator[tuple[str, str | None]]:
             status = child.wait()
         finally:
             child.kill()
-    if status > 0:  # below 0 it was ended by a signal, as a page that cannot be read does
-        raise StoreError(f"the check of the store {path} broke off ({status}), which says nothing about it: run again")
+    if status > 0:  # below 0: ended by a signal, which an unreadable page causes
+        raise StoreError(
+            f"the check of the store {path} failed ({status}), which says nothing about the store: run it again"
+        )
     if not ended:
-        raise StoreError(f"the store {path} is damaged (a page of it cannot be read): {RESTORE}")
+        raise StoreError(f"the store {path} is damaged (one of its pages cannot be read): {RESTORE}")
 
 
 def _check(path: Path) -> Iterator[tuple[str, str | None]]:
@@ -49,8 +51,8 @@ def _check(path: Path) -> Iterator[tuple[str, str | None]]:
             try:
                 record = store.read([id])[0]
                 if record.id != id:
-                    mend = replace_mend(path, id)
-                    raise StoreError(f"image '{id}' in {path} holds the record of '{record.id}': {mend}")
+                    fix = how_to_replace(path, id)
+                    raise StoreError(f"image '{id}' in {path} holds the record of '{record.id}': {fix}")
                 check_record(record, feature_dim=store.feature_dim, max_regions=store.schema.max_regions)
                 yield id, None
             except (StoreError, InputError) as error:
@@ -58,13 +60,13 @@ def _check(path: Path) -> Iterator[tuple[str, str | None]]:
         store.metadata()
         if store.entries() != {len(ids)}:
             raise StoreError(
-                f"the store {path} is damaged ({max(store.entries())} images were written to it, {len(ids)} are "
-                f"found): {RESTORE}"
+                f"the store {path} is damaged ({max(store.entries())} images were written to it, but "
+                f"{len(ids)} were found): {RESTORE}"
             )
 
 
 def _main(path: Path) -> None:
-    """Print a JSON pair a line: id and problem; at the end null and the reason why it could not go on, or null."""
+    """Print a JSON pair a line: id and problem. The last pair is null and why the check stopped early, or null."""
     try:
         for found in _check(path):
             print(json.dumps(found))

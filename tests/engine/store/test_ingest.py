@@ -164,7 +164,9 @@ def test_a_failed_import_keeps_what_was_stored(tmp_path: Path) -> None:
     ids = tmp_path / "ids.txt"
     ids.write_text("".join(f"new-{i}\n" for i in range(8)))
     path = save(tmp_path / "b.npy", bad)
-    with pytest.raises(InputError, match=r"row 7: .*; 6 images before it were imported .* again needs --replace$"):
+    with pytest.raises(
+        InputError, match=r"row 7: .*; 6 images before it were imported and kept, so pass --replace to run again$"
+    ):
         import_features(path, tmp_path / "s", ids=ids, batch_size=3)
     assert list(stored(tmp_path / "s")) == ["0", "1", "2", *(f"new-{i}" for i in range(6))]
     with pytest.raises(InputError, match=r"row 7: extract that image again$"):
@@ -205,10 +207,10 @@ GOOD = tsv_row("good", features(2, 4), features(2, 8))
     ("row", "message"),
     [
         (GOOD[:5], "line 2, has 5 columns"),
-        (["bad", *GOOD[1:3], "x", *GOOD[4:]], "line 2, .*no number"),
-        (tsv_row("bad", features(2, 4), features(2, 8), 3), "line 2, has 8 numbers of boxes, not 3 x 4"),
+        (["bad", *GOOD[1:3], "x", *GOOD[4:]], "line 2, .*not a number"),
+        (tsv_row("bad", features(2, 4), features(2, 8), 3), "line 2, has 8 numbers for boxes, not 3 x 4"),
         (tsv_row("bad", features(0, 4), features(0, 8)), "line 2, has 0 boxes"),
-        (tsv_row("bad", features(2, 4), features(15)), "line 2, has 15 numbers of features"),
+        (tsv_row("bad", features(2, 4), features(15)), "line 2, has 15 numbers for features"),
         (tsv_row("bad", features(2, 4), np.full((2, 8), np.nan, np.float32)), "line 2, has NaN"),
         ([*GOOD[:5], GOOD[5][:-3]], "line 2, has features that are not base64"),
         ([*GOOD[:5], "*" * 8], "line 2, has features that are not base64"),
@@ -283,7 +285,7 @@ def test_wrong_places(tmp_path: Path) -> None:
     (tmp_path / "x.tsv").write_text("x")
     with pytest.raises(InputError, match="there is no file or folder"):
         import_features(tmp_path / "missing.npy", tmp_path / "s")
-    with pytest.raises(InputError, match=r"x\.h5 is of no known format"):
+    with pytest.raises(InputError, match=r"x\.h5 has an unknown format"):
         import_features(tmp_path / "x.h5", tmp_path / "s")
     with pytest.raises(InputError, match=r"has no \.npz file"):
         import_features(tmp_path, tmp_path / "s")

@@ -161,7 +161,7 @@ with environment.begin():
         assert reader.stdin is not None
         assert reader.stdout is not None
         assert reader.stdout.readline() == "reading\n"
-        with pytest.raises(StoreError, match=r"too many programs read .*READERS_FULL.*: end some of them"):
+        with pytest.raises(StoreError, match=r"too many programs are reading .*READERS_FULL.*: end some of them"):
             FeatureStore.open(tmp_path / "s")
         reader.stdin.write("\n")
         reader.stdin.flush()
@@ -192,7 +192,10 @@ RESTORED = "restore it from a copy, or delete it and extract or import again"
         (lmdb.CorruptedError("x"), "is damaged (x): " + RESTORED),
         (lmdb.PageNotFoundError("x"), "is damaged (x): " + RESTORED),
         (lmdb.PanicError("x"), "is damaged (x): " + RESTORED),
-        (lmdb.VersionMismatchError("x"), "was written by another LMDB (x): use the shan-engine that made it"),
+        (
+            lmdb.VersionMismatchError("x"),
+            "was written by another version of LMDB (x): use the shan-engine that made it",
+        ),
         (lmdb.LockError("x"), "cannot be locked (x): end the other programs"),
         (OSError(errno.ENOLCK, "x"), "cannot be locked ([Errno 37] x): end the other programs"),
         (OSError(errno.EACCES, "x"), "cannot be opened: permission denied, let its owner"),
@@ -200,7 +203,7 @@ RESTORED = "restore it from a copy, or delete it and extract or import again"
         (OSError(errno.EIO, "x"), "cannot be read or written (input/output error): check its disk"),
     ],
 )
-def test_each_error_has_its_own_mend(tmp_path: Path, error: Exception, sentence: str) -> None:
+def test_each_error_has_its_own_fix(tmp_path: Path, error: Exception, sentence: str) -> None:
     with pytest.raises(StoreError) as raised, clear_errors(tmp_path):
         raise error
     assert str(raised.value).startswith(f"the store {tmp_path} {sentence}")
@@ -216,7 +219,7 @@ def test_a_page_beyond_the_file_ends_the_checking_process_and_not_ours(tmp_path:
     pointer, beyond = (struct.pack("=Q", number) for number in (page, pages - 1))
     assert pointer in data
     (path / "data.mdb").write_bytes(data.replace(pointer, beyond))
-    with pytest.raises(StoreError, match=r"is damaged \(a page of it cannot be read\): restore it"):
+    with pytest.raises(StoreError, match=r"is damaged \(one of its pages cannot be read\): restore it"):
         list(verify_store(path))
 
 

@@ -1,4 +1,8 @@
-"""Region features made elsewhere, read into a feature store. Each reader is a file beside this one."""
+"""Import region features made elsewhere into a feature store.
+
+- `bottom_up_tsv`, `npz_folder`, `scan_npy`: one reader for each format.
+- `source`: what a reader gives to the importer, `import_features`.
+"""
 
 from __future__ import annotations
 
@@ -32,27 +36,33 @@ def import_features(
     on_start: Callable[[int], None] = lambda total: None,
     on_records: Callable[[int], None] = lambda done: None,
 ) -> int:
-    """Import features into the store at `store_path`, made where it is missing; returns the number of images.
+    """Import features into the store at `store_path`, making it if it is missing. Returns the number of images.
 
-    `features` is a SCAN `.npy` (N x K x F or N x F; `ids` its ids, one a line) or a folder of SCAN's
-    `<split>_ims.npy`, a bottom-up-attention `.tsv`, or a folder of one `.npz` an image. `extractor` is the name the
-    store records, by default `imported-<F>d`; `dtype` is float32 or float16, by default what the store has, float32
-    for a new one. An image whose id is in the store replaces the one there if `replace`; a cut-off import is so done
-    again.
-    `on_start` gets the number of images, 0 where only reading everything would tell. Each batch is one
-    transaction. Raises InputError where a file cannot be used or, unless `replace`, an id is in the store (before
-    anything is written, but for a `.tsv`, whose batches before that id stay), StoreError from the store; the sentence
-    says how many images are in the store by then.
+    `features` is one of:
+
+    - a SCAN `.npy`, N x K x F or N x F, with an optional file `ids` of one id a line;
+    - a folder of SCAN's `<split>_ims.npy`;
+    - a bottom-up-attention `.tsv`;
+    - a folder with one `.npz` for each image.
+
+    The store records `extractor`, by default `imported-<F>d`, as the origin of the features. `dtype` is float32 or
+    float16; by default that of the store, or float32 for a new one. With `replace`, an image replaces one with the
+    same id, so that an interrupted import can be repeated. Each batch is one transaction. `on_start` hears the number
+    of images, or 0 if it is known only after reading everything.
+
+    Raises InputError if a file cannot be used or, unless `replace`, the store has an id already. This is checked before
+    anything is written, except for a `.tsv`, whose earlier batches stay. Raises StoreError for a fault of the store.
+    The message says how many images were imported by then.
     """
     if batch_size < 1:
-        raise InputError(f"a batch of {batch_size} images cannot be written: choose 1 or more")
+        raise InputError(f"a batch of {batch_size} images is too small: give at least 1")
     source = _open(features, ids)
     name = f"imported-{source.feature_dim}d" if extractor is None else extractor
     schema = StoreSchema(name, source.feature_dim, max(100, source.regions), stored_dtype(store_path, dtype))
     on_start(len(source.ids or ()))
     records = _unique(source.records, features)
     done = 0
-    # Read and encoded before the store is made: a file that is bad from its beginning leaves no store behind.
+    # Read and encode a batch before making the store, so that a file that is bad from the start leaves no store.
     batch = list(islice(records, batch_size))
     schema.encode(batch)
     with FeatureStore.create(store_path, schema) as store:
@@ -68,29 +78,29 @@ def import_features(
             if not done:
                 raise
             kept = "the image before it was" if done == 1 else f"{done} images before it were"
-            raise type(error)(f"{error}; {kept} imported and stay, so running again needs --replace") from error
+            raise type(error)(f"{error}; {kept} imported and kept, so pass --replace to run again") from error
     return done
 
 
 def _open(features: Path, ids: Path | None) -> Source:
     suffix = features.suffix.lower()
     if not features.exists():
-        raise InputError(f"there is no file or folder {features}: give the features to import")
+        raise InputError(f"there is no file or folder {features}: name the features to import")
     if suffix == ".npy" and features.is_file():
         return open_npy(features, ids)
     if ids is not None:
-        raise InputError(f"{features} names its images itself: leave out the ids file {ids}")
+        raise InputError(f"{features} contains its own ids: leave out the ids file {ids}")
     if features.is_dir():
         return open_scan_folder(features) if any(features.glob(f"*{SCAN_FEATURES}")) else open_npz_folder(features)
     if suffix == ".tsv":
         return open_tsv(features)
-    raise InputError(f"{features} is of no known format: give a .npy file, a .tsv file or a folder of .npz files")
+    raise InputError(f"{features} has an unknown format: give a .npy file, a .tsv file or a folder of .npz files")
 
 
 def _unique(records: Iterator[RegionRecord], features: Path) -> Iterator[RegionRecord]:
     seen: set[str] = set()
     for record in records:
         if record.id in seen:
-            raise InputError(f"{features} has the id '{record.id}' twice: give every image its own id")
+            raise InputError(f"{features} has the id '{record.id}' twice: give each image its own id")
         seen.add(record.id)
         yield record

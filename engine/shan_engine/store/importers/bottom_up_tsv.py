@@ -1,4 +1,4 @@
-"""Bottom-up attention features (Anderson et al., 2018): a `.tsv` of one image a line."""
+"""Read bottom-up attention features (Anderson et al., 2018): a `.tsv` with one image a line."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _MAX_FIELD_CHARACTERS = 2**31 - 1
 
 
 def open_tsv(path: Path) -> Source:
-    """Open a tab-separated file of COLUMNS: boxes K x 4 and features K x F are base64 float32.
+    """Open a tab-separated file of COLUMNS. Boxes K x 4 and features K x F are float32 in base64.
 
-    A first line of the column names is skipped. Raises InputError, naming file and line, where a line
-    cannot be used. The number of images is not known beforehand.
+    A first line with the column names is skipped. The number of images is not known in advance. Raises InputError,
+    naming file and line, if a line cannot be used.
     """
     records = _records(path)
     first = next(records, None)
@@ -34,7 +34,7 @@ def open_tsv(path: Path) -> Source:
 
 
 def _records(path: Path) -> Iterator[RegionRecord]:
-    # One image's features are far beyond the csv module's default limit of 128 KiB a field.
+    # One image's features far exceed the csv module's default limit of 128 KiB a field.
     csv.field_size_limit(_MAX_FIELD_CHARACTERS)
     line = 0
     try:
@@ -56,23 +56,25 @@ def _record(where: str, row: list[str]) -> RegionRecord:
     try:
         width, height, count = (int(float(value)) for value in row[1:4])
     except (ValueError, OverflowError) as error:
-        raise InputError(f"{where} has a width, height or number of boxes that is no number: mend it") from error
+        raise InputError(
+            f"{where} has a width, height or number of boxes that is not a number: fix that line"
+        ) from error
     if count < 1 or width < 0 or height < 0:
         raise InputError(f"{where} has {count} boxes in {width} x {height} pixels: leave that image out")
     boxes = _floats(where, "boxes", row[4])
     if boxes.size != count * 4:
-        raise InputError(f"{where} has {boxes.size} numbers of boxes, not {count} x 4: make the file again")
+        raise InputError(f"{where} has {boxes.size} numbers for boxes, not {count} x 4: make the file again")
     features = _floats(where, "features", row[5])
     if not features.size or features.size % count:
         raise InputError(
-            f"{where} has {features.size} numbers of features, which {count} boxes do not share evenly: "
+            f"{where} has {features.size} numbers for features, not a multiple of its {count} boxes: "
             "the line is cut short, make the file again"
         )
     return RegionRecord(row[0], features.reshape(count, -1), boxes.reshape(count, 4), "", width, height)
 
 
 def _floats(where: str, name: str, text: str) -> NDArray[np.float32]:
-    if text[:2] in ("b'", 'b"'):  # how Python 3 writes the bytes that Python 2's csv wrote plainly
+    if text[:2] in ("b'", 'b"'):  # Python 3 writes bytes like this; Python 2's csv did not
         text = text[2:-1]
     try:
         values = np.frombuffer(base64.b64decode(text, validate=True), "<f4").astype(np.float32)

@@ -1,4 +1,4 @@
-"""A folder of one `.npz` an image, the file's stem its id."""
+"""Read a folder with one `.npz` for each image; the file's stem is the image's id."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _SIZE = ("image_w", "image_h")
 
 
 def open_npz_folder(folder: Path) -> Source:
-    """Open the `.npz` files in `folder`, hidden ones left out, sorted by name.
+    """Open the `.npz` files in `folder`, except hidden ones, sorted by name.
 
-    Each holds features K x F as `features`, `feat` or `x`, and may hold boxes K x 4 in pixels as `boxes` or
-    `bbox`, and `image_w` and `image_h`. Raises InputError, naming the file, where one cannot be used.
+    Each file holds features K x F as `features`, `feat` or `x`. It may hold boxes K x 4 in pixels as `boxes` or
+    `bbox`, and `image_w` and `image_h`. Raises InputError, naming the file, if one cannot be used.
     """
     files = sorted(path for path in folder.glob("*.npz") if not path.name.startswith("."))
     if not files:
@@ -40,7 +40,7 @@ def _records(files: list[Path]) -> Iterator[RegionRecord]:
 
 def _record(path: Path) -> RegionRecord:
     try:
-        # Opened here: numpy leaves a path it opened itself open where the file is damaged.
+        # Opened here, because NumPy does not close a damaged file that it opened itself.
         with path.open("rb") as file, np.load(file, allow_pickle=False) as held:
             arrays = {name: held[name] for name in (*_FEATURES, *_BOXES, *_SIZE) if name in held}
             names = list(held)
@@ -59,12 +59,12 @@ def _record(path: Path) -> RegionRecord:
         raise InputError(f"{path} holds {', '.join(names) or 'nothing'}: name its features 'features', 'feat' or 'x'")
     features = _floats(path, "features", features)
     if features.ndim != 2 or not features.size:
-        raise InputError(f"{path} has features of shape {features.shape}: expected regions x size")
+        raise InputError(f"{path} has features of shape {features.shape}: save regions x size")
     boxes = _first(arrays, _BOXES)
     if boxes is not None:
         boxes = _floats(path, "boxes", boxes)
         if boxes.shape != (len(features), 4):
-            raise InputError(f"{path} has boxes of shape {boxes.shape}: expected {len(features)} x 4")
+            raise InputError(f"{path} has boxes of shape {boxes.shape}: save {len(features)} x 4")
     width, height = (_pixels(path, name, arrays.get(name)) for name in _SIZE)
     return RegionRecord(path.stem, features, boxes, "", width, height)
 
@@ -87,5 +87,5 @@ def _pixels(path: Path, name: str, array: NDArray[Any] | None) -> int:
     if array is None:
         return 0
     if array.size != 1 or array.dtype.kind not in "fiu" or not np.isfinite(array).all() or array.item() < 0:
-        raise InputError(f"{path} has an {name} that is not one number of pixels: mend it")
+        raise InputError(f"{path} has an {name} that is not a single number of pixels: save it as one")
     return int(array.item())

@@ -1,4 +1,4 @@
-"""SCAN's precomputed features: `.npy` of N x K x F, whose rows may repeat each image five times; or a folder."""
+"""Read SCAN's precomputed features: a `.npy` of N x K x F, which may repeat each image five times, or a folder."""
 
 from __future__ import annotations
 
@@ -16,15 +16,16 @@ from shan_engine.store.importers.source import Source
 from shan_engine.store.records import RegionRecord
 from shan_engine.text.captions import CAPTIONS_AN_IMAGE, SCAN_FEATURES, scan_image
 
-_FOLD = CAPTIONS_AN_IMAGE  # SCAN's dev and test files hold every image once a caption
+_FOLD = CAPTIONS_AN_IMAGE  # SCAN's dev and test files repeat an image for each of its captions
 _SAMPLED_GROUPS = 20
 
 
 def open_npy(path: Path, ids_path: Path | None = None) -> Source:
-    """Open features N x K x F or N x F (then K = 1), float16 or float32; without ids, images are 0, 1, 2 …
+    """Open features N x K x F, or N x F with K = 1, of float16 or float32.
 
-    Where rows 5i to 5i+4 are all the same, each five count as one image; the ids file then has 5N or N
-    lines. Raises InputError where a file is missing, truncated or of another type, or the ids do not fit.
+    Without an ids file, the ids are 0, 1, 2 and so on. If each group of rows 5i to 5i+4 is the same, each group is one
+    image; the ids file may then have a line for each row or each image. Raises InputError if a file is missing,
+    truncated or of another type, or the ids do not fit.
     """
     array = _load(path)
     if array.ndim == 2:
@@ -37,7 +38,7 @@ def open_npy(path: Path, ids_path: Path | None = None) -> Source:
         ids = _read_ids(ids_path)
         if len(ids) not in (rows, images):
             wanted = f"{rows} rows" if fold == 1 else f"{rows} rows of {images} images"
-            raise InputError(f"{ids_path} has {len(ids)} ids, {path} has {wanted}: give one id a line for each")
+            raise InputError(f"{ids_path} has {len(ids)} ids, {path} has {wanted}: give one id a line")
         if len(ids) != images:
             ids = ids[::fold]
         _refuse_twice(ids, ids_path)
@@ -45,16 +46,19 @@ def open_npy(path: Path, ids_path: Path | None = None) -> Source:
 
 
 def open_scan_folder(folder: Path) -> Source:
-    """Open all of a folder's `<split>_ims.npy` as one; images are `<split>-0`, `<split>-1` and so on.
+    """Open all files `<split>_ims.npy` in a folder as one. The images' ids are `<split>-0`, `<split>-1` and so on.
 
-    Raises InputError where a file cannot be used or the files differ in F.
+    Raises InputError if a file cannot be used or the files differ in F.
     """
     parts, ids, largest = [], [], 0
     feature_dim = None
     for path in sorted(folder.glob(f"*{SCAN_FEATURES}")):
         source = open_npy(path)
         if feature_dim not in (None, source.feature_dim):
-            raise InputError(f"{path} has features of size {source.feature_dim}, the other files of {feature_dim}")
+            raise InputError(
+                f"{path} has features of size {source.feature_dim}, the other files of {feature_dim}: "
+                "use files of one extractor"
+            )
         feature_dim, largest = source.feature_dim, max(largest, source.regions)
         split = path.name.removesuffix(SCAN_FEATURES)
         names = [scan_image(split, row) for row in range(len(source.ids or ()))]
@@ -72,7 +76,7 @@ def _load(path: Path) -> NDArray[Any]:
         held = getattr(array, "dtype", "no array")
         raise InputError(f"{path} holds {held}: save the features as float32 or float16")
     if array.ndim not in (2, 3):
-        raise InputError(f"{path} has shape {array.shape}: expected images x regions x size, or images x size")
+        raise InputError(f"{path} has shape {array.shape}: save images x regions x size, or images x size")
     if array.size == 0:
         raise InputError(f"{path} is empty (shape {array.shape}): make it again")
     return array

@@ -1,4 +1,4 @@
-"""What a reader gives the importer."""
+"""What a reader of features gives to the importer."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from shan_engine.store.records import RegionRecord
 
 @dataclass(frozen=True)
 class Source:
-    """An opened import: `records` are read as they are asked for, one image's features K x F at a time.
+    """An opened import. `records` are read one image at a time, when asked for.
 
-    `ids` are those of all images, None where only reading everything would tell; `feature_dim` is F and
-    `regions` K of the first image.
+    `ids` are the ids of all images, or None if they are known only after reading everything. `feature_dim` is F, and
+    `regions` is K of the first image.
     """
 
     ids: Sequence[str] | None
