@@ -1,15 +1,16 @@
-"""SHAN's pair score as two Triton kernels: a program is one image with one caption, and writes one number.
+"""SHAN's pair score as two Triton kernels. One program scores one image with one caption and writes one number.
 
-Both compute what `kernel/pair.c` does, accumulate in float32 whatever the arrays' type, and store nothing but scores.
+Both kernels compute what `kernel/pair.c` does. They accumulate in float32, whatever the arrays' type, and store only
+scores.
 
-- `score_in_rows` holds whole rows of D. Attention comes first, for all regions; then regions pass by in tiles, so that
-  each gate term is read once and each gate computed once; then what is left is products of small matrices. V is read
-  three times, from device memory only once. For small D, K and n, and steps after the first.
-- `score_in_chunks` holds all regions and words of BD dimensions at a time. Any D; gates are computed twice, before and
-  after their pooling weights are known. Step 1 needs one pass, for all its products are of Gram matrices.
+- `score_in_rows` holds whole rows of D. It first computes attention for all regions. It then takes the regions in
+  tiles, so that each gate term is read once and each gate is computed once. Products of small matrices remain. V is
+  read three times, but from device memory only once. Use it for small D, K and n, and for two or three steps.
+- `score_in_chunks` holds BD dimensions of all regions and words at a time, for any D. It computes each gate twice,
+  before and after the pooling weights are known. Step 1 needs one pass, because Gram matrices give all its products.
 
-Regions and gate terms are B x K x D, words, queries and gate terms C x n x D, masks B x K and C x n of bytes; `OUT` is
-C x B. Padding rows of a tile are masked, so that K, n and D may be anything.
+Shapes: regions and their gate terms are B x K x D; words, queries and their gate terms C x n x D; masks B x K and
+C x n, of bytes; `OUT` is C x B. Padding rows of a tile are masked, so K, n and D may have any size.
 """
 
 from __future__ import annotations
@@ -18,18 +19,18 @@ import triton
 import triton.language as tl
 
 LOWEST = tl.constexpr(-1e30)
-SIZES = ["images", "captions", "K", "N"]  # that change from call to call: no new compilation for 1 or multiples of 16
+SIZES = ["images", "captions", "K", "N"]  # change from call to call; no new compilation for 1 or multiples of 16
 
 
 @triton.jit
 def _length(square):
-    """As shan_model/norms.py: at least 1e-8."""
+    """A norm of at least 1e-8, as in shan_model/norms.py."""
     return tl.sqrt(tl.maximum(square, 1e-16))
 
 
 @triton.jit
 def _softmax(logits, valid):
-    """Along the last axis, over the valid places."""
+    """Softmax along the last axis, over the valid places."""
     last: tl.constexpr = len(logits.shape) - 1
     logits = tl.where(valid, logits, LOWEST)
     weights = tl.where(valid, tl.exp(logits - tl.max(logits, last, keep_dims=True)), 0.0)
@@ -38,7 +39,7 @@ def _softmax(logits, valid):
 
 @triton.jit
 def _fuse(local, attended, gate, FAST: tl.constexpr):
-    """The gate's mixture; `gate` is before its sigmoid, which FAST makes with the GPU's approximate tanh (1e-3)."""
+    """Mix by a gate. `gate` is the value before its sigmoid; FAST uses the GPU's approximate tanh (error 1e-3)."""
     if FAST:
         tanh = tl.inline_asm_elementwise(
             "tanh.approx.f32 $0, $1;", "=f,f", [0.5 * gate], dtype=tl.float32, is_pure=True, pack=1
@@ -49,7 +50,7 @@ def _fuse(local, attended, gate, FAST: tl.constexpr):
 
 @triton.jit
 def _rows(array, first, row, rows, column, columns):
-    """Rows `row` of those that start at number `first`, at `column`; 0 beyond `rows` and `columns`."""
+    """Load rows `first + row` at `column`, with 0 beyond `rows` and `columns`."""
     places = (first + row)[:, None] * columns + column[None, :]
     return tl.load(array + places, mask=(row < rows)[:, None] & (column < columns)[None, :], other=0.0)
 
@@ -66,7 +67,7 @@ def _mean(values, valid):
 
 @triton.jit
 def _global_steps(vv, tt, vt, v_ts, t_vs, v_vs, t_ts, ts_ts, vs_vs, ts_vs, a, b, STEPS: tl.constexpr):
-    """Steps 2 and 3 from the inner products of v_c, t_c (v, t) and t_c*, v_c* (ts, vs)."""
+    """Steps 2 and 3, from the inner products of v_c and t_c (v, t) with t_c* and v_c* (ts, vs)."""
     score = a * v_ts / (_length(vv) * _length(ts_ts)) + b * t_vs / (_length(tt) * _length(vs_vs))
     if STEPS > 2:
         left, right = vv + 2 * v_ts + ts_ts, tt + 2 * t_vs + vs_vs
@@ -79,7 +80,7 @@ def _both_fused(
     V, V_OWN, V_ATTENDED, T, T_OWN, T_ATTENDED, first_region, first_word, region, word, column,
     K, N, D, alpha, beta, PRECISION: tl.constexpr, FAST: tl.constexpr,
 ):  # fmt: skip
-    """Regions and words fused with what they attend to, at some columns, and themselves."""
+    """Regions and words at some columns: fused with what they attend to, and as they are."""
     v, t = _rows(V, first_region, region, K, column, D), _rows(T, first_word, word, N, column, D)
     own = _rows(V_OWN, first_region, region, K, column, D).to(tl.float32)
     gate = tl.dot(alpha, _rows(T_ATTENDED, first_word, word, N, column, D), acc=own, input_precision=PRECISION)
@@ -97,9 +98,9 @@ def score_in_rows(
     STEPS: tl.constexpr, BK: tl.constexpr, BN: tl.constexpr, BD: tl.constexpr,
     PRECISION: tl.constexpr, FAST: tl.constexpr, TILE: tl.constexpr,
 ):  # fmt: skip
-    """Grid: (images * captions,), the captions of one image beside each other; BK, BN, BD at least K, n, D.
+    """Grid: (images * captions,), with the captions of one image next to each other.
 
-    STEPS is 2 or 3.
+    BK, BN and BD are at least K, n and D. STEPS is 2 or 3.
     """
     pair = tl.program_id(0)
     image, caption = (pair // captions).to(tl.int64), (pair % captions).to(tl.int64)
@@ -125,7 +126,7 @@ def score_in_rows(
     v_c, top, total = tl.zeros((BD,), tl.float32), -1.0e30, 0.0
     for start in range(0, K, TILE):
         region = start + tl.arange(0, TILE)
-        chosen = (region[:, None] == every[None, :]).to(t.dtype)  # takes the tile's rows of α and columns of β
+        chosen = (region[:, None] == every[None, :]).to(t.dtype)  # selects the tile's rows of α and columns of β
         alpha_here = tl.dot(chosen, alpha, input_precision=PRECISION).to(t.dtype)
         beta_here = tl.dot(beta, tl.trans(chosen), input_precision=PRECISION).to(t.dtype)
         here = _valid(V_MASK, first_region, region, K)
@@ -145,14 +146,14 @@ def score_in_rows(
         t_gate = tl.dot(beta_here, attended, acc=t_gate, input_precision=PRECISION)
     score += b * _mean(t_dot / _length(tl.sum(v_star * v_star, 1)), words)
 
-    v_c = v_c * (1.0 / total)  # a division an element would cost more than the rest of its work
+    v_c = v_c * (1.0 / total)  # dividing each element would cost more than all other work on it
     t_gate += _rows(T_OWN, first_word, word, N, column, D).to(tl.float32)
     fused = _fuse(t.to(tl.float32), v_star, t_gate, FAST)
     t_pool = tl.load(T_POOL + column, mask=column < D, other=0.0)
     t_c = tl.sum(_softmax(tl.sum(fused * t_pool[None, :], 1), words)[:, None] * fused, 0)
     vv, tt, vt = tl.sum(v_c * v_c, 0), tl.sum(t_c * t_c, 0), tl.sum(v_c * t_c, 0)
 
-    # Products of every region and word with v_c (column 0) and t_c (column 1); those of v_c* and t_c* follow from them.
+    # Products of regions and words with v_c (column 0) and t_c (column 1). Those with v_c* and t_c* follow from them.
     v = _rows(V, first_region, every, K, column, D)
     which = tl.arange(0, 16)
     first, second = which[None, :] == 0, which[None, :] == 1
@@ -181,7 +182,7 @@ def score_in_chunks(
     STEPS: tl.constexpr, BK: tl.constexpr, BN: tl.constexpr, BD: tl.constexpr,
     PRECISION: tl.constexpr, FAST: tl.constexpr,
 ):  # fmt: skip
-    """Grid: (images * captions,), the captions of one image beside each other; BK at least K, BN at least n."""
+    """Grid: (images * captions,), with the captions of one image next to each other. BK >= K and BN >= n."""
     pair = tl.program_id(0)
     image, caption = (pair // captions).to(tl.int64), (pair % captions).to(tl.int64)
     first_region, first_word = image * K, caption * N
@@ -201,7 +202,7 @@ def score_in_chunks(
     v_weights = _softmax(affinity, words[None, :])
     t_weights = _softmax(tl.trans(affinity), regions[None, :])
     alpha, beta = v_weights.to(T.dtype.element_ty), t_weights.to(T.dtype.element_ty)
-    # The products of t* and v* that step 1 needs are of K x n, K x K and n x n, not of K x D.
+    # Step 1 needs products of t* and v* that are K x n, K x K and n x n, not K x D.
     square = tl.sum(v_weights * tl.dot(alpha, t_gram.to(alpha.dtype), input_precision=PRECISION), 1)
     score = a * _mean(tl.sum(v_weights * similarity, 1) / _length(square), regions)
     square = tl.sum(t_weights * tl.dot(beta, v_gram.to(beta.dtype), input_precision=PRECISION), 1)
