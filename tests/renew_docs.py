@@ -13,6 +13,7 @@ import tempfile
 from pathlib import Path
 
 import api_page
+import cli_page
 import notebook
 from installed import output_of
 
@@ -52,6 +53,7 @@ def main() -> None:
             os.chdir(ROOT)
         page.write_text(text, "utf-8")
     api_page.main()
+    cli_page.main()
     notebook.main(ROOT / "docs" / "python.ipynb")
 
 

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from shan_engine.base.threads import usable_cpus
 
 from shan_cli.console import print_json, progress, say
 from shan_cli.metadata import put_metadata, read_metadata
@@ -39,7 +38,7 @@ def extract(
         ),
     ] = 0,
     batch_size: Annotated[int, typer.Option(min=1, help="Photos per call of the extractor.")] = 16,
-    workers: Annotated[int, typer.Option(min=1, help="Decoding threads.")] = usable_cpus(),
+    workers: Annotated[int | None, typer.Option(min=1, help="Decoding threads.", show_default="one per CPU")] = None,
     metadata: MetadataFile = None,
     metadata_id_column: MetadataIdColumn = None,
     json: Json = False,
@@ -55,6 +54,7 @@ def extract(
 
     Run it again after you add, change or delete photos: only new and changed photos are extracted.
     """
+    from shan_engine.base.threads import usable_cpus
     from shan_engine.photos.extract import extract_photos
     from shan_engine.photos.extractor import FeatureExtractor
 
@@ -67,7 +67,7 @@ def extract(
             network,
             dtype=storage,
             batch_size=batch_size,
-            workers=workers,
+            workers=workers or usable_cpus(),
             on_start=on_start,
             on_photo=on_photo,
         )

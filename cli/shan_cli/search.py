@@ -100,8 +100,8 @@ def search(
 
       shan-engine search --image photo.jpg --gallery captions.gallery
 
-    Above about 4,000 photos, search runs in stages. The first compares coarse regions of every photo with the query.
-    The best of these get step 1 of the exact score, and the best of those the whole exact score.
+    Above about 4,000 photos, search runs in stages: the first compares coarse regions of every photo with the query.
+    Its best photos get step 1 of the exact score, and the best of those the whole exact score.
     """
     from shan_engine.base.files import refuse_overwriting
     from shan_engine.gallery.filters import check_filter

@@ -7,6 +7,7 @@ import re
 import shlex
 from pathlib import Path
 
+import cli_page
 import pytest
 import typer.main
 from notebook import assert_alike, executed, output_of
@@ -24,6 +25,10 @@ def test_commands_print_what_the_pages_show(monkeypatch, tmp_path):
     assert len(shown) >= 7
     for command, output in shown:
         assert_alike(run(command, Path(tmp_path)), output)
+
+
+def test_the_page_of_commands_holds_what_help_prints():
+    assert cli_page.PAGE.read_text("utf-8") == cli_page.page(), "run `python tests/renew_docs.py`"
 
 
 def test_the_notebook_holds_what_its_cells_print():
