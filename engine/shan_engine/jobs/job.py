@@ -56,7 +56,7 @@ class Job:
         return len(self._blocks)
 
     @contextmanager
-    def begun(self, queries: Iterable[QueryLine], restart: bool, last: LastResult | None) -> Iterator[Journal]:
+    def open_journal(self, queries: Iterable[QueryLine], restart: bool, last: LastResult | None) -> Iterator[Journal]:
         """Open the job's journal if there is one, else start a new one. `restart` always starts a new one.
 
         Raises InputError if the journal is of another job or a caption cannot be used.

@@ -20,10 +20,10 @@ _UNITS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 class JobOptions:
     """Which pairs a job keeps: for each caption its images (text-to-image), or for each image its captions.
 
-    `top_k` keeps the best pairs of each, `threshold` those that score at least so much. Both together keep the pairs
+    `top_k` keeps the best pairs of each, `threshold` those with at least that score. Both together keep the pairs
     that meet both; neither keeps the best 10. A matrix keeps every pair and accepts neither. `memory` is the most that
-    a job may hold, in bytes, beside the loaded model. `block_pairs` is the number of pairs in a block, that is between
-    two entries of the journal; None chooses it by the size of the job. Raises InputError for an invalid value.
+    a job may hold, in bytes, on top of the loaded model. `block_pairs` is the number of pairs in a block, that is
+    between two entries of the journal; None chooses it by the size of the job. Raises InputError for an invalid value.
     """
 
     direction: Direction = "text-to-image"

@@ -16,7 +16,7 @@ MOST_CAPTIONS = 512
 LEAST_PAIRS, MOST_BLOCKS = 2**17, 2**14
 # How many images the kernel scores at once.
 ROUND_IMAGES = 128
-# Memory for a pair while the best are chosen, beside its score and steps: an index and a copy.
+# Memory for a pair while the best are chosen, on top of its score and steps: an index and a copy.
 CHOOSING_BYTES = 24
 
 

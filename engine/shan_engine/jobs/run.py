@@ -91,7 +91,7 @@ def score_job(
     with _locked(folder):
         job = Job(scorer, images, output, folder, options, matrix)
         last = _last_result(since, images, output, folder, restart) if since else None
-        with job.begun(queries, restart, last) as journal:
+        with job.open_journal(queries, restart, last) as journal:
             finished, resumed = job.run(journal, runner, stop, on_progress)
             rows = job.finish(journal) if finished else 0
         if finished:
