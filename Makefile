@@ -42,7 +42,7 @@ gallery: .venv/installed
 
 # Proves and measures the torch back end from the tree, with the PyTorch and Triton of this machine; installs nothing.
 gpu-check:
-	PYTHONPATH=model:engine:export $(firstword $(wildcard .venv/bin/python) $(PYTHON)) benchmarks/gpu_check
+	PYTHONPATH=model:engine:export:benchmarks $(firstword $(wildcard .venv/bin/python) $(PYTHON)) benchmarks/gpu_check
 
 clean:
 	rm -rf .venv .venv-demo build dist

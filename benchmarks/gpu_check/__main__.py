@@ -1,6 +1,6 @@
 """`make gpu-check`: proves and measures the torch back end on this machine's GPU; without one, that it is alive.
 
-    PYTHONPATH=model:engine:export python3 benchmarks/gpu_check [--output FILE] [--minutes 7.5] [--show FILE]
+    PYTHONPATH=model:engine:export:benchmarks python3 benchmarks/gpu_check [--output FILE] [--minutes 7.5] [--show FILE]
 
 METHOD.md beside this file says what is measured and how. Exits with 1 where a score is not what it must be.
 """
@@ -26,6 +26,7 @@ import parity
 import report
 import speed
 import training
+from provenance import recorded
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "performance.md"
@@ -52,6 +53,7 @@ def main() -> int:
 
     device = torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
     found: dict[str, Any] = {"machine": machine.describe(device), "gpu": device.type == "cuda"}
+    found["recorded"] = recorded()
     said(found["machine"]["name"])
     found["back_ends"] = machine.back_ends()
     failed = []

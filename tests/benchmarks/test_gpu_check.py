@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 pytest.importorskip("triton")
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 # Packages of the engine that a machine with nothing but PyTorch and Triton lacks.
 MISSING = ("lmdb", "nltk", "rapidfuzz", "faiss", "filelock", "xxhash", "jinja2", "typer", "onnx", "safetensors")
 
@@ -20,7 +20,7 @@ def run(folder: Path, *arguments: str, **environment: str) -> subprocess.Complet
     """From the tree, as on a machine where the project is not installed."""
     for name in MISSING:
         (folder / f"{name}.py").write_text(f"raise ImportError('{name} is not here')")
-    paths = os.pathsep.join(map(str, (folder, ROOT / "model", ROOT / "engine")))
+    paths = os.pathsep.join(map(str, (folder, ROOT / "model", ROOT / "engine", ROOT / "benchmarks")))
     return subprocess.run(
         [sys.executable, ROOT / "benchmarks" / "gpu_check", *arguments],
         env={**os.environ, "PYTHONPATH": paths, "CUDA_VISIBLE_DEVICES": "", **environment},
@@ -37,6 +37,7 @@ def test_every_part_runs_on_cpu_and_is_honest_about_it(tmp_path) -> None:
     assert "No GPU here: the kernels ran in Triton's interpreter" in done.stdout
     found = json.loads((tmp_path / "found.json").read_text())
     assert found["gpu"] is False
+    assert set(found["recorded"]) == {"commit", "date", "cpu", "cpus", "versions"}
     assert {row["precision"] for row in found["parity"]} == {"float32", "float16"}
     assert all(row["difference"] < 1e-4 for row in found["parity"] if row["precision"] == "float32")
     assert [(row["precision"], row["passed"]) for row in found["training"]] == [("float32", True), ("bfloat16", True)]
