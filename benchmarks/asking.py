@@ -24,7 +24,7 @@ from shan_engine.api import Engine
 from shan_engine.search.photo_query import QueryPhoto
 from shan_engine.text.captions import CaptionTable
 
-QUERIES, HITS, FIRST = 200, 10, 30
+HITS, FIRST = 10, 30
 SHARPNESSES = (2, 4, 9, 20, 50)
 WEIGHTS = (0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1, 1.5)
 PAIRS = [
@@ -58,13 +58,13 @@ def tf_idf(ids: list[str], words: dict[str, Counter[str]]) -> NDArray[np.float32
     return np.asarray(rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9), np.float32)
 
 
-def measure_alike(engine: Engine, words: dict[str, Counter[str]], splits: dict[str, str]) -> None:
+def measure_alike(engine: Engine, words: dict[str, Counter[str]], splits: dict[str, str], queries: int) -> None:
     ids = engine.ids
     test = [place for place, id in enumerate(ids) if splits.get(id) == "test"]
-    asked = np.random.default_rng(0).choice(test, QUERIES, replace=False)
+    asked = np.random.default_rng(0).choice(test, queries, replace=False)
     rows = tf_idf(ids, words)
     related = rows[asked] @ rows.T
-    own = (np.arange(QUERIES), asked)
+    own = (np.arange(queries), asked)
 
     def report(name: str, scores: NDArray[np.float32]) -> None:
         scores[own] = -np.inf
@@ -116,11 +116,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("gallery", type=Path)
     parser.add_argument("captions", type=Path)
     parser.add_argument("--model", type=Path)
+    parser.add_argument("--queries", type=int, default=200, help="photos to ask with")
     options = parser.parse_args(arguments)
     with shan_engine.open(options.gallery, options.model) as engine:
         words, splits = words_of(options.captions)
         measure_unwanted(engine, words, splits)
-        measure_alike(engine, words, splits)
+        measure_alike(engine, words, splits, options.queries)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,8 @@ any result was seen; the right photos of three were narrowed later (docs/demo.md
 
 from __future__ import annotations
 
+import argparse
+from collections.abc import Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -16,7 +18,9 @@ import shan_engine
 QUERIES = Path(__file__).parents[1] / "artifacts" / "demo" / "queries.tsv"
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.parse_args(arguments)
     rows = [line.split("\t") for line in QUERIES.read_text("utf-8").splitlines()[1:]]
     with shan_engine.open(device="cpu") as engine:
         results = engine.search_all([query for query, _ in rows], top_k=3, explain=False)

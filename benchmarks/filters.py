@@ -25,7 +25,6 @@ from shan_engine.gallery.reader import Gallery
 from shan_engine.indexing.tables import renew_tables
 from shan_engine.locate import locate_bundle
 
-IMAGES = 1_000_000
 LICENCES = ("CC0", "CC-BY", "GPL")
 CONDITIONS = ("year = 2001", "year >= 2020 AND licence = 'CC0'", "year >= 2001", "1")
 QUERIES = ("a dog on grass", "two people on a beach", "a red car", "a child in water")
@@ -40,6 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("gallery", type=Path)
     parser.add_argument("--model", type=Path)
+    parser.add_argument("--images", type=int, default=1_000_000, help="of the larger gallery, at least")
     parser.add_argument("--work", type=Path, required=True)
     options = parser.parse_args(arguments)
     manifest = GalleryManifest.load(options.gallery)
@@ -51,11 +51,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     model = locate_bundle(options.model)
     options.work.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=options.work) as work:
-        measure(options.gallery, manifest, metadata, model, Path(work))
+        measure(options.gallery, manifest, metadata, model, Path(work), options.images)
 
 
-def measure(source: Path, manifest: GalleryManifest, metadata: Metadata, model: Path, work: Path) -> None:
-    for copies in (1, -(-IMAGES // len(Gallery(source, manifest).blocks[0]))):
+def measure(source: Path, manifest: GalleryManifest, metadata: Metadata, model: Path, work: Path, images: int) -> None:
+    for copies in (1, -(-images // len(Gallery(source, manifest).blocks[0]))):
         folder = work / str(copies)
         entries = []
         for number, entry in enumerate(manifest.blocks if copies == 1 else manifest.blocks[:1] * copies):

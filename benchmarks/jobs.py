@@ -49,10 +49,10 @@ def run(*command: object, threads: int | None = None) -> tuple[float, float]:
     """Seconds of an installed command, and the MiB of its largest moment."""
     variables = {**os.environ, **({"OMP_NUM_THREADS": str(threads)} if threads else {})}
     began = time.perf_counter()
-    process = subprocess.Popen([COMMAND, *map(str, command)], stderr=subprocess.PIPE, env=variables)
-    said = process.stderr.read() if process.stderr else b""
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
+    with subprocess.Popen([COMMAND, *map(str, command)], stderr=subprocess.PIPE, env=variables) as process:
+        said = process.stderr.read() if process.stderr else b""
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise SystemExit(f"{' '.join(map(str, command))} failed: {said.decode()}")
     return time.perf_counter() - began, usage.ru_maxrss / 1024
@@ -180,12 +180,12 @@ def ray_against_one(common: tuple[object, ...], work: Path, options: argparse.Na
 def timed_blocks(command: list[str], workers: int) -> dict[str, Any]:
     """Seconds of a whole job, and of a block from the moment that every worker has done one."""
     began, moments = time.perf_counter(), {}
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    for line in process.stderr or ():
-        if line.startswith("{"):
-            done = json.loads(line)
-            moments[done["blocks_done"]] = time.perf_counter()
-    if process.wait():
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        for line in process.stderr or ():
+            if line.startswith("{"):
+                done = json.loads(line)
+                moments[done["blocks_done"]] = time.perf_counter()
+    if process.returncode:
         raise SystemExit(f"{command} failed")
     first, last = min(workers, done["blocks"]), done["blocks"]
     return {

@@ -7,6 +7,8 @@ A map is a word's attention over the 36 regions of the first photo, brighter whe
 
 from __future__ import annotations
 
+import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib
@@ -54,7 +56,10 @@ def glow(photo: Path, weights: NDArray[np.float32]) -> NDArray[np.uint8]:
     return (pixels * (0.2 + 0.8 * np.asarray(light)[..., None] / 255)).astype(np.uint8)
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output", type=Path, default=OUTPUT)
+    options = parser.parse_args(arguments)
     place = locate_gallery(None, None)
     bundle = Bundle.open(place.bundle)
     gallery, scorer = Gallery.open(place.gallery, bundle), Scorer(bundle, "cpu")
@@ -73,8 +78,8 @@ def main() -> None:
         for cell in row:
             cell.set(xticks=[], yticks=[])
     figure.tight_layout()
-    figure.savefig(OUTPUT, dpi=80, pil_kwargs={"quality": 85})
-    print(OUTPUT)
+    figure.savefig(options.output, dpi=80, pil_kwargs={"quality": 85})
+    print(options.output)
 
 
 if __name__ == "__main__":

@@ -55,7 +55,9 @@ def commands(photo: str) -> dict[str, tuple[str, ...]]:
     }
 
 
-def answer(tree: Path, work: Path, gallery: Path, model: Path, queries: Sequence[str]) -> None:
+def answer(
+    tree: Path, work: Path, gallery: Path, model: Path, queries: Sequence[str], only: Sequence[str] | None
+) -> None:
     """Run every command with a tree's code; results are files in `work`."""
     work.mkdir()
     (work / "queries.txt").write_text("".join(f"{query}\n" for query in queries), "utf-8")
@@ -69,6 +71,8 @@ def answer(tree: Path, work: Path, gallery: Path, model: Path, queries: Sequence
         "SHAN_MODEL": str(model),
     }
     for name, words in commands(images[2].path).items():
+        if only and name not in only:
+            continue
         kernel = {"SHAN_KERNEL": "off"} if name == "search-onnx.json" else {}
         command = [sys.executable, "-m", "shan_cli", *words]
         done = subprocess.run(command, cwd=work, env=environment | kernel, capture_output=True, check=False)
@@ -116,13 +120,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--queries", type=Path, help="text file, one query a line")
     parser.add_argument("--gallery", type=Path, default=demo_bundle().parent / "gallery")
     parser.add_argument("--model", type=Path, default=demo_bundle())
+    parser.add_argument("--only", nargs="+", help="names of results, of those that are printed")
     options = parser.parse_args(arguments)
     queries = options.queries.read_text("utf-8").splitlines() if options.queries else QUERIES
     failed = 0
     with tempfile.TemporaryDirectory() as temporary:
         this, against = Path(temporary) / "this", Path(temporary) / "against"
         for tree, work in ((ROOT, this), (options.against.resolve(), against)):
-            answer(tree, work, options.gallery.resolve(), options.model.resolve(), queries)
+            answer(tree, work, options.gallery.resolve(), options.model.resolve(), queries, options.only)
         print(f"{commit(ROOT)} and {commit(options.against)}")
         names = [path.name for path in sorted(this.iterdir()) if path.is_file() and path.name not in ASKED]
         for name in names:

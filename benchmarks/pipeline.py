@@ -2,7 +2,7 @@
 
     python benchmarks/pipeline.py PHOTOS [--work FOLDER] [--output benchmarks/results/pipeline.json]
 
-Every step is a process of its own, as a user runs it; a search is run five times and its median taken.
+Every step is a process of its own, as a user runs it; a search is run --repeats times and its median taken.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--work", type=Path, default=None, help="folder for the store and gallery; else a temporary one"
     )
+    parser.add_argument("--repeats", type=int, default=5, help="of each search")
     parser.add_argument("--output", type=Path, default=None, help="JSON file for the figures")
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as temporary:
@@ -53,8 +54,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         queries = work / "queries.txt"
         queries.write_text("".join(f"a dog on grass number {i}\n" for i in range(32)))
         run("search", "a dog on grass", "--gallery", gallery)
-        one = statistics.median(run("search", "a dog on grass", "--gallery", gallery) for _ in range(5))
-        many = statistics.median(run("search", "--queries", queries, "--gallery", gallery) for _ in range(3))
+        one = statistics.median(run("search", "a dog on grass", "--gallery", gallery) for _ in range(options.repeats))
+        many = statistics.median(
+            run("search", "--queries", queries, "--gallery", gallery) for _ in range(options.repeats)
+        )
         images = json.loads(subprocess.check_output([COMMAND, "store", "info", store, "--json"]))["images"]
         figures = {
             "images": images,

@@ -13,8 +13,8 @@ them for another run. Three things are measured:
 
 - a query with and without explanation, one caller;
 - `--large-k` hits of a gallery of so many photos, beside ten hits of it;
-- queries a second, without explanation, of one caller and of eight, each engine with one thread, and of one caller with
-  an engine of two.
+- queries a second, without explanation: one caller and --callers on an engine with one thread, and one caller on an
+  engine with two.
 """
 
 from __future__ import annotations
@@ -38,7 +38,6 @@ from reports import demo_queries, write_report
 
 RESULTS = Path(__file__).parent / "results" / "warm.json"
 PACKAGES = ("model", "export", "engine", "cli")
-CALLERS = 8
 PAUSE = 0.03  # seconds in which threads of the tree before stop spinning
 
 
@@ -92,12 +91,12 @@ class Worker:
         self._process.communicate()
 
 
-def cases(images: Sequence[int], large_k: int, threads: int) -> list[Case]:
+def cases(images: Sequence[int], large_k: int, threads: int, callers: int) -> list[Case]:
     """A single query's with and without explanation, a large k beside a small one, then several callers'."""
     one = [Case(size, 10, explain, 1, threads, 1) for size in images for explain in (True, False)]
     large = [Case(large_k, k, True, 1, threads, 1) for k in (10, large_k)] if large_k else []
-    callers = [Case(images[0], 10, False, *each, 2 * CALLERS) for each in ((1, 1), (CALLERS, 1), (1, 2))]
-    return [*one, *large, *callers]
+    several = [Case(images[0], 10, False, *each, 2 * callers) for each in ((1, 1), (callers, 1), (1, 2))]
+    return [*one, *large, *several]
 
 
 def taken_in_turn(
@@ -163,6 +162,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--against", type=Path, help="another checkout of the project")
     parser.add_argument("--images", type=int, nargs="+", default=[1500, 8000])
     parser.add_argument("--large-k", type=int, default=159, help="hits of so many photos; 0: not measured")
+    parser.add_argument("--callers", type=int, default=8)
     parser.add_argument("--turns", type=int, default=15)
     parser.add_argument("--threads", type=int, default=2, help="of the engine that answers one caller")
     parser.add_argument("--source", type=Path, help="gallery whose photos are recombined; else the demo's")
@@ -171,7 +171,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--report", type=Path, default=RESULTS)
     options = parser.parse_args(arguments)
     trees = {"this": ROOT} | ({"against": options.against.resolve()} if options.against else {})
-    wanted = cases(options.images, options.large_k, options.threads)
+    wanted = cases(options.images, options.large_k, options.threads, options.callers)
     load = os.getloadavg()[0]
     workers = {name: Worker(tree, options.model) for name, tree in trees.items()}
     try:
