@@ -1,0 +1,34 @@
+"""Benchmarks run from their folder, as `python benchmarks/NAME.py` does."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+Script = Callable[[str], ModuleType]
+
+
+@pytest.fixture
+def script(monkeypatch: pytest.MonkeyPatch) -> Script:
+    """A script of benchmarks/ as a module."""
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    return importlib.import_module
+
+
+@pytest.fixture
+def captions(tmp_path: Path) -> Path:
+    """Captions of the demo's photos, all of split `test`."""
+    import shan_engine
+
+    with shan_engine.open(device="cpu") as engine:
+        ids = engine.ids
+    texts = ("a dog on the grass", "a man with a red hat", "children play in the water", "a boat by a building")
+    rows = [f"test\t{id}\t{texts[number % len(texts)]}" for number, id in enumerate(ids)]
+    path = tmp_path / "captions.tsv"
+    path.write_text("\n".join(["split\timage\tcaption", *rows]) + "\n", "utf-8")
+    return path
