@@ -31,7 +31,7 @@ from shan_engine.base.threads import usable_cpus
 from shan_engine.kernel.shan import Kernel, variants
 from shan_engine.scoring.encoders import CALL_FLOATS
 from shan_engine.text.vocabulary import tokenise
-from shan_export.bundle_writer import write_graphs
+from shan_export.bundle_writer import write_pair_scorer
 from shan_model.config import ShanConfig
 from shan_model.grid import shan_constants
 from shan_model.norms import l2_normalise
@@ -97,8 +97,10 @@ def measure(threads: int, dim: int, shape: str, lengths: NDArray[np.int64], roun
     with torch.inference_mode(), tempfile.TemporaryDirectory() as folder:
         images = {name: term.numpy() for name, term in model.image_terms(V, vm).items()}
         captions = {name: term.contiguous().numpy() for name, term in model.caption_terms(T, tm).items()}
-        write_graphs(model, Path(folder))
-        graph = load_graph(Path(folder) / "pair_scorer.onnx", "cpu", threads=threads)
+        file = Path(folder) / "pair_scorer.onnx"
+        image, caption = ((torch.randn(*size, dim), torch.ones(size, dtype=torch.bool)) for size in ((3, 5), (2, 4)))
+        write_pair_scorer(model, model.image_terms(*image), model.caption_terms(*caption), file)
+        graph = load_graph(file, "cpu", threads=threads)
         call = int(CALL_FLOATS / (4 * K * dim * (1 + tm.shape[1] / K) * C))
         call = max(1, min(256, call))
         constants = shan_constants(model.kernel_constants())

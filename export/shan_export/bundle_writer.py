@@ -17,7 +17,7 @@ from shan_engine.bundle.manifest import GRAPHS, MANIFEST, Manifest, read_manifes
 from shan_engine.photos.extractor import FeatureExtractor
 from shan_engine.text.vocabulary import Vocabulary
 from shan_model.checkpoint import load_checkpoint
-from shan_model.retrieval import RetrievalModel
+from shan_model.retrieval import RetrievalModel, Terms
 from torch import Tensor
 
 from shan_export.onnx_file import export_graph
@@ -123,7 +123,6 @@ def write_graphs(model: RetrievalModel, folder: Path, on_stage: Callable[[str], 
         derived = [name for name in image if name not in (*encoded, "region_mask")]
         words, word_mask = model.text_encoder(tokens, lengths)
         caption = text_graph.terms(words, word_mask)
-        attended = model.score_grid(image, caption).word_attention is not None
     on_stage("image encoder")
     export_graph(
         image_graph,
@@ -154,13 +153,19 @@ def write_graphs(model: RetrievalModel, folder: Path, on_stage: Callable[[str], 
         path=folder / GRAPHS[1],
     )
     on_stage("pair scorer")
-    axes = {**_axes(image, "images", "regions"), **_axes(caption, "captions", "words")}
+    write_pair_scorer(model, image, caption, folder / GRAPHS[2])
+
+
+def write_pair_scorer(model: RetrievalModel, image: Terms, caption: Terms, path: Path) -> None:
+    """Write the ONNX file that scores pairs; the terms are examples of several images and captions."""
+    with torch.no_grad():
+        attended = model.score_grid(image, caption).word_attention is not None
     export_graph(
         PairScorerGraph(model, list(image), list(caption)),
         inputs={**image, **caption},
         outputs=["scores", "step_scores", *(["word_attention"] if attended else [])],
-        dynamic=axes,
-        path=folder / GRAPHS[2],
+        dynamic={**_axes(image, "images", "regions"), **_axes(caption, "captions", "words")},
+        path=path,
     )
 
 
