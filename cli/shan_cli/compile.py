@@ -70,7 +70,7 @@ def compile_(
     from shan_engine.bundle.plans import as_dict
 
     if (gallery is None) != (captions is None):
-        raise InputError("--gallery and --captions belong together: give both, or neither")
+        raise InputError("give both --gallery and --captions, or neither")
     plans = compile_plans(
         bundle,
         precision=precision,
