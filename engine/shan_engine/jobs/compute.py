@@ -1,4 +1,4 @@
-"""The work of one block: a scorer with its galleries open, which does block after block."""
+"""Compute blocks, one after another, with a scorer and its open galleries."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from shan_engine.scoring.encoders import Arrays, Scorer
 from shan_engine.scoring.passes import batches_by_length, refuse_not_finite
 
 Found = NDArray[Any]
-"""What a block gives: its part of the matrix, or its `KeptPairs`."""
+"""The result of a block: its part of the matrix, or its `KeptPairs`."""
 
 
 @dataclass(frozen=True)
 class View:
-    """Some images of a job, and the place of each among all of them (None: these are all)."""
+    """Some images of a job, and their places among all images (None: these are all images)."""
 
     images: Images
     places: NDArray[np.int64] | None = None
 
     def numbers(self, start: int, stop: int) -> NDArray[np.int64]:
-        """Places among all images of those from `start` to before `stop`."""
+        """The places, among all images, of the view's images from `start` to before `stop`."""
         return np.arange(start, stop) if self.places is None else self.places[start:stop]
 
 
 @dataclass(frozen=True)
 class Task:
-    """What every block of a job has in common."""
+    """What all blocks of a job have in common."""
 
     plan: Plan
     by_image: bool
@@ -43,16 +43,16 @@ class Task:
 
 
 class BlockScorer:
-    """Scores blocks; keeps the captions of the last one encoded, which the next one often shares."""
+    """Scores blocks. It keeps a block's encoded captions, because the next block often has the same."""
 
     def __init__(self, scorer: Scorer, views: Sequence[View], task: Task) -> None:
         self._scorer, self._views, self._task = scorer, views, task
         self._encoded: tuple[tuple[int, ...], list[NDArray[np.int64]], list[Arrays], int] | None = None
 
     def run(self, block: JobBlock, texts: Sequence[str]) -> Found:
-        """A block's part of the matrix, or its kept pairs in rank order; `texts` are its captions.
+        """Compute a block's part of the matrix, or its kept pairs in rank order. `texts` are its captions.
 
-        Raises GalleryError where an image is damaged or scores NaN.
+        Raises GalleryError if an image is damaged or has a NaN score.
         """
         rows, captions, longest = self._captions(block, texts)
         view, parts = self._views[block.view], []
@@ -111,8 +111,10 @@ class BlockScorer:
 
 @dataclass(frozen=True)
 class Work:
-    """Blocks to be done, and all that is needed for it: `texts` gives a block's captions, `stop` says to hand out no
-    more."""
+    """Blocks to compute, and all that this needs.
+
+    `texts` gives the captions of a block. `stop` returns true if no more blocks should be started.
+    """
 
     scorer: Scorer
     views: tuple[View, ...]
@@ -126,7 +128,7 @@ Runner = Callable[[Work], Iterator[tuple[JobBlock, Found]]]
 
 
 def run_here(work: Work) -> Iterator[tuple[JobBlock, Found]]:
-    """The blocks one after another in this process."""
+    """Compute the blocks one after another in this process."""
     scorer = BlockScorer(work.scorer, work.views, work.task)
     for block in work.blocks:
         if work.stop():

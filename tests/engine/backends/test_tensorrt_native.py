@@ -120,7 +120,7 @@ def test_a_shape_beyond_the_plan_is_named(install, bundle_copy):
     scorer_plan = TensorRtPlans(Bundle.open(bundle_copy)).load("image_encoder")
     features = np.zeros((65, 9, 24), np.float32)
     with pytest.raises(
-        InputError, match=r"takes 'features' of shapes \(1, 1, 24\) to \(64, 64, 24\), not \(65, 9, 24\)"
+        InputError, match=r"accepts 'features' of shapes \(1, 1, 24\) to \(64, 64, 24\), not \(65, 9, 24\)"
     ):
         scorer_plan.run({"features": features, "region_mask": np.ones((65, 9), np.bool_)})
     small = {"features": features[:2], "region_mask": np.ones((2, 9), np.bool_)}
@@ -136,7 +136,7 @@ def test_what_is_missing_is_said(install, bundle_copy, monkeypatch):
         return str(caught.value)
 
     install(count=0)
-    assert "CUDA finds no GPU here (cudaErrorNoDevice)" in refused()
+    assert "CUDA finds no GPU (cudaErrorNoDevice)" in refused()
     install()
     assert "has no plans for sm_89, tensorrt 11.4.0 (there: none)" in refused()
     write_plans(bundle_copy, architecture="sm_86")

@@ -177,7 +177,7 @@ def test_where_memory_is_short_a_block_is_halved_and_nothing_is_lost(level, size
         assert sorted(places[row]) == list(range(11))
         np.testing.assert_allclose(scores[row], drawn.expected.sum(-1)[places[row], row], rtol=0, atol=1e-5)
     monkeypatch.setattr(device_gallery, "score_pairs", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError("none")))
-    with pytest.raises(BackendError, match=r"no memory for a single image .* or use --device cpu"):
+    with pytest.raises(BackendError, match=r"too little free memory for a single image: .* or use --device cpu"):
         held.top_k([drawn.captions], 1)
 
 
@@ -257,7 +257,7 @@ def test_tensors_that_a_kernel_cannot_read_are_refused() -> None:
         pair_scores.score_pairs(dataclasses.replace(terms, own=None), captions, held._pools, drawn.constants, out)
     with pytest.raises(ValueError, match=r"out is \(2, 3\), not a contiguous 3 x 2"):
         pair_scores.score_pairs(terms, captions, held._pools, drawn.constants, out.T)
-    with pytest.raises(ValueError, match="there are no caption_words and caption_queries among word_mask"):
+    with pytest.raises(ValueError, match="captions need the arrays caption_words and caption_queries, not word_mask"):
         held.top_k([{"word_mask": drawn.captions["word_mask"]}], 1)
 
 

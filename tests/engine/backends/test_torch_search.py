@@ -76,16 +76,15 @@ def test_an_image_that_scores_nan_is_named(on_torch, gallery_path, monkeypatch) 
         search(on_torch, gallery, QUERIES[:1])
 
 
-def test_each_missing_piece_is_named_with_its_mend(monkeypatch) -> None:
+def test_each_missing_piece_is_named_with_its_fix(monkeypatch) -> None:
     assert torch_device.usable_devices("cpu") == [torch.device("cpu")]
     monkeypatch.setenv("TRITON_INTERPRET", "0")
-    with pytest.raises(BackendError, match="scores on CUDA alone: use --device cuda, or --backend onnxruntime"):
+    with pytest.raises(BackendError, match="scores only on CUDA: use --device cuda, or --backend onnxruntime"):
         torch_device.usable_devices("cpu")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.version, "cuda", None)
-    with pytest.raises(
-        BackendError, match=r"PyTorch .* here is built without CUDA: pip uninstall torch, then .* or use --device cpu"
-    ):
+    fault = r"the installed PyTorch .* is built without CUDA: pip uninstall torch, then .* or use --device cpu"
+    with pytest.raises(BackendError, match=fault):
         torch_device.usable_devices("auto")
     monkeypatch.setattr(torch.version, "cuda", "13.0")
     with pytest.raises(

@@ -1,7 +1,7 @@
-"""A TensorRT plan on one GPU, run natively: named addresses, two streams, CUDA graphs, no PyTorch.
+"""Run a TensorRT plan natively on one GPU: named addresses, two streams, CUDA graphs, no PyTorch.
 
-While one call is computed the next one's inputs are copied: call n + 1 may be begun before call n is asked for its
-result. Each of the two has memory of its own on the host (pinned) and on the device.
+While one call is computed, the inputs of the next are copied: call n + 1 may be started before the result of call n
+is fetched. Each of the two has its own memory on the host (pinned) and on the device.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Shapes = tuple[tuple[int, ...], ...]
 
 
 class TensorRtGraph:
-    """One plan; `run` as every back end's, `begin` for calls that overlap."""
+    """One plan. `run` works as in every back end; `begin` lets two calls overlap."""
 
     device = "cuda"
 
@@ -52,22 +52,27 @@ class TensorRtGraph:
         self._output_types = {name: types[name] for name in self.outputs}
         self._copies, self._computes = cuda.stream(), cuda.stream()
         self._slots = [_Slot(cuda, [*self.inputs, *self.outputs]) for _ in range(SLOTS)]
-        self._scratch = DeviceBuffer(cuda)  # what computing needs, by the shapes; both slots' in turn
+        self._scratch = DeviceBuffer(
+            cuda
+        )  # memory for computing, whose size depends on the shapes; both slots use it in turn
         self._calls = 0
         self._shapes: Shapes = ()
 
     def run(self, inputs: Mapping[str, Array], outputs: Sequence[str] | None = None) -> dict[str, Array]:
-        """Outputs by name. Raises InputError for a shape the plan was not made for, OutOfDeviceMemoryError."""
+        """Outputs by name.
+
+        Raises InputError for a shape that the plan does not accept, and OutOfDeviceMemoryError if memory runs out.
+        """
         return self.begin(inputs, outputs)()
 
     def begin(
         self, inputs: Mapping[str, Array], outputs: Sequence[str] | None = None
     ) -> Callable[[], dict[str, Array]]:
-        """Start a call; the function given waits for it. At most one other may be begun and not yet waited for."""
+        """Start a call. Returns a function that waits for its outputs. At most one other call may be in progress."""
         try:
             return self._begin(inputs, outputs)
         except OutOfDeviceMemoryError:
-            self._slots[(self._calls - 1) % SLOTS].free()  # a smaller call needs the room
+            self._slots[(self._calls - 1) % SLOTS].free()  # makes room for a smaller call
             self._scratch.free()
             self._shapes = ()
             raise
@@ -107,13 +112,13 @@ class TensorRtGraph:
         if shapes == self._shapes:
             return
         self._shapes = ()
-        self._cuda.call("cudaStreamSynchronize", self._computes)  # a graph in flight is not to be destroyed
+        self._cuda.call("cudaStreamSynchronize", self._computes)  # do not destroy a graph while it runs
         for name, array in feed.items():
             if not self._context.set_input_shape(name, array.shape):
                 low, _, high = self._engine.get_tensor_profile_shape(name, 0)
                 raise InputError(
-                    f"{self._path} takes '{name}' of shapes {tuple(low)} to {tuple(high)}, not {array.shape}: "
-                    "use another back end, or compile the bundle with a larger --max-batch if that is what is small"
+                    f"{self._path} accepts '{name}' of shapes {tuple(low)} to {tuple(high)}, not {array.shape}: "
+                    "use another back end, or compile the bundle with a larger --max-batch if the batch is too large"
                 )
         for slot in self._slots:
             slot.forget_graph()
@@ -122,7 +127,7 @@ class TensorRtGraph:
         self._shapes = shapes
 
     def _execute(self, slot: _Slot) -> None:
-        """Compute: as a recorded graph where this slot did the same before, addresses and shapes."""
+        """Compute, with a recorded graph if this slot has computed with the same addresses and shapes before."""
         if slot.graph is not None:
             self._cuda.call("cudaGraphLaunch", slot.graph, self._computes)
             return
@@ -134,7 +139,7 @@ class TensorRtGraph:
             (slot.graph,) = recorded
             self._cuda.call("cudaGraphLaunch", slot.graph, self._computes)
             return
-        self._enqueue()  # a first call sets up what a recording must not
+        self._enqueue()  # the first call does set-up that cannot be recorded
         slot.seen = True
 
     def _enqueue(self) -> None:
@@ -146,7 +151,7 @@ class TensorRtGraph:
 
 
 class _Slot:
-    """The memory of one call in flight, and the graph recorded of it."""
+    """The memory of one call in progress, and its recorded graph."""
 
     def __init__(self, cuda: Cuda, names: Sequence[str]) -> None:
         self._cuda = cuda
@@ -158,7 +163,7 @@ class _Slot:
         self.seen = False
 
     def place(self, name: str, size: int) -> int:
-        """Where an input or output of so many bytes lies on the device."""
+        """The device address for an input or output of `size` bytes."""
         address = self.buffers[name].at_least(max(1, size))
         if self.addresses.get(name) != address:
             self.forget_graph()
@@ -166,27 +171,27 @@ class _Slot:
         return address
 
     def free(self) -> None:
-        """Give its device memory back."""
+        """Free the slot's device memory."""
         self.forget_graph()
         for buffer in self.buffers.values():
             buffer.free()
 
     def forget_graph(self) -> None:
-        """Its shapes or addresses no longer hold."""
+        """Drop the recorded graph, because shapes or addresses have changed."""
         if self.graph is not None:
             self._cuda.call("cudaGraphExecDestroy", self.graph)
         self.graph, self.seen = None, False
 
 
 class _KernelCache:
-    """What TensorRT for RTX compiles on the GPU itself, kept beside the plan; TensorRT has nothing to keep."""
+    """The kernels that TensorRT for RTX compiles on the GPU, kept beside the plan. TensorRT has none to keep."""
 
     def __init__(self, trt: Any, engine: Any, path: Path) -> None:
         self._path, self._engine, self._saved = path, engine, False
         self._cache = self._config = None
         self._strategy = trt.ExecutionContextAllocationStrategy.USER_MANAGED
         self.capture_here = not hasattr(trt, "CudaGraphStrategy")
-        if not self.capture_here:  # TensorRT for RTX records graphs itself, and knows when
+        if not self.capture_here:  # TensorRT for RTX decides itself when to record graphs
             self._config = engine.create_runtime_config()
             self._config.cuda_graph_strategy = trt.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
             self._config.set_execution_context_allocation_strategy(self._strategy)
@@ -196,14 +201,14 @@ class _KernelCache:
             self._config.set_runtime_cache(self._cache)
 
     def context(self) -> Any:
-        """An execution context whose memory its user gives. Raises BackendError where there is none to be had."""
+        """An execution context that uses the caller's memory. Raises BackendError if the GPU has no memory for it."""
         context = self._engine.create_execution_context(self._config or self._strategy)
         if context is None:
             raise BackendError(f"the GPU has no memory for {self._path.stem}: end other programs that use it")
         return context
 
     def save(self) -> None:
-        """Keep the kernels of the first call; a bundle that cannot be written goes without."""
+        """Save the kernels after the first call, unless the bundle cannot be written."""
         if self._cache is None or self._saved:
             return
         self._saved = True
@@ -215,9 +220,9 @@ class _KernelCache:
 
 
 class TensorRtPlans:
-    """The plans of a bundle that run on the GPU here, each loaded when asked for.
+    """The plans of a bundle for this machine's GPU, each loaded when asked for.
 
-    Raises BackendError, saying what is missing, where there is no TensorRT, no GPU or no plan for them.
+    Raises BackendError, saying what is missing, if there is no TensorRT, no GPU or no plan for them.
     """
 
     def __init__(self, bundle: Bundle, precision: Precision | None = None) -> None:
@@ -232,5 +237,5 @@ class TensorRtPlans:
         )
 
     def load(self, name: str) -> TensorRtGraph:
-        """The plan of a graph, by the graph's name."""
+        """Load the plan of the graph `name`."""
         return TensorRtGraph(self._library, self.folder / f"{name}.plan", self._cuda)

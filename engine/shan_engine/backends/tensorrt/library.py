@@ -1,4 +1,4 @@
-"""NVIDIA's compiler and run time, under either of its names: TensorRT, or TensorRT for RTX. They share one API."""
+"""Import TensorRT or TensorRT for RTX, NVIDIA's compilers and run times. They share one API."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from typing import Any
 from shan_engine.base.errors import BackendError, first_line
 from shan_engine.base.optional import install_command
 
-# By the name of the module: the extra that installs it.
+# For each module, the extra that installs it.
 EXTRAS = {"tensorrt": "tensorrt", "tensorrt_rtx": "tensorrt-rtx"}
 
 
 @dataclass(frozen=True)
 class TensorRt:
-    """The module, and what plans say of the one that made them."""
+    """The module, with the name and version that plans record."""
 
     module: Any
     name: str
     version: str
 
     def logger(self) -> Any:
-        """A logger that keeps what the library calls errors, first to last, in `errors`, and prints nothing."""
+        """A logger that prints nothing and collects the library's error messages, in order, in `errors`."""
         trt = self.module
 
         class Log(trt.ILogger):  # type: ignore[misc, name-defined]
@@ -38,9 +38,9 @@ class TensorRt:
 
 
 def import_tensorrt(name: str | None = None) -> TensorRt:
-    """TensorRT or, where only that is installed, TensorRT for RTX; `name` asks for one of the two.
+    """Import TensorRT or, if only that is installed, TensorRT for RTX. `name` asks for one of the two.
 
-    Raises BackendError with the packages to install where it is missing or does not load.
+    Raises BackendError, naming the packages to install, if it is missing or does not load.
     """
     names = [name] if name else list(EXTRAS)
     faults = []
@@ -49,7 +49,7 @@ def import_tensorrt(name: str | None = None) -> TensorRt:
             module = importlib.import_module(candidate)
             if hasattr(module, "Builder"):
                 return TensorRt(module, candidate, str(module.__version__))
-            faults.append(f"{candidate} has no compiler in it")
+            faults.append(f"{candidate} has no compiler")
         except ModuleNotFoundError as error:
             if error.name != candidate:
                 faults.append(f"{candidate} does not load: {first_line(error)}")

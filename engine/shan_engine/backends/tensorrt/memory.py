@@ -1,4 +1,4 @@
-"""Device memory, streams and graphs of one NVIDIA GPU, through NVIDIA's cuda-bindings."""
+"""Memory, streams and CUDA graphs of one NVIDIA GPU, through NVIDIA's cuda-bindings."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class OutOfDeviceMemoryError(BackendError):
 
 
 class Cuda:
-    """One GPU's run-time calls; each raises BackendError, OutOfDeviceMemoryError where memory is short."""
+    """CUDA run-time calls for one GPU. Each raises BackendError, or OutOfDeviceMemoryError if memory runs out."""
 
     def __init__(self, device: int = 0) -> None:
         try:
@@ -29,18 +29,18 @@ class Cuda:
         self.runtime: Any = runtime
         count = self._device_count()
         if device >= count:
-            raise BackendError(f"there are {count} NVIDIA GPUs here, none with number {device}: use the CPU")
+            raise BackendError(f"there is no NVIDIA GPU number {device} among {count} here: use the CPU")
         self.call("cudaSetDevice", device)
         self.device = device
 
     def _device_count(self) -> int:
         error, count = self.runtime.cudaGetDeviceCount()
         if int(error):
-            raise BackendError(f"CUDA finds no GPU here ({self._name(error)}): install NVIDIA's driver, or use the CPU")
+            raise BackendError(f"CUDA finds no GPU ({self._name(error)}): install NVIDIA's driver, or use the CPU")
         return int(count)
 
     def call(self, name: str, *arguments: Any) -> Any:
-        """The result of a function of the CUDA run time, None where it has none."""
+        """Call a function of the CUDA run time. Returns its result, or None if it has none."""
         error, *results = getattr(self.runtime, name)(*arguments)
         if int(error):
             fault = f"{name}: {self._name(error)}"
@@ -54,26 +54,26 @@ class Cuda:
 
     @property
     def architecture(self) -> str:
-        """Such as sm_89."""
+        """The GPU's architecture, such as sm_89."""
         attribute = self.runtime.cudaDeviceAttr
         major = self.call("cudaDeviceGetAttribute", attribute.cudaDevAttrComputeCapabilityMajor, self.device)
         minor = self.call("cudaDeviceGetAttribute", attribute.cudaDevAttrComputeCapabilityMinor, self.device)
         return f"sm_{major}{minor}"
 
     def stream(self) -> Any:
-        """A stream that does not wait for the default one."""
+        """A new stream that does not wait for the default stream."""
         return self.call("cudaStreamCreateWithFlags", self.runtime.cudaStreamNonBlocking)
 
     def event(self) -> Any:
-        """An event without a time."""
+        """A new event without timing."""
         return self.call("cudaEventCreateWithFlags", self.runtime.cudaEventDisableTiming)
 
     def upload(self, to: int, array: NDArray[Any], stream: Any) -> None:
-        """Copy a contiguous array to the device; the array must stay until the stream has come there."""
+        """Copy a contiguous array to the device. The array must live until the stream has executed the copy."""
         self.call("cudaMemcpyAsync", to, array.ctypes.data, array.nbytes, self._kind("HostToDevice"), stream)
 
     def download(self, array: NDArray[Any], source: int, stream: Any) -> None:
-        """Copy from the device into a contiguous array, which holds it when the stream has come there."""
+        """Copy from the device into a contiguous array, which is filled once the stream has executed the copy."""
         self.call("cudaMemcpyAsync", array.ctypes.data, source, array.nbytes, self._kind("DeviceToHost"), stream)
 
     def _kind(self, way: str) -> Any:
@@ -81,13 +81,13 @@ class Cuda:
 
     @contextmanager
     def capturing(self, stream: Any) -> Iterator[list[Any]]:
-        """Record what is put on the stream; the list then holds one graph that does it all again."""
+        """Record the calls made on the stream. Afterwards the list holds one graph that repeats them all."""
         self.call("cudaStreamBeginCapture", stream, self.runtime.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal)
         recorded: list[Any] = []
         try:
             yield recorded
         except BaseException:
-            self.runtime.cudaStreamEndCapture(stream)  # the stream is then usable again
+            self.runtime.cudaStreamEndCapture(stream)  # makes the stream usable again
             raise
         graph = self.call("cudaStreamEndCapture", stream)
         recorded.append(self.call("cudaGraphInstantiate", graph, 0))
@@ -95,13 +95,13 @@ class Cuda:
 
 
 class DeviceBuffer:
-    """Memory on the device that grows to what is asked for."""
+    """Memory on the device that grows on demand."""
 
     def __init__(self, cuda: Cuda) -> None:
         self._cuda, self._address, self._size = cuda, 0, 0
 
     def at_least(self, size: int) -> int:
-        """The address of at least `size` bytes; what was in it may be gone."""
+        """The address of at least `size` bytes. Their earlier content may be lost."""
         if size > self._size:
             self.free()
             self._address = int(self._cuda.call("cudaMalloc", size))
@@ -109,20 +109,20 @@ class DeviceBuffer:
         return self._address
 
     def free(self) -> None:
-        """Give the memory back."""
+        """Free the memory."""
         if self._address:
             self._cuda.call("cudaFree", self._address)
         self._address = self._size = 0
 
 
 class PinnedBuffer:
-    """Memory of the host that the GPU copies from while the host goes on; it grows to what is asked for."""
+    """Host memory that the GPU can copy from while the host continues. It grows on demand."""
 
     def __init__(self, cuda: Cuda) -> None:
         self._cuda, self._address, self._bytes = cuda, 0, np.empty(0, np.uint8)
 
     def array(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
-        """An array in this memory; the one given before is then no longer to be used."""
+        """An array in this memory. Do not use an array given before any more."""
         size = int(np.prod(shape)) * dtype.itemsize
         if size > len(self._bytes):
             self.free()
@@ -131,7 +131,7 @@ class PinnedBuffer:
         return self._bytes[:size].view(dtype).reshape(shape)
 
     def free(self) -> None:
-        """Give the memory back."""
+        """Free the memory."""
         if self._address:
             self._cuda.call("cudaFreeHost", self._address)
         self._address, self._bytes = 0, np.empty(0, np.uint8)

@@ -1,4 +1,4 @@
-"""Whether PyTorch with Triton can score here, and on which devices."""
+"""Whether PyTorch with Triton can score on this machine, and on which devices."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 def usable_devices(device: str) -> list[torch.device]:
     """All of this machine's devices that `device` (auto, cuda or cpu) means.
 
-    Raises BackendError, with the package to install, where PyTorch, Triton or a CUDA device is missing; `cpu` is
-    possible only in Triton's interpreter (TRITON_INTERPRET=1), which tests use: it takes seconds a pair.
+    `cpu` works only in Triton's interpreter (TRITON_INTERPRET=1), which tests use; it takes seconds for each pair.
+    Raises BackendError, naming what to install, if PyTorch, Triton or a CUDA device is missing.
     """
     for package in ("torch", "triton"):
         if find_spec(package) is None:
@@ -27,12 +27,12 @@ def usable_devices(device: str) -> list[torch.device]:
     if triton.knobs.runtime.interpret and device != "cuda":
         return [torch.device("cpu")]
     if device == "cpu":
-        raise BackendError("the torch back end scores on CUDA alone: use --device cuda, or --backend onnxruntime")
+        raise BackendError("the torch back end scores only on CUDA: use --device cuda, or --backend onnxruntime")
     if not torch.cuda.is_available():
         if torch.version.cuda:
             raise BackendError("PyTorch finds no CUDA device: install NVIDIA's driver, or use --device cpu")
         raise BackendError(
-            f"PyTorch {torch.__version__} here is built without CUDA: pip uninstall torch, then "
+            f"the installed PyTorch {torch.__version__} is built without CUDA: pip uninstall torch, then "
             f"{install_command('cuda')}, or use --device cpu"
         )
     return [torch.device("cuda", number) for number in range(torch.cuda.device_count())]

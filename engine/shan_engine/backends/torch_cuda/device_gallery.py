@@ -1,4 +1,4 @@
-"""A gallery on one device: resident where it fits, else streamed; scored by the Triton kernels."""
+"""A gallery on one device, scored by the Triton kernels. It stays there if it fits; otherwise it is streamed."""
 
 from __future__ import annotations
 
@@ -17,11 +17,9 @@ from shan_engine.backends.torch_cuda.upload import Images, Upload
 from shan_engine.base.errors import BackendError, BundleError
 from shan_engine.kernel.shan import ShanConstants
 
-BLOCK_BYTES = 4 * 2**30  # of regions and gate terms of the images scored together
-NO_MEMORY = (
-    "the GPU has no memory for a single image beside what else is there: end other programs, or use --device cpu"
-)
-SHARE_OF_FREE = 0.9  # of a device's free memory; the rest is for scores, captions and the allocator's gaps
+BLOCK_BYTES = 4 * 2**30  # regions and gate terms of the images that are scored together
+NO_MEMORY = "the GPU has too little free memory for a single image: end other programs that use it, or use --device cpu"
+SHARE_OF_FREE = 0.9  # of a device's free memory; the rest is for scores, captions and gaps left by the allocator
 
 # Scores and places of a batch of captions, C x k.
 Best = tuple[NDArray[np.float32], NDArray[np.int64]]
@@ -29,12 +27,12 @@ Captions = Mapping[str, NDArray[Any]]
 
 
 class DeviceGallery:
-    """Images on `device`, scored in `dtype` with float32 sums; in the stored precision where `dtype` is None.
+    """Images on `device`, scored in `dtype` with float32 sums.
 
-    float32 images are scored in float32, float16 and int8 ones in float16. `budget` is the device memory to use, in
-    bytes; what is free where None. `level` says how much fits: `terms` (regions and gate terms stay on the device),
-    `regions` (gate terms are made again in each pass) or `streamed`.
-    Raises BundleError where `constants` lack the gates' weights; scoring, BackendError where memory is too short.
+    `dtype` None means float32 for float32 images, and float16 for float16 and int8 ones. `budget` is the device memory
+    to use, in bytes; None means the free memory. `level` says how much stays on the device: `terms` (regions and gate
+    terms), `regions` (gate terms are computed again in each pass) or `streamed` (nothing).
+    Raises BundleError if `constants` lack the gates' weights. Scoring raises BackendError if memory runs out.
     """
 
     def __init__(
@@ -54,7 +52,7 @@ class DeviceGallery:
         with_terms = regions * (3 if self._gates else 1)
         size = max(1, min(BLOCK_BYTES, free // 8) // with_terms)
         self._upload = Upload(images, device, self.dtype, min(size, max(1, len(images))))
-        # Beside what stays: two blocks on their way, a block's gate terms, and int8 numbers as float32 and in `dtype`.
+        # Other memory needed: two blocks in transfer, a block's gate terms, and int8 numbers as float32 and in `dtype`.
         left = free - self._upload.most * (with_terms + regions + (3 * regions if images.dtype == np.int8 else 0))
         self._resident: list[tuple[int, ImageTerms]] = []
         self.level = "streamed"
@@ -66,7 +64,7 @@ class DeviceGallery:
         return len(self.images)
 
     def _settle(self) -> None:
-        """Bring all images to the device; none where its memory turns out too small."""
+        """Copy all images to the device, or none if its memory proves too small."""
         try:
             for start, terms in self._upload.blocks(0):
                 hubness = None if terms.hubness is None else terms.hubness.clone()
@@ -77,7 +75,7 @@ class DeviceGallery:
             self._free()
 
     def _completed(self, terms: ImageTerms) -> ImageTerms:
-        """With gate terms, where the model's steps need them."""
+        """`terms` with gate terms added, if the model's steps need them."""
         if self._gates is None or terms.own is not None:
             return terms
         own, bias, attended = self._gates
@@ -86,7 +84,7 @@ class DeviceGallery:
         return replace(terms, own=torch.addmm(bias, rows, own.T).view(shape), attended=(rows @ attended.T).view(shape))
 
     def _scored(self, batches: Sequence[CaptionTerms]) -> Iterator[tuple[int, list[Tensor]]]:
-        """Place of a block of images, and its scores C x B with each batch of captions, for all images in order."""
+        """For each block of images in order, its place and its scores C x B with each batch of captions."""
         for start, terms in self._resident:
             yield from self._scored_in_parts(start, terms, batches)
         start = 0 if self.level == "streamed" else len(self)
@@ -106,7 +104,7 @@ class DeviceGallery:
     def _scored_in_parts(
         self, start: int, terms: ImageTerms, batches: Sequence[CaptionTerms]
     ) -> Iterator[tuple[int, list[Tensor]]]:
-        """As `_scored` for one block, halved as often as memory asks for."""
+        """As `_scored` for one block, which is halved until it fits into memory."""
         count, scores = len(terms.regions), None
         try:
             scores = self._score(terms, batches)
@@ -130,16 +128,19 @@ class DeviceGallery:
         return scores
 
     def scores(self, batches: Sequence[Captions]) -> Iterator[tuple[int, slice, NDArray[np.float32]]]:
-        """Scores B x C of all images: for blocks of them in order and each batch of captions, its number and scores."""
+        """Scores of all images, in blocks.
+
+        For each block and each batch of captions, yields the batch's number, the block's places, and scores B x C.
+        """
         for start, found in self._scored([self._captions(batch) for batch in batches]):
             for number, scores in enumerate(found):
                 columns = slice(start, start + scores.shape[1])
                 yield number, columns, np.ascontiguousarray(scores.T.cpu().numpy())
 
     def top_k(self, batches: Sequence[Captions], k: int) -> list[Best]:
-        """The k best images (all, where there are fewer) for each batch of captions, best first.
+        """The k best images for each batch of captions, best first; all images if there are fewer than k.
 
-        Ties go to the lower place. A NaN score comes first.
+        Of two equal scores, the lower place comes first. A NaN score comes before all others.
         """
         best: list[Tensor | None] = [None] * len(batches)
         for start, found in self._scored([self._captions(batch) for batch in batches]):
@@ -154,7 +155,7 @@ class DeviceGallery:
             for name in names
         )
         if words is None or queries is None:
-            raise ValueError(f"there are no caption_words and caption_queries among {', '.join(captions)}")
+            raise ValueError(f"captions need the arrays caption_words and caption_queries, not {', '.join(captions)}")
         mask = torch.from_numpy(captions["word_mask"].view(np.uint8)).to(self.device)
         return CaptionTerms(words, queries, mask.contiguous(), own, attended)
 
@@ -173,7 +174,7 @@ def _free_bytes(device: torch.device) -> int:
 def _weights(
     constants: ShanConstants, dim: int, device: torch.device, dtype: torch.dtype
 ) -> tuple[Pools, tuple[Tensor, Tensor, Tensor] | None]:
-    """Pooling vectors and, from step 2 on, the gates' weights."""
+    """The pooling vectors and, if the model has more than one step, the gates' weights."""
     if constants.steps == 1:
         unused = torch.zeros(dim, device=device)
         return Pools(unused, unused), None

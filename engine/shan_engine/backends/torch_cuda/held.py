@@ -1,9 +1,4 @@
-"""SHAN's pair score on CUDA through PyTorch and Triton: the gallery stays on the GPU, only the k best come back.
-
-`device.py` says whether it can run, `pair_kernels.py` holds the kernels and `pair_scores.py` launches them,
-`device_gallery.py` keeps or streams (`upload.py`) a gallery and ranks it (`ranking.py`), `several.py` splits it over
-GPUs. Nothing but these imports PyTorch, and only when images are to be held.
-"""
+"""Hold images on this machine's GPUs. PyTorch is imported only when images are to be held."""
 
 from __future__ import annotations
 
@@ -18,11 +13,14 @@ from shan_engine.kernel.shan import ShanConstants
 if TYPE_CHECKING:
     from shan_engine.backends.torch_cuda.upload import Images
 
-REGIONS, HUBNESS = "image_regions", "hubness"  # not from gallery/storage.py: a GPU machine may lack xxhash
+REGIONS, HUBNESS = (
+    "image_regions",
+    "hubness",
+)  # not imported from gallery/storage.py, because a GPU machine may lack xxhash
 
 
 class GivenImages:
-    """Some images as `upload.Images`, from their arrays as a gallery gives them; scores are not normalised."""
+    """Images given as a gallery's arrays. Their scores are not normalised."""
 
     normalised = False
 
@@ -41,14 +39,14 @@ class GivenImages:
 
 
 def hold_images(images: Mapping[str, NDArray[Any]], constants: ShanConstants, device: str) -> HeldGallery:
-    """As `hold`, for some images by their arrays."""
+    """As `hold`, for images given as arrays."""
     return hold(GivenImages(images), constants, device)
 
 
 def hold(images: Images, constants: ShanConstants, device: str) -> HeldGallery:
-    """Images on all of a machine's devices of that kind, for a model's constants.
+    """Hold images on all of this machine's devices that `device` means, to be scored with a model's constants.
 
-    Raises BackendError where PyTorch, Triton or a device is missing, BundleError where the constants lack the gates.
+    Raises BackendError if PyTorch, Triton or a device is missing, and BundleError if the constants lack the gates.
     """
     from shan_engine.backends.torch_cuda.device import usable_devices
 

@@ -1,4 +1,4 @@
-"""Which kernel scores a batch, in which tiles, and the launch."""
+"""Choose the kernel and tiles for a batch, and launch it."""
 
 from __future__ import annotations
 
@@ -15,17 +15,18 @@ from shan_engine.backends.torch_cuda import pair_kernels
 from shan_engine.base.errors import BackendError
 from shan_engine.kernel.shan import ShanConstants
 
-MOST_ROWS = 128  # regions or words: more would not fit in a program's registers
-IN_ROWS_DIMS = 256  # D up to which a program holds whole rows
-# Launches are short, and neither Triton's first compilation nor its interpreter is for several threads.
+MOST_ROWS = 128  # regions or words; more would not fit in a program's registers
+IN_ROWS_DIMS = 256  # the largest D for which a program holds whole rows
+# Neither Triton's first compilation nor its interpreter is thread-safe. Launches are short, so a lock costs little.
 _launching = threading.Lock()
 
 
 @dataclass(frozen=True)
 class ImageTerms:
-    """Images on a device: `regions`, and from step 2 on `own` and `attended` gate terms, B x K x D; `mask` B x K.
+    """Images on a device: `regions` B x K x D and `mask` B x K (uint8).
 
-    `mask` is uint8, `hubness` B float32 (taken from the scores); the others have one floating type.
+    If the model has more than one step, also the gate terms `own` and `attended`, B x K x D. `hubness` (B, float32) is
+    subtracted from the scores. All other arrays have the same floating type.
     """
 
     regions: Tensor
@@ -37,7 +38,10 @@ class ImageTerms:
 
 @dataclass(frozen=True)
 class CaptionTerms:
-    """Captions on a device: `words`, `queries` and from step 2 on gate terms, C x n x D; `mask` C x n (uint8)."""
+    """Captions on a device: `words` and `queries` C x n x D, and `mask` C x n (uint8).
+
+    If the model has more than one step, also the gate terms `own` and `attended`, C x n x D.
+    """
 
     words: Tensor
     queries: Tensor
@@ -48,7 +52,7 @@ class CaptionTerms:
 
 @dataclass(frozen=True)
 class Pools:
-    """The pooling vectors, D float32 numbers each, on a device; any for step 1 alone."""
+    """The pooling vectors on a device, D float32 numbers each. Step 1 alone does not read them."""
 
     image: Tensor
     text: Tensor
@@ -56,9 +60,9 @@ class Pools:
 
 @dataclass(frozen=True)
 class Tiles:
-    """How a kernel is compiled: `rows` or `chunks`, the sizes of its tiles, warps and stages of loads.
+    """How a kernel is compiled: `rows` or `chunks`, the sizes of its tiles, and the number of warps and load stages.
 
-    `tile` is how many of the regions `rows` fuses at a time; `chunks` takes all.
+    `tile` is how many regions `rows` fuses at a time; `chunks` fuses all at once.
     """
 
     kernel: str
@@ -71,13 +75,13 @@ class Tiles:
 
 
 def choose_tiles(K: int, n: int, D: int, dtype: torch.dtype, steps: int) -> Tiles:
-    """The tiles for images of K regions and captions of n words. Raises BackendError for more than 128 of either."""
+    """Tiles for images of K regions and captions of n words. Raises BackendError for more than 128 of either."""
     if max(K, n) > MOST_ROWS:
         raise BackendError(
             f"{K} regions with {n} words: the torch back end takes at most {MOST_ROWS} of each, use --device cpu"
         )
     regions, words, half = _power(K), _power(n), dtype != torch.float32
-    # Sizes that `triton.compile` for sm_90 keeps in registers, and below the shared memory of smaller GPUs (99 KiB).
+    # With these sizes `triton.compile` for sm_90 stays in registers, and within a small GPU's shared memory (99 KiB).
     if half and steps > 1 and D <= IN_ROWS_DIMS and regions <= 64 and words <= 32:
         return Tiles("rows", regions, 16, words, _power(D), 4 if words == 16 else 8, 2)
     narrow = regions + words > 128 if half else regions + words > 96
@@ -93,10 +97,10 @@ def score_pairs(
     out: Tensor,
     tiles: Tiles | None = None,
 ) -> None:
-    """Write the scores of B images with C captions into `out`, C x B float32, contiguous.
+    """Write the scores of B images with C captions into `out`, a contiguous C x B of float32.
 
-    All tensors lie on one device and are contiguous; products of float32 are exact, not TF32. Raises ValueError for
-    other tensors, BackendError for more rows than `choose_tiles` takes or where the GPU is too small for the tiles.
+    All tensors must be contiguous and on one device. Products of float32 are exact, not TF32. Raises ValueError for
+    other tensors, and BackendError for more rows than `choose_tiles` accepts or a GPU too small for the tiles.
     """
     B, K, D = images.regions.shape
     C, n, _ = captions.words.shape
@@ -108,7 +112,7 @@ def score_pairs(
     kernel: Any = pair_kernels.score_in_rows if tiles.kernel == "rows" else pair_kernels.score_in_chunks
     own, attended = images.own, images.attended
     caption_own, caption_attended = captions.own, captions.attended
-    if constants.steps == 1:  # never read, but the kernel wants addresses
+    if constants.steps == 1:  # never read, but the kernel needs addresses
         own = attended = images.regions
         caption_own = caption_attended = captions.words
     tensors = [
@@ -144,5 +148,5 @@ def score_pairs(
 
 
 def _power(rows: int) -> int:
-    """The size of a tile for so many rows: a power of two, as tensor cores take them at least 16."""
+    """The size of a tile for `rows` rows: a power of two, and at least 16 because of the tensor cores."""
     return max(16, 1 << (rows - 1).bit_length())

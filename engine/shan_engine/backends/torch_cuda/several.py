@@ -1,4 +1,4 @@
-"""A gallery over several devices: each holds a part of the images and is fed by a thread of its own."""
+"""A gallery over several devices. Each holds a part of the images and has its own thread."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from shan_engine.kernel.shan import ShanConstants
 
 
 class Part:
-    """Images `start` to `stop` of some."""
+    """The images from `start` to before `stop` of other images."""
 
     def __init__(self, images: Images, start: int, stop: int) -> None:
         self.regions, self.dim, self.dtype = images.regions, images.dim, images.dtype
@@ -32,7 +32,7 @@ class Part:
 
 
 class SplitGallery:
-    """Images over `devices`, about as many on each; what it gives is what one device would."""
+    """Images spread evenly over `devices`. The results are those of a single device."""
 
     def __init__(
         self,
@@ -54,7 +54,7 @@ class SplitGallery:
             self._parts = list(pool.map(hold, range(len(devices))))
 
     def scores(self, batches: Sequence[Captions]) -> Iterator[tuple[int, slice, NDArray[np.float32]]]:
-        """See `DeviceGallery.scores`; one device after the other."""
+        """See `DeviceGallery.scores`. Devices work one after another."""
         for first, part in zip(self._starts, self._parts, strict=True):
             for number, place, scores in part.scores(batches):
                 yield number, slice(first + place.start, first + place.stop), scores
@@ -68,6 +68,6 @@ class SplitGallery:
     def _merged(self, parts: Sequence[Best], k: int) -> Best:
         scores = np.concatenate([scores for scores, _ in parts], axis=1)
         places = np.concatenate([place + first for first, (_, place) in zip(self._starts, parts, strict=True)], axis=1)
-        # A NaN comes first, here too.
+        # NaN comes first, as in `DeviceGallery.top_k`.
         order = np.argsort(np.where(np.isnan(scores), -np.inf, -scores), axis=1, kind="stable")[:, :k]
         return np.take_along_axis(scores, order, axis=1), np.take_along_axis(places, order, axis=1)

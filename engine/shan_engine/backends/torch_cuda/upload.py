@@ -1,4 +1,4 @@
-"""Images on their way to a device: through two pinned buffers, copied while the last block is scored."""
+"""Stream images to a device through two pinned buffers: one is copied while the device scores the other."""
 
 from __future__ import annotations
 
@@ -33,13 +33,16 @@ class Images(Protocol):
 
 
 class Upload:
-    """Blocks of images on `device`, with regions of `dtype`; `most` may be lowered at any time."""
+    """Copies blocks of up to `most` images to `device`, with regions in `dtype`. `most` may be lowered at any time."""
 
     def __init__(self, images: Images, device: torch.device, dtype: torch.dtype, most: int) -> None:
         self.images, self.device, self.dtype, self.most = images, device, dtype, most
 
     def blocks(self, start: int) -> Iterator[tuple[int, ImageTerms]]:
-        """Place and terms (regions and mask) of images from `start` on; valid until the next but one is asked for."""
+        """Yield the place and the terms (regions and mask) of each block of images from `start` on.
+
+        A block's terms stay valid until the next but one is asked for.
+        """
         slots = [_Slot(self.device, self.images, self.most) for _ in range(2)]
         copying = torch.cuda.Stream(self.device) if self.device.type == "cuda" else None  # type: ignore[no-untyped-call]
         number, ready = 0, self._fill(slots[0], start, copying)
@@ -48,12 +51,12 @@ class Upload:
             terms = slot.taken(count, self.dtype)
             start, number = start + count, number + 1
             yield now, terms
-            # The caller has queued its work on these terms; the copy of the next block runs beside it.
+            # The caller has queued its work on these terms. The next block is copied at the same time.
             slot.release()
             ready = self._fill(slots[number % 2], start, copying)
 
     def _fill(self, slot: _Slot, start: int, copying: torch.cuda.Stream | None) -> int:
-        """Start the copy of a block; how many images it has."""
+        """Start to copy a block. Returns how many images it has."""
         count, most = 0, min(slot.most, len(self.images) - start)
         slot.wait()
         while count < most:
@@ -63,7 +66,7 @@ class Upload:
 
 
 class _Slot:
-    """A pinned buffer, its twin on the device, and the events that keep a copy and its use apart."""
+    """A pinned buffer, its twin on the device, and the events that keep copying and use apart."""
 
     def __init__(self, device: torch.device, images: Images, most: int) -> None:
         self._device, self.most = device, most
@@ -82,15 +85,15 @@ class _Slot:
         )
         cuda = device.type == "cuda"
         self._copied, self._used = (torch.cuda.Event() if cuda else None for _ in range(2))  # type: ignore[no-untyped-call]
-        self.release()  # what had this memory before may still be at work
+        self.release()  # earlier work on this memory may not be finished
 
     def wait(self) -> None:
-        """Until the pinned buffer is free again."""
+        """Wait until the pinned buffer is free again."""
         if self._copied is not None:
             self._copied.synchronize()
 
     def put(self, stored: Mapping[str, NDArray[Any]], at: int) -> int:
-        """Lay some images into the pinned buffer from row `at` on; how many they are."""
+        """Copy images into the pinned buffer from row `at` on. Returns how many there are."""
         count = len(stored["regions"])
         for name, buffer in self._pinned.items():
             values = stored[name]
@@ -98,7 +101,7 @@ class _Slot:
         return count
 
     def send(self, count: int, copying: torch.cuda.Stream | None) -> None:
-        """Start the copy of the buffer's first `count` images to the device."""
+        """Start to copy the buffer's first `count` images to the device."""
         if copying is None or self._copied is None or self._used is None:
             self._copy(count)
             return
@@ -112,7 +115,7 @@ class _Slot:
             self._held[name][:count].copy_(buffer[:count], non_blocking=True)
 
     def taken(self, count: int, dtype: torch.dtype) -> ImageTerms:
-        """What was filled in, for work on the current stream."""
+        """The first `count` images, for work on the current stream."""
         if self._copied is not None:
             torch.cuda.current_stream(self._device).wait_event(self._copied)
         regions: Tensor = self._held["regions"][:count]
@@ -122,6 +125,6 @@ class _Slot:
         return ImageTerms(regions.to(dtype), self._held["mask"][:count], hubness=hubness)
 
     def release(self) -> None:
-        """The current stream's work so far is the last on what was taken."""
+        """Mark that the work queued on the current stream is the last to use these images."""
         if self._used is not None:
             self._used.record(torch.cuda.current_stream(self._device))
