@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import shan_engine
+from provenance import recorded
+from reports import write_report
 from shan_engine.base.metadata import Metadata, Value
 from shan_engine.gallery.filters import matching
 from shan_engine.gallery.manifest import GalleryManifest
@@ -25,6 +27,7 @@ from shan_engine.gallery.reader import Gallery
 from shan_engine.indexing.tables import renew_tables
 from shan_engine.locate import locate_bundle
 
+RESULTS = Path(__file__).parent / "results" / "filters.json"
 LICENCES = ("CC0", "CC-BY", "GPL")
 CONDITIONS = ("year = 2001", "year >= 2020 AND licence = 'CC0'", "year >= 2001", "1")
 QUERIES = ("a dog on grass", "two people on a beach", "a red car", "a child in water")
@@ -41,6 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--model", type=Path)
     parser.add_argument("--images", type=int, default=1_000_000, help="of the larger gallery, at least")
     parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--report", type=Path, default=RESULTS)
     options = parser.parse_args(arguments)
     manifest = GalleryManifest.load(options.gallery)
     ids = Gallery(options.gallery, manifest).ids()
@@ -51,10 +55,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     model = locate_bundle(options.model)
     options.work.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=options.work) as work:
-        measure(options.gallery, manifest, metadata, model, Path(work), options.images)
+        measured = measure(options.gallery, manifest, metadata, model, Path(work), options.images)
+    write_report(options.report, {"recorded": recorded(), "rows": measured})
 
 
-def measure(source: Path, manifest: GalleryManifest, metadata: Metadata, model: Path, work: Path, images: int) -> None:
+def measure(
+    source: Path, manifest: GalleryManifest, metadata: Metadata, model: Path, work: Path, images: int
+) -> list[dict[str, Any]]:
+    rows = []
     for copies in (1, -(-images // len(Gallery(source, manifest).blocks[0]))):
         folder = work / str(copies)
         entries = []
@@ -72,15 +80,22 @@ def measure(source: Path, manifest: GalleryManifest, metadata: Metadata, model: 
         engine = shan_engine.open(folder, model)
         gallery = engine.gallery
         tables = sum(file.stat().st_size for file in folder.glob("blocks/*/*.sqlite"))
-        print(f"{len(gallery):,} images: tables written in {seconds:.1f} s, {tables / len(gallery):.0f} bytes an image")
+        row: dict[str, Any] = {"images": len(gallery), "seconds_to_write": round(seconds, 2)}
+        row |= {"bytes_an_image": round(tables / len(gallery)), "conditions": {}, "searches": {}}
+        rows.append(row)
+        print(f"{len(gallery):,} images: tables written in {seconds:.1f} s, {row['bytes_an_image']} bytes an image")
         for where in CONDITIONS:
             found, seconds = timed(partial(matching, gallery, where))
+            row["conditions"][where] = {"match": len(found), "seconds": round(seconds, 3)}
             print(f"  {where}: {len(found):,} match, found in {seconds:.2f} s")
         if copies == 1:
+            engine.search(QUERIES[0], explain=False)  # loads the model
             for condition in (None, *CONDITIONS):
                 ask = partial(engine.search, where=condition, explain=False)
                 seconds = sum(timed(partial(ask, query))[1] for query in QUERIES)
+                row["searches"][condition or "all"] = round(seconds / len(QUERIES), 3)
                 print(f"  a search where {condition}: {seconds / len(QUERIES):.2f} s")
+    return rows
 
 
 if __name__ == "__main__":

@@ -17,15 +17,14 @@ from __future__ import annotations
 import argparse
 import json
 import subprocess
-import sys
 from collections.abc import Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 
+from command import COMMAND
 from provenance import recorded
 from reports import read_report, write_report
 
-COMMAND = Path(sys.executable).parent / "shan-engine"
 RESULTS = Path(__file__).parent / "results" / "flickr8k.json"
 SEEDS = (0, 1, 2)
 BUDGET = ["--epochs", 12, "--dev-images", 500]  # the same for every row, but more views take more epochs

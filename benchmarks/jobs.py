@@ -21,7 +21,6 @@ import json
 import os
 import platform
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -30,6 +29,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from command import COMMAND, run
 from provenance import recorded
 from reports import captions, read_report, write_report
 from shan_engine.base.threads import usable_cpus
@@ -39,23 +39,9 @@ from shan_model.checkpoint import load_checkpoint, save_checkpoint
 from shan_model.config import ShanConfig
 from shan_model.shan import Shan
 
-COMMAND = Path(sys.executable).parent / "shan-engine"
 RESULTS = Path(__file__).parent / "results" / "jobs.json"
 K, F, EXTRACTOR = 36, 2048, "synthetic"
 SHARD = 128  # images of SCAN's evaluation at a time
-
-
-def run(*command: object, threads: int | None = None) -> tuple[float, float]:
-    """Seconds of an installed command, and the MiB of its largest moment."""
-    variables = {**os.environ, **({"OMP_NUM_THREADS": str(threads)} if threads else {})}
-    began = time.perf_counter()
-    with subprocess.Popen([COMMAND, *map(str, command)], stderr=subprocess.PIPE, env=variables) as process:
-        said = process.stderr.read() if process.stderr else b""
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise SystemExit(f"{' '.join(map(str, command))} failed: {said.decode()}")
-    return time.perf_counter() - began, usage.ru_maxrss / 1024
 
 
 def model_name(dim: int, texts: list[str]) -> str:
@@ -134,9 +120,10 @@ def measure(options: argparse.Namespace, work: Path, dim: int) -> dict[str, Any]
     ):
         if name not in options.jobs:
             continue
-        seconds, peak = run(*common, "--output", output, *more)
+        usage = run(*common, "--output", output, *more)
         rows[name] = {
-            "seconds": round(seconds, 1), "pairs_per_second": round(pairs / seconds), "peak_mib": round(peak),
+            "seconds": round(usage.seconds, 1), "pairs_per_second": round(pairs / usage.seconds),
+            "peak_mib": round(usage.peak_mib),
             "result_bytes": output.stat().st_size, "recorded": recorded(),
         }  # fmt: skip
         print(dim, name, json.dumps(rows[name]), flush=True)

@@ -15,16 +15,15 @@ import hashlib
 import json
 import random
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from command import COMMAND
 from provenance import recorded
 from reports import captions, read_report, write_report
 
-COMMAND = Path(sys.executable).parent / "shan-engine"
 RESULTS = Path(__file__).parent / "results" / "kill_jobs.json"
 
 

@@ -18,7 +18,6 @@ import platform
 import resource
 import statistics
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -27,6 +26,7 @@ from typing import Any
 
 import numpy as np
 import shan_engine
+from command import COMMAND
 from numpy.typing import NDArray
 from provenance import recorded
 from reports import demo_queries, read_report, write_report
@@ -41,7 +41,6 @@ from shan_engine.locate import demo_bundle
 from shan_engine.text.captions import CaptionTable
 
 Floats = NDArray[np.float32]
-COMMAND = Path(sys.executable).parent / "shan-engine"
 RESULTS = Path(__file__).parent / "results" / "large_gallery.json"
 PLOT = Path(__file__).parent.parent / "docs" / "large-gallery.svg"
 SWAPPED = 0.3  # share of an image's regions that come from a second photo

@@ -11,27 +11,17 @@ import argparse
 import json
 import resource
 import statistics
-import subprocess
-import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from command import folder_bytes, run
 from provenance import recorded
 from reports import write_report
 
-COMMAND = Path(sys.executable).parent / "shan-engine"
 
-
-def run(*arguments: object) -> float:
-    began = time.perf_counter()
-    subprocess.run([COMMAND, *map(str, arguments)], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    return time.perf_counter() - began
-
-
-def size(folder: Path) -> int:
-    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+def seconds(*words: object) -> float:
+    return run(*words).seconds
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -48,24 +38,26 @@ def main(arguments: Sequence[str] | None = None) -> None:
         store, gallery = work / "store", work / "gallery"
         if store.exists() or gallery.exists():
             raise SystemExit(f"{work} has the store of another run, with nothing left to do: name a new folder")
-        extract = run("extract", options.photos, "--store", store)
-        again = run("extract", options.photos, "--store", store)
-        index = run("index", store, "--output", gallery)
+        extract = seconds("extract", options.photos, "--store", store)
+        again = seconds("extract", options.photos, "--store", store)
+        index = seconds("index", store, "--output", gallery)
         queries = work / "queries.txt"
         queries.write_text("".join(f"a dog on grass number {i}\n" for i in range(32)))
         run("search", "a dog on grass", "--gallery", gallery)
-        one = statistics.median(run("search", "a dog on grass", "--gallery", gallery) for _ in range(options.repeats))
-        many = statistics.median(
-            run("search", "--queries", queries, "--gallery", gallery) for _ in range(options.repeats)
+        one = statistics.median(
+            seconds("search", "a dog on grass", "--gallery", gallery) for _ in range(options.repeats)
         )
-        images = json.loads(subprocess.check_output([COMMAND, "store", "info", store, "--json"]))["images"]
+        many = statistics.median(
+            seconds("search", "--queries", queries, "--gallery", gallery) for _ in range(options.repeats)
+        )
+        images = json.loads(run("store", "info", store, "--json").output)["images"]
         figures = {
             "images": images,
             "extract_photos_per_second": round(images / extract, 1),
             "extract_again_seconds": round(again, 2),
             "index_images_per_second": round(images / index, 1),
-            "store_bytes_per_image": round(size(store) / images),
-            "gallery_bytes_per_image": round(size(gallery) / images),
+            "store_bytes_per_image": round(folder_bytes(store) / images),
+            "gallery_bytes_per_image": round(folder_bytes(gallery) / images),
             "search_one_query_seconds": round(one, 2),
             "search_32_queries_seconds": round(many, 2),
             "largest_process_mib": round(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024),

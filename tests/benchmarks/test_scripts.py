@@ -35,7 +35,7 @@ def assert_options_exist(words: Sequence[str]) -> None:
 
 def test_every_script_has_a_test():
     tests = "".join(path.read_text("utf-8") for path in Path(__file__).parent.glob("test_*.py"))
-    modules = {"provenance", "reports", "warm_worker"}  # what the scripts share
+    modules = {"command", "provenance", "reports", "warm_worker"}  # what the scripts share
     names = {path.stem for path in (ROOT / "benchmarks").glob("*.py")} - modules
     assert [name for name in sorted(names) if f'script("{name}")' not in tests] == []
 
@@ -64,12 +64,13 @@ def test_demo_queries(script, capsys):
 
 
 def test_filters(script, gallery_path, bundle_path, tmp_path, capsys):
-    work = ["--work", str(tmp_path / "work"), "--images", "100"]
+    work = ["--work", str(tmp_path / "work"), "--images", "100", "--report", str(tmp_path / "filters.json")]
     script("filters").main([str(gallery_path), "--model", str(bundle_path), *work])
     printed = capsys.readouterr().out
     assert re.findall(r"^(\d+) images: tables", printed, re.MULTILINE) == ["41", "123"]
     assert re.findall(r"  1: (\d+) match", printed) == ["41", "123"]
     assert printed.count("a search where") == 5
+    assert [row["images"] for row in report(tmp_path / "filters.json")["rows"]] == [41, 123]
 
 
 def test_jobs(script, tmp_path):
@@ -155,6 +156,23 @@ def test_scoring(script, tmp_path, monkeypatch):
     for row in found["rows"]:
         assert max(row["largest_difference_to_plain"].values()) < 1e-5
         assert set(row["pairs_per_second"]) == {"plain PyTorch", "ONNX Runtime", "kernel", "bound"}
+
+
+def test_storage(script, store_path, bundle_path, tmp_path):
+    table, path = tmp_path / "captions.tsv", tmp_path / "storage.json"
+    lines = [f"test\tphoto{number}\ta dog runs over the grass {number % 3}" for number in range(41)]
+    table.write_text("\n".join(["split\timage\tcaption", *lines]) + "\n")
+    benchmark, model = script("storage"), ["--model", str(bundle_path)]
+    photos = benchmark.of_photos(store_path, table, bundle_path, tmp_path)
+    assert photos["float32"]["largest_difference"] == 0
+    assert photos["int8"]["bytes_of_regions"] < photos["float16"]["bytes_of_regions"]
+    assert 0 < photos["float16"]["largest_difference"] < photos["int8"]["largest_difference"]
+    demo = shutil.copytree(tmp_path, tmp_path / "again")  # what is there is taken as it is
+    assert benchmark.of_photos(store_path, table, bundle_path, demo) == photos
+    with pytest.raises(SystemExit, match="failed"):  # the tiny bundle reads no photo
+        benchmark.main([str(store_path), str(table), "--work", str(demo), *model, "--report", str(path)])
+    rows = benchmark.of_captions(table, 5, DEMO / "bundle", tmp_path)
+    assert {name: row["captions"] for name, row in rows.items()} == {"float32": 5, "int8": 5}
 
 
 def test_warm(script, tmp_path):
