@@ -1,4 +1,4 @@
-"""Help texts and mends say what is so."""
+"""Help texts and advice in messages are true."""
 
 from __future__ import annotations
 
@@ -49,14 +49,14 @@ def test_folders_of_scan_are_said_to_be_taken():
 
 
 @pytest.mark.parametrize(("command", "extra"), [(TRAIN, "train"), (("export", "C", "--output", "B"), "export")])
-def test_a_missing_package_is_mended_by_the_commands_own_extra(monkeypatch, command, extra):
+def test_a_missing_package_is_fixed_by_the_commands_own_extra(monkeypatch, command, extra):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     done = CliRunner().invoke(app, command)
     assert done.exit_code == 1
     assert f"torch is not installed: pip install '.[{extra}]' in the project's folder" in done.output
 
 
-def test_no_mend_installs_the_projects_name():
+def test_no_fix_installs_the_projects_name():
     """It is on no package index."""
     root = Path(hits_parquet.__file__).parents[3]
     sources = [path for folder in ("engine", "cli", "export", "model") for path in (root / folder).rglob("*.py")]

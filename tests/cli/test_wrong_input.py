@@ -106,7 +106,7 @@ class TestGalleries:
         assert "a byte of it has changed" in said
         sign_again(place.gallery)
         assert "image 'photo17' of the gallery" in place.search("a dog", "--json")
-        shutil.rmtree(place.gallery)  # the mend it names
+        shutil.rmtree(place.gallery)  # the fix that the message names
         index = ("index", place.store, "--model", place.bundle, "--output", place.gallery)
         assert shan(*index).returncode == 0
         search = ("search", "a dog", "--gallery", place.gallery, "--model", place.bundle)

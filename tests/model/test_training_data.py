@@ -96,8 +96,8 @@ def test_a_batch_has_no_image_twice_and_depends_on_seed_and_epoch_alone(files):
 
 @pytest.mark.parametrize("other", ["another", "synthetic2"])
 def test_a_view_of_another_extractor_is_refused(files, tmp_path, other):
-    mend = rf"features of '{other}', not of 'synthetic': extract it with the extractor of --store"
-    with pytest.raises(InputError, match=mend):
+    fix = rf"features of '{other}', not of 'synthetic': extract it with the extractor of --store"
+    with pytest.raises(InputError, match=fix):
         train(Photos(), *files, tmp_path / "m", settings(epochs=1), views=[Photos("synthetic-crop1"), Photos(other)])
 
 
@@ -148,15 +148,15 @@ def test_wrong_word_vectors_are_refused(tmp_path, text, part):
         read_word_vectors(tmp_path / "v.gz")
 
 
-def test_word_vectors_that_cannot_be_read_are_refused_with_the_mend(tmp_path):
-    mend = "give a file in GloVe's text format, plain or .gz"
+def test_word_vectors_that_cannot_be_read_are_refused_with_the_fix(tmp_path):
+    fix = "give a file in GloVe's text format, plain or .gz"
     with pytest.raises(InputError) as caught:
         read_word_vectors(tmp_path / "gone.txt")
-    assert str(caught.value) == f"there are no word vectors {tmp_path / 'gone.txt'}: {mend}"
-    with pytest.raises(InputError, match=rf"cannot be read \(Is a directory\): {mend}"):
+    assert str(caught.value) == f"there are no word vectors {tmp_path / 'gone.txt'}: {fix}"
+    with pytest.raises(InputError, match=rf"cannot be read \(Is a directory\): {fix}"):
         read_word_vectors(tmp_path)
     packed = bytearray(gzip.compress(b"".join(b"w%d %d %d\n" % (n, n * 7919, n * 104729) for n in range(9999))))
     packed[10:20] = b"\xff" * 10  # no deflate block begins so
     (tmp_path / "v.gz").write_bytes(packed)
-    with pytest.raises(InputError, match=rf"v\.gz cannot be read \(.+\): {mend}"):
+    with pytest.raises(InputError, match=rf"v\.gz cannot be read \(.+\): {fix}"):
         read_word_vectors(tmp_path / "v.gz")

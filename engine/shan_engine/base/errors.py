@@ -14,7 +14,7 @@ from pathlib import Path
 
 
 class ShanError(Exception):
-    """Base of every error that is the user's to mend; the command line prints it and exits 1."""
+    """Base of all errors that a user can fix. The command line prints the message and exits with status 1."""
 
 
 class InputError(ShanError):

@@ -136,7 +136,7 @@ def _csv(path: Path) -> tuple[list[str], dict[str, list[str]]]:
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or error}; give a table of metadata") from error
     except csv.Error as error:
-        raise InputError(f"{path}, line {reader.line_num} is not CSV ({error}): mend that line") from error
+        raise InputError(f"{path}, line {reader.line_num} is not CSV ({error}): fix that line") from error
     columns = [list(column) for column in zip(*rows, strict=True)] or [[] for _ in names]
     return names, dict(zip(names, columns, strict=True))
 
@@ -145,7 +145,7 @@ def _rows(path: Path, reader: Any, width: int) -> Iterator[list[str]]:
     for row in reader:
         if row and len(row) != width:
             raise InputError(
-                f"{path}, line {reader.line_num} has {len(row)} fields, the first line names {width}: mend that line"
+                f"{path}, line {reader.line_num} has {len(row)} fields, the first line names {width}: fix that line"
             )
         if row:
             yield row

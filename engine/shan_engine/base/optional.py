@@ -28,7 +28,7 @@ def require(extra: str, *modules: str) -> None:
 
 
 def install_command(*extras: str, force: bool = False) -> str:
-    """The mend for a missing or broken package: how any one of these extras is installed.
+    """How to fix a missing or broken package: the command that installs any one of these extras.
 
     It names the project's folder, as the project is on no package index.
     """

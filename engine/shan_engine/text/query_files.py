@@ -115,8 +115,8 @@ def _opened(path: Path) -> Iterator[IO[bytes]]:
     try:
         file = path.open("rb")
     except OSError as error:
-        mend = "give a file of captions, such as a .txt with one a line"
-        raise InputError(f"cannot read {path}: {error.strerror or error}; {mend}") from error
+        fix = "give a file of captions, such as a .txt with one a line"
+        raise InputError(f"cannot read {path}: {error.strerror or error}; {fix}") from error
     with file:
         yield file
 
@@ -163,10 +163,10 @@ def _csv_rows(path: Path, wanted: list[str]) -> Iterator[tuple[str, dict[str, An
         for row in reader:
             place = f"{path}, line {reader.line_num}"
             if len(row) != len(header):
-                raise InputError(f"{place} has {len(row)} columns, the first line {len(header)}: mend that line")
+                raise InputError(f"{place} has {len(row)} columns, the first line {len(header)}: fix that line")
             yield place, dict(zip(header, row, strict=True))
     except csv.Error as error:
-        raise InputError(f"{path}, line {reader.line_num} is no CSV ({error}): mend that line") from error
+        raise InputError(f"{path}, line {reader.line_num} is no CSV ({error}): fix that line") from error
 
 
 def _parquet_rows(path: Path, wanted: list[str]) -> Iterator[tuple[str, dict[str, Any]]]:
