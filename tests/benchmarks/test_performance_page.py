@@ -1,0 +1,187 @@
+"""The figures of docs/performance.md are those of benchmarks/results/*.json, line by line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs/performance.md").read_text("utf-8")
+LINES = PAGE.splitlines()
+
+
+def report(name):
+    return json.loads((ROOT / "benchmarks/results" / f"{name}.json").read_text("utf-8"))
+
+
+def line(*cells):
+    return f"| {' | '.join(cells)} |".replace("|  |", "| |").replace("|  |", "| |")
+
+
+def pipeline():
+    found = report("pipeline")
+    speed, size = found["extract_photos_per_second"], found["store_bytes_per_image"]
+    yield line("`extract`, all photos new", f"{speed:.0f} photos/s", f"{1000 / speed:.0f} ms")
+    yield line("`extract` again, nothing changed", f"{found['extract_again_seconds']:.1f} s", "")
+    yield line("feature store", f"{size * found['images'] / 1e9:.2f} GB", f"{size / 1e3:.0f} kB")
+
+
+def scoring():
+    for name in ("scoring", "scoring_one_thread"):
+        for row in report(name)["rows"]:
+            over = row["kernel_over"]
+            yield line(
+                str(row["dim"]),
+                row["shape"],
+                f"{row['pairs_per_second']['kernel']:,}",
+                f"{over['plain PyTorch']:.1f}",
+                f"{over['ONNX Runtime']:.1f}",
+                f"{over['bound']:.2f}",
+            )
+
+
+def jobs():
+    found = report("jobs")
+    for dim in ("256", "1024"):
+        dense, loop = found[dim]["dense"], found[dim]["SCAN-style PyTorch loop"]
+        hours = loop["hours_for_all_pairs"]
+        yield line(
+            dim,
+            "`shan-engine score --output scores.npy`",
+            f"{dense['seconds'] / 60:.1f} min",
+            f"{dense['pairs_per_second']:,}",
+            f"{dense['peak_mib'] / 1024:.1f} GiB",
+            f"{dense['result_bytes'] / 1e6:.0f} MB",
+        )
+        hours = f"{hours:.2f}" if hours < 10 else f"{hours:.1f}"
+        yield line("", "SCAN-style loop", f"{hours} h, extrapolated", f"{loop['pairs_per_second']:,}", "", "")
+
+
+def ray():
+    named = {"one process": "one process on one core", "1 worker": "one worker of `--ray local`"}
+    for name, row in report("jobs")["256"]["ray"].items():
+        if name not in ("recorded", "equal_bytes"):
+            yield line(
+                named.get(name, "two workers"),
+                f"{row['seconds']:.1f} s",
+                f"{row['seconds_to_the_first_blocks']:.1f} s",
+                f"{row['milliseconds_a_block_then'] / 1000:.2f} s",
+            )
+
+
+def large_gallery():
+    for row in report("large_gallery")["rows"]:
+        scanned = row["scanned"]
+        yield line(
+            f"{row['images']:,}",
+            f"{row['seconds_a_query']:.2f}",
+            f"{row['seconds_together']:.0f} s for {row['queries_together']}",
+            f"{row['seconds_a_query_exhaustive']:.2f} s",
+            f"{scanned['step_1']:,}, {scanned['all_steps']:,}",
+            f"{row['agreement_at_10']:.2%} of {row['queries_compared']} queries".replace("%", " %"),
+            f"{row['cold_seconds']:.1f} s",
+            f"{row['peak_mib'] / 1024:.1f} GiB",
+        )
+
+
+def other_engines():
+    found = report("large_gallery")
+    own = found["rows"][0]
+    assert own["images"] == found["others"]["images"]
+    share = f"{own['agreement_at_10']:.2%} ({own['queries_compared']} captions)".replace("%", " %")
+    yield line(
+        "this one, in stages", share, f"{1000 * own['seconds_a_query']:.0f} ms", "not measured",
+        f"{own['bytes_an_image']:,}",
+    )  # fmt: skip
+    named = {
+        "fast-plaid 1.7 (MaxSim over centroids, 4 bits)": ("fast-plaid", 0),
+        "pooled vectors, faiss": ("faiss, pooled vectors", 1),
+    }
+    for title, (name, digits) in named.items():
+        row = found["others"][name]
+        yield line(
+            title,
+            f"{row['agreement_at_10']:.0%}".replace("%", " %"),
+            f"{1000 * row['seconds_a_query']:.{digits}f} ms",
+            f"{row['seconds_to_build']:.{digits}f} s",
+            f"{row['bytes_an_image']:,}",
+        )
+
+
+def filters():
+    for row in report("filters")["rows"]:
+        cells = [
+            f"{row['conditions'][where]['match']:,} match, {row['conditions'][where]['seconds']:.2f} s"
+            for where in ("year = 2001", "year >= 2001", "year >= 2020 AND licence = 'CC0'")
+        ]
+        yield line(f"{row['images']:,}", f"{row['seconds_to_write']:.1f} s", str(row["bytes_an_image"]), *cells)
+    first = report("filters")["rows"][0]
+    for where, seconds in first["searches"].items():
+        count = first["conditions"].get(where, {"match": first["images"]})["match"]
+        yield line("no filter" if where == "all" else f"`{where}`", f"{count:,}", f"{seconds:.2f} s")
+
+
+def captions():
+    for storage, row in report("storage")["captions"].items():
+        yield line(
+            storage,
+            f"{row['index_cpu_seconds']:.0f} s",
+            f"{row['index_peak_mib']} MiB",
+            f"{row['bytes'] / 1e6:.0f} MB",
+            f"{row['search_cpu_seconds']:.1f} s",
+            f"{row['search_peak_mib']} MiB",
+        )
+
+
+def storage():
+    for name, row in report("storage")["photos"].items():
+        apart = f"{row['largest_difference']:.1e}, {row['root_mean_square_difference']:.1e}"
+        recall = "/".join(f"{row[f'text_retrieval_r{k}']:.1f}" for k in (1, 5, 10))
+        recall += ", " + "/".join(f"{row[f'image_retrieval_r{k}']:.2f}" for k in (1, 5, 10))
+        yield line(name, f"{row['bytes_of_regions']:,}", "" if name == "float32" else apart, recall)
+
+
+def warm():
+    found = report("warm")
+    for row in found["rows"]:
+        yield line(
+            f"{row['images']:,}",
+            str(row["top_k"]),
+            "yes" if row["explain"] else "no",
+            *(f"{row[kind][tree]:.0f} ms" for kind in ("milliseconds", "cpu") for tree in ("against", "this")),
+            f"{row['times_as_fast']:.1f}",
+        )
+    for row in found["callers"]:
+        callers = f"{row['callers']} callers" if row["callers"] > 1 else "one caller"
+        cells = [
+            f"{row['queries_per_second'][tree]:.0f} ({row['times_one_caller'][tree]:.2f})"
+            for tree in ("against", "this")
+        ]
+        yield line(callers, str(row["threads"]), *cells)
+
+
+TABLES = [pipeline, scoring, jobs, ray, large_gallery, other_engines, filters, captions, storage]
+
+
+@pytest.mark.parametrize("table", TABLES, ids=lambda table: table.__name__)
+def test_tables_hold_what_was_measured(table):
+    expected = list(table())
+    assert expected
+    missing = [text for text in expected if text not in LINES]
+    assert not missing, "\n".join(["docs/performance.md lacks:", *missing])
+
+
+def test_no_row_is_without_a_report():
+    heads = {LINES[place - 1] for place, text in enumerate(LINES) if text.startswith("|---")}
+    measured = {text for table in TABLES for text in table()} | heads
+    own = PAGE.partition("<!-- gpu-check -->")[0].splitlines()  # what `make gpu-check` writes has its own report
+    assert [text for text in own if text.startswith("| ") and text not in measured] == []
+
+
+def test_the_killed_job_of_the_page_is_the_measured_one():
+    found = report("kill_jobs")
+    assert found["parquet"]["equal"] == found["parquet"]["results"]
+    text = f"{found['captions']:,} captions by the demo's 254 photos, top 10 to Parquet, take "
+    assert f"{text}{found['parquet']['seconds_uninterrupted']:.0f} s" in PAGE
