@@ -14,12 +14,15 @@ import statistics
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+from shan_engine.backends import graph_scorer
+from shan_engine.backends.compiled import scorer as compiled
 from shan_engine.bundle.contents import Bundle
 from shan_engine.gallery.reader import Gallery
 from shan_engine.locate import locate_gallery
-from shan_engine.scoring import encoders as scorers
-from shan_engine.search.exhaustive import top_rows
+from shan_engine.scoring.scorer import Scorer
+from shan_engine.search.exhaustive import best_of_captions
 
 FLOATS = (500_000, 1_000_000, 2_000_000, 4_000_000, 8_000_000, 16_000_000)
 IMAGES = (16, 32, 64, 128, 256, 512)
@@ -34,18 +37,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     place = locate_gallery(options.gallery, options.model)
     bundle = Bundle.open(place.bundle)
-    gallery, scorer = Gallery.open(place.gallery, bundle), scorers.Scorer(bundle)
+    gallery, scorer = Gallery.open(place.gallery, bundle), Scorer(bundle)
     kernel = scorer.kernel is not None
-    setting, sizes, unit = ("KERNEL_IMAGES", IMAGES, "images") if kernel else ("CALL_FLOATS", FLOATS, "floats")
-    chosen = getattr(scorers, setting)
+    module: Any = compiled if kernel else graph_scorer
+    setting, sizes, unit = ("LEAST_IMAGES", IMAGES, "images") if kernel else ("CALL_FLOATS", FLOATS, "floats")
+    chosen = getattr(module, setting)
+    compiled.PAIRS = compiled.PAIRS_OF_ALL_STEPS = 0  # images alone decide, also of few captions
     for captions in (1, 32):
-        tokens = [scorer.tokens(QUERY)] * captions
+        tokens = [scorer.encoders.tokens(QUERY)] * captions
         speeds: dict[int, list[float]] = {size: [] for size in sizes}
         for turn in range(options.turns + 1):
             for size in sizes:
-                setattr(scorers, setting, size)
+                setattr(module, setting, size)
                 began = time.perf_counter()
-                list(top_rows(scorer, gallery, tokens, 10))
+                list(best_of_captions(scorer, gallery, tokens, 10))
                 if turn:  # the first turn warms up
                     speeds[size].append(captions * len(gallery) / (time.perf_counter() - began))
         reference = statistics.median(speeds[chosen])

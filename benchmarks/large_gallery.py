@@ -144,7 +144,7 @@ def measure(bundle: Path, path: Path, queries: list[str], exhaustive_pairs: floa
         began = time.perf_counter()
         subprocess.run(command, check=True, capture_output=True)
         cold.append(time.perf_counter() - began)
-    scanned = cascade[0].scanned
+    scanned = cascade[0].stages
     return {
         "images": len(engine),
         "storage": engine.gallery.manifest.dtype,
@@ -168,7 +168,9 @@ def compare(options: argparse.Namespace) -> None:
     truth = [{hit.image.id for hit in found} for found in exhaustive]
     blocks, scorer = engine.gallery.blocks, engine.scorer
     regions = np.concatenate([block.rows_of(np.arange(len(block)))["image_regions"] for block in blocks])
-    words = [scorer.encode_captions([scorer.read(query).tokens])["caption_words"][0] for query in queries]
+    words = [
+        scorer.encoders.encode_captions([scorer.encoders.read(query).tokens])["caption_words"][0] for query in queries
+    ]
     rows = {}
     for name, ranking in (("faiss, pooled vectors", faiss_pooled), ("fast-plaid", fast_plaid)):
         if name in options.engines:

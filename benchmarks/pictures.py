@@ -19,8 +19,9 @@ from shan_engine.bundle.contents import Bundle
 from shan_engine.gallery.reader import Gallery
 from shan_engine.locate import locate_gallery
 from shan_engine.photos.decode import decode_photo, resize
-from shan_engine.scoring.encoders import Scorer
-from shan_engine.search.exhaustive import QueryHits, search
+from shan_engine.scoring.scorer import Scorer
+from shan_engine.search.answer import search
+from shan_engine.search.results import QueryHits
 
 matplotlib.use("Agg")
 from matplotlib import pyplot
@@ -40,10 +41,11 @@ GRID, SIDE = 6, 224
 
 def attention(scorer: Scorer, gallery: Gallery, query: str, image: str) -> dict[str, NDArray[np.float32]]:
     """Each word's attention over an image's regions, 6 x 6; a word that stands twice has its last place."""
-    reading = scorer.read(query)
+    reading = scorer.encoders.read(query)
     block = next(block for block in gallery.blocks if image in block.ids)
     found = scorer.explain(
-        scorer.complete(block.rows_of([block.ids.index(image)])), scorer.encode_captions([reading.tokens])
+        block.rows_of([block.ids.index(image)]),
+        scorer.encoders.encode_captions([reading.tokens]),
     )
     rows = found["word_attention"][0, 0]
     return {word.text: rows[list(word.tokens)].mean(0).reshape(GRID, GRID) for word in reading.words}

@@ -26,10 +26,11 @@ import torch
 from numpy.typing import NDArray
 from provenance import recorded
 from reports import captions, write_report
-from shan_engine.backends import load_graph
+from shan_engine.backends.graph_scorer import CALL_FLOATS
+from shan_engine.backends.onnx_runtime.graph import OnnxRuntimeGraph
 from shan_engine.base.threads import usable_cpus
-from shan_engine.kernel.shan import Kernel, variants
-from shan_engine.scoring.encoders import CALL_FLOATS
+from shan_engine.kernel.library import variants
+from shan_engine.kernel.shan import Kernel
 from shan_engine.text.vocabulary import tokenise
 from shan_export.bundle_writer import write_pair_scorer
 from shan_model.config import ShanConfig

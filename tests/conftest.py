@@ -82,7 +82,7 @@ def seeing_bundle(make_checkpoint: MakeCheckpoint, tmp_path_factory: pytest.Temp
 def seeing(seeing_bundle: Path) -> Any:
     """The scorer of `seeing_bundle`."""
     from shan_engine.bundle.contents import Bundle
-    from shan_engine.scoring.encoders import Scorer
+    from shan_engine.scoring.scorer import Scorer
 
     return Scorer(Bundle.open(seeing_bundle), "cpu", threads=1)
 
@@ -117,7 +117,7 @@ def bundle_copy(bundle_path: Path, tmp_path: Path) -> Path:
 @pytest.fixture(scope="session")
 def scorer(bundle_path: Path) -> Any:
     from shan_engine.bundle.contents import Bundle
-    from shan_engine.scoring.encoders import Scorer
+    from shan_engine.scoring.scorer import Scorer
 
     return Scorer(Bundle.open(bundle_path), "cpu", threads=1)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from shan_engine.gallery.reader import Gallery
 from shan_engine.jobs.run import score_job
-from shan_engine.scoring.encoders import Scorer
+from shan_engine.scoring.scorer import Scorer
 from shan_engine.text.query_files import numbered
 from tiny import CAPTIONS
 

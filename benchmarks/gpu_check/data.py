@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from shan_engine.kernel.shan import ShanConstants
+from shan_engine.kernel.constants import ShanConstants
 from shan_model.alignment import Alignment
 from shan_model.factorised import caption_terms
 from shan_model.grid import shan_constants

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from data import Shape, captions_of, model_of, rows
 from numpy.typing import NDArray
-from shan_engine.backends import load_graph
+from shan_engine.backends.onnx_runtime.graph import OnnxRuntimeGraph
 from shan_engine.base.errors import BackendError
 from shan_model.factorised import image_terms
 
@@ -63,12 +63,12 @@ def _difference(run: Run) -> float:
 
 
 def _onnx(folder: Path, device: str) -> Run:
-    graph = load_graph(DEMO / "pair_scorer.onnx", device)  # type: ignore[arg-type]
+    graph = OnnxRuntimeGraph(DEMO / "pair_scorer.onnx", device)  # type: ignore[arg-type]
     return lambda inputs: graph.run(inputs, ["scores"])["scores"]
 
 
 def _onnx_tensorrt(folder: Path) -> Run:
-    graph = load_graph(DEMO / "pair_scorer.onnx", engines=folder)
+    graph = OnnxRuntimeGraph(DEMO / "pair_scorer.onnx", engines=folder)
     return lambda inputs: graph.run(inputs, ["scores"])["scores"]
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import graphs
 import torch
-from shan_engine.backends.torch_cuda.device import usable_devices
+from shan_engine.backends.torch_cuda.available import usable_devices
 from shan_engine.base.errors import BackendError
 
 

@@ -12,14 +12,14 @@ if TYPE_CHECKING:
     from shan_engine.base.choices import Backend, Device, Precision
     from shan_engine.bundle.contents import Bundle
     from shan_engine.gallery.reader import Gallery
-    from shan_engine.scoring.encoders import Scorer
+    from shan_engine.scoring.scorer import Scorer
 
 
 def open_encoder(model: Path | None, device: Device) -> Scorer:
     """Open a bundle's encoders."""
     from shan_engine.bundle.contents import Bundle
     from shan_engine.locate import locate_bundle
-    from shan_engine.scoring.encoders import Scorer
+    from shan_engine.scoring.scorer import Scorer
 
     return Scorer(Bundle.open(locate_bundle(model)), device)
 
@@ -53,6 +53,6 @@ def open_galleries(galleries: Sequence[Path | None], model: Path | None) -> tupl
 
 def new_scorer(bundle: Bundle, device: Device, backend: Backend, precision: Precision | None) -> Scorer:
     """A scorer as the options of a command ask for it."""
-    from shan_engine.scoring.encoders import Scorer
+    from shan_engine.scoring.scorer import Scorer
 
     return Scorer(bundle, device, backend=backend, precision=precision)

@@ -10,7 +10,8 @@ from shan_engine.text.tokenizer import shortened
 if TYPE_CHECKING:
     from shan_engine.evaluation.evaluate import Evaluation
     from shan_engine.search.captions import CaptionHit, CaptionHits
-    from shan_engine.search.results import Hit, QueryHits, WordRegion
+    from shan_engine.search.explain import WordRegion
+    from shan_engine.search.results import Hit, QueryHits
 
 NARROW = 120  # columns of a console
 REGIONS = "words' best regions (number, weight)"
@@ -27,7 +28,7 @@ def reading_line(result: QueryHits) -> str:
 
 def scanned_line(result: QueryHits) -> str:
     """How many images each stage of a search looked at."""
-    seen = result.scanned
+    seen = result.stages
     if seen is None:
         return f"{shortened(result.query)}: all {result.matching:,} images scored"
     proven = "; no other image can be a hit" if seen.proven else ""
@@ -45,7 +46,7 @@ def as_dict(result: QueryHits) -> dict[str, object]:
         "unknown_words": list(result.unknown),
         "words_left_out": result.left_out,
         "matching": result.matching,
-        "scanned": vars(result.scanned) if result.scanned else None,
+        "scanned": vars(result.stages) if result.stages else None,
         "hits": [
             {
                 "rank": hit.rank,

@@ -103,10 +103,10 @@ def search(
     Above about 4,000 photos, search runs in stages: the first compares coarse regions of every photo with the query.
     Its best photos get step 1 of the exact score, and the best of those the whole exact score.
     """
+    from shan_engine.api import Engine
     from shan_engine.base.files import refuse_overwriting
     from shan_engine.gallery.filters import check_filter
-    from shan_engine.search.exhaustive import search as find
-    from shan_engine.search.photo_query import QueryPhoto
+    from shan_engine.search.answer import search as find
     from shan_engine.search.query import Query
     from shan_engine.text.query_files import read_captions
 
@@ -133,8 +133,7 @@ def search(
     if where is not None or shown:
         check_filter(opened, where, shown)
     if image:
-        # One photo: `cuda` is for the scores, and may be PyTorch's alone.
-        photo = QueryPhoto.read(image, scorer, extractor, "cpu" if device == "cpu" else "auto")
+        photo = Engine(scorer, opened).photo(image, extractor=extractor)
         asked = [replace(one, photo=photo) for one in asked]
     with progress("searching", "pairs") as (on_start, on_pairs):
         results = find(

@@ -31,7 +31,7 @@ def tune(
 
     Run it again when the gallery or the queries have changed much.
     """
-    from shan_engine.search.exhaustive import tune_gallery
+    from shan_engine.search.measure import tune_gallery
     from shan_engine.search.tuning import TARGETS
     from shan_engine.text.query_files import read_captions
 

@@ -1,17 +1,96 @@
-"""The run time: feature store, bundle, gallery, scoring and search. Needs no PyTorch."""
+"""The run time: feature store, bundle, gallery, scoring and search. Needs no PyTorch.
 
+What `__all__` names is the public surface; anything else may change without notice. The packages, from the lowest to
+the highest, each importing only those before it:
+
+    base        errors, files, ids, manifests, choices, threads
+    text        captions to tokens
+    bundle      a trained model's graphs, tokenizer and manifest
+    kernel      SHAN's score in C and NumPy: the only place that knows SHAN's arrays
+    backends    how graphs run and pairs are scored
+    gallery     encoded photos on disk
+    scoring     encoders, pair scorer, the one loop over pairs
+    store       region features as an extractor saw them
+    photos      files to region features
+    search      queries to hits
+    indexing    what writes galleries
+    evaluation  recall
+    writers     output formats
+    jobs        scoring of whole collections, resumable
+    api         `Engine`, which owns what is loaded; `doctor` checks an installation
+"""
+
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from shan_engine.api import CaptionEngine, Engine, Query, open, open_captions
+    from shan_engine.api import CaptionEngine, Engine, from_regions, open, open_captions
+    from shan_engine.base.errors import (
+        BackendError,
+        BundleError,
+        GalleryError,
+        InputError,
+        ShanError,
+        StoreError,
+    )
+    from shan_engine.gallery.blocks import GalleryImage
+    from shan_engine.search.captions import CaptionHit, CaptionHits
+    from shan_engine.search.explain import WordRegion
+    from shan_engine.search.photo_query import QueryPhoto
+    from shan_engine.search.query import Phrase, Query
+    from shan_engine.search.ranking import StageCounts
+    from shan_engine.search.results import Hit, QueryHits
 
-__all__ = ["CaptionEngine", "Engine", "Query", "open", "open_captions"]
+__version__ = "0.1.0"
+
+__all__ = [
+    "BackendError",
+    "BundleError",
+    "CaptionEngine",
+    "CaptionHit",
+    "CaptionHits",
+    "Engine",
+    "GalleryError",
+    "GalleryImage",
+    "Hit",
+    "InputError",
+    "Phrase",
+    "Query",
+    "QueryHits",
+    "QueryPhoto",
+    "ShanError",
+    "StageCounts",
+    "StoreError",
+    "WordRegion",
+    "__version__",
+    "from_regions",
+    "open",
+    "open_captions",
+]
+
+_HOMES = {
+    "shan_engine.api": ("CaptionEngine", "Engine", "from_regions", "open", "open_captions"),
+    "shan_engine.base.errors": (
+        "BackendError",
+        "BundleError",
+        "GalleryError",
+        "InputError",
+        "ShanError",
+        "StoreError",
+    ),
+    "shan_engine.gallery.blocks": ("GalleryImage",),
+    "shan_engine.search.captions": ("CaptionHit", "CaptionHits"),
+    "shan_engine.search.explain": ("WordRegion",),
+    "shan_engine.search.photo_query": ("QueryPhoto",),
+    "shan_engine.search.query": ("Phrase", "Query"),
+    "shan_engine.search.ranking": ("StageCounts",),
+    "shan_engine.search.results": ("Hit", "QueryHits"),
+}
 
 
 def __getattr__(name: str) -> Any:
     # Loaded when asked for: `import shan_engine` takes no time.
-    if name in __all__:
-        from shan_engine import api
-
-        return getattr(api, name)
+    for module, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(module), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

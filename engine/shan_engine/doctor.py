@@ -157,7 +157,7 @@ def _runtime_packages() -> Finding:
 def _providers() -> Iterator[Finding]:
     """One finding for each provider that ONNX Runtime lists, after running a session with it."""
     try:
-        from shan_engine.backends.onnx_runtime.graph import import_onnx_runtime
+        from shan_engine.backends.onnx_runtime.available import import_onnx_runtime
 
         runtime = import_onnx_runtime()
         providers = runtime.get_available_providers()
@@ -244,8 +244,8 @@ def _temporary() -> str:
 
 def _answer(bundle: Any, gallery: Any) -> str:
     """Search for one query, which loads and runs all that a search needs, and say what it finds."""
-    from shan_engine.scoring.encoders import Scorer
-    from shan_engine.search.exhaustive import search
+    from shan_engine.scoring.scorer import Scorer
+    from shan_engine.search.answer import search
 
     began = time.perf_counter()
     (found,) = search(Scorer(bundle), gallery, [QUERY], top_k=1)

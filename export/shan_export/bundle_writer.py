@@ -12,8 +12,9 @@ import numpy as np
 import torch
 from shan_engine.base.errors import BundleError, InputError
 from shan_engine.base.files import fresh_folder, sha256
-from shan_engine.bundle.contents import IMAGE_TERMS, KERNEL_CONSTANTS, Bundle
+from shan_engine.bundle.contents import IMAGE_TERMS, Bundle
 from shan_engine.bundle.manifest import GRAPHS, MANIFEST, Manifest, read_manifest
+from shan_engine.kernel.constants import KERNEL_CONSTANTS
 from shan_engine.photos.extractor import FeatureExtractor
 from shan_engine.text.vocabulary import Vocabulary
 from shan_model.checkpoint import load_checkpoint

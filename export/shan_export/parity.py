@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from shan_engine.backends import load_graph
+from shan_engine.backends.onnx_runtime.graph import OnnxRuntimeGraph
 from shan_engine.bundle.contents import IMAGE_TERMS
 from shan_engine.bundle.manifest import GRAPHS
 from shan_model.retrieval import RetrievalModel
@@ -19,8 +19,8 @@ TOLERANCE = 1e-4
 
 def largest_difference(model: RetrievalModel, folder: Path, *, max_words: int, seed: int = 0) -> float:
     """Largest absolute difference of a score over random and edge inputs; NaN anywhere gives infinity."""
-    image_encoder, text_encoder, pair_scorer = (load_graph(folder / name, "cpu") for name in GRAPHS)
-    image_terms = load_graph(folder / IMAGE_TERMS, "cpu") if (folder / IMAGE_TERMS).exists() else None
+    image_encoder, text_encoder, pair_scorer = (OnnxRuntimeGraph(folder / name, "cpu") for name in GRAPHS)
+    image_terms = OnnxRuntimeGraph(folder / IMAGE_TERMS, "cpu") if (folder / IMAGE_TERMS).exists() else None
     worst = 0.0
     config = model.config
     for case in cases(config.feature_dim, config.vocab_size, max_words=max_words, seed=seed):

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from shan_engine.kernel.shan import ShanConstants, load_kernel
+from shan_engine.kernel.constants import ShanConstants
+from shan_engine.kernel.shan import load_kernel
 from shan_engine.text.captions import CaptionSplit
 from shan_engine.text.tokenizer import Tokenizer, pad
 from torch import Tensor

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from shan_cli.printing import print_table
 from shan_engine.gallery.blocks import GalleryImage
-from shan_engine.search.exhaustive import Hit, QueryHits, WordRegion
+from shan_engine.search.explain import WordRegion
+from shan_engine.search.results import Hit, QueryHits
 
 WORDS = tuple(
     WordRegion(word, 9 * place, None, 0.5)

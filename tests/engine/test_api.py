@@ -14,7 +14,7 @@ from shan_engine.base.metadata import Metadata
 from shan_engine.gallery.reader import Gallery
 from shan_engine.indexing.captions import index_captions
 from shan_engine.indexing.images import index_store
-from shan_engine.search.exhaustive import search
+from shan_engine.search.answer import search
 from shan_engine.store.feature_store import FeatureStore
 from tiny import CAPTIONS
 

@@ -18,8 +18,8 @@ from shan_engine.base.errors import BackendError
 from shan_engine.bundle.contents import Bundle
 from shan_engine.doctor import Finding, examine
 from shan_engine.gallery.reader import Gallery
-from shan_engine.scoring.encoders import Scorer
-from shan_engine.search.exhaustive import search
+from shan_engine.scoring.scorer import Scorer
+from shan_engine.search.answer import search
 
 
 @pytest.fixture

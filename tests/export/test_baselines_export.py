@@ -12,8 +12,8 @@ from shan_engine.gallery.reader import Gallery
 from shan_engine.indexing.images import index_store
 from shan_engine.jobs.options import JobOptions
 from shan_engine.jobs.run import score_job
-from shan_engine.scoring.encoders import Scorer
-from shan_engine.search.exhaustive import search
+from shan_engine.scoring.scorer import Scorer
+from shan_engine.search.answer import search
 from shan_engine.text.query_files import numbered
 from shan_engine.text.vocabulary import Vocabulary
 from shan_export.bundle_writer import export_bundle
@@ -52,7 +52,7 @@ def test_a_baseline_is_exported_indexed_and_searched(tmp_path, name, options):
     for number in (0, 1, 13):
         features = torch.from_numpy(make_record(number).features)[None]
         for row, caption in enumerate(CAPTIONS):
-            tokens = torch.tensor([scorer.tokens(caption)])
+            tokens = torch.tensor([scorer.encoders.tokens(caption)])
             with torch.no_grad():
                 mask = torch.ones(features.shape[:2], dtype=torch.bool)
                 expected = model.eval()(features, mask, tokens, torch.tensor([tokens.shape[1]])).item()

@@ -14,7 +14,7 @@ from extractors import backbone, detector
 from oracle import shan_score
 from shan_engine.base.errors import BundleError, InputError
 from shan_engine.bundle.contents import Bundle
-from shan_engine.scoring.encoders import Scorer
+from shan_engine.scoring.scorer import Scorer
 from shan_export import bundle_writer
 from shan_export.bundle_writer import export_bundle
 from shan_export.cases import cases
@@ -49,7 +49,10 @@ def test_exported_scores_are_the_papers(make_checkpoint, tmp_path, variant):
     features = np.zeros((3, 36, manifest.feature_dim), np.float32)
     mask = np.arange(36) < np.array(regions)[:, None]
     features[mask] = np.concatenate(photos)
-    found = scorer.explain(scorer.complete(scorer.encode_images(features, mask)), scorer.encode_captions(captions))
+    found = scorer.explain(
+        scorer.encoders.encode_images(features, mask),
+        scorer.encoders.encode_captions(captions),
+    )
     expected = np.array(
         [
             [shan_score(checkpoint.tensors, checkpoint.config, photo, caption) for caption in captions]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from oracle import shan_score
 from shan_engine.bundle.contents import Bundle
-from shan_engine.scoring.encoders import Scorer
+from shan_engine.scoring.scorer import Scorer
 from shan_export.bundle_writer import export_bundle
 
 F, D = 2048, 1024
@@ -33,8 +33,8 @@ def step_scores(scorer, photos, captions, *, regions=None, words=None):
     mask = np.arange(features.shape[1]) < np.array([len(photo) for photo in photos])[:, None]
     features[mask] = np.concatenate(photos)
     longest = [[1, *[3] * (words - 2), 2]] if words else []  # left out again
-    encoded = scorer.encode_captions([*captions, *longest])
-    found = scorer.explain(scorer.complete(scorer.encode_images(features, mask)), encoded)["step_scores"]
+    encoded = scorer.encoders.encode_captions([*captions, *longest])
+    found = scorer.explain(scorer.encoders.encode_images(features, mask), encoded)["step_scores"]
     return found[:, : len(captions)]
 
 

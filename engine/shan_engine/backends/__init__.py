@@ -1,7 +1,13 @@
-"""Ways to run a bundle's graphs. `load_graph` picks one; each back end is a file or folder beside this one."""
+"""Ways to run a bundle's graphs and to score pairs.
 
-from __future__ import annotations
+`interface.py` says what a back end is; `table.py` lists them and opens one. Each is a package with the same two
+modules: `available.py` says whether it can run here, `scorer.py` runs it.
 
-from shan_engine.backends.interface import Graph, HeldGallery, load_graph
+    onnx_runtime/   graphs on the CPU or CUDA, alone or through its TensorRT provider
+    compiled/       pairs on the CPU through the compiled kernel, beside ONNX Runtime's graphs
+    tensorrt/       a bundle's compiled plans, run natively
+    torch_cuda/     pairs on CUDA through PyTorch and Triton, with the whole gallery held there
+    graph_scorer.py pairs through the bundle's own graph, for those that run it
 
-__all__ = ["Graph", "HeldGallery", "load_graph"]
+They may import `kernel`, `bundle`, `text` and `base`; heavy libraries are imported only where they are used.
+"""

@@ -1,17 +1,49 @@
-"""The interface of a back end: a graph with named inputs and outputs on one device."""
+"""What a back end is: graphs that it runs, and a scorer of pairs.
+
+Runtime      one back end, opened for a bundle: loads the bundle's graphs and gives their pair scorer
+Graph        a loaded graph with named inputs and outputs
+PairScorer   scores of images with captions, by whatever computes them
+HeldGallery  images that a back end keeps where it scores them
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from shan_engine.base.choices import Device
+from shan_engine.base.choices import Device, Precision
+from shan_engine.base.errors import BackendError
+from shan_engine.base.packing import Arrays
+from shan_engine.kernel.constants import ShanConstants
+
+if TYPE_CHECKING:
+    from shan_engine.bundle.contents import Bundle
 
 Array = NDArray[Any]
+Key = TypeVar("Key")
+Call = tuple[Key, Mapping[str, Array], Mapping[str, Array]]
+"""A key, images as `PairScorer.prepare` gives them, captions' arrays C x their shape."""
+Complete = Callable[[Mapping[str, Array], Sequence[str] | None], Arrays]
+"""Adds to images' arrays those that the bundle makes of them again: all, or the ones that are named."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a back end is opened for; `constants` are None where the model is not SHAN's."""
+
+    bundle: Bundle
+    constants: ShanConstants | None
+    device: Device = "auto"
+    threads: int | None = None
+    precision: Precision | None = None
+
+
+class OutOfDeviceMemoryError(BackendError):
+    """A call needs more memory than the device has; a smaller one may fit."""
 
 
 class Graph(Protocol):
@@ -40,8 +72,42 @@ class Graph(Protocol):
         ...
 
 
+class Images(Protocol):
+    """Images in order, as they are stored: K regions of D numbers each, of type `dtype`."""
+
+    @property
+    def regions(self) -> int:
+        """K."""
+        ...
+
+    @property
+    def dim(self) -> int:
+        """D."""
+        ...
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """float32, float16 or int8."""
+        ...
+
+    @property
+    def normalised(self) -> bool:
+        """Whether `read` gives hubness."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def read(self, start: int, most: int) -> Mapping[str, Array]:
+        """Up to `most` images from place `start` on, at least one.
+
+        `regions` b x K x D in `dtype` (float32, float16 or int8), `mask` b x K (bool), for int8 `scales` b x K, where
+        `normalised` `hubness` b (float32).
+        """
+        ...
+
+
 class HeldGallery(Protocol):
-    """A gallery's images where a back end scores them; captions come in batches of arrays, C x their shape."""
+    """Images where a back end scores them; captions come in batches of arrays, C x their shape."""
 
     def scores(self, batches: Sequence[Mapping[str, Array]]) -> Iterator[tuple[int, slice, NDArray[np.float32]]]:
         """Scores B x C of all images: for blocks of them in order and each batch, its number, their place, scores."""
@@ -57,14 +123,49 @@ class HeldGallery(Protocol):
         ...
 
 
-def load_graph(
-    path: Path, device: Device = "auto", *, threads: int | None = None, engines: Path | None = None
-) -> Graph:
-    """Load an ONNX file in ONNX Runtime on `device`; with `engines` through its TensorRT provider, which keeps there
-    what it compiles.
+class PairScorer(Protocol):
+    """Scores of B images with C captions.
 
-    Raises BackendError where the device or its library is missing.
+    `name` says who scores, for results that record it; `device` is `cpu` or `cuda`. `concurrent` says whether several
+    threads may call it at once.
     """
-    from shan_engine.backends.onnx_runtime.graph import OnnxRuntimeGraph
 
-    return OnnxRuntimeGraph(path, device, threads=threads, engines=engines)
+    name: str
+    device: str
+    concurrent: bool
+
+    def prepare(self, stored: Mapping[str, Array]) -> Arrays:
+        """What `scores` reads of images, from their rows of a gallery's files; hubness among it, where stored."""
+        ...
+
+    def scores(self, calls: Iterable[Call[Key]], outputs: Sequence[str] = ("scores",)) -> Iterator[tuple[Key, Arrays]]:
+        """Each call's `outputs` by name, in order: `scores` B x C, and where asked `step_scores` B x C x steps.
+
+        Hubness is not taken from them.
+        """
+        ...
+
+    def images_per_call(self, shapes: Mapping[str, tuple[int, ...]], captions: int, words: int) -> int:
+        """How many images one call takes with that many captions of that many words; `shapes` are those per image."""
+        ...
+
+    def hold(self, images: Images) -> HeldGallery | None:
+        """The images, kept where they are scored; None where the back end does not do that."""
+        ...
+
+
+class Runtime(Protocol):
+    """A back end opened for a bundle.
+
+    `completes_images` says whether its pair scorer graph makes an image's other arrays itself, from the stored ones.
+    """
+
+    completes_images: bool
+
+    def load(self, name: str) -> Graph:
+        """A graph of the bundle by its file name."""
+        ...
+
+    def pair_scorer(self, graph: Callable[[str], Graph], complete: Complete) -> PairScorer:
+        """Who scores pairs: `graph` gives the bundle's graphs, each loaded once, `complete` completes images."""
+        ...

@@ -29,7 +29,6 @@ from shan_engine.text.tokenizer import Tokenizer
 from shan_engine.text.tokenizer_files import TOKENIZERS, load_tokenizer, tokenizer_file
 
 IMAGE_TERMS = "image_terms.onnx"
-KERNEL_CONSTANTS = "kernel.npz"  # what the compiled kernel needs, where it can score the model (kernel.ShanConstants)
 
 
 @dataclass(frozen=True)

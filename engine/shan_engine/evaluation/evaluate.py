@@ -15,8 +15,8 @@ from shan_engine.base.errors import InputError
 from shan_engine.evaluation.recall import Interval, Recall, joined, ranks
 from shan_engine.gallery.reader import Gallery
 from shan_engine.indexing.querybank import Querybank, refuse_unlike, spread
-from shan_engine.scoring.encoders import Scorer
-from shan_engine.scoring.passes import score_groups
+from shan_engine.scoring.passes import score_matrix
+from shan_engine.scoring.scorer import Scorer
 from shan_engine.text.captions import CaptionSplit, CaptionTable
 
 Member = tuple[Scorer, Gallery]
@@ -126,7 +126,7 @@ def evaluate_split(
     for scorer, gallery in members:
         gallery.restricted_to([*images, *(image for part in parts for image in part.images)])
         for caption in captions:
-            scorer.tokens(caption)
+            scorer.encoders.tokens(caption)
     done, total = 0, 0
     for part in parts:
         total += len(members) * len(part.images) * len(part.captions)
@@ -166,12 +166,7 @@ def all_scores(
     on_pairs: Callable[[int], None] = lambda done: None,
 ) -> NDArray[np.float32]:
     """Scores captions x images, in these orders, of some of a gallery's images, by id."""
-    tokens = [scorer.tokens(caption) for caption in captions]
+    tokens = [scorer.encoders.tokens(caption) for caption in captions]
     part = gallery.restricted_to(images)
-    scores = np.empty((len(tokens), len(images)), np.float32)
-    places = {image: place for place, image in enumerate(images)}
-    columns = np.array([places[id] for id in part.ids()])
-    for group, found in score_groups(scorer, part, tokens, 4 * len(columns), on_pairs):
-        for rows, place, pairs in found:
-            scores[group][np.ix_(rows, columns[place])] = pairs.T
-    return scores
+    places = {id: place for place, id in enumerate(part.ids())}
+    return score_matrix(scorer, part, tokens, on_pairs)[[places[image] for image in images]].T

@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shan_engine.base.errors import GalleryError
+from shan_engine.base.packing import Arrays
 from shan_engine.gallery.manifest import BlockEntry
-from shan_engine.gallery.storage import Arrays, Layout, file_checksum, row_checksums
+from shan_engine.gallery.storage import Layout, file_checksum, row_checksums
 
 FIX = "delete the gallery and index the store again"
 LIST = "images.jsonl"

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from shan_engine.base.packing import Arrays, unpacked
 from shan_engine.gallery.block_files import BlockFiles
 from shan_engine.gallery.manifest import BlockEntry, GalleryManifest
-from shan_engine.gallery.storage import Arrays, layout, unpacked
+from shan_engine.gallery.storage import layout
 
 
 @dataclass(frozen=True)
@@ -31,10 +32,27 @@ class GalleryImage:
     checksum: int
 
 
+class _Files(Protocol):
+    """A block's files by row, deleted images included; see `BlockFiles`, which reads them from disk."""
+
+    @property
+    def arrays(self) -> Arrays: ...
+    @property
+    def row_checksums(self) -> NDArray[np.uint64]: ...
+    @property
+    def metadata_file(self) -> Path | None: ...
+    @property
+    def boxes(self) -> NDArray[np.float32]: ...
+    def listed(self, rows: Iterable[int]) -> Iterator[dict[str, Any]]: ...
+    def check(self, rows: NDArray[np.int64]) -> None: ...
+    def release(self) -> None: ...
+    def codes(self, centroids: str) -> NDArray[np.uint16]: ...
+
+
 class Block:
     """The images of one block that are not deleted, in order; rows are numbers in the block's files."""
 
-    def __init__(self, entry: BlockEntry, files: BlockFiles, beside: Path) -> None:
+    def __init__(self, entry: BlockEntry, files: _Files, beside: Path) -> None:
         self.entry, self._files, self._beside = entry, files, beside
 
     @classmethod
@@ -48,6 +66,11 @@ class Block:
         """The same block with only some rows of its files; it shares what is mapped and checked."""
         deleted = np.setdiff1d(np.arange(self.entry.images), rows).tolist()
         return Block(replace(self.entry, deleted=tuple(deleted)), self._files, self._beside)
+
+    def renewed(self, entry: BlockEntry) -> Block | None:
+        """The block as a later manifest names it, if only its deleted images differ: it shares what is mapped."""
+        same = replace(self.entry, deleted=()) == replace(entry, deleted=())
+        return Block(entry, self._files, self._beside) if same else None
 
     def __len__(self) -> int:
         return self.entry.live

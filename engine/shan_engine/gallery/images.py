@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shan_engine.base.errors import InputError
+from shan_engine.base.packing import Arrays
 from shan_engine.gallery.blocks import Block
 from shan_engine.gallery.manifest import GalleryManifest
 from shan_engine.gallery.reader import Gallery
-from shan_engine.gallery.storage import Arrays
 
 
 class Images:
@@ -44,6 +44,11 @@ class Images:
         """Each block's end among all images."""
         return np.cumsum([len(block) for _, block in self.blocks], dtype=np.int64)
 
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shape per image of every stored array, of the first gallery."""
+        return self.galleries[0].manifest.arrays
+
     @cached_property
     def _begins(self) -> list[int]:
         """Each gallery's first place."""
@@ -63,7 +68,10 @@ class Images:
         return names if len(set(names)) == len(names) else [str(path) for path in paths]
 
     def batches(self, start: int, stop: int, size: int) -> Iterator[tuple[slice, Arrays, Gallery, range]]:
-        """Up to `size` images at a time from `start` to before `stop`: places, arrays, gallery and places in that."""
+        """Up to `size` images at a time from `start` to before `stop`, never across a block's end.
+
+        Their place among all images, their rows of all files as stored, their gallery and their places in it.
+        """
         first = int(np.searchsorted(self.ends, start, side="right"))
         while start < stop:
             number, block = self.blocks[first]
@@ -73,7 +81,7 @@ class Images:
                 place = slice(start, min(start + size, ends))
                 rows = block.rows[place.start - begins : place.stop - begins]
                 gallery, before = self.galleries[number], self._begins[number]
-                yield place, block.unpacked(rows), gallery, range(place.start - before, place.stop - before)
+                yield place, block.stored(rows), gallery, range(place.start - before, place.stop - before)
                 block.release()
                 start = place.stop
             first += 1

@@ -39,7 +39,7 @@ class Gallery:
         *,
         release_pages: bool = True,
     ) -> None:
-        self.path, self.manifest = path, manifest
+        self.path, self.manifest, self._release_pages = path, manifest, release_pages
         self.blocks = (
             [Block.open(path, entry, manifest, release_pages=release_pages) for entry in manifest.blocks]
             if blocks is None
@@ -57,6 +57,23 @@ class Gallery:
         if bundle is not None:
             check_same_bundle(path, manifest, bundle)
         return cls(path, manifest, release_pages=release_pages)
+
+    def renewed(self, bundle: Bundle) -> Gallery:
+        """The gallery as it is on disk now: this one where nothing has changed. Blocks that stayed stay mapped.
+
+        Raises GalleryError where it is damaged or was made anew by another bundle.
+        """
+        manifest = GalleryManifest.load(self.path)
+        check_same_bundle(self.path, manifest, bundle)
+        if manifest == self.manifest:
+            return self
+        held = {block.name: block for block in self.blocks}
+        blocks = [
+            (entry.name in held and held[entry.name].renewed(entry))
+            or Block.open(self.path, entry, manifest, release_pages=self._release_pages)
+            for entry in manifest.blocks
+        ]
+        return Gallery(self.path, manifest, blocks, release_pages=self._release_pages)
 
     def __len__(self) -> int:
         return sum(len(block) for block in self.blocks)
@@ -89,7 +106,7 @@ class Gallery:
         """The same gallery with only some rows of each block's files; it shares what is mapped and checked."""
         blocks = [block.keeping(kept) for block, kept in zip(self.blocks, rows, strict=True)]
         manifest = replace(self.manifest, blocks=tuple(block.entry for block in blocks))
-        return Gallery(self.path, manifest, blocks)
+        return Gallery(self.path, manifest, blocks, release_pages=self._release_pages)
 
     def release(self) -> None:
         """Give back the memory of mapped files, unless the gallery was opened to keep it."""

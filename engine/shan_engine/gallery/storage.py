@@ -13,10 +13,10 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
-SCALES = ".scales"
+from shan_engine.base.packing import SCALES, Arrays
+
 HUBNESS = "hubness"  # one number an image (indexing/querybank.py); only in a gallery that is normalised
 Layout = dict[str, tuple[np.dtype[Any], tuple[int, ...]]]
-Arrays = dict[str, NDArray[Any]]
 
 
 def layout(arrays: Mapping[str, tuple[int, ...]], dtype: str) -> Layout:
@@ -45,17 +45,6 @@ def packed(name: str, values: NDArray[Any], dtype: str) -> Arrays:
     scales = np.abs(values).max(axis=-1) / np.float32(127)
     steps = np.rint(values / np.where(scales > 0, scales, 1)[..., None])
     return {name: steps.astype(np.int8), name + SCALES: scales.astype(np.float32)}
-
-
-def unpacked(files: Mapping[str, NDArray[Any]]) -> Arrays:
-    """Arrays by name, float32 or bool, of some images' rows of all files."""
-    return {name: _floats(rows, files.get(name + SCALES)) for name, rows in files.items() if not name.endswith(SCALES)}
-
-
-def _floats(rows: NDArray[Any], scales: NDArray[np.float32] | None) -> NDArray[Any]:
-    if scales is not None:
-        return rows * scales[..., None]
-    return rows.astype(np.float32) if rows.dtype == np.float16 else rows
 
 
 def row_checksums(files: Sequence[NDArray[Any]], rows: Iterable[int]) -> NDArray[np.uint64]:

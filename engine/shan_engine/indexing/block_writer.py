@@ -15,12 +15,13 @@ from numpy.typing import NDArray
 
 from shan_engine.base.files import NpyWriter, sync_folder
 from shan_engine.base.metadata import Metadata
+from shan_engine.base.packing import Arrays
 from shan_engine.gallery.block_files import LIST
 from shan_engine.gallery.blocks import GalleryImage
 from shan_engine.gallery.centroids import Centroids
 from shan_engine.gallery.filters import Listed, metadata_name
 from shan_engine.gallery.manifest import BlockEntry, GalleryManifest
-from shan_engine.gallery.storage import Arrays, file_checksum, layout, packed, row_checksums
+from shan_engine.gallery.storage import file_checksum, layout, packed, row_checksums
 from shan_engine.indexing.tables import write_table
 
 Part = tuple[Arrays, NDArray[np.float32], Sequence[GalleryImage]]

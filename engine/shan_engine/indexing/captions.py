@@ -15,10 +15,11 @@ from shan_engine.base.choices import GALLERY_DTYPES
 from shan_engine.base.errors import GalleryError, InputError
 from shan_engine.base.files import NpyWriter, sync_folder, write_failure
 from shan_engine.base.manifests import save_manifest
+from shan_engine.base.packing import Arrays
 from shan_engine.gallery.captions import LIST, SCHEMA_VERSION, CaptionBlock, read_manifest
 from shan_engine.gallery.manifest import CAPTIONS_KIND, MANIFEST, is_block_name
-from shan_engine.gallery.storage import Arrays, file_checksum, packed
-from shan_engine.scoring.encoders import Scorer
+from shan_engine.gallery.storage import file_checksum, packed
+from shan_engine.scoring.scorer import Scorer
 from shan_engine.text.captions import CaptionTable
 from shan_engine.text.query_files import read_captions
 
@@ -46,7 +47,7 @@ def index_captions(
     tokens = []
     for id, text in rows:
         try:
-            tokens.append(scorer.tokens(text))
+            tokens.append(scorer.encoders.tokens(text))
         except InputError as error:
             raise InputError(f"caption {id} of {captions}: {error}") from error
     on_start(len(rows))
@@ -87,7 +88,7 @@ def _write(
                 break
             stop += 1
         places = order[start:stop]
-        encoded = scorer.encode_captions([tokens[place] for place in places])
+        encoded = scorer.encoders.encode_captions([tokens[place] for place in places])
         blocks.append(_write_block(output, encoded, [(place, *rows[place]) for place in places], dtype))
         on_captions(stop)
         start = stop

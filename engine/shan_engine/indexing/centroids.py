@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 
 from shan_engine.base.files import replacing
 from shan_engine.gallery.blocks import Block
-from shan_engine.gallery.centroids import CENTROIDS, REGIONS, Centroids, centroids_path
+from shan_engine.gallery.centroids import CENTROIDS, Centroids, centroids_path
 from shan_engine.gallery.manifest import GalleryManifest
 from shan_engine.gallery.reader import Gallery
 from shan_engine.gallery.storage import file_checksum
+from shan_engine.kernel.constants import REGIONS
 
 TRAINED_ON = 64  # regions for each centroid
 ROUNDS = 8

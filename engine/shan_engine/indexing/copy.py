@@ -18,7 +18,7 @@ from shan_engine.base.errors import InputError
 from shan_engine.base.files import NpyWriter, fresh_folder, sync_folder
 from shan_engine.gallery.block_files import LIST
 from shan_engine.gallery.blocks import Block
-from shan_engine.gallery.centroids import FROM_IMAGES, REGIONS
+from shan_engine.gallery.centroids import FROM_IMAGES
 from shan_engine.gallery.filters import column_types, metadata_held, metadata_name
 from shan_engine.gallery.manifest import BlockEntry, GalleryManifest
 from shan_engine.gallery.reader import Gallery
@@ -28,6 +28,7 @@ from shan_engine.indexing.encoding import relative_path
 from shan_engine.indexing.images import BLOCK_IMAGES
 from shan_engine.indexing.querybank import Querybank, refuse_unlike
 from shan_engine.indexing.tables import write_table
+from shan_engine.kernel.constants import REGIONS
 
 Piece = tuple[Block, NDArray[np.int64]]
 """A block and the numbers of some of its images that count."""

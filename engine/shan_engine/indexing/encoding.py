@@ -14,7 +14,7 @@ from shan_engine.gallery.blocks import GalleryImage
 from shan_engine.gallery.storage import HUBNESS
 from shan_engine.indexing.block_writer import Part
 from shan_engine.indexing.querybank import HubnessOf
-from shan_engine.scoring.encoders import Scorer
+from shan_engine.scoring.scorer import Scorer
 from shan_engine.store.feature_store import FeatureStore
 from shan_engine.store.records import RegionRecord, pad_regions
 
@@ -35,7 +35,7 @@ def encoded(
     """Images of the store as a block takes them, some at a time; `hubness` gives that of some, by their arrays."""
     for start in range(0, len(ids), ENCODE_BATCH):
         records = store.read(ids[start : start + ENCODE_BATCH])
-        arrays = scorer.encode_images(*pad_to(records, regions))
+        arrays = scorer.encoders.encode_images(*pad_to(records, regions))
         if hubness:
             arrays[HUBNESS] = hubness(arrays)
         listed = [

@@ -13,7 +13,6 @@ from shan_engine.base.choices import GALLERY_DTYPES
 from shan_engine.base.errors import GalleryError, InputError
 from shan_engine.base.files import write_failure
 from shan_engine.base.metadata import Metadata
-from shan_engine.bundle.contents import KERNEL_CONSTANTS
 from shan_engine.gallery.block_files import METADATA
 from shan_engine.gallery.centroids import FROM_IMAGES, Centroids
 from shan_engine.gallery.manifest import MANIFEST, BlockEntry, GalleryManifest, check_same_bundle, is_block_name
@@ -24,7 +23,8 @@ from shan_engine.indexing.centroids import add_centroids
 from shan_engine.indexing.encoding import encoded
 from shan_engine.indexing.querybank import FILE, HubnessOf, Querybank
 from shan_engine.indexing.tables import renew_tables
-from shan_engine.scoring.encoders import Scorer
+from shan_engine.kernel.constants import KERNEL_CONSTANTS
+from shan_engine.scoring.scorer import Scorer
 from shan_engine.store.feature_store import FeatureStore
 
 LOCK = "writer.lock"
@@ -179,7 +179,7 @@ def _new_manifest(store: FeatureStore, scorer: Scorer, dtype: str | None, region
         scorer.bundle.manifest.fingerprint,
         store.schema.feature_extractor,
         dtype or GALLERY_DTYPES[0],
-        scorer.image_array_shapes(regions),
+        scorer.encoders.image_array_shapes(regions),
     )
 
 
@@ -273,7 +273,7 @@ class _Update:
         """Regions K of the gallery. Raises GalleryError where its arrays are not those of the bundle."""
         arrays = {name: shape for name, shape in self._manifest.arrays.items() if name != HUBNESS}
         regions = arrays.get("region_mask", (0,))[0]
-        if not regions or arrays != scorer.image_array_shapes(regions):
+        if not regions or arrays != scorer.encoders.image_array_shapes(regions):
             raise GalleryError(
                 f"{self._output / MANIFEST} is damaged (its arrays are not those of {scorer.bundle.path}): "
                 "index the store into a new gallery"

@@ -25,10 +25,11 @@ from numpy.typing import NDArray
 
 from shan_engine.base.errors import GalleryError, InputError
 from shan_engine.base.manifests import demand, digest, save_manifest
+from shan_engine.base.packing import Arrays
 from shan_engine.gallery.reader import Gallery
-from shan_engine.gallery.storage import HUBNESS, Arrays
-from shan_engine.scoring.encoders import Scorer
-from shan_engine.scoring.passes import batches_by_length
+from shan_engine.gallery.storage import HUBNESS
+from shan_engine.scoring.passes import CaptionBatches
+from shan_engine.scoring.scorer import Scorer
 from shan_engine.text.query_files import read_captions
 
 FILE = "querybank.json"
@@ -102,19 +103,19 @@ class Querybank:
         tokens = []
         for caption in self.captions:
             try:
-                tokens.append(scorer.read(caption).tokens)
+                tokens.append(scorer.encoders.read(caption).tokens)
             except InputError:
                 continue
         if not tokens:
             raise InputError("the model knows no word of the querybank: give captions such as will be searched")
 
         @cache
-        def encoded() -> list[Arrays]:
-            return [scorer.encode_captions([tokens[row] for row in rows]) for rows in batches_by_length(tokens)]
+        def encoded() -> CaptionBatches:
+            return CaptionBatches.encode(scorer.encoders, tokens)
 
         def of(images: Arrays) -> NDArray[np.float32]:
-            terms = scorer.for_pairs(images)
-            found = scorer.score_calls((None, terms, batch) for batch in encoded())
+            prepared = scorer.pairs.prepare(images)
+            found = scorer.pairs.scores((None, prepared, batch) for batch in encoded().arrays)
             return self.hubness(np.concatenate([outputs["scores"].T for _, outputs in found]))
 
         return of

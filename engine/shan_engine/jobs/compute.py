@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from shan_engine.gallery.images import Images
 from shan_engine.jobs.kept_pairs import ranked, select
 from shan_engine.jobs.plan import JobBlock, Plan
-from shan_engine.scoring.encoders import Arrays, Scorer
-from shan_engine.scoring.passes import batches_by_length, refuse_not_finite
+from shan_engine.scoring.passes import CaptionBatches, pair_scores
+from shan_engine.scoring.scorer import Scorer
 
 Found = NDArray[Any]
 """The result of a block: its part of the matrix, or its `KeptPairs`."""
@@ -47,19 +47,19 @@ class BlockScorer:
 
     def __init__(self, scorer: Scorer, views: Sequence[View], task: Task) -> None:
         self._scorer, self._views, self._task = scorer, views, task
-        self._encoded: tuple[tuple[int, ...], list[NDArray[np.int64]], list[Arrays], int] | None = None
+        self._encoded: tuple[tuple[int, ...], CaptionBatches] | None = None
 
     def run(self, block: JobBlock, texts: Sequence[str]) -> Found:
         """Compute a block's part of the matrix, or its kept pairs in rank order. `texts` are its captions.
 
         Raises GalleryError if an image is damaged or has a NaN score.
         """
-        rows, captions, longest = self._captions(block, texts)
+        captions = self._captions(block, texts)
         view, parts = self._views[block.view], []
         numbers = np.array(block.captions, np.int64)
         for start in range(block.start, block.stop, self._task.plan.tile):
             stop = min(start + self._task.plan.tile, block.stop)
-            scores, steps = self._tile(view.images, start, stop, rows, captions, longest)
+            scores, steps = self._tile(view.images, start, stop, captions)
             places = view.numbers(start, stop)
             if self._task.by_image:
                 scores, steps = scores.T, steps.transpose(1, 0, 2)
@@ -71,41 +71,26 @@ class BlockScorer:
                 parts = [ranked(np.concatenate(parts), self._task.top_k)]
         return np.concatenate(parts)
 
-    def _captions(self, block: JobBlock, texts: Sequence[str]) -> tuple[list[NDArray[np.int64]], list[Arrays], int]:
+    def _captions(self, block: JobBlock, texts: Sequence[str]) -> CaptionBatches:
         if self._encoded is None or self._encoded[0] != block.captions:
             self._encoded = None  # free what is held before as much is made again
-            tokens = [self._scorer.tokens(text) for text in texts]
-            rows = batches_by_length(tokens)
-            encoded = [self._scorer.encode_captions([tokens[row] for row in batch]) for batch in rows]
-            self._encoded = (block.captions, rows, encoded, max(map(len, tokens)))
-        return self._encoded[1:]
+            encoders = self._scorer.encoders
+            self._encoded = block.captions, CaptionBatches.encode(encoders, [encoders.tokens(text) for text in texts])
+        return self._encoded[1]
 
     def _tile(
-        self,
-        images: Images,
-        start: int,
-        stop: int,
-        rows: Sequence[NDArray[np.int64]],
-        captions: Sequence[Arrays],
-        longest: int,
+        self, images: Images, start: int, stop: int, captions: CaptionBatches
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Scores C x T of all captions with the images from `start` to before `stop`, and steps C x T x S."""
-        shape = (sum(map(len, rows)), stop - start)
+        shape = (len(captions), stop - start)
         scores = np.empty(shape, np.float32)
         steps = np.empty((*shape, 0 if self._task.matrix else len(self._scorer.steps)), np.float32)
-        size = self._scorer.images_per_call(images.galleries[0], len(rows[0]), longest)
-        calls = (
-            ((slice(place.start - start, place.stop - start), batch, gallery, within), arrays, encoded)
-            for place, stored, gallery, within in images.batches(start, stop, size)
-            for arrays in [self._scorer.for_pairs(stored)]
-            for batch, encoded in zip(rows, captions, strict=True)
-        )
         outputs = ["scores", *(["step_scores"] if steps.shape[2] else [])]
-        for (columns, batch, gallery, within), found in self._scorer.score_calls(calls, outputs):
-            refuse_not_finite(gallery, within, found["scores"])
-            scores[batch, columns] = found["scores"].T
+        for rows, place, found in pair_scores(self._scorer, images, captions, start=start, stop=stop, outputs=outputs):
+            columns = slice(place.start - start, place.stop - start)
+            scores[rows, columns] = found["scores"].T
             if steps.shape[2]:
-                steps[batch, columns] = found["step_scores"].transpose(1, 0, 2)
+                steps[rows, columns] = found["step_scores"].transpose(1, 0, 2)
         return scores, steps
 
 

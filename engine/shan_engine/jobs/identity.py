@@ -12,7 +12,7 @@ from shan_engine.base.errors import InputError
 from shan_engine.base.manifests import digest
 from shan_engine.gallery.images import Images
 from shan_engine.jobs.options import JobOptions
-from shan_engine.scoring.encoders import Scorer
+from shan_engine.scoring.scorer import Scorer
 
 SCHEMA_VERSION = 1
 
@@ -53,7 +53,7 @@ class JobIdentity:
             for name, gallery in zip(names, images.galleries, strict=True)
         )
         top_k, threshold = (None, None) if matrix else options.kept
-        kept = (options.direction, top_k, threshold, matrix, since, scorer.scored_by)
+        kept = (options.direction, top_k, threshold, matrix, since, scorer.pairs.name)
         return cls(captions, scorer.bundle.manifest.fingerprint, galleries, *kept)
 
     def metadata(self, images: Images, names: list[str]) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from shan_engine.jobs.merge import Merge
 from shan_engine.jobs.options import JobOptions
 from shan_engine.jobs.plan import JobBlock, Part, Plan, job_blocks, make_plan, most_pairs
 from shan_engine.jobs.since import LastResult
-from shan_engine.scoring.encoders import Scorer
+from shan_engine.scoring.scorer import Scorer
 from shan_engine.text.query_files import QueryLine
 from shan_engine.writers.hits_parquet import hits_writer
 from shan_engine.writers.matrix_npy import MatrixFile, columns_path, rows_path, write_ids
@@ -100,7 +100,7 @@ class Job:
         """Check that the model can read each caption, and yield it. `longest` receives the tokens of the longest."""
         for query in queries:
             try:
-                tokens = self._scorer.tokens(query.text)
+                tokens = self._scorer.encoders.tokens(query.text)
             except InputError as error:
                 raise InputError(f"{query.place}: {error}") from error
             if len(tokens) > len(longest):
@@ -110,7 +110,7 @@ class Job:
             raise InputError("there are no captions to score: give at least one")
 
     def _planned(self, longest: list[int]) -> Plan:
-        encoded = self._scorer.encode_captions([longest])
+        encoded = self._scorer.encoders.encode_captions([longest])
         return make_plan(
             self.captions,
             len(self._images),

@@ -21,7 +21,7 @@ from shan_engine.bundle.contents import Bundle
 from shan_engine.gallery.images import Images
 from shan_engine.jobs.compute import BlockScorer, Found, Task, View, Work
 from shan_engine.jobs.plan import JobBlock
-from shan_engine.scoring.encoders import Scorer
+from shan_engine.scoring.scorer import Scorer
 
 # How many workers may die at one block, or while starting, before the job gives up.
 MOST_LOSSES = 4
@@ -111,7 +111,7 @@ class RayCluster:
             ) from error
 
     def _run(self, ray: Any, work: Work, workers: list[Any]) -> Iterator[tuple[JobBlock, Found]]:
-        resource = "CPU" if work.scorer.pairs_on == "cpu" else "GPU"
+        resource = "CPU" if work.scorer.pairs.device == "cpu" else "GPU"
         count = self.workers or int(ray.cluster_resources().get(resource, 0))
         if count < 1:
             raise BackendError(f"the Ray cluster '{self.address}' has no {resource}: add a machine with a {resource}")

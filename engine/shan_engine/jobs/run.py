@@ -22,7 +22,7 @@ from shan_engine.jobs.job import MATRIX, Job, Progress
 from shan_engine.jobs.journal import JOURNAL, NEW
 from shan_engine.jobs.options import JobOptions, check_output
 from shan_engine.jobs.since import LastResult
-from shan_engine.scoring.encoders import Scorer
+from shan_engine.scoring.scorer import Scorer
 from shan_engine.text.query_files import QueryLine
 
 LOCK = "writer.lock"

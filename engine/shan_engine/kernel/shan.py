@@ -10,17 +10,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
+from shan_engine.base.packing import SCALES
 from shan_engine.base.threads import usable_cpus
 from shan_engine.kernel.arrays import Array, checked, taken, within
-from shan_engine.kernel.library import chosen_variant, load_library, variants
-
-__all__ = ["TABLE_WIDTH", "Kernel", "ShanConstants", "load_kernel", "variants"]
+from shan_engine.kernel.constants import MASK, REGIONS, ShanConstants
+from shan_engine.kernel.library import chosen_variant, load_library
+from shan_engine.kernel.step_1 import TABLE_WIDTH
 
 # Captions packed together: their arrays stay in the last cache while image after image meets them.
 BLOCK_BYTES = 4 * 2**20
@@ -29,30 +30,8 @@ THREAD_WORK = 20_000_000
 # A thread's share is cut in this many, so that a core that is busy otherwise holds nobody up.
 PARTS = 4
 MAX_TABLE_WORDS = 511
-# Rows of a table of centroids are a multiple of this many floats.
-TABLE_WIDTH = 16
 GATE_TERMS = ("image_gate_term", "image_attended_gate_term")
 _TYPES: dict[str, int] = {"float32": 0, "float16": 1, "int8": 2}
-
-
-@dataclass(frozen=True)
-class ShanConstants:
-    """What a model's score has beside the arrays: `image_pool` and `text_pool` are D floats (None for step 1 alone).
-
-    `region_weight` and `word_weight` are a and b of the direction; `steps` is how many of L2L, G2L and G2G count.
-    A GPU makes gate terms of regions V (K x D) itself: V `image_gate`^T + `image_gate_bias`, and
-    V `image_attended_gate`^T. Bundles for step 1 alone and those exported before that lack the three.
-    """
-
-    image_pool: NDArray[np.float32] | None
-    text_pool: NDArray[np.float32] | None
-    temperature: float
-    region_weight: float
-    word_weight: float
-    steps: int
-    image_gate: NDArray[np.float32] | None = None
-    image_gate_bias: NDArray[np.float32] | None = None
-    image_attended_gate: NDArray[np.float32] | None = None
 
 
 def load_kernel(constants: ShanConstants, *, threads: int | None = None) -> Kernel | None:
@@ -92,14 +71,15 @@ class Kernel:
         Of images: `image_regions` B x K x D, `region_mask` B x K and, from step 2 on, `image_gate_term` and
         `image_attended_gate_term` B x K x D. Of captions: `caption_words`, `caption_queries` C x n x D,
         `word_mask` C x n and, from step 2 on, `caption_gate_term` and `caption_attended_gate_term`; float32, masks
-        bool, other names are ignored. An image or caption without any row scores NaN. Raises ValueError where
+        bool, other names are ignored. Step 1 alone also takes regions as a gallery stores them, float16, or int8 with
+        `image_regions.scales` B x K. An image or caption without any row scores NaN. Raises ValueError where
         an array is missing or has another type, shape or layout.
         """
-        regions = taken(images, "image_regions", np.float32, (None, None, None))
-        B, K, D = regions.shape
-        mask = taken(images, "region_mask", np.bool_, (B, K))
         if self.constants.steps == 1:
-            return self.local_scores(regions, None, mask, np.arange(B), captions)[..., None]
+            return self.step_1(images, captions)[..., None]
+        regions = taken(images, REGIONS, np.float32, (None, None, None))
+        B, K, D = regions.shape
+        mask = taken(images, MASK, np.bool_, (B, K))
         gate, attended = (taken(images, name, np.float32, (B, K, D)) for name in GATE_TERMS)
         n, C = _caption_shape(captions, D)
         out = np.empty((B, C, self.constants.steps), np.float32)
@@ -118,6 +98,14 @@ class Kernel:
 
             self._in_parts(score_part, B, 5 * K * n * D * C)
         return out
+
+    def step_1(self, images: Mapping[str, Array], captions: Mapping[str, Array]) -> NDArray[np.float32]:
+        """Step 1 alone, B x C, of images by the arrays that a gallery stores."""
+        for name in (REGIONS, MASK):
+            if name not in images:
+                raise ValueError(f"there is no array {name} among {', '.join(images)}")
+        regions, scales = images[REGIONS], images.get(REGIONS + SCALES)
+        return self.local_scores(regions, scales, images[MASK], np.arange(len(regions)), captions)
 
     def local_scores(
         self,
@@ -224,8 +212,11 @@ class Kernel:
             work(slice(0, items))
             return
         edges = np.linspace(0, items, min(items, threads * PARTS) + 1).astype(int).tolist()
-        with ThreadPoolExecutor(threads) as pool:
-            list(pool.map(work, [slice(*edge) for edge in pairwise(edges)]))
+        list(self._pool.map(work, [slice(*edge) for edge in pairwise(edges)]))
+
+    @cached_property
+    def _pool(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(self.threads, thread_name_prefix="kernel")
 
     @staticmethod
     def _block(n: int, D: int) -> int:

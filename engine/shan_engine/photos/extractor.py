@@ -26,7 +26,7 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
-from shan_engine.backends import load_graph
+from shan_engine.backends.onnx_runtime.graph import OnnxRuntimeGraph
 from shan_engine.base.choices import Device
 from shan_engine.base.errors import InputError
 from shan_engine.photos.decode import WHOLE, Part
@@ -69,7 +69,7 @@ class FeatureExtractor:
         recipe = read_recipe(model)
         view = f"{f'-crop{crop}' if crop else ''}{'-mirrored' if mirror else ''}"
         self.recipe = replace(recipe, name=recipe.name + view)
-        self._graph = load_graph(model, device, threads=threads)
+        self._graph = OnnxRuntimeGraph(model, device, threads=threads)
         if len(self._graph.inputs) != 1:
             raise InputError(f"{model} takes {len(self._graph.inputs)} inputs: export it with one, the image")
         self._input, (dtype, shape) = next(iter(self._graph.inputs.items()))

@@ -1,16 +1,26 @@
-"""All images of a gallery with many captions, a group of captions and a call's images at a time."""
+"""The one loop over pairs: images of galleries with many captions, a group of captions and a call's images at a time.
+
+Search, jobs, evaluation and hubness all score through `pair_scores`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from shan_engine.backends.interface import HeldGallery
 from shan_engine.base.errors import GalleryError
+from shan_engine.base.packing import Arrays
 from shan_engine.gallery.block_files import FIX
+from shan_engine.gallery.images import Images
 from shan_engine.gallery.reader import Gallery
-from shan_engine.scoring.encoders import Arrays, Scorer
+from shan_engine.gallery.storage import HUBNESS
+from shan_engine.scoring.encoders import Encoders
+from shan_engine.scoring.scorer import Scorer
 
 MAX_CAPTIONS = 32
 # Captions of one pass over the gallery: encoded, and their rows of scores held, together.
@@ -18,67 +28,133 @@ GROUP_CAPTIONS = 256
 GROUP_BYTES = 256 * 2**20
 
 
-# Scores B x C of images at `slice`, in the gallery's order, with the captions of a group at those rows.
-GroupScores = Iterator[tuple[NDArray[np.int64], slice, NDArray[np.float32]]]
+@dataclass(frozen=True)
+class CaptionBatches:
+    """Captions encoded in batches of similar length, so that padding stays small.
 
-
-def score_groups(
-    scorer: Scorer,
-    gallery: Gallery,
-    token_lists: Sequence[Sequence[int]],
-    row_bytes: int,
-    on_pairs: Callable[[int], None] = lambda done: None,
-) -> Iterator[tuple[slice, GroupScores]]:
-    """Every caption with every image: groups of captions in input order, each with its scores, to be used up first.
-
-    A group's captions meet each image in turn, so that images are read once a group. Memory: a call's images,
-    a group's captions encoded, and what the caller keeps, `row_bytes` a caption: at most 256 MiB of it unless a
-    single row is larger. `on_pairs` hears how many pairs are done. Raises GalleryError, naming the image, for a
-    score that is NaN or infinite: no ranking holds it.
+    `rows` are each batch's captions by number, `arrays` their arrays; `longest` is the most tokens of a caption.
     """
-    size = max(1, min(GROUP_CAPTIONS, GROUP_BYTES // max(1, row_bytes)))
+
+    rows: tuple[NDArray[np.int64], ...]
+    arrays: tuple[Arrays, ...]
+    longest: int
+
+    @classmethod
+    def encode(cls, encoders: Encoders, token_lists: Sequence[Sequence[int]]) -> CaptionBatches:
+        """Encode captions, each given as its tokens."""
+        rows = batches_by_length(token_lists)
+        arrays = [encoders.encode_captions([token_lists[row] for row in batch]) for batch in rows]
+        return cls(tuple(rows), tuple(arrays), max(map(len, token_lists)))
+
+    def __len__(self) -> int:
+        return sum(map(len, self.rows))
+
+    def caption(self, number: int) -> Arrays:
+        """The arrays of one caption, 1 x their shape, padded as in its batch."""
+        for rows, arrays in zip(self.rows, self.arrays, strict=True):
+            (place,) = np.nonzero(rows == number)
+            if len(place):
+                return {name: array[place[0] : place[0] + 1] for name, array in arrays.items()}
+        raise IndexError(number)
+
+
+PairScores = Iterator[tuple[NDArray[np.int64], slice, Arrays]]
+"""Numbers of some captions, the place of some images among all, and their outputs B x C: `scores`, `step_scores`."""
+
+
+def pair_scores(
+    scorer: Scorer,
+    images: Images,
+    captions: CaptionBatches,
+    *,
+    start: int = 0,
+    stop: int | None = None,
+    outputs: Sequence[str] = ("scores",),
+) -> PairScores:
+    """Every caption with every image from place `start` to before `stop`, in the images' order.
+
+    A score is the sum of its steps, less the image's hubness where its gallery stores that. Memory: a call's images
+    and what it gives. Raises GalleryError, naming the image, for a score that is NaN or infinite.
+    """
+    stop = len(images) if stop is None else stop
+    if start >= stop:
+        return
+    pairs = scorer.pairs
+    size = pairs.images_per_call(images.shapes, len(captions.rows[0]), captions.longest)
+
+    def calls() -> Iterator[tuple[Any, Arrays, Arrays]]:
+        for place, stored, gallery, within in images.batches(start, stop, size):
+            prepared = pairs.prepare(stored)
+            for rows, batch in zip(captions.rows, captions.arrays, strict=True):
+                yield (rows, place, gallery, within, stored.get(HUBNESS)), prepared, batch
+
+    for (rows, place, gallery, within, hubness), found in pairs.scores(calls(), outputs):
+        if hubness is not None:
+            found["scores"] = found["scores"] - hubness[:, None]
+        refuse_not_finite(gallery, within, found["scores"])
+        yield rows, place, found
+
+
+@dataclass(frozen=True)
+class Group:
+    """Captions that meet the gallery together: their numbers, and their arrays."""
+
+    numbers: slice
+    captions: CaptionBatches
+
+    def __len__(self) -> int:
+        return len(self.captions)
+
+
+def caption_groups(
+    scorer: Scorer, token_lists: Sequence[Sequence[int]], row_bytes: int, group_captions: int = GROUP_CAPTIONS
+) -> Iterator[Group]:
+    """Captions in groups, in input order, each encoded when its turn comes.
+
+    `row_bytes` is what the caller keeps of a caption: a group keeps at most 256 MiB, unless a single row is larger.
+    """
+    size = max(1, min(group_captions, GROUP_BYTES // max(1, row_bytes)))
     for start in range(0, len(token_lists), size):
-        group = slice(start, min(start + size, len(token_lists)))
-        yield group, _score_group(scorer, gallery, token_lists[group], start * len(gallery), on_pairs)
+        numbers = slice(start, min(start + size, len(token_lists)))
+        yield Group(numbers, CaptionBatches.encode(scorer.encoders, token_lists[numbers]))
 
 
-def _score_group(
+def group_scores(
+    scorer: Scorer, gallery: Gallery, group: Group, on_pairs: Callable[[int], None] = lambda done: None
+) -> Iterator[tuple[NDArray[np.int64], slice, NDArray[np.float32]]]:
+    """Scores B x C of all images with a group's captions: the captions' numbers in the group, the images' places.
+
+    `on_pairs` hears how many pairs are done, with those of the groups before. Raises as `pair_scores`.
+    """
+    done = group.numbers.start * len(gallery)
+    held = scorer.held(gallery)
+    found = (
+        _held_scores(gallery, held, group.captions) if held else pair_scores(scorer, Images([gallery]), group.captions)
+    )
+    for rows, place, outputs in found:
+        yield rows, place, outputs["scores"]
+        done += outputs["scores"].size
+        on_pairs(done)
+
+
+def _held_scores(gallery: Gallery, held: HeldGallery, captions: CaptionBatches) -> PairScores:
+    for number, place, scores in held.scores(captions.arrays):
+        refuse_not_finite(gallery, range(place.start, place.stop), scores)
+        yield captions.rows[number], place, {"scores": scores}
+
+
+def score_matrix(
     scorer: Scorer,
     gallery: Gallery,
     token_lists: Sequence[Sequence[int]],
-    done: int,
-    on_pairs: Callable[[int], None],
-) -> GroupScores:
-    batches = batches_by_length(token_lists)
-    captions = [scorer.encode_captions([token_lists[row] for row in rows]) for rows in batches]
-    held = scorer.held(gallery)
-    if held:
-        for number, columns, scores in held.scores(captions):
-            refuse_not_finite(gallery, range(columns.start, columns.stop), scores)
-            yield batches[number], columns, scores
-            done += scores.size
-            on_pairs(done)
-        return
-    longest = max(len(tokens) for tokens in token_lists)
-    images_per_call = scorer.images_per_call(gallery, len(batches[0]), longest)
-
-    def calls() -> Iterator[tuple[tuple[NDArray[np.int64], slice], Arrays, Arrays]]:
-        offset = 0
-        for block in gallery.blocks:
-            for place, stored in block.batches(images_per_call):
-                columns = slice(offset + place.start, offset + place.stop)
-                images = scorer.for_pairs(stored)
-                for rows, batch in zip(batches, captions, strict=True):
-                    yield (rows, columns), images, batch
-            offset += len(block)
-            block.release()
-
-    for (rows, columns), results in scorer.score_calls(calls()):
-        scores = results["scores"]
-        refuse_not_finite(gallery, range(columns.start, columns.stop), scores)
-        yield rows, columns, scores
-        done += scores.size
-        on_pairs(done)
+    on_pairs: Callable[[int], None] = lambda done: None,
+) -> NDArray[np.float32]:
+    """Scores of all images of a gallery with all captions, N x M, in their orders. Raises as `pair_scores`."""
+    scores = np.empty((len(gallery), len(token_lists)), np.float32)
+    for group in caption_groups(scorer, token_lists, 4 * len(gallery)):
+        for rows, place, part in group_scores(scorer, gallery, group, on_pairs):
+            scores[place, group.numbers.start + rows] = part
+    return scores
 
 
 def refuse_not_finite(gallery: Gallery, places: Sequence[int] | NDArray[np.int64], scores: NDArray[np.float32]) -> None:
@@ -91,6 +167,6 @@ def refuse_not_finite(gallery: Gallery, places: Sequence[int] | NDArray[np.int64
 
 
 def batches_by_length(token_lists: Sequence[Sequence[int]]) -> list[NDArray[np.int64]]:
-    """Rows of captions to be scored together: of similar length, so that padding stays small."""
+    """Numbers of captions to be scored together: of similar length, so that padding stays small."""
     order = np.argsort([len(tokens) for tokens in token_lists], kind="stable")
     return [order[start : start + MAX_CAPTIONS] for start in range(0, len(order), MAX_CAPTIONS)]

@@ -8,24 +8,41 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shan_engine.backends.interface import HeldGallery
-from shan_engine.kernel.shan import ShanConstants
+from shan_engine.base.packing import SCALES
+from shan_engine.gallery.storage import HUBNESS
+from shan_engine.kernel.constants import MASK, REGIONS
 
 if TYPE_CHECKING:
     from shan_engine.gallery.blocks import Block
     from shan_engine.gallery.reader import Gallery
-from shan_engine.backends.torch_cuda.held import HUBNESS, REGIONS, hold
 
 
 class StoredImages:
     """A gallery's images as `torch_cuda.upload.Images`: as they lie on disk, checked, never across a block's end."""
 
     def __init__(self, gallery: Gallery) -> None:
-        self.regions, self.dim = gallery.manifest.arrays[REGIONS]
-        self.dtype = np.dtype(gallery.manifest.dtype)
-        self.normalised = HUBNESS in gallery.manifest.arrays
         self._gallery = gallery
         self._open: Block | None = None
+
+    @property
+    def regions(self) -> int:
+        """K."""
+        return self._gallery.manifest.arrays[REGIONS][0]
+
+    @property
+    def dim(self) -> int:
+        """D."""
+        return self._gallery.manifest.arrays[REGIONS][1]
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The type of the numbers on disk."""
+        return np.dtype(self._gallery.manifest.dtype)
+
+    @property
+    def normalised(self) -> bool:
+        """Whether each image's hubness is stored."""
+        return HUBNESS in self._gallery.manifest.arrays
 
     def __len__(self) -> int:
         return len(self._gallery)
@@ -37,15 +54,7 @@ class StoredImages:
             self._open.release()
         self._open = block
         files = block.stored(block.rows[row : row + most])
-        scales = files.get(REGIONS + ".scales")
-        held = {"regions": files[REGIONS], "mask": files["region_mask"]}
+        scales = files.get(REGIONS + SCALES)
+        held = {"regions": files[REGIONS], "mask": files[MASK]}
         held |= {} if scales is None else {"scales": scales}
         return held | ({"hubness": files[HUBNESS]} if self.normalised else {})
-
-
-def hold_gallery(gallery: Gallery, constants: ShanConstants, device: str) -> HeldGallery:
-    """A gallery on all of a machine's devices of that kind, for a model's constants.
-
-    Raises BackendError where PyTorch, Triton or a device is missing, BundleError where the constants lack the gates.
-    """
-    return hold(StoredImages(gallery), constants, device)

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from shan_engine.base.errors import GalleryError, InputError
+from shan_engine.base.packing import Arrays, unpacked
 from shan_engine.gallery.captions import MEND, CaptionGallery
-from shan_engine.gallery.storage import Arrays, unpacked
-from shan_engine.scoring.encoders import Scorer
-from shan_engine.search.explain import explain_phrase
+from shan_engine.scoring.scorer import Scorer
+from shan_engine.search.explain import WordRegion, explain_phrase
 from shan_engine.search.photo_query import QueryPhoto
-from shan_engine.search.results import WordRegion
 
 SCORED_TOGETHER = 256
 
@@ -61,16 +60,15 @@ def search_captions(
     """
     if top_k < 1:
         raise InputError(f"top-k is {top_k}: ask for at least 1")
-    images, done = scorer.for_pairs(photo.images), 0
+    prepared, done = scorer.pairs.prepare(photo.images), 0
     best: list[tuple[float, int, int, int]] = []  # score below 0, place in the file, block, row
     for number, block in enumerate(gallery.blocks):
         arrays = gallery.arrays(block)
-        scores = np.concatenate(
-            [
-                scorer.score_pairs(images, _rows(arrays, slice(start, start + SCORED_TOGETHER)))[0]
-                for start in range(0, block.captions, SCORED_TOGETHER)
-            ]
+        calls = (
+            (None, prepared, _rows(arrays, slice(start, start + SCORED_TOGETHER)))
+            for start in range(0, block.captions, SCORED_TOGETHER)
         )
+        scores = np.concatenate([found["scores"][0] for _, found in scorer.pairs.scores(calls)])
         if not np.isfinite(scores).all():
             raise GalleryError(f"a caption of {gallery.path} has a NaN or infinite score: {MEND}")
         # Of equal scores the first in the file is kept, so a block's are ranked with their places.
@@ -80,17 +78,17 @@ def search_captions(
         best = sorted(best)[:top_k]
         done += block.captions
         on_captions(done)
-    complete = scorer.complete(photo.images) if explain else {}
     hits = []
     for rank, (score, _, number, row) in enumerate(best, 1):
         block = gallery.blocks[number]
         _, id, text = gallery.listed(block)[row]
-        explained: tuple[tuple[float, ...], tuple[WordRegion, ...]] = ((), ())
+        hit = CaptionHit(rank, -score, id, text)
         if explain:
             caption = _rows(gallery.arrays(block), slice(row, row + 1))
-            words = scorer.bundle.tokenizer.encode(text).words
-            explained = explain_phrase(scorer, words, complete, caption, photo.boxes)
-        hits.append(CaptionHit(rank, -score, id, text, *explained))
+            read = scorer.bundle.tokenizer.encode(text).words
+            steps, (words,) = explain_phrase(scorer, read, photo.images, caption, photo.boxes[None])
+            hit = replace(hit, step_scores=tuple(steps[0].tolist()), words=tuple(words))
+        hits.append(hit)
     return CaptionHits(photo.path, tuple(hits), len(gallery))
 
 

@@ -1,103 +1,75 @@
-"""Search of a large gallery in steps: a look at every image's centroids, step 1 of the score, the whole score.
+"""The cascade: a large gallery searched in stages, each exact for fewer images than the one before is rough for.
 
 SHAN's score is itself a cascade. Each stage keeps the best images for the next one, which costs more an image:
 
 1. the first pass knows an image by its regions' centroids alone (gallery/centroids.py): step 1 as if they were its
-   regions, attended vectors' lengths left out;
+   regions, without the lengths of attended vectors;
 2. step 1, exact;
 3. all steps, exact.
 
-How many images stages 2 and 3 see decides how many of the exhaustive ranking's hits are found; `search/tuning.py`
-measures it on a user's own queries.
+How many images stages 2 and 3 see decides how many of the exhaustive ranking's hits are found; `tuning.py` measures
+it on a user's own queries.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
+from shan_engine.base.packing import SCALES, Arrays
 from shan_engine.gallery.blocks import Block
-from shan_engine.gallery.centroids import REGIONS, Centroids
+from shan_engine.gallery.centroids import Centroids
 from shan_engine.gallery.reader import Gallery
-from shan_engine.gallery.storage import HUBNESS, SCALES, Arrays
-from shan_engine.kernel.shan import TABLE_WIDTH, Kernel, ShanConstants
-from shan_engine.scoring.encoders import Scorer
+from shan_engine.gallery.storage import HUBNESS
+from shan_engine.kernel.constants import MASK, REGIONS, ShanConstants
+from shan_engine.kernel.shan import Kernel
+from shan_engine.kernel.step_1 import centroid_tables
 from shan_engine.scoring.passes import refuse_not_finite
-from shan_engine.search.query import Asked, Part, phrase_weight
-from shan_engine.search.tuning import Widths
+from shan_engine.scoring.scorer import Scorer
+from shan_engine.search.query import EncodedPart, ReadQuery, phrase_weight
+from shan_engine.search.ranking import Ranking, StageCounts, highest
+from shan_engine.search.tuning import StageWidths
 
 GROUP = 16  # queries whose first pass is made together
-LOWEST_EXPONENT = -80.0  # exp of less is 0 in float32
 
 
-@dataclass(frozen=True)
-class Scanned:
-    """How many images a query met in each stage; `proven`: no image left out can be among the hits."""
-
-    first_pass: int
-    step_1: int
-    all_steps: int
-    proven: bool
-
-
-Found = tuple[NDArray[np.float32], NDArray[np.int64], Scanned | None]
-"""Scores and places (in the gallery's order) of the best images, best first; what was scanned for them, if not all."""
-
-
-def can_step(scorer: Scorer, gallery: Gallery) -> bool:
-    """Whether a step-wise search is possible: the kernel scores this model, and the gallery has centroids."""
+def has_cascade(scorer: Scorer, gallery: Gallery) -> bool:
+    """Whether a gallery can be searched in stages: the kernel scores this model, and the gallery has centroids."""
     return bool(gallery.manifest.centroids) and scorer.kernel is not None
 
 
-class Stages:
-    """The stages over one gallery, each on its own; `can_step` must hold."""
+class Cascade:
+    """The stages over one gallery, each on its own; `has_cascade` must hold. Several threads may search at once."""
 
     def __init__(self, scorer: Scorer, gallery: Gallery) -> None:
         assert scorer.kernel is not None
         self.scorer, self.gallery, self.kernel = scorer, gallery, scorer.kernel
-        self._centroids = Centroids.load(gallery.path, gallery.manifest.centroids)
+
+    @cached_property
+    def _centroids(self) -> Centroids:
+        return Centroids.load(self.gallery.path, self.gallery.manifest.centroids)
 
     @cached_property
     def _codes(self) -> tuple[NDArray[np.uint16], NDArray[np.int32]]:
-        """Centroid numbers N x K of all images that count, and how many regions each has."""
+        """Centroid numbers N x K of all images, and how many regions each has."""
         blocks, checksum = self.gallery.blocks, self._centroids.checksum
-        counts = [block.files["region_mask"][block.rows].sum(axis=1, dtype=np.int32) for block in blocks]
+        counts = [block.files[MASK][block.rows].sum(axis=1, dtype=np.int32) for block in blocks]
         return np.concatenate([block.codes(checksum) for block in blocks]), np.concatenate(counts)
 
     @cached_property
     def hubness(self) -> NDArray[np.float32]:
-        """Hubness N of all images; 0 where the gallery is not normalised. It is taken from no stage's scores here."""
+        """Hubness N of all images; 0 where the gallery is not normalised. No stage's scores here are less it."""
         if HUBNESS not in self.gallery.manifest.arrays:
             return np.zeros(len(self.gallery), np.float32)
         return np.concatenate([block.files[HUBNESS][block.rows] for block in self.gallery.blocks])
 
     def first_pass(self, captions: Sequence[Arrays]) -> NDArray[np.float32]:
         """Approximate step 1 of all images with C captions, each encoded alone, N x C."""
-        words = np.array([caption["caption_words"].shape[1] for caption in captions])
-        width = -(-(1 + 2 * int(words.max())) // TABLE_WIDTH) * TABLE_WIDTH
-        tables = np.zeros((len(captions), len(self._centroids.vectors), width), np.float32)
-        for table, caption, count in zip(tables, captions, words, strict=True):
-            table[:, : 1 + 2 * count] = self._table(caption)
-        return self.kernel.centroid_scores(*self._codes, tables, words)
-
-    def _table(self, caption: Arrays) -> NDArray[np.float32]:
-        """What each centroid adds to a caption of n words, Q x (1 + 2n).
-
-        Its region's cosine, then for each word its unnormalised attention weight, then that times the similarity.
-        """
-        T, U, gram = (caption[name][0] for name in ("caption_words", "caption_queries", "caption_gram"))
-        affinity, similarity = self._centroids.vectors @ U.T, self._centroids.vectors @ T.T
-        alpha = np.exp(affinity - affinity.max(axis=1, keepdims=True))
-        alpha /= alpha.sum(axis=1, keepdims=True)
-        lengths = np.sqrt(((alpha @ gram) * alpha).sum(axis=1))
-        cosines = (alpha * similarity).sum(axis=1) / np.maximum(lengths, 1e-8)
-        weights = np.exp(np.maximum(affinity - affinity.max(axis=0), LOWEST_EXPONENT))
-        return np.concatenate([cosines[:, None], weights, weights * similarity], axis=1)
+        return self.kernel.centroid_scores(*self._codes, *centroid_tables(self._centroids.vectors, captions))
 
     def step_1(self, caption: Arrays, places: NDArray[np.int64], kernel: Kernel | None = None) -> NDArray[np.float32]:
         """Exact step 1 of the images at `places` (ascending) with one caption."""
@@ -108,24 +80,21 @@ class Stages:
             block, rows = part
             block.check(rows)
             files = block.files
-            regions, scales, mask = files[REGIONS], files.get(REGIONS + SCALES), files["region_mask"]
-            return own.local_scores(regions, scales, mask, rows, caption)[:, 0]
+            return own.local_scores(files[REGIONS], files.get(REGIONS + SCALES), files[MASK], rows, caption)[:, 0]
 
+        parts = list(self._rows(places))
+        if kernel.threads == 1 or len(parts) == 1:
+            return np.concatenate([of_block(part) for part in parts])
         with ThreadPoolExecutor(kernel.threads) as pool:
-            return np.concatenate(list(pool.map(of_block, self._rows(places))))
+            return np.concatenate(list(pool.map(of_block, parts)))
 
     def all_steps(
         self, caption: Arrays, places: NDArray[np.int64], kernel: Kernel | None = None
     ) -> NDArray[np.float32]:
         """The exact score of the images at `places` (ascending) with one caption."""
-        parts = [block.unpacked(rows) for block, rows in self._rows(places)]
+        parts = [block.stored(rows) for block, rows in self._rows(places)]
         images = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-        return (kernel or self.kernel).score(self.scorer.for_pairs(images), caption)[:, 0]
-
-    def release(self) -> None:
-        """Give the memory of the mapped files back: a query reads few of a page's neighbours, but maps them."""
-        for block in self.gallery.blocks:
-            block.release()
+        return (kernel or self.kernel).score(self.scorer.pairs.prepare(images), caption)[:, 0]
 
     def _rows(self, places: NDArray[np.int64]) -> Iterator[tuple[Block, NDArray[np.int64]]]:
         """Blocks with rows of their files, for ascending places in the gallery's order."""
@@ -137,25 +106,25 @@ class Stages:
             start = stop
 
 
-def search_in_steps(
-    stages: Stages,
-    asked: Sequence[Asked],
+def rank_in_stages(
+    cascade: Cascade,
+    queries: Sequence[ReadQuery],
     top_k: int,
-    widths: Widths,
+    widths: StageWidths,
     on_queries: Callable[[int], None] = lambda done: None,
-) -> Iterator[Found]:
-    """The best `top_k` images for each question, in order; in every stage a score is the weighted sum of its parts'."""
-    done, kernel = 0, stages.kernel
+) -> Iterator[Ranking]:
+    """The best `top_k` images for each query, in order; in every stage a score is the weighted sum of its parts'."""
+    done, kernel, encoders = 0, cascade.kernel, cascade.scorer.encoders
     with ThreadPoolExecutor(kernel.threads) as pool:
-        for start in range(0, len(asked), GROUP):
-            questions = [one.parts(stages.scorer) for one in asked[start : start + GROUP]]
+        for start in range(0, len(queries), GROUP):
+            group = [query.encode(encoders) for query in queries[start : start + GROUP]]
             # Several queries have a thread each, one query has all threads.
-            own = kernel.on_one_thread() if len(questions) > 1 else kernel
-            approximate = stages.first_pass([part.caption for parts in questions for part in parts])
-            ends = np.cumsum([len(parts) for parts in questions])
+            own = kernel.on_one_thread() if len(group) > 1 else kernel
+            approximate = cascade.first_pass([part.caption for parts in group for part in parts])
+            ends = np.cumsum([len(parts) for parts in group])
             jobs = [
-                pool.submit(_search_one, stages, own, parts, approximate[:, end - len(parts) : end], top_k, widths)
-                for parts, end in zip(questions, ends, strict=True)
+                pool.submit(_rank, cascade, own, parts, approximate[:, end - len(parts) : end], top_k, widths)
+                for parts, end in zip(group, ends, strict=True)
             ]
             for job in jobs:
                 yield job.result()
@@ -163,40 +132,44 @@ def search_in_steps(
                 on_queries(done)
 
 
-def _search_one(
-    stages: Stages,
+def _rank(
+    cascade: Cascade,
     kernel: Kernel,
-    parts: Sequence[Part],
+    parts: Sequence[EncodedPart],
     approximate: NDArray[np.float32],
     top_k: int,
-    widths: Widths,
-) -> Found:
+    widths: StageWidths,
+) -> Ranking:
     """`approximate` are the first pass's scores of all images with each part, N x parts."""
     weights = np.array([part.weight for part in parts], np.float32)
-    taken = stages.hubness * np.float32(phrase_weight(parts))
-    first = approximate @ weights - taken
-    near = best(first, max(widths.step_1, top_k))
-    local = np.stack([stages.step_1(part.caption, near, kernel) for part in parts], axis=1)
-    refuse_not_finite(stages.gallery, near, local)
-    normalised = local @ weights - taken[near]
-    order = best(normalised, max(widths.all_steps, top_k))
+    demotion = cascade.hubness * np.float32(phrase_weight(parts))
+    first = approximate @ weights - demotion
+    near = highest(first, max(widths.step_1, top_k))
+    local = np.stack([cascade.step_1(part.caption, near, kernel) for part in parts], axis=1)
+    refuse_not_finite(cascade.gallery, near, local)
+    normalised = local @ weights - demotion[near]
+    order = highest(normalised, max(widths.all_steps, top_k))
     places = near[order]
-    whole = [
-        local[order, column] if part.photo else stages.all_steps(part.caption, places, kernel)
+    exact = [
+        local[order, column]
+        if part.photo or kernel.constants.steps == 1
+        else cascade.all_steps(part.caption, places, kernel)
         for column, part in enumerate(parts)
     ]
-    scores = np.stack(whole, axis=1) @ weights - taken[places]
-    refuse_not_finite(stages.gallery, places, scores[:, None])
+    scores = np.stack(exact, axis=1) @ weights - demotion[places]
+    refuse_not_finite(cascade.gallery, places, scores[:, None])
     ranked = np.lexsort((places, -scores))[:top_k]
-    unseen = -float(taken.min()) if len(near) < len(first) else None
+    unseen = -float(demotion.min()) if len(near) < len(first) else None
     limit = _limit(kernel.constants, parts, np.delete(normalised, order), unseen)
     proven = bool(scores[ranked[-1]] >= limit)
-    stages.release()
-    return scores[ranked], places[ranked], Scanned(len(first), len(near), len(order), proven)
+    cascade.gallery.release()  # a query reads few of a page's neighbours, but maps them
+    captions = [part.caption for part in parts if not part.photo]
+    counts = StageCounts(len(first), len(near), len(order), proven)
+    return Ranking(scores[ranked], places[ranked], captions, counts)
 
 
 def _limit(
-    constants: ShanConstants, parts: Sequence[Part], left_out: NDArray[np.float32], unseen: float | None
+    constants: ShanConstants, parts: Sequence[EncodedPart], left_out: NDArray[np.float32], unseen: float | None
 ) -> float:
     """What no image can score that has one of these step 1 scores, or was not seen in step 1: cosines are at most 1.
 
@@ -207,10 +180,3 @@ def _limit(
     phrases = sum(abs(part.weight) for part in parts if not part.photo)
     local = max(float(left_out.max(initial=-np.inf)), -np.inf if unseen is None else everywhere * a_b + unseen)
     return local + phrases * ((a_b if constants.steps > 1 else 0) + (1 if constants.steps > 2 else 0))
-
-
-def best(scores: NDArray[np.float32], width: int) -> NDArray[np.int64]:
-    """Places of the `width` highest scores, ascending."""
-    if width >= len(scores):
-        return np.arange(len(scores))
-    return np.sort(np.argpartition(-scores, width - 1)[:width])

@@ -1,93 +1,101 @@
-"""Why a photo was found: the parts of its score, and the region behind each word."""
+"""Why photos were found: the parts of their scores, and the region behind each word."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from shan_engine.gallery.reader import Gallery
+from shan_engine.base.packing import Arrays
 from shan_engine.gallery.storage import HUBNESS
-from shan_engine.scoring.encoders import Arrays, Scorer
+from shan_engine.scoring.scorer import Scorer
 from shan_engine.search.photo_query import step_1
-from shan_engine.search.query import Asked, Part, phrase_weight
+from shan_engine.search.query import ReadQuery, phrase_weight
 from shan_engine.text.tokenizer import Word
 
-if TYPE_CHECKING:
-    from shan_engine.base.metadata import Value
-from shan_engine.search.results import Hit, WordRegion
+Box = tuple[float, float, float, float]
 
 
-def hits_at(
+@dataclass(frozen=True)
+class WordRegion:
+    """The region a word attends to most: its number, its box in pixels (None where unknown), the weight 0..1."""
+
+    word: str
+    region: int
+    box: Box | None
+    weight: float
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """The parts of one score, the regions behind its words, and the hubness taken from it (None: not normalised)."""
+
+    step_scores: tuple[float, ...] = ()
+    words: tuple[WordRegion, ...] = ()
+    hubness: float | None = None
+
+
+def explain(
     scorer: Scorer,
-    gallery: Gallery,
-    asked: Asked,
-    scores: NDArray[np.float32],
-    places: NDArray[np.int64],
-    *,
-    explain: bool,
-    with_metadata: bool,
-) -> tuple[Hit, ...]:
-    """The images at `places` in the gallery's order as hits, best first; with `explain` what their scores come from."""
-    parts = asked.parts(scorer) if explain else ()
-    numbers = np.searchsorted(gallery.ends, places, side="right")
-    hits = {}
-    for number in np.unique(numbers):  # a block's list of images is read once
-        block = gallery.blocks[number]
-        ranks = np.flatnonzero(numbers == number).tolist()
-        rows = (places[ranks] - (gallery.ends[number] - len(block))).tolist()
-        known: Sequence[Mapping[str, Value]] = [{}] * len(rows)
-        if with_metadata and block.metadata_file:
-            from shan_engine.gallery.filters import metadata_of  # here, as most searches do without SQLite
+    query: ReadQuery,
+    captions: Sequence[Arrays],
+    images: Arrays,
+    boxes: NDArray[np.float32],
+) -> list[Explanation]:
+    """Explain the scores of B images with a query, all in one call for each phrase.
 
-            known = metadata_of(block, rows)
-        for rank, row, image, metadata in zip(ranks, rows, block.images_at(rows), known, strict=True):
-            explained: tuple[tuple[float, ...], tuple[WordRegion, ...]] = ((), ())
-            hubness = None
-            if explain:
-                stored = block.rows_of([row])
-                explained = _explain(scorer, asked, parts, stored, block.boxes(row))
-                if HUBNESS in stored:
-                    hubness = float(stored[HUBNESS][0]) * phrase_weight(parts)
-            hits[rank] = Hit(rank + 1, float(scores[rank]), image, *explained, metadata, hubness)
-    return tuple(hits[rank] for rank in range(len(places)))
-
-
-def _explain(
-    scorer: Scorer, asked: Asked, parts: Sequence[Part], images: Arrays, boxes: NDArray[np.float32]
-) -> tuple[tuple[float, ...], tuple[WordRegion, ...]]:
-    """Parts of a score, each the weighted sum over the question's parts, and the words of the wanted phrases."""
-    complete = scorer.complete(images)
-    steps: list[NDArray[np.floating]] = []
-    words: list[WordRegion] = []
-    for part, reading in zip(parts, asked.readings, strict=False):  # a photo has none and comes last
-        of_phrase, found = explain_phrase(scorer, reading.words, complete, part.caption, boxes)
-        steps.append(np.array(of_phrase) * part.weight)
-        words += found if part.weight > 0 else ()
-    if asked.question.photo:
-        like = float(step_1(scorer, images, parts[-1].caption)[0]) * parts[-1].weight
-        steps.append(np.array([like, *[0.0] * (max(map(len, steps), default=1) - 1)]))
-    return tuple(np.sum(steps, axis=0).tolist()), tuple(words)
+    `captions` are the query's phrases as they were encoded, `images` the arrays that the gallery stores, B x their
+    shape, `boxes` B x K x 4. Each part of a score is the weighted sum over the query's parts; words are those of the
+    phrases that are wanted.
+    """
+    count, parts = len(boxes), query.parts(captions)
+    steps = np.zeros((count, 0))
+    words: list[list[WordRegion]] = [[] for _ in range(count)]
+    for part, reading in zip(parts, query.readings, strict=False):  # a photo has none and comes last
+        of_phrase, found = explain_phrase(scorer, reading.words, images, part.caption, boxes)
+        steps = of_phrase * part.weight if not steps.size else steps + of_phrase * part.weight
+        for row, regions in enumerate(found if part.weight > 0 else ()):
+            words[row] += regions
+    if query.query.photo:
+        like = step_1(scorer, images, parts[-1].caption) * parts[-1].weight
+        steps = steps if steps.size else np.zeros((count, 1))
+        steps[:, 0] += like
+    hubness = images[HUBNESS].astype(float) * phrase_weight(parts) if HUBNESS in images else [None] * count
+    return [
+        Explanation(tuple(row.tolist()), tuple(found), None if hub is None else float(hub))
+        for row, found, hub in zip(steps, words, hubness, strict=True)
+    ]
 
 
 def explain_phrase(
-    scorer: Scorer, words: Sequence[Word], image: Arrays, caption: Arrays, boxes: NDArray[np.float32]
-) -> tuple[tuple[float, ...], tuple[WordRegion, ...]]:
-    """Parts of the score of one complete image with one phrase of these words, and the regions the words look at.
+    scorer: Scorer, words: Sequence[Word], images: Arrays, caption: Arrays, boxes: NDArray[np.float32]
+) -> tuple[NDArray[np.float64], list[list[WordRegion]]]:
+    """Parts B x steps of the scores of B images with one phrase of these words, and the regions its words look at.
 
     Either is empty where the model does not say.
     """
-    outputs = scorer.explain(image, caption)
-    steps = tuple(float(value) for value in outputs["step_scores"][0, 0]) if "step_scores" in outputs else ()
+    outputs = scorer.explain(images, caption)
+    count = len(boxes)
+    steps = outputs["step_scores"][:, 0].astype(float) if "step_scores" in outputs else np.zeros((count, 0))
     if "word_attention" not in outputs:
-        return steps, ()
-    attention = outputs["word_attention"][0, 0]
+        return steps, [[] for _ in range(count)]
+    return steps, [
+        _word_regions(words, attention, own)
+        for attention, own in zip(outputs["word_attention"][:, 0], boxes, strict=True)
+    ]
+
+
+def _word_regions(
+    words: Sequence[Word], attention: NDArray[np.float32], boxes: NDArray[np.float32]
+) -> list[WordRegion]:
+    """Of one image, from the weights n x K that its caption's tokens give to its regions."""
     found = []
     for word in words:
         weights = attention[list(word.tokens)].mean(0)  # of a word in several pieces
         region = int(weights.argmax())
-        box = tuple(float(value) for value in boxes[region]) if np.isfinite(boxes[region]).all() else None
-        found.append(WordRegion(word.text, region, box, float(weights[region])))  # type: ignore[arg-type]
-    return steps, tuple(found)
+        x0, y0, x1, y1 = boxes[region].tolist()
+        known = bool(np.isfinite(boxes[region]).all())
+        found.append(WordRegion(word.text, region, (x0, y0, x1, y1) if known else None, float(weights[region])))
+    return found

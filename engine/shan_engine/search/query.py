@@ -8,14 +8,21 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from shan_engine.base.errors import InputError
-from shan_engine.scoring.encoders import Arrays, Scorer
+from shan_engine.base.packing import Arrays
+from shan_engine.scoring.encoders import Encoders
 from shan_engine.search.photo_query import QueryPhoto
 from shan_engine.text.tokenizer import Tokenized
 
 UNWANTED = 0.4
 """Weight, taken away, of a phrase that is not wanted and says no weight itself."""
+
+
+def as_list(given: str | Sequence[Any]) -> list[Any]:
+    """A text where several are meant is one text: it is never taken letter by letter."""
+    return [given] if isinstance(given, str) else list(given)
 
 
 @dataclass(frozen=True)
@@ -61,8 +68,8 @@ class Query:
         cls,
         query: str | None,
         *,
-        also: Sequence[str] = (),
-        without: Sequence[str] = (),
+        also: str | Sequence[str] = (),
+        without: str | Sequence[str] = (),
         photo: QueryPhoto | None = None,
         photo_weight: float = 1.0,
     ) -> Query:
@@ -70,10 +77,10 @@ class Query:
 
         The query itself weighs 1 and is taken as it is. Raises InputError for an empty phrase or a wrong weight.
         """
-        unwanted = (Phrase.parse(text, UNWANTED) for text in without)
+        unwanted = (Phrase.parse(text, UNWANTED) for text in as_list(without))
         phrases = [
             *([] if query is None else [Phrase(query)]),
-            *(Phrase.parse(text) for text in also),
+            *(Phrase.parse(text) for text in as_list(also)),
             *(Phrase(phrase.text, -phrase.weight) for phrase in unwanted),
         ]
         return cls(tuple(phrases), photo, photo_weight)
@@ -97,37 +104,46 @@ class Query:
 
 
 @dataclass(frozen=True)
-class Part:
-    """A part of a question, encoded alone: a caption's arrays, or a photo's of which step 1 alone counts."""
+class EncodedPart:
+    """A phrase or a photo of a query as arrays of one caption; of a photo, step 1 alone counts."""
 
     weight: float
     caption: Arrays
     photo: bool = False
 
 
-def phrase_weight(parts: Sequence[Part]) -> float:
-    """How many times an image's hubness is taken from its score: a phrase's is less it, a photo's is not."""
+def phrase_weight(parts: Sequence[EncodedPart]) -> float:
+    """How many times an image's hubness is taken from its score: once for each phrase's weight, never for a photo's."""
     return sum(part.weight for part in parts if not part.photo)
 
 
 @dataclass(frozen=True)
-class Asked:
-    """A question as a model reads it: a reading for each phrase."""
+class ReadQuery:
+    """A query as a model reads it: a reading for each phrase."""
 
-    question: Query
+    query: Query
     readings: tuple[Tokenized, ...]
 
     @classmethod
-    def read(cls, scorer: Scorer, question: Query) -> Asked:
+    def read(cls, encoders: Encoders, query: Query) -> ReadQuery:
         """Raises InputError where nothing is wanted, and for a phrase that has no word that the model knows."""
-        if question.photo is None and not any(phrase.weight > 0 for phrase in question.phrases):
+        if query.photo is None and not any(phrase.weight > 0 for phrase in query.phrases):
             raise InputError('nothing to search for: give a description in quotes, such as "a dog on grass"')
-        return cls(question, tuple(scorer.read(phrase.text) for phrase in question.phrases))
+        return cls(query, tuple(encoders.read(phrase.text) for phrase in query.phrases))
 
-    def parts(self, scorer: Scorer) -> tuple[Part, ...]:
-        """The parts, encoded."""
-        phrases = zip(self.question.phrases, self.readings, strict=True)
-        parts = [Part(phrase.weight, scorer.encode_captions([read.tokens])) for phrase, read in phrases]
-        if self.question.photo:
-            parts.append(Part(self.question.photo_weight, self.question.photo.as_caption(), photo=True))
+    @property
+    def token_lists(self) -> list[list[int]]:
+        """The tokens of each phrase."""
+        return [list(reading.tokens) for reading in self.readings]
+
+    def parts(self, captions: Sequence[Arrays]) -> tuple[EncodedPart, ...]:
+        """The parts, from the phrases' arrays, 1 x their shape; the photo comes last."""
+        phrases = zip(self.query.phrases, captions, strict=True)
+        parts = [EncodedPart(phrase.weight, caption) for phrase, caption in phrases]
+        if self.query.photo:
+            parts.append(EncodedPart(self.query.photo_weight, self.query.photo.as_caption(), photo=True))
         return tuple(parts)
+
+    def encode(self, encoders: Encoders) -> tuple[EncodedPart, ...]:
+        """The parts, each phrase encoded alone."""
+        return self.parts([encoders.encode_captions([tokens]) for tokens in self.token_lists])

@@ -12,22 +12,11 @@ from numpy.typing import NDArray
 from shan_engine.base.errors import InputError
 from shan_engine.base.optional import install_command
 from shan_engine.gallery.blocks import GalleryImage
-from shan_engine.search.cascade import Scanned
+from shan_engine.search.explain import WordRegion
+from shan_engine.search.ranking import StageCounts
 
 if TYPE_CHECKING:
     from shan_engine.base.metadata import Value
-
-Box = tuple[float, float, float, float]
-
-
-@dataclass(frozen=True)
-class WordRegion:
-    """The region a word attends to most: its number, its box in pixels (None where unknown), the weight 0..1."""
-
-    word: str
-    region: int
-    box: Box | None
-    weight: float
 
 
 @dataclass(frozen=True)
@@ -51,8 +40,8 @@ class Hit:
 class QueryHits:
     """The best images for a query, best first; `replaced`, `unknown` and `left_out` are as in `tokenizer.Tokenized`.
 
-    `scanned` says how many images a step-wise search looked at; None after an exhaustive one. `matching` is how many
-    images were searched: all, or those that a filter let pass.
+    `stages` counts the images that each stage of the cascade looked at; None after an exhaustive search. `matching` is
+    how many images were searched: all, or those that a filter let pass.
     """
 
     query: str
@@ -60,7 +49,7 @@ class QueryHits:
     replaced: Mapping[str, str] = field(default_factory=dict)
     unknown: tuple[str, ...] = ()
     left_out: int = 0
-    scanned: Scanned | None = None
+    stages: StageCounts | None = None
     matching: int = 0
 
     def __iter__(self) -> Iterator[Hit]:

@@ -10,20 +10,12 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-import numpy as np
-from numpy.typing import NDArray
 
 from shan_engine.base.errors import GalleryError, InputError
 from shan_engine.base.files import replacing
 from shan_engine.base.manifests import demand
-
-if TYPE_CHECKING:
-    from shan_engine.search.cascade import Stages
 
 TUNING = "tuning.json"
 TARGETS = (0.9, 0.95, 0.98, 0.99, 0.995, 0.999, 1.0)
@@ -33,7 +25,7 @@ LOST_BEFORE_STEP_1 = 0.75
 
 
 @dataclass(frozen=True)
-class Widths:
+class StageWidths:
     """How many images meet step 1, and how many of those all steps."""
 
     step_1: int
@@ -77,7 +69,7 @@ class Tuning:
         except (OSError, ValueError) as error:
             raise GalleryError(f"{path} is damaged ({error}): delete it, or run `shan-engine tune` again") from error
 
-    def widths(self, images: int, top_k: int, target: float) -> Widths:
+    def widths(self, images: int, top_k: int, target: float) -> StageWidths:
         """For a gallery of that many images, the least widths measured that find at least `target` of the hits."""
         place = next(i for i, held in enumerate(TARGETS) if held >= target - 1e-9)
         return _at_least(self.step_1[place] * images, self.all_steps[place] * top_k / self.top_k, top_k)
@@ -100,47 +92,12 @@ def check_target(target: float) -> None:
         raise InputError(f"the recall target is {target}: give a share of the hits above 0 and up to 1, such as 0.99")
 
 
-def choose_widths(gallery: Path, images: int, top_k: int, target: float) -> Widths:
+def choose_widths(gallery: Path, images: int, top_k: int, target: float) -> StageWidths:
     """Those of the gallery's own tuning, else the untuned ones, for a target that `check_target` lets pass."""
     return (Tuning.load(gallery) or UNTUNED).widths(images, top_k, target)
 
 
-def measure(
-    stages: Stages,
-    exhaustive: Sequence[NDArray[np.int64]],
-    tokens: Sequence[Sequence[int]],
-    on_queries: Callable[[int], None] = lambda done: None,
-) -> Tuning:
-    """Measure the ranks that the hits of exhaustive searches have in the stages before.
-
-    `exhaustive` holds the places of each query's hits, `tokens` its word numbers.
-    """
-    count = len(stages.gallery)
-    everything = np.arange(count)
-    first, second = [], []
-    for done, (hits, words) in enumerate(zip(exhaustive, tokens, strict=True), 1):
-        caption = stages.scorer.encode_captions([words])
-        first.append(_ranks(stages.first_pass([caption])[:, 0] - stages.hubness, hits))
-        second.append(_ranks(stages.step_1(caption, everything) - stages.hubness, hits))
-        on_queries(done)
-    before, after = np.concatenate(first), np.concatenate(second)
-    kept_before = [1 - LOST_BEFORE_STEP_1 * (1 - target) for target in TARGETS]
-    kept_after = [1 - (1 - LOST_BEFORE_STEP_1) * (1 - target) for target in TARGETS]
-    return Tuning(
-        images=count,
-        queries=len(tokens),
-        top_k=max(len(hits) for hits in exhaustive),
-        step_1=tuple(float(np.quantile(before, share, method="higher")) / count for share in kept_before),
-        all_steps=tuple(int(np.quantile(after, share, method="higher")) for share in kept_after),
-    )
-
-
-def _ranks(scores: NDArray[np.float32], places: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Ranks, from 1, of the images at `places`."""
-    return np.array([np.count_nonzero(scores >= scores[place]) for place in places])
-
-
-def _at_least(step_1: float, all_steps: float, top_k: int) -> Widths:
+def _at_least(step_1: float, all_steps: float, top_k: int) -> StageWidths:
     least = max(LEAST_ALL_STEPS, 2 * top_k)
     wide = max(least, math.ceil(all_steps))
-    return Widths(max(LEAST_STEP_1, wide, math.ceil(step_1)), wide)
+    return StageWidths(max(LEAST_STEP_1, wide, math.ceil(step_1)), wide)

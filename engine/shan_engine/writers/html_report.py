@@ -20,7 +20,8 @@ from shan_engine.base.files import replacing
 from shan_engine.photos.decode import decode_photo
 
 if TYPE_CHECKING:
-    from shan_engine.search.results import Hit, QueryHits, WordRegion
+    from shan_engine.search.explain import WordRegion
+    from shan_engine.search.results import Hit, QueryHits
 
 THUMBNAIL_PIXELS = 320
 DRAWN_WORDS = 3

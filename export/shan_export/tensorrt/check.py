@@ -11,14 +11,16 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import ModelProto
-from shan_engine.backends import Graph, load_graph
+from shan_engine.backends.graph_scorer import GraphPairScorer
+from shan_engine.backends.interface import Complete, Graph, PairScorer
+from shan_engine.backends.onnx_runtime.graph import OnnxRuntimeGraph
 from shan_engine.base.errors import BundleError
 from shan_engine.bundle.contents import Bundle
 from shan_engine.bundle.plans import PrecisionCheck
 from shan_engine.evaluation.evaluate import all_scores
 from shan_engine.evaluation.recall import CUTS, recall
 from shan_engine.gallery.reader import Gallery
-from shan_engine.scoring.encoders import Scorer
+from shan_engine.scoring.scorer import Scorer
 from shan_engine.text.captions import CaptionSplit
 
 from shan_export.cases import cases
@@ -30,21 +32,23 @@ CALIBRATION_IMAGES, CALIBRATION_CALLS = 32, 4
 Graphs = Mapping[str, ModelProto]
 
 
-class GraphScorer(Scorer):
-    """Scores through given graphs, in which the pair scorer needs no more of an image than a gallery stores."""
+class GivenGraphs:
+    """A back end of given graphs, in which the pair scorer needs no more of an image than a gallery stores."""
 
-    def __init__(self, bundle: Bundle, graphs: Graphs, folder: Path) -> None:
-        super().__init__(bundle, "cpu")
-        self._graphs: dict[str, Graph] = {}
+    completes_images = True
+
+    def __init__(self, graphs: Graphs, folder: Path) -> None:
+        self._folder = folder
         for name, graph in graphs.items():
             onnx.save(rounded(graph), str(folder / f"{name}.onnx"))
-            self._graphs[name] = load_graph(folder / f"{name}.onnx", "cpu")
 
-    def _load(self, name: str) -> Graph:
-        return self._graphs[Path(name).stem]
+    def load(self, name: str) -> Graph:
+        """One of the graphs, in ONNX Runtime."""
+        return OnnxRuntimeGraph(self._folder / name, "cpu")
 
-    kernel = None
-    image_terms = None
+    def pair_scorer(self, graph: Callable[[str], Graph], complete: Complete) -> PairScorer:
+        """The pair scorer among them."""
+        return GraphPairScorer("given", lambda: graph("pair_scorer.onnx"), lambda images: images, device="cpu")
 
 
 def check_precision(
@@ -56,7 +60,10 @@ def check_precision(
 ) -> PrecisionCheck:
     """Differences of `lower` from `exact`, both run on the CPU; recall where a captioned gallery is given."""
     with tempfile.TemporaryDirectory() as first, tempfile.TemporaryDirectory() as second:
-        scorers = GraphScorer(bundle, exact, Path(first)), GraphScorer(bundle, lower, Path(second))
+        scorers = (
+            Scorer(bundle, runtime=GivenGraphs(graphs, Path(folder)))
+            for graphs, folder in ((exact, first), (lower, second))
+        )
         difference = _largest_difference(bundle, *scorers)
         if captioned is None:
             return PrecisionCheck(difference)
@@ -93,21 +100,23 @@ def _largest_difference(bundle: Bundle, exact: Scorer, lower: Scorer) -> float:
 
 
 def _scores(scorer: Scorer, features: Any, mask: Any, tokens: Any, lengths: Any) -> NDArray[np.float32]:
-    images = scorer.encode_images(features, mask)
-    return scorer.score_pairs(images, scorer.text_encoder.run({"tokens": tokens, "lengths": lengths}))
+    images = scorer.encoders.encode_images(features, mask)
+    return scorer.score_pairs(
+        images, scorer.encoders.graph("text_encoder.onnx").run({"tokens": tokens, "lengths": lengths})
+    )
 
 
 def calibration(bundle: Bundle, exact: Graphs, gallery: Gallery, split: CaptionSplit) -> Iterator[Feeds]:
     """Inputs of the pair scorer from a captioned gallery: some images with their captions, some calls."""
     images = split.images[: CALIBRATION_IMAGES * CALIBRATION_CALLS]
     with tempfile.TemporaryDirectory() as folder:
-        scorer = GraphScorer(bundle, exact, Path(folder))
+        scorer = Scorer(bundle, runtime=GivenGraphs(exact, Path(folder)))
         names = [value.name for value in exact[SCORER].graph.input]
         for start in range(0, len(images), CALIBRATION_IMAGES):
             part = split.images_between(start, min(start + CALIBRATION_IMAGES, len(images)))
             held = gallery.restricted_to(part.images)
-            captions = scorer.encode_captions(
-                [scorer.tokens(caption) for caption in part.captions[:CALIBRATION_IMAGES]]
+            captions = scorer.encoders.encode_captions(
+                [scorer.encoders.tokens(caption) for caption in part.captions[:CALIBRATION_IMAGES]]
             )
             for block in held.blocks:
                 for _, stored in block.batches(CALIBRATION_IMAGES):

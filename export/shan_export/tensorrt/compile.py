@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from filelock import FileLock, Timeout
-from shan_engine.backends.tensorrt.library import import_tensorrt
+from shan_engine.backends.tensorrt.available import import_tensorrt
 from shan_engine.base.choices import Precision
 from shan_engine.base.errors import BackendError, InputError
 from shan_engine.base.files import fresh_folder, sha256, write_failure

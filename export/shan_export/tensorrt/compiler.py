@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from onnx import ModelProto
-from shan_engine.backends.tensorrt.library import TensorRt
+from shan_engine.backends.tensorrt.available import TensorRt
 from shan_engine.backends.tensorrt.memory import Cuda
 from shan_engine.base.errors import BackendError, first_line
 from shan_engine.base.files import replacing

@@ -11,8 +11,8 @@ import onnx
 import pytest
 from extractors import save
 from onnx import TensorProto, helper
-from shan_engine.backends import load_graph
 from shan_engine.backends.onnx_runtime import graph as onnx_runtime
+from shan_engine.backends.onnx_runtime.graph import OnnxRuntimeGraph
 from shan_engine.base.errors import BackendError
 
 
@@ -24,7 +24,7 @@ def identity(path: Path, kind: int) -> Path:
 @pytest.mark.parametrize(("kind", "name"), [(TensorProto.INT8, "int8"), (TensorProto.STRING, "string")])
 def test_an_input_type_that_cannot_be_fed_is_named(tmp_path: Path, kind: int, name: str) -> None:
     with pytest.raises(BackendError, match=rf"g\.onnx has an input 'x' of type tensor\({name}\): export it with"):
-        load_graph(identity(tmp_path / "g.onnx", kind), "cpu", threads=1)
+        OnnxRuntimeGraph(identity(tmp_path / "g.onnx", kind), "cpu", threads=1)
 
 
 def test_an_input_that_is_no_tensor_is_named(tmp_path: Path) -> None:
@@ -33,7 +33,7 @@ def test_an_input_that_is_no_tensor_is_named(tmp_path: Path) -> None:
     y = helper.make_tensor_value_info("y", TensorProto.INT64, [])
     model = save(tmp_path / "g.onnx", [helper.make_node("SequenceLength", ["x"], ["y"])], [x], [y], {})
     with pytest.raises(BackendError, match=r"an input 'x' of type seq\(tensor\(float\)\)"):
-        load_graph(model, "cpu", threads=1)
+        OnnxRuntimeGraph(model, "cpu", threads=1)
 
 
 def test_tf32_is_off_on_cuda(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -58,7 +58,7 @@ def test_tf32_is_off_on_cuda(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
     )
     monkeypatch.setattr(onnx_runtime, "import_onnx_runtime", lambda: fake)
     for device in ("cuda", "auto", "cpu"):
-        load_graph(tmp_path / "g.onnx", device)
+        OnnxRuntimeGraph(tmp_path / "g.onnx", device)
     cuda = [("CUDAExecutionProvider", {"use_tf32": 0}), "CPUExecutionProvider"]
     assert asked == [cuda, cuda, ["CPUExecutionProvider"]]
 
@@ -87,4 +87,4 @@ def test_the_tensorrt_provider_gets_one_profile_and_a_place_for_its_engines(tmp_
 
 def test_a_provider_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BackendError, match="here has no tensorrt support"):
-        load_graph(identity(tmp_path / "g.onnx", TensorProto.FLOAT), engines=tmp_path / "engines")
+        OnnxRuntimeGraph(identity(tmp_path / "g.onnx", TensorProto.FLOAT), engines=tmp_path / "engines")

@@ -9,15 +9,15 @@ import numpy as np
 import onnx
 import pytest
 from fake_gpu import FakeGpu
+from shan_engine.backends.interface import OutOfDeviceMemoryError
 from shan_engine.backends.tensorrt.graph import TensorRtPlans
-from shan_engine.backends.tensorrt.memory import OutOfDeviceMemoryError
 from shan_engine.base.errors import BackendError, InputError
 from shan_engine.base.files import sha256
 from shan_engine.bundle.contents import Bundle
 from shan_engine.bundle.plans import ENGINES, Limits, PlanSet, PrecisionCheck, graph_digests
 from shan_engine.gallery.reader import Gallery
-from shan_engine.scoring.encoders import Scorer
-from shan_engine.search.exhaustive import search
+from shan_engine.scoring.scorer import Scorer
+from shan_engine.search.answer import search
 from shan_export.tensorrt.plan_graphs import converted, plan_graphs
 
 QUERIES = ["a dog runs over the grass .", "man rides bike", "two children play in the water", "a cat"]

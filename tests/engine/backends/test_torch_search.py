@@ -20,8 +20,8 @@ from shan_engine.gallery.reader import Gallery
 from shan_engine.indexing.images import index_store
 from shan_engine.jobs.options import JobOptions
 from shan_engine.jobs.run import score_job
-from shan_engine.scoring.encoders import Scorer
-from shan_engine.search.exhaustive import search
+from shan_engine.scoring.scorer import Scorer
+from shan_engine.search.answer import search
 from shan_engine.store.feature_store import FeatureStore
 
 QUERIES = ["a dog", "a man on grass"]

@@ -12,7 +12,7 @@ from shan_engine.evaluation.recall import recall
 from shan_engine.gallery.reader import Gallery
 from shan_engine.indexing.images import index_store
 from shan_engine.indexing.querybank import Querybank
-from shan_engine.scoring.encoders import Scorer
+from shan_engine.scoring.scorer import Scorer
 from shan_engine.store.feature_store import FeatureStore
 from shan_engine.store.importers import import_features
 from shan_engine.text.captions import CaptionSplit, CaptionTable

@@ -14,8 +14,8 @@ from shan_engine.gallery.filters import matching
 from shan_engine.gallery.reader import Gallery
 from shan_engine.indexing.images import index_store
 from shan_engine.kernel import shan as kernel
-from shan_engine.search.exhaustive import search
-from shan_engine.search.tuning import Widths
+from shan_engine.search.answer import search
+from shan_engine.search.tuning import StageWidths
 from tiny import CAPTIONS, make_record, make_store
 
 IMAGES = 300
@@ -95,7 +95,7 @@ def test_any_range_is_what_python_says(gallery, least, span, text):
 @pytest.mark.skipif(not kernel.variants(), reason="the kernel is not built")
 def test_few_seen_of_many_that_match_have_their_exact_scores(scorer, gallery, monkeypatch):
     monkeypatch.setattr("shan_engine.search.exhaustive.FROM_IMAGES", 1)
-    monkeypatch.setattr("shan_engine.search.exhaustive.choose_widths", lambda *arguments: Widths(60, 20))
+    monkeypatch.setattr("shan_engine.search.exhaustive.choose_widths", lambda *arguments: StageWidths(60, 20))
     exact = search(scorer, gallery, CAPTIONS, top_k=IMAGES, where="year > 2000", exhaustive=True)
     for found, wanted in zip(search(scorer, gallery, CAPTIONS, where="year > 2000"), exact, strict=True):
         scores = {hit.image.id: hit.score for hit in wanted.hits}
@@ -108,7 +108,8 @@ def test_widths_are_those_of_the_whole_gallery(scorer, gallery, monkeypatch):
     asked = []
     monkeypatch.setattr("shan_engine.search.exhaustive.FROM_IMAGES", 1)
     monkeypatch.setattr(
-        "shan_engine.search.exhaustive.choose_widths", lambda path, images, *_: asked.append(images) or Widths(9, 5)
+        "shan_engine.search.exhaustive.choose_widths",
+        lambda path, images, *_: asked.append(images) or StageWidths(9, 5),
     )
     search(scorer, gallery, ["a dog"], top_k=3, where="year > 2000")
     assert asked == [IMAGES] * bool(kernel.variants())

@@ -13,7 +13,7 @@ from shan_engine.gallery.filters import columns, matching
 from shan_engine.gallery.reader import Gallery
 from shan_engine.indexing.copy import gallery_facts, merge_galleries, split_gallery
 from shan_engine.indexing.images import index_store
-from shan_engine.search.exhaustive import search
+from shan_engine.search.answer import search
 from tiny import CAPTIONS, make_record, make_store
 
 

@@ -14,7 +14,7 @@ from shan_engine.gallery.reader import Gallery
 from shan_engine.indexing import encoding
 from shan_engine.indexing import images as indexing
 from shan_engine.indexing.images import index_store
-from shan_engine.search.exhaustive import search
+from shan_engine.search.answer import search
 from shan_engine.store.feature_store import FeatureStore
 from tiny import CAPTIONS, make_record, make_store
 

@@ -20,12 +20,13 @@ from shan_engine.indexing.images import index_store
 from shan_engine.indexing.querybank import FILE, Querybank
 from shan_engine.jobs.run import score_job
 from shan_engine.kernel import shan as kernel
-from shan_engine.scoring.encoders import Scorer
-from shan_engine.search.cascade import Stages
-from shan_engine.search.exhaustive import search, tune_gallery
+from shan_engine.scoring.scorer import Scorer
+from shan_engine.search.answer import search
+from shan_engine.search.cascade import Cascade
+from shan_engine.search.measure import tune_gallery
 from shan_engine.search.photo_query import QueryPhoto
 from shan_engine.search.query import Phrase, Query
-from shan_engine.search.tuning import Widths
+from shan_engine.search.tuning import StageWidths
 from shan_engine.store.feature_store import FeatureStore
 from shan_engine.text.query_files import numbered
 from shan_export.bundle_writer import export_bundle
@@ -106,7 +107,7 @@ def test_a_search_in_steps_is_the_exhaustive_one(scorer, plain, normalised, hubn
         scores = {hit.image.id: hit.score for hit in other.hits}
         for hit in one.hits:
             assert hit.score == pytest.approx(scores[hit.image.id] - weight * hubness[hit.image.id], abs=3e-5)
-    for widths in (Widths(IMAGES, IMAGES), Widths(120, 40)):
+    for widths in (StageWidths(IMAGES, IMAGES), StageWidths(120, 40)):
         monkeypatch.setattr("shan_engine.search.exhaustive.choose_widths", lambda *arguments, widths=widths: widths)
         for found, wanted in zip(search(scorer, normalised, questions, top_k=10), exact, strict=True):
             scores = {hit.image.id: hit.score for hit in wanted.hits}
@@ -193,7 +194,7 @@ def test_a_refused_bank_writes_nothing(scorer, store, tmp_path):
 
 def test_a_bank_is_read_as_queries_are(scorer):
     """Typing errors, too many words, none that is known: what people typed."""
-    images = scorer.encode_images(np.ones((2, 3, 24), np.float32), np.ones((2, 3), np.bool_))
+    images = scorer.encoders.encode_images(np.ones((2, 3, 24), np.float32), np.ones((2, 3), np.bool_))
     typed = Querybank.of([f"A {WORDS[0].upper()}", "xyzzy", f"{WORDS[1]} " * 500])
     meant = Querybank.of([f"a {WORDS[0]}", " ".join([WORDS[1]] * (scorer.bundle.manifest.max_words - 2))])
     np.testing.assert_array_equal(typed.measure(scorer)(images), meant.measure(scorer)(images))
@@ -244,8 +245,8 @@ def test_what_is_proven_holds(make_checkpoint, store, tmp_path, monkeypatch, tak
     export_bundle(make_checkpoint(seed=3, steps=["l2l"]).folder, tmp_path / "bundle", feature_extractor_name=EXTRACTOR)
     local = Scorer(Bundle.open(tmp_path / "bundle"), "cpu", threads=1)
     gallery = indexed(local, store, tmp_path / "g", BANK)
-    monkeypatch.setattr(Stages, "hubness", np.full(IMAGES, taken, np.float32))
-    monkeypatch.setattr("shan_engine.search.exhaustive.choose_widths", lambda *arguments: Widths(step_1, 10))
+    monkeypatch.setattr(Cascade, "hubness", np.full(IMAGES, taken, np.float32))
+    monkeypatch.setattr("shan_engine.search.exhaustive.choose_widths", lambda *arguments: StageWidths(step_1, 10))
     for found in search(local, gallery, CAPTIONS, top_k=10, explain=False):
         assert found.scanned.proven is proven
 

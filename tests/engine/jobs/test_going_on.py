@@ -15,7 +15,7 @@ from shan_engine.bundle.manifest import read_manifest
 from shan_engine.jobs.compute import run_here
 from shan_engine.jobs.options import JobOptions
 from shan_engine.jobs.run import score_job
-from shan_engine.scoring.encoders import Scorer
+from shan_engine.scoring.scorer import Scorer
 
 KINDS = ("best.parquet", "scores.npy")
 

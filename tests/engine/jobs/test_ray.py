@@ -18,7 +18,7 @@ from shan_engine.bundle.contents import Bundle
 from shan_engine.gallery.reader import Gallery
 from shan_engine.jobs.ray_run import RayCluster, import_ray
 from shan_engine.jobs.run import score_job
-from shan_engine.scoring.encoders import Scorer
+from shan_engine.scoring.scorer import Scorer
 
 ray = pytest.importorskip("ray", reason="the extra ray is not installed")
 

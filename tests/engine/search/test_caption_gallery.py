@@ -35,8 +35,11 @@ def photo(seeing, album):
 
 def scores_of(scorer, photo, captions):
     """Each caption scored with the photo alone."""
-    images = scorer.for_pairs(photo.images)
-    return [float(scorer.score_pairs(images, scorer.encode_captions([scorer.tokens(c)]))[0, 0]) for c in captions]
+    images = scorer.pairs.prepare(photo.images)
+    return [
+        float(scorer.score_pairs(images, scorer.encoders.encode_captions([scorer.encoders.tokens(c)]))[0, 0])
+        for c in captions
+    ]
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-5), ("float16", 5e-3), ("int8", 5e-2)])

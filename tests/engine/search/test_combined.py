@@ -13,10 +13,10 @@ from shan_engine.base.errors import InputError
 from shan_engine.gallery.reader import Gallery
 from shan_engine.indexing.images import index_store
 from shan_engine.kernel import shan as kernel
-from shan_engine.search.exhaustive import search
+from shan_engine.search.answer import search
 from shan_engine.search.photo_query import QueryPhoto, step_1
 from shan_engine.search.query import UNWANTED, Phrase, Query
-from shan_engine.search.tuning import Widths
+from shan_engine.search.tuning import StageWidths
 from tiny import CAPTIONS, make_store
 
 IMAGES = 300
@@ -90,7 +90,7 @@ def test_a_combined_search_is_the_sum_of_separate_ones(
 
 @pytest.mark.skipif(not HAS_KERNEL, reason="the kernel is not built")
 def test_few_seen_in_steps_have_their_exact_scores(scorer, coded, photos, monkeypatch):
-    monkeypatch.setattr("shan_engine.search.exhaustive.choose_widths", lambda *arguments: Widths(60, 20))
+    monkeypatch.setattr("shan_engine.search.exhaustive.choose_widths", lambda *arguments: StageWidths(60, 20))
     question = Query((Phrase(CAPTIONS[0]), Phrase(CAPTIONS[1], -0.4)), photos["photo40"], 0.5)
     found, plain = search(scorer, coded, [question, CAPTIONS[0]], top_k=10)
     exact, _ = search(scorer, coded, [question, CAPTIONS[0]], top_k=IMAGES, exhaustive=True)
@@ -123,7 +123,7 @@ def test_a_photo_is_most_like_itself(scorer, coded, photos):
 @pytest.mark.parametrize("direction", ["full", "i2t", "t2i"])
 def test_without_the_kernel_photos_are_as_alike(make_checkpoint, tmp_path, monkeypatch, direction):
     from shan_engine.bundle.contents import Bundle
-    from shan_engine.scoring.encoders import Scorer
+    from shan_engine.scoring.scorer import Scorer
     from shan_export.bundle_writer import export_bundle
 
     if not HAS_KERNEL:

@@ -12,7 +12,7 @@ from shan_engine.gallery.reader import Gallery
 from shan_engine.indexing import encoding
 from shan_engine.jobs.run import score_job
 from shan_engine.scoring.passes import score_groups
-from shan_engine.search.exhaustive import search
+from shan_engine.search.answer import search
 from shan_engine.store.records import pad_regions
 from shan_engine.text.captions import CaptionTable
 from shan_engine.text.query_files import numbered
@@ -34,21 +34,24 @@ def test_a_gallerys_scores_are_the_papers(scorer, checkpoint, gallery_path, tmp_
     for number in (0, 1, 3, 6, 12, 40):
         record = make_record(number)
         for row, caption in enumerate(CAPTIONS):
-            expected = shan_score(checkpoint.tensors, checkpoint.config, record.features, scorer.tokens(caption))
+            expected = shan_score(
+                checkpoint.tensors, checkpoint.config, record.features, scorer.encoders.tokens(caption)
+            )
             assert found[record.id][row] == pytest.approx(sum(expected), abs=1e-4)
 
 
 def test_padding_and_batching_never_change_a_score(scorer, tmp_path):
     records = [make_record(number) for number in range(8)]
-    tokens = [scorer.tokens(caption) for caption in CAPTIONS]
+    tokens = [scorer.encoders.tokens(caption) for caption in CAPTIONS]
     together = scorer.score_pairs(
-        scorer.complete(scorer.encode_images(*pad_regions(records))), scorer.encode_captions(tokens)
+        scorer.encoders.encode_images(*pad_regions(records)),
+        scorer.encoders.encode_captions(tokens),
     )
     for i, record in enumerate(records):
-        alone = scorer.complete(scorer.encode_images(*pad_regions([record])))
-        wider = scorer.complete(scorer.encode_images(*encoding.pad_to([record], 15)))
+        alone = scorer.encoders.encode_images(*pad_regions([record]))
+        wider = scorer.encoders.encode_images(*encoding.pad_to([record], 15))
         for c, caption in enumerate(tokens):
-            words = scorer.encode_captions([caption])
+            words = scorer.encoders.encode_captions([caption])
             for image in (alone, wider):
                 assert scorer.score_pairs(image, words)[0, 0] == pytest.approx(together[i, c], abs=1e-5)
 
@@ -61,7 +64,7 @@ def test_small_calls_give_the_same_matrix(scorer, gallery_path, tmp_path, monkey
     monkeypatch.setattr("shan_engine.scoring.passes.MAX_CAPTIONS", 2)
     monkeypatch.setattr("shan_engine.scoring.passes.GROUP_CAPTIONS", 3)
     cut, done = np.empty_like(whole), []
-    tokens = [scorer.tokens(caption) for caption in CAPTIONS]
+    tokens = [scorer.encoders.tokens(caption) for caption in CAPTIONS]
     for group, found in score_groups(scorer, gallery, tokens, 4 * len(gallery), done.append):
         for rows, images, scores in found:
             cut[group][rows, images] = scores.T

@@ -13,11 +13,12 @@ from shan_engine.bundle.contents import Bundle
 from shan_engine.gallery.reader import Gallery
 from shan_engine.indexing.images import index_store
 from shan_engine.kernel import shan as kernel
-from shan_engine.scoring.encoders import Scorer
-from shan_engine.search.cascade import Stages
-from shan_engine.search.exhaustive import search, tune_gallery
+from shan_engine.scoring.scorer import Scorer
+from shan_engine.search.answer import search
+from shan_engine.search.cascade import Cascade
+from shan_engine.search.measure import tune_gallery
 from shan_engine.search.query import Query
-from shan_engine.search.tuning import TARGETS, Tuning, Widths, choose_widths
+from shan_engine.search.tuning import TARGETS, StageWidths, Tuning, choose_widths
 from shan_engine.store.feature_store import FeatureStore
 from tiny import CAPTIONS, make_record, make_store
 
@@ -43,8 +44,8 @@ def copy(coded, tmp_path) -> Path:
 
 @pytest.fixture
 def narrow(monkeypatch) -> None:
-    """Widths that leave most images out."""
-    monkeypatch.setattr("shan_engine.search.exhaustive.choose_widths", lambda *arguments: Widths(60, 20))
+    """StageWidths that leave most images out."""
+    monkeypatch.setattr("shan_engine.search.exhaustive.choose_widths", lambda *arguments: StageWidths(60, 20))
 
 
 def ranked(found) -> list[tuple[str, float]]:
@@ -83,11 +84,11 @@ def test_few_images_seen_have_their_exact_scores(scorer, coded, tmp_path, narrow
 
 def test_step_1_is_the_scorers_own(scorer, coded):
     gallery = Gallery.open(coded / "gallery")
-    stages, places = Stages(scorer, gallery), np.array([0, 5, 127, 128, 299])
+    stages, places = Cascade(scorer, gallery), np.array([0, 5, 127, 128, 299])
     for caption in CAPTIONS:
-        encoded = scorer.encode_captions([scorer.tokens(caption)])
+        encoded = scorer.encoders.encode_captions([scorer.encoders.tokens(caption)])
         rows = [(block, row) for block in gallery.blocks for row in range(len(block))]
-        expected = [scorer.explain(scorer.complete(rows[p][0].rows_of([rows[p][1]])), encoded) for p in places]
+        expected = [scorer.explain(scorer.encoders.complete(rows[p][0].rows_of([rows[p][1]])), encoded) for p in places]
         np.testing.assert_allclose(
             stages.step_1(encoded, places), [one["step_scores"][0, 0, 0] for one in expected], atol=1e-5
         )
@@ -99,13 +100,13 @@ def test_step_1_is_the_scorers_own(scorer, coded):
 def test_the_first_pass_is_step_1_of_the_centroids(scorer, coded):
     """Up to the lengths of attended regions: with one region, whose length is 1, it is exact."""
     gallery = Gallery.open(coded / "gallery")
-    stages = Stages(scorer, gallery)
+    stages = Cascade(scorer, gallery)
     centroids, (codes, counts) = stages._centroids.vectors, stages._codes
     single = np.flatnonzero(counts == 1)
     for caption in CAPTIONS:
-        encoded = scorer.encode_captions([scorer.tokens(caption)])
+        encoded = scorer.encoders.encode_captions([scorer.encoders.tokens(caption)])
         images = {"image_regions": centroids[codes[single, :1]], "region_mask": np.ones((len(single), 1), np.bool_)}
-        expected = scorer.explain(scorer.complete(images), encoded)["step_scores"][:, 0, 0]
+        expected = scorer.explain(scorer.encoders.complete(images), encoded)["step_scores"][:, 0, 0]
         np.testing.assert_allclose(stages.first_pass([encoded])[single, 0], expected, atol=1e-5)
 
 
@@ -120,7 +121,7 @@ def test_images_come_and_go_without_new_centroids(scorer, copy, narrow, monkeypa
     assert (result.added, result.removed) == (42, 4)
     gallery = Gallery.open(copy / "gallery")
     assert gallery.manifest.centroids == before
-    stages = Stages(scorer, gallery)
+    stages = Cascade(scorer, gallery)
     for block, end in zip(gallery.blocks, gallery.ends, strict=True):
         stored = block.rows_of(np.arange(len(block)))
         codes = stages._centroids.codes(stored["image_regions"], stored["region_mask"])
@@ -166,7 +167,7 @@ def test_what_is_proven_holds(make_checkpoint, coded, tmp_path, monkeypatch):
     gallery = Gallery.open(tmp_path / "gallery")
     for width, proven in ((IMAGES, True), (50, False)):
         monkeypatch.setattr(
-            "shan_engine.search.exhaustive.choose_widths", lambda *arguments, width=width: Widths(width, 10)
+            "shan_engine.search.exhaustive.choose_widths", lambda *arguments, width=width: StageWidths(width, 10)
         )
         asked = [*CAPTIONS, Query.of("a dog", also=["man:0.5"], without=["grass"])]
         steps = search(scorer, gallery, asked, top_k=10)

@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 from shan_engine.base.errors import InputError
 from shan_engine.gallery.blocks import GalleryImage
-from shan_engine.search.exhaustive import Hit, QueryHits, WordRegion
+from shan_engine.search.explain import WordRegion
+from shan_engine.search.results import Hit, QueryHits
 from shan_engine.writers.html_report import write_report
 
 HOSTILE = "<script>alert(\"x\")</script> & 'quoted'"

@@ -4,7 +4,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, shape_inference
-from shan_engine.backends import load_graph
+from shan_engine.backends.onnx_runtime.graph import OnnxRuntimeGraph
 from shan_engine.bundle.contents import Bundle
 from shan_export.bundle_writer import export_bundle
 from shan_export.cases import cases
@@ -25,16 +25,18 @@ def bundle(request, make_checkpoint, tmp_path_factory):
 def all_scores(scorer, bundle):
     manifest = bundle.manifest
     for features, mask, tokens, lengths in cases(manifest.feature_dim, len(bundle.tokenizer), max_words=20):
-        images = scorer.encode_images(features, mask)
-        yield scorer.score_pairs(images, scorer.text_encoder.run({"tokens": tokens, "lengths": lengths}))
+        images = scorer.encoders.encode_images(features, mask)
+        yield scorer.score_pairs(
+            images, scorer.encoders.graph("text_encoder.onnx").run({"tokens": tokens, "lengths": lengths})
+        )
 
 
 def test_the_chained_scorer_needs_only_what_a_gallery_stores(bundle, tmp_path):
     graphs = plan_graphs(bundle)
     names = {value.name for value in graphs["pair_scorer"].graph.input}
     assert {name for name in names if name.startswith("image_")} == {"image_regions"}
-    encoders = [load_graph(bundle.path / f"{name}.onnx", "cpu") for name in ("image_encoder", "text_encoder")]
-    terms, scorer = (load_graph(bundle.path / f"{name}.onnx", "cpu") for name in ("image_terms", "pair_scorer"))
+    encoders = [OnnxRuntimeGraph(bundle.path / f"{name}.onnx", "cpu") for name in ("image_encoder", "text_encoder")]
+    terms, scorer = (OnnxRuntimeGraph(bundle.path / f"{name}.onnx", "cpu") for name in ("image_terms", "pair_scorer"))
     found = list(all_scores(GraphScorer(bundle, graphs, tmp_path), bundle))
     manifest = bundle.manifest
     inputs = cases(manifest.feature_dim, len(bundle.tokenizer), max_words=20)
@@ -125,7 +127,7 @@ def test_chained_inputs_of_one_name_are_one(tmp_path):
     )
     path = tmp_path / "both.onnx"
     onnx.save(chained(first, second), str(path))
-    graph = load_graph(path, "cpu")
+    graph = OnnxRuntimeGraph(path, "cpu")
     assert list(graph.inputs) == ["a", "c"]
     assert graph.outputs == ["d"]
     assert graph.run({"a": np.float32([3]), "c": np.float32([2])})["d"].tolist() == [18]

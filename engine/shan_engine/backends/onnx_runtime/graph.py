@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from shan_engine.backends.interface import Array
+from shan_engine.backends.onnx_runtime.available import import_onnx_runtime
 from shan_engine.base.choices import Device
 from shan_engine.base.errors import BackendError, first_line
 from shan_engine.base.optional import install_command
@@ -110,17 +111,3 @@ def tensorrt_options(shapes: Mapping[str, Sequence[int | str | None]], engines: 
         **{f"trt_{cache}_cache_path": str(engines) for cache in ("engine", "timing")},
         **{f"trt_profile_{bound}_shapes": text for bound, text in bounds.items()},
     }
-
-
-def import_onnx_runtime() -> Any:
-    """The `onnxruntime` module. Raises BackendError with the package to install where it is missing."""
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise BackendError(f"ONNX Runtime is not installed: {install_command('cpu', 'gpu')}") from error
-    if not hasattr(onnxruntime, "InferenceSession"):
-        raise BackendError(
-            "ONNX Runtime's files are damaged (two of its packages overwrote each other): "
-            f"pip uninstall onnxruntime onnxruntime-gpu, then {install_command('cpu', 'gpu')}"
-        )
-    return onnxruntime

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shan_engine.backends.interface import Array
-from shan_engine.backends.tensorrt.library import TensorRt, import_tensorrt
-from shan_engine.backends.tensorrt.memory import Cuda, DeviceBuffer, OutOfDeviceMemoryError, PinnedBuffer
+from shan_engine.backends.interface import Array, OutOfDeviceMemoryError
+from shan_engine.backends.tensorrt.available import TensorRt, import_tensorrt
+from shan_engine.backends.tensorrt.memory import Cuda, DeviceBuffer, PinnedBuffer
 from shan_engine.base.choices import Precision
 from shan_engine.base.errors import BackendError, InputError
 from shan_engine.base.files import replacing

@@ -10,12 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from shan_engine.backends.interface import OutOfDeviceMemoryError
 from shan_engine.base.errors import BackendError
 from shan_engine.base.optional import install_command
-
-
-class OutOfDeviceMemoryError(BackendError):
-    """The GPU's memory does not hold what a call needs."""
 
 
 class Cuda:

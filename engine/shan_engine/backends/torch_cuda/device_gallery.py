@@ -11,11 +11,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from shan_engine.backends.interface import Images
 from shan_engine.backends.torch_cuda.pair_scores import CaptionTerms, ImageTerms, Pools, score_pairs
 from shan_engine.backends.torch_cuda.ranking import merge_best, read_best
-from shan_engine.backends.torch_cuda.upload import Images, Upload
+from shan_engine.backends.torch_cuda.upload import Upload
 from shan_engine.base.errors import BackendError, BundleError
-from shan_engine.kernel.shan import ShanConstants
+from shan_engine.kernel.constants import ShanConstants
 
 BLOCK_BYTES = 4 * 2**30  # regions and gate terms of the images that are scored together
 NO_MEMORY = "the GPU has too little free memory for a single image: end other programs that use it, or use --device cpu"

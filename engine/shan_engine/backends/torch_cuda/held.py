@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 from numpy.typing import NDArray
 
 from shan_engine.backends.interface import HeldGallery
-from shan_engine.kernel.shan import ShanConstants
+from shan_engine.kernel.constants import ShanConstants
 
 if TYPE_CHECKING:
-    from shan_engine.backends.torch_cuda.upload import Images
+    from shan_engine.backends.interface import Images
 
 REGIONS, HUBNESS = (
     "image_regions",
@@ -48,7 +48,7 @@ def hold(images: Images, constants: ShanConstants, device: str) -> HeldGallery:
 
     Raises BackendError if PyTorch, Triton or a device is missing, and BundleError if the constants lack the gates.
     """
-    from shan_engine.backends.torch_cuda.device import usable_devices
+    from shan_engine.backends.torch_cuda.available import usable_devices
 
     devices = usable_devices(device)
     from shan_engine.backends.torch_cuda.several import SplitGallery

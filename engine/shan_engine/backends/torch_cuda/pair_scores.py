@@ -13,7 +13,7 @@ from triton.runtime.errors import OutOfResources
 
 from shan_engine.backends.torch_cuda import pair_kernels
 from shan_engine.base.errors import BackendError
-from shan_engine.kernel.shan import ShanConstants
+from shan_engine.kernel.constants import ShanConstants
 
 MOST_ROWS = 128  # regions or words; more would not fit in a program's registers
 IN_ROWS_DIMS = 256  # the largest D for which a program holds whole rows

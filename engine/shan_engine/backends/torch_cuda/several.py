@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from shan_engine.backends.interface import Images
 from shan_engine.backends.torch_cuda.device_gallery import Best, Captions, DeviceGallery
-from shan_engine.backends.torch_cuda.upload import Images
-from shan_engine.kernel.shan import ShanConstants
+from shan_engine.kernel.constants import ShanConstants
 
 
 class Part:

@@ -3,33 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from shan_engine.backends.interface import Images
 from shan_engine.backends.torch_cuda.pair_scores import ImageTerms
-
-
-class Images(Protocol):
-    """Images in order, as they are stored."""
-
-    regions: int
-    dim: int
-    dtype: np.dtype[Any]
-    normalised: bool
-
-    def __len__(self) -> int: ...
-
-    def read(self, start: int, most: int) -> Mapping[str, NDArray[Any]]:
-        """Up to `most` images from place `start` on, at least one.
-
-        `regions` b x K x D in `dtype` (float32, float16 or int8), `mask` b x K (bool), for int8 `scales` b x K, where
-        `normalised` `hubness` b (float32).
-        """
-        ...
 
 
 class Upload:

@@ -1,0 +1,22 @@
+"""Whether ONNX Runtime can be used here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from shan_engine.base.errors import BackendError
+from shan_engine.base.optional import install_command
+
+
+def import_onnx_runtime() -> Any:
+    """The `onnxruntime` module. Raises BackendError with the package to install where it is missing."""
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise BackendError(f"ONNX Runtime is not installed: {install_command('cpu', 'gpu')}") from error
+    if not hasattr(onnxruntime, "InferenceSession"):
+        raise BackendError(
+            "ONNX Runtime's files are damaged (two of its packages overwrote each other): "
+            f"pip uninstall onnxruntime onnxruntime-gpu, then {install_command('cpu', 'gpu')}"
+        )
+    return onnxruntime

@@ -1,0 +1,95 @@
+"""PyTorch with Triton as a back end: pairs are scored on CUDA devices, graphs run on the CPU."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from shan_engine.backends.interface import (
+    Array,
+    Call,
+    Complete,
+    Graph,
+    HeldGallery,
+    Images,
+    Key,
+    PairScorer,
+    Request,
+)
+from shan_engine.backends.onnx_runtime.graph import OnnxRuntimeGraph
+from shan_engine.backends.torch_cuda.available import usable_devices
+from shan_engine.backends.torch_cuda.held import hold, hold_images
+from shan_engine.base.errors import BundleError
+from shan_engine.base.packing import Arrays, unpacked
+from shan_engine.kernel.constants import ShanConstants
+
+log = logging.getLogger(__name__)
+
+# A GPU wants many images a call; there is more than this on its way where a gallery is held there.
+IMAGES_PER_CALL = 4096
+
+
+class TorchCuda:
+    """See `backends.interface.Runtime`; the graphs see only captions and hits, so the CPU runs them."""
+
+    completes_images = False
+
+    def __init__(self, request: Request) -> None:
+        self._devices = usable_devices(request.device)
+        if request.constants is None:
+            raise BundleError(
+                f"the torch back end scores SHAN alone, {request.bundle.path} is another model: leave --backend out"
+            )
+        self._request, self._constants = request, request.constants
+        log.info("pairs are scored in PyTorch with Triton on %s", ", ".join(map(str, self._devices)))
+
+    def load(self, name: str) -> Graph:
+        """A graph of the bundle, on the CPU."""
+        return OnnxRuntimeGraph(self._request.bundle.path / name, "cpu", threads=self._request.threads)
+
+    def pair_scorer(self, graph: Callable[[str], Graph], complete: Complete) -> PairScorer:
+        """Triton's kernels."""
+        return TorchPairScorer(self._constants, self._request.device)
+
+
+class TorchPairScorer:
+    """See `backends.interface.PairScorer`."""
+
+    name, device = "torch", "cuda"
+    concurrent = False
+
+    def __init__(self, constants: ShanConstants, device: str) -> None:
+        self._constants, self._device = constants, device
+
+    def prepare(self, stored: Mapping[str, Array]) -> Arrays:
+        """The stored arrays as float32 or bool: a GPU makes the others itself."""
+        return unpacked(stored)
+
+    def scores(self, calls: Iterable[Call[Key]], outputs: Sequence[str] = ("scores",)) -> Iterator[tuple[Key, Arrays]]:
+        """Outputs of each call; images that come in several calls, one after another, are sent there once."""
+        # The GPU's kernel gives a score alone: its parts are what each step adds.
+        steps = self._constants.steps
+        lengths = range(1, steps + 1) if "step_scores" in outputs else [steps]
+        sent: Mapping[str, Array] | None = None
+        held: list[HeldGallery] = []
+        for key, images, captions in calls:
+            if images is not sent:
+                held = []  # frees the memory first
+                held = [hold_images(images, replace(self._constants, steps=steps), self._device) for steps in lengths]
+                sent = images
+            totals = [np.concatenate([scores for _, _, scores in one.scores([captions])]) for one in held]
+            found = {"scores": totals[-1]}
+            if "step_scores" in outputs:
+                found["step_scores"] = np.diff(np.stack(totals, axis=-1), axis=-1, prepend=np.float32(0))
+            yield key, found
+
+    def images_per_call(self, shapes: Mapping[str, tuple[int, ...]], captions: int, words: int) -> int:
+        """As many as keep a GPU busy."""
+        return IMAGES_PER_CALL
+
+    def hold(self, images: Images) -> HeldGallery | None:
+        """The images on all of this machine's devices."""
+        return hold(images, self._constants, self._device)

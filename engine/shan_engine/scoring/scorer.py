@@ -1,0 +1,88 @@
+"""A bundle, opened to score: its encoders, who scores pairs, and what explains a score."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from threading import Lock
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shan_engine.backends.compiled.scorer import KernelPairScorer
+from shan_engine.backends.interface import HeldGallery, PairScorer, Request, Runtime
+from shan_engine.backends.table import open_runtime
+from shan_engine.base.choices import Backend, Device, Precision
+from shan_engine.base.packing import Arrays
+from shan_engine.bundle.contents import Bundle
+from shan_engine.gallery.reader import Gallery
+from shan_engine.kernel.constants import load_constants
+from shan_engine.kernel.shan import Kernel
+from shan_engine.scoring.encoders import Encoders
+from shan_engine.scoring.stored_images import StoredImages
+
+
+class Scorer:
+    """A bundle on one back end; graphs and pair scorer are loaded when first needed and kept.
+
+    `backend` is one of `backends.table.RUNTIMES`, or `auto`; `runtime` is a back end that is open already. Raises
+    BackendError where it cannot run here, BundleError where it cannot score the model.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        device: Device = "auto",
+        *,
+        threads: int | None = None,
+        backend: Backend = "onnxruntime",
+        precision: Precision | None = None,
+        runtime: Runtime | None = None,
+    ) -> None:
+        self.bundle, self.constants = bundle, load_constants(bundle)
+        self.choice = device, backend, precision
+        request = Request(bundle, self.constants, device, threads, precision)
+        self._runtime = runtime or open_runtime(request, backend)
+        self.encoders = Encoders(bundle, self._runtime.load)
+        self._held: tuple[Gallery, HeldGallery | None] | None = None
+        self._opening = Lock()
+
+    @cached_property
+    def pairs(self) -> PairScorer:
+        """Who scores pairs of images and captions."""
+        with self._opening:
+            return self.__dict__.get("pairs") or self._runtime.pair_scorer(self.encoders.graph, self.encoders.complete)
+
+    @property
+    def kernel(self) -> Kernel | None:
+        """The compiled kernel, where it scores pairs."""
+        return self.pairs.kernel if isinstance(self.pairs, KernelPairScorer) else None
+
+    @property
+    def steps(self) -> tuple[str, ...]:
+        """Names of the score's parts; none where the model has no parts."""
+        return tuple(self.bundle.manifest.model.get("steps", ()))
+
+    def held(self, gallery: Gallery) -> HeldGallery | None:
+        """The gallery where the back end scores it, kept until another is asked for; None where it holds none."""
+        if self._held is None or self._held[0] is not gallery:
+            self._held = None  # frees the memory first
+            self._held = gallery, self.pairs.hold(StoredImages(gallery))
+        return self._held[1]
+
+    def score_pairs(
+        self, images: Mapping[str, NDArray[Any]], captions: Mapping[str, NDArray[Any]]
+    ) -> NDArray[np.float32]:
+        """Scores B x C of images, by the arrays that a gallery stores, with captions; hubness is not taken away."""
+        ((_, found),) = self.pairs.scores([(None, self.pairs.prepare(images), captions)])
+        return found["scores"]
+
+    def explain(self, images: Mapping[str, NDArray[Any]], captions: Mapping[str, NDArray[Any]]) -> Arrays:
+        """All of the pair scorer graph's outputs for images by the arrays that a gallery stores.
+
+        `scores` B x C, where the model has parts `step_scores` B x C x steps, perhaps `word_attention` B x C x n x K.
+        """
+        if not self._runtime.completes_images:
+            images = self.encoders.complete(images)
+        return self.encoders.graph("pair_scorer.onnx").run({**images, **captions})

@@ -1,0 +1,129 @@
+"""Queries to answers: read them, rank a gallery's images exhaustively or in stages, and describe the best."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from shan_engine.base.choices import DEFAULT_RECALL_TARGET
+from shan_engine.base.errors import InputError
+from shan_engine.gallery.centroids import FROM_IMAGES
+from shan_engine.gallery.reader import Gallery
+from shan_engine.scoring.scorer import Scorer
+from shan_engine.search.cascade import Cascade, has_cascade, rank_in_stages
+from shan_engine.search.exhaustive import rank_exhaustively
+from shan_engine.search.explain import Explanation, explain
+from shan_engine.search.query import Query, ReadQuery
+from shan_engine.search.ranking import Ranking
+from shan_engine.search.results import Hit, QueryHits
+from shan_engine.search.tuning import check_target, choose_widths
+
+if TYPE_CHECKING:
+    from shan_engine.base.metadata import Value
+
+log = logging.getLogger(__name__)
+
+EXPLAINED_TOGETHER = 256  # hits
+
+
+def search(
+    scorer: Scorer,
+    gallery: Gallery,
+    queries: Sequence[str | Query],
+    *,
+    top_k: int = 10,
+    explain: bool = True,
+    exhaustive: bool = False,
+    recall_target: float = DEFAULT_RECALL_TARGET,
+    where: str | None = None,
+    with_metadata: bool = True,
+    cascade: Cascade | None = None,
+    on_start: Callable[[int], None] = lambda total: None,
+    on_pairs: Callable[[int], None] = lambda done: None,
+) -> list[QueryHits]:
+    """The `top_k` best images for each query, of those for which the SQL condition `where` is true.
+
+    A large gallery is searched in stages (cascade.py), careful enough to find `recall_target` of the hits that an
+    `exhaustive` search finds. All other searches are exhaustive, also where few images match the condition. Hits have
+    what explains them with `explain`, and their metadata `with_metadata`. `cascade` is the whole gallery's, where the
+    caller keeps one. `on_start` hears how many pairs of a query and an image there are, `on_pairs` how many are done.
+
+    Memory: one call's images and captions, k rows a query, in stages the codes of all images. A query of several parts
+    takes a score of all images. Ties go to the image indexed first. Raises InputError for a query that is empty or has
+    no known word, an empty gallery, a condition that is none, k below 1 or a target outside 0 to 1.
+    """
+    if top_k < 1:
+        raise InputError(f"top-k is {top_k}: ask for at least 1")
+    if not len(gallery):
+        raise InputError(f"the gallery {gallery.path} is empty: index some images first")
+    check_target(recall_target)
+    searched = gallery
+    if where is not None:
+        from shan_engine.gallery.filters import matching  # here, as most searches do without SQLite
+
+        searched = matching(gallery, where)
+    asked = [Query.of(query) if isinstance(query, str) else query for query in queries]
+    read = [ReadQuery.read(scorer.encoders, query) for query in asked]
+    on_start(len(read) * len(searched))
+    rankings: Iterator[Ranking]
+    if not len(searched):
+        rankings = iter([Ranking(np.zeros(0, np.float32), np.zeros(0, np.int64))] * len(read))
+    elif exhaustive or not has_cascade(scorer, searched) or (where is not None and len(searched) < FROM_IMAGES):
+        log.info("every one of %d images is scored", len(searched))
+        rankings = rank_exhaustively(scorer, searched, read, top_k, on_pairs)
+    else:
+        # The hits among some images are among the hits of all, as far down as these stand: the widths are of all.
+        widths = choose_widths(gallery.path, len(gallery), top_k, recall_target)
+        log.info("%d images in stages: step 1 of %d, all steps of %d", len(searched), widths.step_1, widths.all_steps)
+        stages = cascade if cascade and cascade.gallery is searched else Cascade(scorer, searched)
+        rankings = rank_in_stages(stages, read, top_k, widths, lambda done: on_pairs(done * len(searched)))
+    return [
+        QueryHits(
+            str(query.query),
+            _hits(scorer, searched, query, ranking, explained=explain, with_metadata=with_metadata),
+            {word: other for reading in query.readings for word, other in reading.replaced.items()},
+            tuple(dict.fromkeys(word for reading in query.readings for word in reading.unknown)),
+            sum(reading.left_out for reading in query.readings),
+            ranking.stages,
+            len(searched),
+        )
+        for query, ranking in zip(read, rankings, strict=True)
+    ]
+
+
+def _hits(
+    scorer: Scorer, gallery: Gallery, query: ReadQuery, ranking: Ranking, *, explained: bool, with_metadata: bool
+) -> tuple[Hit, ...]:
+    """The ranked images as hits, best first; a block's list of images is read once."""
+    hits: list[Hit | None] = [None] * len(ranking.places)
+    numbers = np.searchsorted(gallery.ends, ranking.places, side="right")
+    explanations = _explanations(scorer, gallery, query, ranking) if explained else [Explanation()] * len(hits)
+    for number in np.unique(numbers):
+        block = gallery.blocks[number]
+        ranks = np.flatnonzero(numbers == number).tolist()
+        rows = (ranking.places[ranks] - (gallery.ends[number] - len(block))).tolist()
+        known: Sequence[Mapping[str, Value]] = [{}] * len(rows)
+        if with_metadata and block.metadata_file:
+            from shan_engine.gallery.filters import metadata_of  # here, as most searches do without SQLite
+
+            known = metadata_of(block, rows)
+        for rank, image, metadata in zip(ranks, block.images_at(rows), known, strict=True):
+            why = explanations[rank]
+            score = float(ranking.scores[rank])
+            hits[rank] = Hit(rank + 1, score, image, why.step_scores, why.words, metadata, why.hubness)
+    return tuple(hit for hit in hits if hit is not None)
+
+
+def _explanations(scorer: Scorer, gallery: Gallery, query: ReadQuery, ranking: Ranking) -> list[Explanation]:
+    """Why each ranked image was found, some hundred images in one call."""
+    found: list[Explanation] = []
+    for start in range(0, len(ranking.places), EXPLAINED_TOGETHER):
+        at = [gallery.find(int(place)) for place in ranking.places[start : start + EXPLAINED_TOGETHER]]
+        stored = [block.rows_of([row]) for block, row in at]
+        images = {name: np.concatenate([one[name] for one in stored]) for name in stored[0]}
+        boxes = np.stack([block.boxes(row) for block, row in at])
+        found += explain(scorer, query, ranking.captions, images, boxes)
+    return found

@@ -1,0 +1,87 @@
+"""The best images of a query: what exhaustive search and the cascade both give."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shan_engine.base.packing import Arrays
+
+# Columns gathered before they are merged with the best so far.
+MERGED_COLUMNS = 1024
+
+
+@dataclass(frozen=True)
+class StageCounts:
+    """How many images a query met in each stage; `proven`: no image left out can be among the hits."""
+
+    first_pass: int
+    step_1: int
+    all_steps: int
+    proven: bool
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Scores and places (in the gallery's order) of the best images, best first.
+
+    `captions` are the query's phrases as they were encoded, 1 x their shape each; `stages` counts a cascade's images.
+    """
+
+    scores: NDArray[np.float32]
+    places: NDArray[np.int64]
+    captions: Sequence[Arrays] = ()
+    stages: StageCounts | None = None
+
+
+class BestColumns:
+    """The k best columns of each row, of columns that come a few at a time and in order."""
+
+    def __init__(self, rows: int, k: int) -> None:
+        self._k, self._fill = k, k
+        width = k + max(k, MERGED_COLUMNS)
+        self._scores = np.full((rows, width), -np.inf, np.float32)
+        self._places = np.full((rows, width), -1, np.int64)
+        self._images = slice(0, 0)
+
+    def add(self, rows: NDArray[np.int64], images: slice, scores: NDArray[np.float32]) -> None:
+        """Scores B x C of the images at a slice with the captions at rows; all rows before the next images."""
+        if images != self._images:
+            self._fill += self._images.stop - self._images.start
+            if self._fill + len(scores) > self._scores.shape[1]:
+                self._merge()
+                self._widen(len(scores))
+            self._images = images
+        columns = slice(self._fill, self._fill + len(scores))
+        self._scores[rows, columns] = scores.T
+        self._places[rows, columns] = np.arange(images.start, images.stop)
+
+    def ranked(self) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Scores and places of the k best of each row, best first."""
+        self._merge()
+        return self._scores[:, : self._k], self._places[:, : self._k]
+
+    def _merge(self) -> None:
+        # Stable, so that of equal scores the image indexed first stays first.
+        best = np.argsort(-self._scores, axis=1, kind="stable")[:, : self._k]
+        for array in (self._scores, self._places):
+            array[:, : self._k] = np.take_along_axis(array, best, axis=1)
+        self._scores[:, self._k :] = -np.inf
+        self._fill = self._k
+
+    def _widen(self, columns: int) -> None:
+        """Room for so many columns beside the best."""
+        missing = self._k + columns - self._scores.shape[1]
+        if missing > 0:
+            self._scores = np.pad(self._scores, ((0, 0), (0, missing)), constant_values=-np.inf)
+            self._places = np.pad(self._places, ((0, 0), (0, missing)), constant_values=-1)
+
+
+def highest(scores: NDArray[np.float32], width: int) -> NDArray[np.int64]:
+    """Places of the `width` highest scores, ascending."""
+    if width >= len(scores):
+        return np.arange(len(scores))
+    return np.sort(np.argpartition(-scores, width - 1)[:width])
