@@ -24,7 +24,6 @@ from shan_engine.base.choices import DEFAULT_RECALL_TARGET, Backend, Device, Pre
 from shan_engine.base.errors import InputError
 from shan_engine.bundle.contents import Bundle
 from shan_engine.gallery.captions import CaptionGallery
-from shan_engine.gallery.filters import check_filter, columns
 from shan_engine.gallery.memory import memory_gallery
 from shan_engine.gallery.reader import Gallery
 from shan_engine.locate import locate_bundle, locate_gallery
@@ -155,6 +154,8 @@ class Engine(_Opened):
     @property
     def columns(self) -> list[str]:
         """Columns that a filter may name."""
+        from shan_engine.gallery.filters import columns  # here, as most searches do without SQLite
+
         return columns(self.gallery)
 
     def search(
@@ -183,6 +184,8 @@ class Engine(_Opened):
         [1, 2, 3]
         """
         if where is not None:
+            from shan_engine.gallery.filters import check_filter
+
             check_filter(self.gallery, where)  # before a model reads the photo
         photo = image if image is None or isinstance(image, QueryPhoto) else self.photo(image)
         asked = Query.of(query, also=as_list(also), without=as_list(without), photo=photo, photo_weight=image_weight)

@@ -7,10 +7,10 @@ import json
 import pytest
 from installed import output_of, refusal, shan
 from shan_engine.indexing.images import index_store
-from shan_engine.kernel import shan as kernel
+from shan_engine.kernel.library import variants
 from tiny import make_store
 
-pytestmark = pytest.mark.skipif(not kernel.variants(), reason="the kernel is not built")
+pytestmark = pytest.mark.skipif(not variants(), reason="the kernel is not built")
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from shan_engine.kernel.shan import variants
+from shan_engine.kernel.library import variants
 from shan_model import local
 from shan_model.config import ShanConfig
 from shan_model.grid import first_step_grid

@@ -106,14 +106,12 @@ class Group:
         return len(self.captions)
 
 
-def caption_groups(
-    scorer: Scorer, token_lists: Sequence[Sequence[int]], row_bytes: int, group_captions: int = GROUP_CAPTIONS
-) -> Iterator[Group]:
+def caption_groups(scorer: Scorer, token_lists: Sequence[Sequence[int]], row_bytes: int) -> Iterator[Group]:
     """Captions in groups, in input order, each encoded when its turn comes.
 
     `row_bytes` is what the caller keeps of a caption: a group keeps at most 256 MiB, unless a single row is larger.
     """
-    size = max(1, min(group_captions, GROUP_BYTES // max(1, row_bytes)))
+    size = max(1, min(GROUP_CAPTIONS, GROUP_BYTES // max(1, row_bytes)))
     for start in range(0, len(token_lists), size):
         numbers = slice(start, min(start + size, len(token_lists)))
         yield Group(numbers, CaptionBatches.encode(scorer.encoders, token_lists[numbers]))

@@ -78,7 +78,8 @@ def open_extractor(bundle: Bundle, model: Path | None = None, device: Device = "
     model = model or bundle.feature_extractor
     if model is None:
         raise InputError(
-            f"the bundle {bundle.path} has no feature extractor: name the one that it was trained on with --extractor"
+            f"the bundle {bundle.path} has no feature extractor to read photos with: name the one that it was trained "
+            "on with --extractor"
         )
     network = FeatureExtractor(model, device)
     expected = bundle.manifest.feature_extractor

@@ -13,7 +13,7 @@ pytest.importorskip("triton")
 import torch
 from gallery_scores import by_id
 from job_runs import as_queries
-from shan_engine.backends.torch_cuda import device as torch_device
+from shan_engine.backends.torch_cuda import available as torch_device
 from shan_engine.base.errors import BackendError, BundleError, GalleryError, InputError
 from shan_engine.bundle.contents import Bundle
 from shan_engine.gallery.reader import Gallery
@@ -61,7 +61,7 @@ def test_the_first_groups_rows_are_the_first_queries(on_torch, gallery_path, mon
     gallery = Gallery.open(gallery_path).restricted_to(IDS[:2])
     queries = ["a dog on the grass near a man", "a dog", "grass"]
     together = search(on_torch, gallery, queries, explain=False)
-    monkeypatch.setattr("shan_engine.search.exhaustive.GROUP_CAPTIONS", 2)
+    monkeypatch.setattr("shan_engine.scoring.passes.GROUP_CAPTIONS", 2)
     for query, hits in zip(queries, search(on_torch, gallery, queries, explain=False), strict=True):
         assert hits == search(on_torch, gallery, [query], explain=False)[0]
     assert [hits.query for hits in together] == queries

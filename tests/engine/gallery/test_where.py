@@ -13,7 +13,7 @@ from shan_engine.base.metadata import Metadata
 from shan_engine.gallery.filters import matching
 from shan_engine.gallery.reader import Gallery
 from shan_engine.indexing.images import index_store
-from shan_engine.kernel import shan as kernel
+from shan_engine.kernel.library import variants
 from shan_engine.search.answer import search
 from shan_engine.search.tuning import StageWidths
 from tiny import CAPTIONS, make_record, make_store
@@ -64,7 +64,7 @@ CONDITIONS = {
 @pytest.mark.parametrize("steps", [False, True], ids=["exhaustive", "in steps"])
 def test_a_filtered_search_is_the_exhaustive_one_without_the_rest(scorer, gallery, monkeypatch, where, steps):
     if steps:
-        monkeypatch.setattr("shan_engine.search.exhaustive.FROM_IMAGES", 1)
+        monkeypatch.setattr("shan_engine.search.answer.FROM_IMAGES", 1)
     whole = search(scorer, gallery, CAPTIONS, top_k=IMAGES + 4, exhaustive=True, explain=False)
     found = search(scorer, gallery, CAPTIONS, top_k=IMAGES + 4, where=where, explain=False)
     for one, every in zip(found, whole, strict=True):
@@ -77,7 +77,7 @@ def test_a_filtered_search_is_the_exhaustive_one_without_the_rest(scorer, galler
         assert ids(one) == [hit.image.id for hit in kept]
         assert one.matching == len(kept)
         np.testing.assert_allclose([h.score for h in one.hits], [h.score for h in kept], atol=1e-5)
-        assert (one.scanned is not None) == (steps and bool(kept) and bool(kernel.variants()))
+        assert (one.stages is not None) == (steps and bool(kept) and bool(variants()))
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -92,27 +92,27 @@ def test_any_range_is_what_python_says(gallery, least, span, text):
     assert set(matching(gallery, where).ids()) == expected
 
 
-@pytest.mark.skipif(not kernel.variants(), reason="the kernel is not built")
+@pytest.mark.skipif(not variants(), reason="the kernel is not built")
 def test_few_seen_of_many_that_match_have_their_exact_scores(scorer, gallery, monkeypatch):
-    monkeypatch.setattr("shan_engine.search.exhaustive.FROM_IMAGES", 1)
-    monkeypatch.setattr("shan_engine.search.exhaustive.choose_widths", lambda *arguments: StageWidths(60, 20))
+    monkeypatch.setattr("shan_engine.search.answer.FROM_IMAGES", 1)
+    monkeypatch.setattr("shan_engine.search.answer.choose_widths", lambda *arguments: StageWidths(60, 20))
     exact = search(scorer, gallery, CAPTIONS, top_k=IMAGES, where="year > 2000", exhaustive=True)
     for found, wanted in zip(search(scorer, gallery, CAPTIONS, where="year > 2000"), exact, strict=True):
         scores = {hit.image.id: hit.score for hit in wanted.hits}
-        assert (found.scanned.first_pass, found.scanned.step_1, found.scanned.all_steps) == (len(scores), 60, 20)
+        assert (found.stages.first_pass, found.stages.step_1, found.stages.all_steps) == (len(scores), 60, 20)
         assert all(hit.score == pytest.approx(scores[hit.image.id], abs=1e-5) for hit in found.hits)
         assert len(set(ids(found)) & set(ids(wanted)[:10])) >= 3
 
 
 def test_widths_are_those_of_the_whole_gallery(scorer, gallery, monkeypatch):
     asked = []
-    monkeypatch.setattr("shan_engine.search.exhaustive.FROM_IMAGES", 1)
+    monkeypatch.setattr("shan_engine.search.answer.FROM_IMAGES", 1)
     monkeypatch.setattr(
-        "shan_engine.search.exhaustive.choose_widths",
+        "shan_engine.search.answer.choose_widths",
         lambda path, images, *_: asked.append(images) or StageWidths(9, 5),
     )
     search(scorer, gallery, ["a dog"], top_k=3, where="year > 2000")
-    assert asked == [IMAGES] * bool(kernel.variants())
+    assert asked == [IMAGES] * bool(variants())
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from shan_engine.indexing.copy import gallery_facts, merge_galleries, split_gall
 from shan_engine.indexing.images import index_store
 from shan_engine.indexing.querybank import FILE, Querybank
 from shan_engine.jobs.run import score_job
-from shan_engine.kernel import shan as kernel
+from shan_engine.kernel.library import variants
 from shan_engine.scoring.scorer import Scorer
 from shan_engine.search.answer import search
 from shan_engine.search.cascade import Cascade
@@ -94,7 +94,7 @@ def photo_of(gallery, place):
     return QueryPhoto(Path("photo.jpg"), block.rows_of([row]), block.boxes(row))
 
 
-@pytest.mark.skipif(not kernel.variants(), reason="the kernel is not built")
+@pytest.mark.skipif(not variants(), reason="the kernel is not built")
 @pytest.mark.parametrize("parts", ["one", "several"])
 def test_a_search_in_steps_is_the_exhaustive_one(scorer, plain, normalised, hubness, parts, monkeypatch):
     questions = [Query((Phrase(caption),)) for caption in CAPTIONS]
@@ -108,11 +108,11 @@ def test_a_search_in_steps_is_the_exhaustive_one(scorer, plain, normalised, hubn
         for hit in one.hits:
             assert hit.score == pytest.approx(scores[hit.image.id] - weight * hubness[hit.image.id], abs=3e-5)
     for widths in (StageWidths(IMAGES, IMAGES), StageWidths(120, 40)):
-        monkeypatch.setattr("shan_engine.search.exhaustive.choose_widths", lambda *arguments, widths=widths: widths)
+        monkeypatch.setattr("shan_engine.search.answer.choose_widths", lambda *arguments, widths=widths: widths)
         for found, wanted in zip(search(scorer, normalised, questions, top_k=10), exact, strict=True):
             scores = {hit.image.id: hit.score for hit in wanted.hits}
             ids = [hit.image.id for hit in found.hits]
-            assert found.scanned.step_1 == widths.step_1
+            assert found.stages.step_1 == widths.step_1
             for hit in found.hits:
                 assert hit.score == pytest.approx(scores[hit.image.id], abs=2e-5)
                 assert sum(hit.step_scores) - hit.hubness == pytest.approx(hit.score, abs=3e-5)
@@ -120,7 +120,7 @@ def test_a_search_in_steps_is_the_exhaustive_one(scorer, plain, normalised, hubn
                 assert ids == [hit.image.id for hit in wanted.hits[:10]]
 
 
-@pytest.mark.skipif(not kernel.variants(), reason="the kernel is not built")
+@pytest.mark.skipif(not variants(), reason="the kernel is not built")
 def test_tuning_measures_normalised_ranks(scorer, normalised):
     tuning = tune_gallery(scorer, normalised, CAPTIONS, top_k=10)
     ranks = []
@@ -237,7 +237,7 @@ def test_who_comes_second_goes_by_the_bank_of_the_first(scorer, store, tmp_path,
             index_store(opened, scorer, tmp_path / "g", querybank=BANK)
 
 
-@pytest.mark.skipif(not kernel.variants(), reason="the kernel is not built")
+@pytest.mark.skipif(not variants(), reason="the kernel is not built")
 @pytest.mark.parametrize("taken", [-3, 3])
 @pytest.mark.parametrize(("step_1", "proven"), [(IMAGES, True), (50, False)])
 def test_what_is_proven_holds(make_checkpoint, store, tmp_path, monkeypatch, taken, step_1, proven):
@@ -246,9 +246,9 @@ def test_what_is_proven_holds(make_checkpoint, store, tmp_path, monkeypatch, tak
     local = Scorer(Bundle.open(tmp_path / "bundle"), "cpu", threads=1)
     gallery = indexed(local, store, tmp_path / "g", BANK)
     monkeypatch.setattr(Cascade, "hubness", np.full(IMAGES, taken, np.float32))
-    monkeypatch.setattr("shan_engine.search.exhaustive.choose_widths", lambda *arguments: StageWidths(step_1, 10))
+    monkeypatch.setattr("shan_engine.search.answer.choose_widths", lambda *arguments: StageWidths(step_1, 10))
     for found in search(local, gallery, CAPTIONS, top_k=10, explain=False):
-        assert found.scanned.proven is proven
+        assert found.stages.proven is proven
 
 
 @given(st.lists(st.lists(st.floats(-3, 3, width=32), min_size=3, max_size=3), min_size=1, max_size=9), st.floats(-3, 4))

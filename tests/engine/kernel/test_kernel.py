@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from pair_problem import problem
 from shan_engine.base.errors import BackendError
 from shan_engine.kernel.constants import ShanConstants
-from shan_engine.kernel.shan import Kernel, load_kernel, variants
+from shan_engine.kernel.library import variants
+from shan_engine.kernel.shan import Kernel, load_kernel
 
 pytestmark = pytest.mark.skipif(not variants(), reason="the kernel is not built")
 STEP_1 = ShanConstants(None, None, 9.0, 1.0, 0.0, 1)

@@ -13,8 +13,9 @@ from shan_engine.bundle.contents import Bundle
 from shan_engine.gallery.captions import CaptionGallery
 from shan_engine.gallery.reader import Gallery
 from shan_engine.indexing.captions import index_captions
+from shan_engine.scoring.scorer import Scorer
 from shan_engine.search.captions import search_captions
-from shan_engine.search.photo_query import QueryPhoto
+from shan_engine.search.photo_query import QueryPhoto, open_extractor
 from shan_engine.store.feature_store import FeatureStore
 from tiny import CAPTIONS
 
@@ -30,7 +31,7 @@ def captions(tmp_path):
 
 @pytest.fixture
 def photo(seeing, album):
-    return QueryPhoto.read(album / "photos" / "05.png", seeing)
+    return QueryPhoto.read(album / "photos" / "05.png", seeing.encoders, lambda: open_extractor(seeing.bundle))
 
 
 def scores_of(scorer, photo, captions):
@@ -180,7 +181,8 @@ def test_without_the_kernel_scores_are_the_same(seeing, photo, captions, tmp_pat
     index_captions(captions, seeing, tmp_path / "g")
     gallery = CaptionGallery.open(tmp_path / "g", seeing.bundle)
     compiled = search_captions(seeing, gallery, photo, top_k=99)
-    monkeypatch.setitem(vars(seeing), "kernel", None)
+    monkeypatch.setenv("SHAN_KERNEL", "off")
+    seeing = Scorer(seeing.bundle, "cpu", threads=1)
     plain = search_captions(seeing, gallery, photo, top_k=99)
     scores = {hit.id: hit.score for hit in plain}
     np.testing.assert_allclose([hit.score for hit in compiled], [scores[hit.id] for hit in compiled], atol=1e-5)

@@ -12,15 +12,21 @@ from PIL import Image
 from shan_engine.base.errors import InputError
 from shan_engine.gallery.reader import Gallery
 from shan_engine.indexing.images import index_store
-from shan_engine.kernel import shan as kernel
+from shan_engine.kernel.library import variants
 from shan_engine.search.answer import search
-from shan_engine.search.photo_query import QueryPhoto, step_1
+from shan_engine.search.photo_query import QueryPhoto, open_extractor, step_1
 from shan_engine.search.query import UNWANTED, Phrase, Query
 from shan_engine.search.tuning import StageWidths
 from tiny import CAPTIONS, make_store
 
 IMAGES = 300
-HAS_KERNEL = bool(kernel.variants())
+
+
+def read_photo(path, scorer, extractor=None):
+    return QueryPhoto.read(path, scorer.encoders, lambda: open_extractor(scorer.bundle, extractor))
+
+
+HAS_KERNEL = bool(variants())
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +87,7 @@ def test_a_combined_search_is_the_sum_of_separate_ones(
     if photo is not None:
         expected = {id: score + photo_weight * alone[photo][id] for id, score in expected.items()}
     (found,) = search(scorer, coded, [question], top_k=IMAGES, exhaustive=exhaustive, recall_target=1.0, explain=False)
-    assert (found.scanned is None) == (exhaustive or not HAS_KERNEL)
+    assert (found.stages is None) == (exhaustive or not HAS_KERNEL)
     assert len(found.hits) == IMAGES
     scores = [hit.score for hit in found.hits]
     assert scores == sorted(scores, reverse=True)
@@ -90,12 +96,12 @@ def test_a_combined_search_is_the_sum_of_separate_ones(
 
 @pytest.mark.skipif(not HAS_KERNEL, reason="the kernel is not built")
 def test_few_seen_in_steps_have_their_exact_scores(scorer, coded, photos, monkeypatch):
-    monkeypatch.setattr("shan_engine.search.exhaustive.choose_widths", lambda *arguments: StageWidths(60, 20))
+    monkeypatch.setattr("shan_engine.search.answer.choose_widths", lambda *arguments: StageWidths(60, 20))
     question = Query((Phrase(CAPTIONS[0]), Phrase(CAPTIONS[1], -0.4)), photos["photo40"], 0.5)
     found, plain = search(scorer, coded, [question, CAPTIONS[0]], top_k=10)
     exact, _ = search(scorer, coded, [question, CAPTIONS[0]], top_k=IMAGES, exhaustive=True)
     scores = {hit.image.id: hit.score for hit in exact.hits}
-    assert (found.scanned.step_1, found.scanned.all_steps, found.scanned.proven) == (60, 20, False)
+    assert (found.stages.step_1, found.stages.all_steps, found.stages.proven) == (60, 20, False)
     assert all(hit.score == pytest.approx(scores[hit.image.id], abs=2e-5) for hit in found.hits)
     assert len({hit.image.id for hit in found.hits} & {hit.image.id for hit in exact.hits[:10]}) >= 5
     assert plain == search(scorer, coded, [CAPTIONS[0]], top_k=10)[0]
@@ -137,7 +143,8 @@ def test_without_the_kernel_photos_are_as_alike(make_checkpoint, tmp_path, monke
     stored = gallery.blocks[0].rows_of(np.arange(30))
     photo = QueryPhoto(tmp_path / "x.jpg", gallery.blocks[0].rows_of([7]), gallery.blocks[0].boxes(7))
     compiled = step_1(scorer, stored, photo.as_caption())
-    monkeypatch.setitem(vars(scorer), "kernel", None)
+    monkeypatch.setenv("SHAN_KERNEL", "off")
+    scorer = Scorer(scorer.bundle, "cpu", threads=1)
     np.testing.assert_allclose(step_1(scorer, stored, photo.as_caption()), compiled, atol=2e-5)
     (found,) = search(scorer, gallery, [Query((Phrase("a dog"),), photo)], top_k=30, explain=False)
     text = {hit.image.id: hit.score for hit in search(scorer, gallery, ["a dog"], top_k=30, explain=False)[0].hits}
@@ -149,7 +156,7 @@ def test_without_the_kernel_photos_are_as_alike(make_checkpoint, tmp_path, monke
 def test_a_photo_file_is_read_as_extract_reads_it(seeing, album):
     gallery = Gallery.open(album / "gallery")
     for number in (0, 11):
-        photo = QueryPhoto.read(album / "photos" / f"{number:02}.png", seeing)
+        photo = read_photo(album / "photos" / f"{number:02}.png", seeing)
         block, row = gallery.find(gallery.ids().index(f"{number:02}.png"))
         np.testing.assert_allclose(photo.images["image_regions"], block.rows_of([row])["image_regions"], atol=1e-6)
         np.testing.assert_allclose(photo.boxes, block.boxes(row))
@@ -162,15 +169,15 @@ def test_photos_that_cannot_be_asked_with(seeing, scorer, tmp_path):
     from extractors import backbone
 
     with pytest.raises(InputError, match="there is no photo"):
-        QueryPhoto.read(tmp_path / "nowhere.jpg", seeing)
+        read_photo(tmp_path / "nowhere.jpg", seeing)
     (tmp_path / "text.jpg").write_text("no photo")
     with pytest.raises(InputError, match=r"text\.jpg cannot be decoded"):
-        QueryPhoto.read(tmp_path / "text.jpg", seeing)
+        read_photo(tmp_path / "text.jpg", seeing)
     Image.new("RGB", (9, 9)).save(tmp_path / "black.png")
     with pytest.raises(InputError, match=r"has no feature extractor to read .* --extractor"):
-        QueryPhoto.read(tmp_path / "black.png", scorer)
+        read_photo(tmp_path / "black.png", scorer)
     with pytest.raises(InputError, match=r"is the extractor 'map', the bundle .* was trained on 'halves'"):
-        QueryPhoto.read(tmp_path / "black.png", seeing, backbone(tmp_path))
+        read_photo(tmp_path / "black.png", seeing, backbone(tmp_path))
 
 
 def test_phrases_are_read_with_their_weights():

@@ -73,7 +73,7 @@ def test_a_search_does_not_keep_the_gallerys_files_in_memory(scorer, gallery_pat
     monkeypatch.setattr("shan_engine.indexing.images.BLOCK_IMAGES", BLOCK)
     with make_store(tmp_path / "store", range(10 * BLOCK)) as store:
         index_store(store, scorer, tmp_path / "gallery")
-    search(scorer, Gallery.open(gallery_path), CAPTIONS[:1])  # loads what stays: sessions, tokeniser, imports
+    search(scorer, Gallery.open(gallery_path), CAPTIONS)  # loads what stays: sessions, tokeniser, imports
     before = resident_files()
     for exhaustive in (True, False):
         gallery = Gallery.open(tmp_path / "gallery")

@@ -11,7 +11,8 @@ from shan_engine.evaluation.recall import recall
 from shan_engine.gallery.reader import Gallery
 from shan_engine.indexing import encoding
 from shan_engine.jobs.run import score_job
-from shan_engine.scoring.passes import score_groups
+from shan_engine.scoring.passes import caption_groups, group_scores
+from shan_engine.scoring.scorer import Scorer
 from shan_engine.search.answer import search
 from shan_engine.store.records import pad_regions
 from shan_engine.text.captions import CaptionTable
@@ -23,7 +24,8 @@ from tiny import CAPTIONS, make_record
 def way(request, scorer, monkeypatch) -> None:
     """Both ways to a score; where the kernel is not built, ONNX Runtime twice."""
     if request.param == "onnx-runtime":
-        monkeypatch.setitem(vars(scorer), "kernel", None)
+        monkeypatch.setenv("SHAN_KERNEL", "off")
+        scorer = Scorer(scorer.bundle, "cpu", threads=1)
 
 
 def test_a_gallerys_scores_are_the_papers(scorer, checkpoint, gallery_path, tmp_path):
@@ -59,15 +61,15 @@ def test_padding_and_batching_never_change_a_score(scorer, tmp_path):
 def test_small_calls_give_the_same_matrix(scorer, gallery_path, tmp_path, monkeypatch):
     gallery = Gallery.open(gallery_path)
     whole = matrix(scorer, gallery, tmp_path)
-    monkeypatch.setattr("shan_engine.scoring.encoders.CALL_FLOATS", 1)
-    monkeypatch.setattr("shan_engine.scoring.encoders.KERNEL_IMAGES", 1)
+    monkeypatch.setattr("shan_engine.backends.graph_scorer.CALL_FLOATS", 1)
+    monkeypatch.setattr("shan_engine.backends.compiled.scorer.LEAST_IMAGES", 1)
     monkeypatch.setattr("shan_engine.scoring.passes.MAX_CAPTIONS", 2)
     monkeypatch.setattr("shan_engine.scoring.passes.GROUP_CAPTIONS", 3)
     cut, done = np.empty_like(whole), []
     tokens = [scorer.encoders.tokens(caption) for caption in CAPTIONS]
-    for group, found in score_groups(scorer, gallery, tokens, 4 * len(gallery), done.append):
-        for rows, images, scores in found:
-            cut[group][rows, images] = scores.T
+    for group in caption_groups(scorer, tokens, 4 * len(gallery)):
+        for rows, images, scores in group_scores(scorer, gallery, group, done.append):
+            cut[group.numbers][rows, images] = scores.T
     np.testing.assert_allclose(cut, whole, rtol=0, atol=1e-5)
     assert done == sorted(done)
     assert done[-1] == whole.size
@@ -79,9 +81,9 @@ def test_search_is_the_top_of_the_matrix(scorer, gallery_path, tmp_path, monkeyp
     images = gallery.images()
     monkeypatch.setattr("shan_engine.scoring.passes.GROUP_CAPTIONS", 3)
     for top_k, columns in ((1, 1024), (7, 1024), (500, 1024), (3, 1), (7, 9)):
-        monkeypatch.setattr("shan_engine.search.exhaustive.MERGED_COLUMNS", columns)
-        monkeypatch.setattr("shan_engine.scoring.encoders.CALL_FLOATS", 4_000_000 if columns == 1024 else 1)
-        monkeypatch.setattr("shan_engine.scoring.encoders.KERNEL_IMAGES", 128 if columns == 1024 else 1)
+        monkeypatch.setattr("shan_engine.search.ranking.MERGED_COLUMNS", columns)
+        monkeypatch.setattr("shan_engine.backends.graph_scorer.CALL_FLOATS", 4_000_000 if columns == 1024 else 1)
+        monkeypatch.setattr("shan_engine.backends.compiled.scorer.LEAST_IMAGES", 128 if columns == 1024 else 1)
         results = search(scorer, gallery, CAPTIONS, top_k=top_k, explain=False)
         assert [result.query for result in results] == list(CAPTIONS)
         for row, result in zip(scores, results, strict=True):

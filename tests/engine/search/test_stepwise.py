@@ -12,7 +12,7 @@ from shan_engine.base.errors import GalleryError, InputError
 from shan_engine.bundle.contents import Bundle
 from shan_engine.gallery.reader import Gallery
 from shan_engine.indexing.images import index_store
-from shan_engine.kernel import shan as kernel
+from shan_engine.kernel.library import variants
 from shan_engine.scoring.scorer import Scorer
 from shan_engine.search.answer import search
 from shan_engine.search.cascade import Cascade
@@ -22,7 +22,7 @@ from shan_engine.search.tuning import TARGETS, StageWidths, Tuning, choose_width
 from shan_engine.store.feature_store import FeatureStore
 from tiny import CAPTIONS, make_record, make_store
 
-pytestmark = pytest.mark.skipif(not kernel.variants(), reason="the kernel is not built")
+pytestmark = pytest.mark.skipif(not variants(), reason="the kernel is not built")
 IMAGES = 300
 
 
@@ -45,7 +45,7 @@ def copy(coded, tmp_path) -> Path:
 @pytest.fixture
 def narrow(monkeypatch) -> None:
     """StageWidths that leave most images out."""
-    monkeypatch.setattr("shan_engine.search.exhaustive.choose_widths", lambda *arguments: StageWidths(60, 20))
+    monkeypatch.setattr("shan_engine.search.answer.choose_widths", lambda *arguments: StageWidths(60, 20))
 
 
 def ranked(found) -> list[tuple[str, float]]:
@@ -58,8 +58,8 @@ def test_a_search_that_leaves_nothing_out_is_the_exhaustive_one(scorer, coded):
     for found, wanted in zip(steps, search(scorer, gallery, CAPTIONS, top_k=12, exhaustive=True), strict=True):
         assert [id for id, _ in ranked(found)] == [id for id, _ in ranked(wanted)]
         np.testing.assert_allclose([s for _, s in ranked(found)], [s for _, s in ranked(wanted)], atol=1e-5)
-        assert wanted.scanned is None
-        assert (found.scanned.first_pass, found.scanned.step_1) == (IMAGES, IMAGES)
+        assert wanted.stages is None
+        assert (found.stages.first_pass, found.stages.step_1) == (IMAGES, IMAGES)
         assert found.hits[0].words == wanted.hits[0].words
 
 
@@ -77,7 +77,7 @@ def test_few_images_seen_have_their_exact_scores(scorer, coded, tmp_path, narrow
         assert ranked(found) == ranked(search(scorer, gallery, [caption], top_k=10)[0])
         for id, score in ranked(found):
             assert score == pytest.approx(scores[id], abs=1e-5)
-        assert (found.scanned.step_1, found.scanned.all_steps, found.scanned.proven) == (60, 20, False)
+        assert (found.stages.step_1, found.stages.all_steps, found.stages.proven) == (60, 20, False)
         overlap.append(len({id for id, _ in ranked(found)} & {id for id, _ in ranked(wanted)[:10]}))
     assert np.mean(overlap) > 6  # by chance: 0.7
 
@@ -147,11 +147,11 @@ def test_a_run_stopped_while_it_makes_codes_goes_on(scorer, coded, tmp_path, mon
             index_store(store, scorer, tmp_path / "gallery", on_start=totals.append, on_images=stop)
         half = Gallery.open(tmp_path / "gallery")
         assert (len(half), half.manifest.centroids) == (IMAGES, "")
-        assert search(scorer, half, ["a dog"])[0].scanned is None
+        assert search(scorer, half, ["a dog"])[0].stages is None
         result = index_store(store, scorer, tmp_path / "gallery", on_start=totals.append)
     assert (result.added, result.unchanged) == (0, IMAGES)
     assert totals == [2 * IMAGES, IMAGES]
-    assert search(scorer, Gallery.open(tmp_path / "gallery"), ["a dog"])[0].scanned is not None
+    assert search(scorer, Gallery.open(tmp_path / "gallery"), ["a dog"])[0].stages is not None
 
 
 def test_what_is_proven_holds(make_checkpoint, coded, tmp_path, monkeypatch):
@@ -167,11 +167,11 @@ def test_what_is_proven_holds(make_checkpoint, coded, tmp_path, monkeypatch):
     gallery = Gallery.open(tmp_path / "gallery")
     for width, proven in ((IMAGES, True), (50, False)):
         monkeypatch.setattr(
-            "shan_engine.search.exhaustive.choose_widths", lambda *arguments, width=width: StageWidths(width, 10)
+            "shan_engine.search.answer.choose_widths", lambda *arguments, width=width: StageWidths(width, 10)
         )
         asked = [*CAPTIONS, Query.of("a dog", also=["man:0.5"], without=["grass"])]
         steps = search(scorer, gallery, asked, top_k=10)
-        assert {found.scanned.proven for found in steps} == {proven}
+        assert {found.stages.proven for found in steps} == {proven}
         for found, wanted in zip(steps, search(scorer, gallery, asked, exhaustive=True), strict=True):
             if proven:
                 assert [id for id, _ in ranked(found)] == [id for id, _ in ranked(wanted)]
@@ -191,7 +191,7 @@ def test_tuning_meets_its_targets(scorer, copy, monkeypatch):
     widths = []
     for target in TARGETS:
         steps = search(scorer, gallery, CAPTIONS, recall_target=target)
-        widths.append(steps[0].scanned.step_1)
+        widths.append(steps[0].stages.step_1)
         shares = [len({h.image.id for h in found.hits} & held) / 10 for found, held in zip(steps, exact, strict=True)]
         assert np.mean(shares) >= target
     assert widths == sorted(widths)
@@ -242,7 +242,7 @@ def test_without_the_kernel_all_images_are_scored(bundle_path, coded, monkeypatc
     gallery = Gallery.open(coded / "gallery")
     assert scorer.kernel is None
     (found,) = search(scorer, gallery, ["a dog"])
-    assert found.scanned is None
+    assert found.stages is None
     with pytest.raises(InputError, match="nothing to tune"):
         tune_gallery(scorer, gallery, ["a dog"])
     monkeypatch.delenv("SHAN_KERNEL")

@@ -6,9 +6,10 @@ import pytest
 from onnx import TensorProto, helper, shape_inference
 from shan_engine.backends.onnx_runtime.graph import OnnxRuntimeGraph
 from shan_engine.bundle.contents import Bundle
+from shan_engine.scoring.scorer import Scorer
 from shan_export.bundle_writer import export_bundle
 from shan_export.cases import cases
-from shan_export.tensorrt.check import GraphScorer
+from shan_export.tensorrt.check import GivenGraphs
 from shan_export.tensorrt.plan_graphs import SCORES, chained, converted, plan_graphs, rounded
 from shan_export.tensorrt.precision import LOW, lowered
 
@@ -37,7 +38,7 @@ def test_the_chained_scorer_needs_only_what_a_gallery_stores(bundle, tmp_path):
     assert {name for name in names if name.startswith("image_")} == {"image_regions"}
     encoders = [OnnxRuntimeGraph(bundle.path / f"{name}.onnx", "cpu") for name in ("image_encoder", "text_encoder")]
     terms, scorer = (OnnxRuntimeGraph(bundle.path / f"{name}.onnx", "cpu") for name in ("image_terms", "pair_scorer"))
-    found = list(all_scores(GraphScorer(bundle, graphs, tmp_path), bundle))
+    found = list(all_scores(Scorer(bundle, runtime=GivenGraphs(graphs, tmp_path)), bundle))
     manifest = bundle.manifest
     inputs = cases(manifest.feature_dim, len(bundle.tokenizer), max_words=20)
     for scores, (features, mask, tokens, lengths) in zip(found, inputs, strict=True):
@@ -54,7 +55,10 @@ def test_scores_in_16_bits_stay_near(bundle, tmp_path, precision, most):
     folders = [tmp_path / name for name in ("exact", "lower")]
     for folder in folders:
         folder.mkdir()
-    scorers = [GraphScorer(bundle, graphs, folder) for graphs, folder in zip((exact, lower), folders, strict=True)]
+    scorers = [
+        Scorer(bundle, runtime=GivenGraphs(graphs, folder))
+        for graphs, folder in zip((exact, lower), folders, strict=True)
+    ]
     differences = [np.abs(a - b).max() for a, b in zip(*(all_scores(s, bundle) for s in scorers), strict=True)]
     assert 0 < max(differences) < most
 
