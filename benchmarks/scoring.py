@@ -27,7 +27,6 @@ from numpy.typing import NDArray
 from provenance import recorded
 from reports import captions, write_report
 from shan_engine.backends.graph_scorer import CALL_FLOATS
-from shan_engine.backends.onnx_runtime.graph import OnnxRuntimeGraph
 from shan_engine.base.threads import usable_cpus
 from shan_engine.kernel.library import variants
 from shan_engine.kernel.shan import Kernel
@@ -101,7 +100,7 @@ def measure(threads: int, dim: int, shape: str, lengths: NDArray[np.int64], roun
         file = Path(folder) / "pair_scorer.onnx"
         image, caption = ((torch.randn(*size, dim), torch.ones(size, dtype=torch.bool)) for size in ((3, 5), (2, 4)))
         write_pair_scorer(model, model.image_terms(*image), model.caption_terms(*caption), file)
-        graph = load_graph(file, "cpu", threads=threads)
+        graph = OnnxRuntimeGraph(file, "cpu", threads=threads)
         call = int(CALL_FLOATS / (4 * K * dim * (1 + tm.shape[1] / K) * C))
         call = max(1, min(256, call))
         constants = shan_constants(model.kernel_constants())

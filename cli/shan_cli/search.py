@@ -105,7 +105,6 @@ def search(
     """
     from shan_engine.api import Engine
     from shan_engine.base.files import refuse_overwriting
-    from shan_engine.gallery.filters import check_filter
     from shan_engine.search.answer import search as find
     from shan_engine.search.query import Query
     from shan_engine.text.query_files import read_captions
@@ -131,6 +130,8 @@ def search(
     shown = [name.strip() for name in columns.split(",")] if columns else []
     scorer, opened = open_gallery(gallery, model, device, backend, precision)
     if where is not None or shown:
+        from shan_engine.gallery.filters import check_filter
+
         check_filter(opened, where, shown)
     if image:
         photo = Engine(scorer, opened).photo(image, extractor=extractor)

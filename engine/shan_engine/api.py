@@ -158,6 +158,13 @@ class Engine(_Opened):
 
         return columns(self.gallery)
 
+    def check_filter(self, where: str | None, shown: Sequence[str] = ()) -> None:
+        """Raise InputError where a condition cannot be used, or a column that is to be shown is not there."""
+        if where is not None or shown:
+            from shan_engine.gallery.filters import check_filter  # here, as most searches do without SQLite
+
+            check_filter(self.gallery, where, shown)
+
     def search(
         self,
         query: str | None = None,
@@ -183,10 +190,7 @@ class Engine(_Opened):
         >>> [hit.rank for hit in hits]
         [1, 2, 3]
         """
-        if where is not None:
-            from shan_engine.gallery.filters import check_filter
-
-            check_filter(self.gallery, where)  # before a model reads the photo
+        self.check_filter(where)  # before a model reads the photo
         photo = image if image is None or isinstance(image, QueryPhoto) else self.photo(image)
         asked = Query.of(query, also=as_list(also), without=as_list(without), photo=photo, photo_weight=image_weight)
         (found,) = self.search_all(
