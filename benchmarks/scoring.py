@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from provenance import recorded
 from reports import captions, write_report
 from shan_engine.backends.graph_scorer import CALL_FLOATS
+from shan_engine.backends.onnx_runtime.graph import OnnxRuntimeGraph
 from shan_engine.base.threads import usable_cpus
 from shan_engine.kernel.library import variants
 from shan_engine.kernel.shan import Kernel
