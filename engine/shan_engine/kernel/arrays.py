@@ -1,4 +1,4 @@
-"""Arrays checked before their addresses go to C."""
+"""Check arrays before their addresses go to C."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ Array = NDArray[Any]
 Shape = tuple[int | None, ...]
 
 
-def checked(name: str, array: Array, dtype: type[np.generic], shape: Shape) -> Array:
-    """The array itself. Raises ValueError where type, shape (None: any size) or layout is another."""
+def check_array(name: str, array: Array, dtype: type[np.generic], shape: Shape) -> Array:
+    """Return the array. Raises ValueError if its type, shape (None: any size) or memory layout is different."""
     if array.dtype != dtype:
         raise ValueError(f"{name} has type {array.dtype}, not {np.dtype(dtype)}")
     if array.ndim != len(shape) or any(
@@ -26,15 +26,15 @@ def checked(name: str, array: Array, dtype: type[np.generic], shape: Shape) -> A
     return array
 
 
-def taken(arrays: Mapping[str, Array], name: str, dtype: type[np.generic], shape: Shape) -> Array:
-    """`checked` of the array of that name. Raises ValueError where there is none, too."""
+def named_array(arrays: Mapping[str, Array], name: str, dtype: type[np.generic], shape: Shape) -> Array:
+    """The array `name`, checked as in `check_array`. Raises ValueError if it is missing, too."""
     if name not in arrays:
         raise ValueError(f"there is no array {name} among {', '.join(arrays)}")
-    return checked(name, arrays[name], dtype, shape)
+    return check_array(name, arrays[name], dtype, shape)
 
 
-def within(name: str, numbers: Array, limit: int) -> None:
-    """Raise ValueError where a number is not in 0 .. limit - 1."""
+def check_range(name: str, numbers: Array, limit: int) -> None:
+    """Raise ValueError if a number is not from 0 to `limit` - 1."""
     lowest = 0 if numbers.dtype.kind == "u" or not numbers.size else int(numbers.min())
     if numbers.size and not 0 <= lowest <= int(numbers.max()) < limit:
         raise ValueError(f"{name} has numbers from {numbers.min()} to {numbers.max()}, not within 0 to {limit - 1}")

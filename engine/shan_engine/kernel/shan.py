@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from shan_engine.base.packing import SCALES
 from shan_engine.base.threads import usable_cpus
-from shan_engine.kernel.arrays import Array, checked, taken, within
+from shan_engine.kernel.arrays import Array, check_array, check_range, named_array
 from shan_engine.kernel.constants import MASK, REGIONS, ShanConstants
 from shan_engine.kernel.library import chosen_variant, load_library
 from shan_engine.kernel.step_1 import TABLE_WIDTH
@@ -77,10 +77,10 @@ class Kernel:
         """
         if self.constants.steps == 1:
             return self.step_1(images, captions)[..., None]
-        regions = taken(images, REGIONS, np.float32, (None, None, None))
+        regions = named_array(images, REGIONS, np.float32, (None, None, None))
         B, K, D = regions.shape
-        mask = taken(images, MASK, np.bool_, (B, K))
-        gate, attended = (taken(images, name, np.float32, (B, K, D)) for name in GATE_TERMS)
+        mask = named_array(images, MASK, np.bool_, (B, K))
+        gate, attended = (named_array(images, name, np.float32, (B, K, D)) for name in GATE_TERMS)
         n, C = _caption_shape(captions, D)
         out = np.empty((B, C, self.constants.steps), np.float32)
         for start, packed in self._packed(captions, D):
@@ -123,15 +123,15 @@ class Kernel:
         """
         if regions.dtype.name not in _TYPES:
             raise ValueError(f"regions has type {regions.dtype}, not one of {', '.join(_TYPES)}")
-        checked("regions", regions, regions.dtype.type, (None, None, None))
+        check_array("regions", regions, regions.dtype.type, (None, None, None))
         N, K, D = regions.shape
-        checked("mask", mask, np.bool_, (N, K))
-        checked("rows", rows, np.int64, (None,))
-        within("rows", rows, N)
+        check_array("mask", mask, np.bool_, (N, K))
+        check_array("rows", rows, np.int64, (None,))
+        check_range("rows", rows, N)
         if regions.dtype == np.int8:
             if scales is None:
                 raise ValueError("int8 regions need their scales, N x K")
-            checked("scales", scales, np.float32, (N, K))
+            check_array("scales", scales, np.float32, (N, K))
         n, C = _caption_shape(captions, D)
         out = np.empty((len(rows), C), np.float32)
         for start, packed in self._packed(captions, D, local=True):
@@ -171,15 +171,15 @@ class Kernel:
         The score is a mean_i r_i + b mean_j (Σ_i s_ij / Σ_i e_ij). Raises ValueError for arrays of another type,
         shape or layout and for codes, counts or words out of range.
         """
-        checked("codes", codes, np.uint16, (None, None))
+        check_array("codes", codes, np.uint16, (None, None))
         N, K = codes.shape
-        checked("counts", counts, np.int32, (N,))
-        checked("table", table, np.float32, (None, None, None))
+        check_array("counts", counts, np.int32, (N,))
+        check_array("table", table, np.float32, (None, None, None))
         C, Q, W = table.shape
-        checked("words", words, np.int64, (C,))
-        within("codes", codes, Q)
-        within("counts", counts, K + 1)
-        within("words", words, min((W + 1) // 2, MAX_TABLE_WORDS + 1))
+        check_array("words", words, np.int64, (C,))
+        check_range("codes", codes, Q)
+        check_range("counts", counts, K + 1)
+        check_range("words", words, min((W + 1) // 2, MAX_TABLE_WORDS + 1))
         if W % TABLE_WIDTH:
             raise ValueError(f"table has rows of {W} floats, not of a multiple of {TABLE_WIDTH}")
         out = np.empty((N, C), np.float32)
@@ -227,14 +227,14 @@ class Kernel:
         """Blocks of captions: the first one's number and the packed block, freed when the next is asked for."""
         n, C = _caption_shape(captions, D)
         names = ["caption_words", "caption_queries", "caption_gate_term", "caption_attended_gate_term"]
-        terms = [taken(captions, name, np.float32, (C, n, D)) for name in (names[:2] if local else names)]
-        mask = taken(captions, "word_mask", np.bool_, (C, n))
+        terms = [named_array(captions, name, np.float32, (C, n, D)) for name in (names[:2] if local else names)]
+        mask = named_array(captions, "word_mask", np.bool_, (C, n))
         pools: list[int | None] = [None, None]
         if not local:
             for side, pool in enumerate((self.constants.image_pool, self.constants.text_pool)):
                 if pool is None:
                     raise ValueError("steps after the first need image_pool and text_pool")
-                pools[side] = _address(checked(("image_pool", "text_pool")[side], pool, np.float32, (D,)))
+                pools[side] = _address(check_array(("image_pool", "text_pool")[side], pool, np.float32, (D,)))
         size = self._block(n, D)
         for start in range(0, C, size):
             block = slice(start, min(start + size, C))
@@ -268,7 +268,7 @@ class Kernel:
 
 def _caption_shape(captions: Mapping[str, Array], D: int) -> tuple[int, int]:
     """Words and captions of `caption_words`, C x n x D."""
-    C, n, _ = taken(captions, "caption_words", np.float32, (None, None, D)).shape
+    C, n, _ = named_array(captions, "caption_words", np.float32, (None, None, D)).shape
     return n, C
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class StoredImages:
-    """A gallery's images as `torch_cuda.upload.Images`: as they lie on disk, checked, never across a block's end."""
+    """A gallery's images as `backends.interface.Images`: as they are on disk, checked, never across a block's end."""
 
     def __init__(self, gallery: Gallery) -> None:
         self._gallery = gallery
@@ -48,7 +48,7 @@ class StoredImages:
         return len(self._gallery)
 
     def read(self, start: int, most: int) -> Mapping[str, NDArray[Any]]:
-        """See `torch_cuda.upload.Images`."""
+        """See `backends.interface.Images`."""
         block, row = self._gallery.find(start)
         if self._open is not None and self._open is not block:
             self._open.release()

@@ -2,7 +2,9 @@
 
 In reading order:
 
-- `held`: the way in; holds images on all devices.
+- `available`: whether PyTorch with Triton can score here, and on which devices.
+- `scorer`: the back end; pairs are scored on CUDA devices, graphs run on the CPU.
+- `held`: holds images on all devices.
 - `several`, `device_gallery`: a gallery split over devices, and its part on one of them.
 - `upload`, `ranking`: streams images to a device, and selects the best scores there.
 - `pair_scores`, `pair_kernels`: launches the Triton kernels, and the kernels.

@@ -33,7 +33,7 @@ class GivenImages:
         return len(self._mask)
 
     def read(self, start: int, most: int) -> Mapping[str, NDArray[Any]]:
-        """See `upload.Images`."""
+        """See `backends.interface.Images`."""
         some = slice(start, start + most)
         return {"regions": self._regions[some], "mask": self._mask[some]}
 
