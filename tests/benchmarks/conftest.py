@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -14,10 +15,14 @@ Script = Callable[[str], ModuleType]
 
 
 @pytest.fixture
-def script(monkeypatch: pytest.MonkeyPatch) -> Script:
-    """A script of benchmarks/ as a module."""
+def script(monkeypatch: pytest.MonkeyPatch) -> Iterator[Script]:
+    """A script of benchmarks/ as a module; PyTorch's threads are afterwards as many as before."""
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
-    return importlib.import_module
+    torch = sys.modules.get("torch")
+    threads = torch.get_num_threads() if torch else 1
+    yield importlib.import_module
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(threads)
 
 
 @pytest.fixture
