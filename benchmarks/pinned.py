@@ -3,7 +3,8 @@
     python benchmarks/pinned.py --against TREE [--queries FILE]
 
 Both trees answer with this one's demo, so that paths are equal; --gallery and --model name others. Left out of the
-comparison are seconds, and what is made of them. Exits with 1 where anything differs and says by how much.
+comparison are seconds, and what is made of them. Numbers that differ by at most 1e-6 are counted: rounding depends on
+how many pairs a call has. Exits with 1 where anything else differs, and says how.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from shan_engine.locate import demo_bundle
 
 PACKAGES = ("model", "export", "engine", "cli")
 ASKED = ("queries.txt", "captions.tsv")
+CLOSE = 1e-6
 TIMES = ("seconds", "pairs_per_second")
 QUERIES = (
     "a dog on grass",
@@ -89,20 +91,22 @@ def timeless(value: Any) -> Any:
     return [timeless(part) for part in value] if isinstance(value, list) else value
 
 
-def differences(one: Any, other: Any, place: str = "") -> Iterator[str]:
-    """Where two JSON values differ, and by how much."""
+def differences(one: Any, other: Any, place: str = "") -> Iterator[str | float]:
+    """Where two JSON values differ and how; of numbers that are close, their difference alone."""
     if isinstance(one, dict) and isinstance(other, dict):
         for key in sorted(one.keys() | other.keys()):
             yield from differences(one.get(key), other.get(key), f"{place}/{key}")
     elif isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
         for number, parts in enumerate(zip(one, other, strict=True)):
             yield from differences(*parts, f"{place}/{number}")
+    elif isinstance(one, float) and isinstance(other, float) and 0 < abs(one - other) <= CLOSE:
+        yield one - other
     elif one != other:
         yield f"{place}: {one} and {other}"
 
 
-def compare(one: Path, other: Path) -> list[str]:
-    """What differs between two results."""
+def compare(one: Path, other: Path) -> list[str | float]:
+    """What differs between two results, as of `differences`."""
     if one.suffix == ".json":
         own, theirs = (timeless(json.loads(path.read_text("utf-8"))) for path in (one, other))
         found = list(differences(own, theirs))
@@ -131,9 +135,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{commit(ROOT)} and {commit(options.against)}")
         names = [path.name for path in sorted(this.iterdir()) if path.is_file() and path.name not in ASKED]
         for name in names:
-            found = compare(this / name, against / name) if (against / name).exists() else ["is missing there"]
-            failed += bool(found)
-            print(f"{name}: {'the same' if not found else '; '.join(found[:5])}")
+            missing: list[str | float] = ["is missing there"]
+            found = compare(this / name, against / name) if (against / name).exists() else missing
+            close = [abs(part) for part in found if isinstance(part, float)]
+            other = [part for part in found if isinstance(part, str)]
+            failed += bool(other)
+            near = f"the same, {len(close)} numbers within {max(close):.0e}" if close else "the same"
+            print(f"{name}: {'; '.join(other[:5]) or near}")
     return 1 if failed else 0
 
 

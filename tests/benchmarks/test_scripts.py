@@ -131,9 +131,11 @@ def test_pinned(script, tmp_path, capsys):
 
 def test_pinned_tells_what_differs(script, tmp_path):
     one, other = tmp_path / "one.json", tmp_path / "other.json"
-    one.write_text('{"hits": [{"score": 1.5}], "seconds": 1}')
-    other.write_text('{"hits": [{"score": 1.25}], "seconds": 2}')
-    assert script("pinned").compare(one, other) == ["/hits/0/score: 1.5 and 1.25"]
+    one.write_text('{"hits": [{"score": 1.5}, {"score": 0.5}], "seconds": 1}')
+    other.write_text('{"hits": [{"score": 1.25}, {"score": 0.49999994}], "seconds": 2}')
+    different, close = script("pinned").compare(one, other)
+    assert different == "/hits/0/score: 1.5 and 1.25"
+    assert close == pytest.approx(6e-8)
 
 
 def test_pipeline(script, tmp_path):
