@@ -116,7 +116,7 @@ def test_auto_takes_torch_for_cuda_alone_and_only_where_it_can(bundle_path, monk
 def test_another_model_is_refused(bundle_path) -> None:
     bundle = Bundle.open(bundle_path)
     del bundle.manifest.files["kernel.npz"]
-    with pytest.raises(BundleError, match=r"the torch back end scores SHAN alone, .* is another model"):
+    with pytest.raises(BundleError, match=r"the torch back end scores only SHAN, but .* is another model"):
         Scorer(bundle, "cpu", backend="torch")
 
 

@@ -9,7 +9,7 @@ from shan_engine.base.optional import install_command
 
 
 def import_onnx_runtime() -> Any:
-    """The `onnxruntime` module. Raises BackendError with the package to install where it is missing."""
+    """Import `onnxruntime`. Raises BackendError, naming the package to install, if it is missing or damaged."""
     try:
         import onnxruntime
     except ImportError as error:

@@ -68,7 +68,7 @@ class OnnxRuntimeGraph:
         if loaded != _PROVIDERS[kind] and not fallback:
             raise BackendError(
                 f"ONNX Runtime lists {_PROVIDERS[kind]} but could not load it (is the CUDA or TensorRT library of "
-                "its version installed?): mend that, or use --device cpu"
+                "its version installed?): fix that, or use --device cpu"
             )
         self.device = "cpu" if loaded == _PROVIDERS["cpu"] else "cuda"
         self._session = session

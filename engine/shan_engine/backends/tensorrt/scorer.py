@@ -17,22 +17,22 @@ MOST_IMAGES = 1024
 
 
 class TensorRt:
-    """See `backends.interface.Runtime`; the pair scorer's plan makes an image's other arrays itself."""
+    """See `backends.interface.Runtime`. The pair scorer's plan computes an image's other arrays itself."""
 
     completes_images = True
 
     def __init__(self, request: Request) -> None:
         if request.device == "cpu":
-            raise BackendError("TensorRT runs on NVIDIA GPUs: leave --device cpu out, or --backend tensorrt")
+            raise BackendError("TensorRT runs only on NVIDIA GPUs: leave out --device cpu or --backend tensorrt")
         self._plans = TensorRtPlans(request.bundle, request.precision)
         log.info("graphs and pairs run in TensorRT from the plans %s", self._plans.plans.name)
 
     def load(self, name: str) -> Graph:
-        """The plan of a graph."""
+        """Load the plan of a graph."""
         return self._plans.load(Path(name).stem)
 
     def pair_scorer(self, graph: Callable[[str], Graph], complete: Complete) -> PairScorer:
-        """The pair scorer's plan."""
+        """A scorer that runs the plan of the pair scorer."""
         plans = self._plans.plans
         return GraphPairScorer(
             f"tensorrt {plans.precision}",

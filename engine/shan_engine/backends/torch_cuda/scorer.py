@@ -28,12 +28,12 @@ from shan_engine.kernel.constants import ShanConstants
 
 log = logging.getLogger(__name__)
 
-# A GPU wants many images a call; there is more than this on its way where a gallery is held there.
+# A GPU needs many images in a call. This does not limit a gallery that is held there.
 IMAGES_PER_CALL = 4096
 
 
 class TorchCuda:
-    """See `backends.interface.Runtime`; the graphs see only captions and hits, so the CPU runs them."""
+    """See `backends.interface.Runtime`. Graphs run on the CPU, because they see only captions and hits."""
 
     completes_images = False
 
@@ -41,17 +41,17 @@ class TorchCuda:
         self._devices = usable_devices(request.device)
         if request.constants is None:
             raise BundleError(
-                f"the torch back end scores SHAN alone, {request.bundle.path} is another model: leave --backend out"
+                f"the torch back end scores only SHAN, but {request.bundle.path} is another model: leave out --backend"
             )
         self._request, self._constants = request, request.constants
         log.info("pairs are scored in PyTorch with Triton on %s", ", ".join(map(str, self._devices)))
 
     def load(self, name: str) -> Graph:
-        """A graph of the bundle, on the CPU."""
+        """Load a graph of the bundle, on the CPU."""
         return OnnxRuntimeGraph(self._request.bundle.path / name, "cpu", threads=self._request.threads)
 
     def pair_scorer(self, graph: Callable[[str], Graph], complete: Complete) -> PairScorer:
-        """Triton's kernels."""
+        """A scorer that runs the Triton kernels."""
         return TorchPairScorer(self._constants, self._request.device)
 
 
@@ -65,12 +65,12 @@ class TorchPairScorer:
         self._constants, self._device = constants, device
 
     def prepare(self, stored: Mapping[str, Array]) -> Arrays:
-        """The stored arrays as float32 or bool: a GPU makes the others itself."""
+        """The stored arrays as float32 or bool. A GPU computes the others itself."""
         return unpacked(stored)
 
     def scores(self, calls: Iterable[Call[Key]], outputs: Sequence[str] = ("scores",)) -> Iterator[tuple[Key, Arrays]]:
-        """Outputs of each call; images that come in several calls, one after another, are sent there once."""
-        # The GPU's kernel gives a score alone: its parts are what each step adds.
+        """The outputs of each call. Images that occur in several calls in a row are copied to the GPU once."""
+        # The GPU's kernel gives only the full score. Scores of one, two and three steps give what each step adds.
         steps = self._constants.steps
         lengths = range(1, steps + 1) if "step_scores" in outputs else [steps]
         sent: Mapping[str, Array] | None = None
@@ -87,9 +87,9 @@ class TorchPairScorer:
             yield key, found
 
     def images_per_call(self, shapes: Mapping[str, tuple[int, ...]], captions: int, words: int) -> int:
-        """As many as keep a GPU busy."""
+        """Enough images to keep a GPU busy."""
         return IMAGES_PER_CALL
 
     def hold(self, images: Images) -> HeldGallery | None:
-        """The images on all of this machine's devices."""
+        """Hold the images on all devices of this machine."""
         return hold(images, self._constants, self._device)
