@@ -1,4 +1,4 @@
-"""Which numbers a store holds, asked before it is opened for writing."""
+"""Choose the dtype of a store before opening it for writing."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def stored_dtype(path: Path, wanted: str | None) -> str:
     try:
         with FeatureStore.open(path) as store:
             held = store.schema.dtype
-    except StoreError:  # `create` says what is wrong with it, or ends the making of it
+    except StoreError:  # `create` reports what is wrong with it, or completes it
         return wanted or STORE_DTYPES[0]
     if wanted not in (None, held):
         raise StoreError(f"the store {path} holds {held}, not {wanted}: leave out --storage, or use a new store")

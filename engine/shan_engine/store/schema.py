@@ -1,4 +1,4 @@
-"""What every record of a feature store has in common: the store's one schema record."""
+"""What all records of a feature store have in common, kept in its single schema record."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ class StoreSchema:
             raise InputError(f"a store cannot hold {self.dtype}: choose {' or '.join(STORE_DTYPES)}")
 
     def encode(self, records: Sequence[RegionRecord]) -> dict[bytes, bytes]:
-        """Records as bytes by the store's key, of several with one id the last one.
+        """Encode records to bytes, by the store's key. Of several records with one id, the last is kept.
 
-        Raises InputError, naming the image, where one does not fit.
+        Raises InputError, naming the image, if a record does not fit the schema.
         """
         for record in records:
             check_record(record, feature_dim=self.feature_dim, max_regions=self.max_regions)
@@ -73,13 +73,13 @@ def _checked(data: dict[str, Any]) -> StoreSchema:
 
 
 def write_schema(path: Path, environment: lmdb.Environment, schema: StoreSchema) -> None:
-    """Make a store's tables and its schema record, where they are missing, in the environment in folder `path`.
+    """Make the tables and schema record of a store in the environment in folder `path`, if they are missing.
 
-    Raises StoreError where the environment holds other things.
+    Raises StoreError if the environment holds something else.
     """
     with environment.begin(write=True) as transaction:
         if transaction.stat()["entries"] and transaction.get(b"meta") is None:
-            raise StoreError(f"{path} is an LMDB environment but not a feature store: choose another place")
+            raise StoreError(f"{path} is an LMDB environment but not a feature store: name another folder")
         meta = environment.open_db(b"meta", txn=transaction)
         environment.open_db(b"ids", txn=transaction)
         environment.open_db(b"records", txn=transaction)
@@ -88,6 +88,6 @@ def write_schema(path: Path, environment: lmdb.Environment, schema: StoreSchema)
 
 
 def rewrite_schema(environment: lmdb.Environment, transaction: lmdb.Transaction) -> None:
-    """Put a store's schema record again as it is."""
+    """Write a store's schema record again, unchanged."""
     meta = environment.open_db(b"meta", txn=transaction, create=False)
     transaction.put(b"schema", bytes(transaction.get(b"schema", b"", db=meta)), db=meta)
