@@ -11,7 +11,7 @@ import typer
 from shan_engine.base.choices import Protocol
 
 from shan_cli.console import print_json, progress
-from shan_cli.opening import open_gallery
+from shan_cli.opening import open_engine
 from shan_cli.options import (
     Backend,
     Captions,
@@ -78,7 +78,7 @@ def evaluate(
       shan-engine evaluate --gallery flickr8k.gallery --model bundle --captions captions.tsv --querybank train
     """
     from shan_engine.base.errors import InputError
-    from shan_engine.evaluation.evaluate import Normalisation, evaluate_split
+    from shan_engine.evaluation.evaluate import Normalisation
     from shan_engine.text.captions import CaptionTable
 
     from shan_cli.printing import print_evaluation
@@ -92,14 +92,14 @@ def evaluate(
     if querybank is not None:
         normalisation = Normalisation(querybank, querybank_size, inverse_temperature)
     table = CaptionTable.read(captions)
-    members = [
-        open_gallery(place, bundle, device, backend, precision) for place, bundle in zip_longest(galleries, models)
-    ]
+    engine, *ensemble = (
+        open_engine(place, bundle, device, backend, precision) for place, bundle in zip_longest(galleries, models)
+    )
     with progress("scoring", "pairs") as (on_start, on_pairs):
-        outcome = evaluate_split(
-            members,
+        outcome = engine.evaluate(
             table,
             split,
+            ensemble=ensemble,
             protocol=protocol,
             normalisation=normalisation,
             on_start=on_start,

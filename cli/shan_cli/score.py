@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,7 +14,7 @@ import typer
 from shan_engine.base.choices import Direction
 
 from shan_cli.console import messages, progress, say
-from shan_cli.opening import new_scorer, open_galleries
+from shan_cli.opening import open_engine
 from shan_cli.options import Backend, Device, Model, Precision, Verbose
 
 if TYPE_CHECKING:
@@ -111,7 +111,6 @@ def score(
     from shan_engine.base.files import refuse_overwriting
     from shan_engine.jobs.compute import run_here
     from shan_engine.jobs.options import JobOptions, parse_memory
-    from shan_engine.jobs.run import score_job
     from shan_engine.text.query_files import read_queries
     from shan_engine.writers.matrix_npy import columns_path, rows_path
 
@@ -120,7 +119,8 @@ def score(
     options = JobOptions(direction, top_k, threshold, parse_memory(memory), block_pairs)
     if workers and not ray:
         raise InputError("--workers is for Ray: add --ray local, or leave --workers out")
-    bundle, galleries = open_galleries(gallery or [None], model)
+    places: Sequence[Path | None] = gallery or [None]
+    engine, *beside = [open_engine(place, model, device, backend, precision) for place in places]
     with ExitStack() as stack:
         runner: Runner = run_here
         if ray:
@@ -129,11 +129,10 @@ def score(
             runner = stack.enter_context(RayCluster(ray, workers))
         report = stack.enter_context(_json_lines() if log_json else _bar())
         stop, on_progress = stack.enter_context(_stopping(report))
-        result = score_job(
-            new_scorer(bundle, device, backend, precision),
-            galleries,
+        result = engine.score_file(
             read_queries(queries, column=column, id_column=id_column),
             output,
+            beside=beside,
             options=options,
             restart=not resume,
             since=since,

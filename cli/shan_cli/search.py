@@ -6,17 +6,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from shan_engine.base.choices import DEFAULT_RECALL_TARGET
 from shan_engine.base.choices import Device as DeviceChoice
 
 from shan_cli.console import log, print_json, progress, say
-from shan_cli.opening import open_gallery
+from shan_cli.opening import open_caption_engine, open_engine
 from shan_cli.options import Backend, Device, Gallery, Json, Model, Precision, Verbose
 
 if TYPE_CHECKING:
+    from shan_engine.api import Engine
+    from shan_engine.search.query import Query
     from shan_engine.search.results import QueryHits
 
 
@@ -103,9 +105,7 @@ def search(
     Above about 4,000 photos, search runs in stages: the first compares coarse regions of every photo with the query.
     Its best photos get step 1 of the exact score, and the best of those the whole exact score.
     """
-    from shan_engine.api import Engine
     from shan_engine.base.files import refuse_overwriting
-    from shan_engine.search.answer import search as find
     from shan_engine.search.query import Query
     from shan_engine.text.query_files import read_captions
 
@@ -128,31 +128,29 @@ def search(
     ask = partial(Query.of, also=also or (), without=without or (), photo_weight=image_weight)
     asked = [ask(text) for text in texts] or [ask(None)]
     shown = [name.strip() for name in columns.split(",")] if columns else []
-    scorer, opened = open_gallery(gallery, model, device, backend, precision)
-    if where is not None or shown:
-        from shan_engine.gallery.filters import check_filter
-
-        check_filter(opened, where, shown)
+    engine = open_engine(gallery, model, device, backend, precision)
+    engine.check_filter(where, shown)  # before a model is loaded
     if image:
-        photo = Engine(scorer, opened).photo(image, extractor=extractor)
+        photo = engine.photo(image, extractor=extractor)
         asked = [replace(one, photo=photo) for one in asked]
-    with progress("searching", "pairs") as (on_start, on_pairs):
-        results = find(
-            scorer,
-            opened,
-            asked,
-            top_k=top_k,
-            explain=not no_explain,
-            exhaustive=exhaustive,
-            recall_target=recall_target,
-            where=where,
-            with_metadata=json or bool(shown) or html is not None,
-            on_start=on_start,
-            on_pairs=on_pairs,
-        )
+    results = _search_photos(
+        engine,
+        asked,
+        top_k=top_k,
+        explain=not no_explain,
+        exhaustive=exhaustive,
+        recall_target=recall_target,
+        where=where,
+        with_metadata=json or bool(shown) or html is not None,
+    )
     if where is not None:
-        say(f"{results[0].matching:,} of {len(opened):,} images match")
+        say(f"{results[0].matching:,} of {len(engine):,} images match")
     _print_results(results, shown, html, json)
+
+
+def _search_photos(engine: Engine, asked: list[Query], **options: Any) -> list[QueryHits]:
+    with progress("searching", "pairs") as (on_start, on_pairs):
+        return engine.search_all(asked, on_start=on_start, on_pairs=on_pairs, **options)
 
 
 def _print_results(results: Sequence[QueryHits], columns: Sequence[str], html: Path | None, json: bool) -> None:
@@ -202,14 +200,9 @@ def _search_captions(
     device: DeviceChoice,
     json: bool,
 ) -> None:
-    from shan_engine.api import open_captions
-    from shan_engine.locate import locate_gallery
-
     from shan_cli.printing import captions_as_dict, print_captions
 
-    place = locate_gallery(gallery, model)
-    engine = open_captions(place.gallery, place.bundle, device=device)
-    say(f"{len(engine):,} captions in {place.gallery} ({place.reason})")
+    engine = open_caption_engine(gallery, model, device)
     photo = engine.photo(image, extractor=extractor)
     with progress("searching", "captions") as (on_start, on_captions):
         found = engine.search(photo, top_k=top_k, explain=explain, on_start=on_start, on_captions=on_captions)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from shan_cli.console import print_json, progress, say
-from shan_cli.opening import open_gallery
+from shan_cli.opening import open_engine
 from shan_cli.options import Device, Json, Model, Verbose
 
 
@@ -31,21 +31,20 @@ def tune(
 
     Run it again when the gallery or the queries have changed much.
     """
-    from shan_engine.search.measure import tune_gallery
     from shan_engine.search.tuning import TARGETS
     from shan_engine.text.query_files import read_captions
 
     wanted = read_captions(queries)
-    scorer, opened = open_gallery(gallery, model, device)
+    engine = open_engine(gallery, model, device, "onnxruntime")
     with progress("measuring", "pairs") as (on_start, on_pairs):
-        on_start(2 * len(wanted) * len(opened))
-        tuning = tune_gallery(scorer, opened, wanted, top_k=top_k, on_pairs=on_pairs)
+        on_start(2 * len(wanted) * len(engine))
+        tuning = engine.tune(wanted, top_k=top_k, on_pairs=on_pairs)
     if json:
         print_json({"targets": list(TARGETS), **vars(tuning), "gallery": str(gallery)})
         return
     for target in TARGETS:
-        widths = tuning.widths(len(opened), top_k, target)
+        widths = tuning.widths(len(engine), top_k, target)
         say(
-            f"to find {target:.1%} of the hits: {widths.step_1:,} of {len(opened):,} images in step 1, "
+            f"to find {target:.1%} of the hits: {widths.step_1:,} of {len(engine):,} images in step 1, "
             f"{widths.all_steps:,} in all steps"
         )

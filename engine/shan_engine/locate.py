@@ -43,6 +43,13 @@ def locate_bundle(bundle: Path | None) -> Path:
     return Path(named) if named else demo_bundle()
 
 
+def bundle_reason(bundle: Path | None) -> str:
+    """Why `locate_bundle` gives the bundle that it gives, for the user to read."""
+    if bundle is not None:
+        return "--model"
+    return "SHAN_MODEL" if os.environ.get("SHAN_MODEL") else "the bundled demo"
+
+
 def locate_gallery(gallery: Path | None, bundle: Path | None) -> Place:
     """`gallery` if given, else the one in SHAN_GALLERY, else the demo's; the bundle as in `locate_bundle`."""
     model = locate_bundle(bundle)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import os
 import signal
+import subprocess
+import sys
 import time
 
 import pytest
@@ -75,3 +77,23 @@ def test_a_file_name_that_is_no_utf_8_is_printed_with_its_bytes_spelt_out(tmp_pa
     done = shan("extract", tmp_path / "photos", "--store", tmp_path / "s", "--extractor", detector(tmp_path))
     assert done.returncode == 0, done.stderr
     assert "caf\\udce9.png" in done.stderr
+
+
+def test_verbose_logs_what_was_chosen_and_why(place, tmp_path):
+    chosen = {"SHAN_GALLERY": str(place.gallery), "SHAN_MODEL": str(place.bundle)}
+    quiet, told = shan("search", "a dog", **chosen), shan("search", "a dog", "-v", **chosen)
+    assert "shan_engine." not in quiet.stderr
+    assert quiet.stdout == told.stdout
+    lines = told.stderr.splitlines()
+    assert f"shan_engine.command: bundle {place.bundle} (SHAN_MODEL)" in lines
+    assert any(line.startswith(f"shan_engine.api: gallery {place.gallery} (SHAN_GALLERY)") for line in lines)
+    assert "shan_engine.command: a dog: all 41 images scored" in lines
+    told = shan("index", place.store, "--output", tmp_path / "g", "--model", place.bundle, "-v")
+    assert f"shan_engine.command: bundle {place.bundle} (--model)" in told.stderr.splitlines()
+
+
+def test_help_starts_without_heavy_modules():
+    heavy = ("torch", "numpy", "onnxruntime", "lmdb", "PIL", "rich.progress")
+    script = f"import sys, shan_cli.main; print([name for name in {heavy} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
