@@ -162,7 +162,7 @@ def warm():
         yield line(callers, str(row["threads"]), *cells)
 
 
-TABLES = [pipeline, scoring, jobs, ray, large_gallery, other_engines, filters, captions, storage]
+TABLES = [pipeline, scoring, jobs, ray, large_gallery, other_engines, filters, captions, storage, warm]
 
 
 @pytest.mark.parametrize("table", TABLES, ids=lambda table: table.__name__)
