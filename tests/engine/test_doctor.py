@@ -13,6 +13,7 @@ import numpy as np
 import onnx
 import pytest
 from shan_engine import doctor
+from shan_engine.backends.onnx_runtime import available
 from shan_engine.backends.onnx_runtime import graph as onnx_runtime
 from shan_engine.base.errors import BackendError
 from shan_engine.bundle.contents import Bundle
@@ -162,7 +163,7 @@ def test_a_provider_that_is_listed_but_replaced_is_a_warning(monkeypatch: pytest
     fake = SimpleNamespace(
         get_available_providers=lambda: listed, SessionOptions=SimpleNamespace, InferenceSession=Session
     )
-    monkeypatch.setattr(onnx_runtime, "import_onnx_runtime", lambda: fake)
+    monkeypatch.setattr(available, "import_onnx_runtime", lambda: fake)
     findings = examine(None)
     cuda = named(findings, "CUDAExecutionProvider")
     assert (cuda.status, cuda.detail) == ("warning", "listed, but CPUExecutionProvider was loaded instead")
