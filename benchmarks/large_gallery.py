@@ -240,7 +240,7 @@ def plot(rows: list[dict[str, Any]]) -> None:
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(figsize=(6, 3.6), layout="constrained")
-    for key, label in (("seconds_a_query", "cascade"), ("seconds_a_query_exhaustive", "exhaustive")):
+    for key, label in (("seconds_a_query", "in stages"), ("seconds_a_query_exhaustive", "exhaustive")):
         known = [row for row in rows if key in row]
         axes.plot([row["images"] for row in known], [row[key] for row in known], "o-", label=label)
     axes.set(xscale="log", yscale="log", xlabel="images", ylabel="seconds a query, warm")

@@ -3,7 +3,7 @@
     python benchmarks/warm.py [--against TREE] [--work FOLDER] [--images 1500 8000 --turns 15 --threads 2]
     python benchmarks/warm.py --images 300 --large-k 50 --turns 3 --report /tmp/warm.json     # a quick look
 
-TREE is another checkout with its kernel built (`git worktree add TREE COMMIT`, then `python hatch_build.py` there).
+TREE is another checkout with its kernel built: `git worktree add TREE COMMIT && make -C TREE .venv/installed`.
 Each tree has a process of its own, and the two take turns query by query, so that other work on the machine slows both.
 A ratio is the median of the turns' ratios; milliseconds are medians, by the clock and of the processors (cpu), which
 hardly differ on a busy machine from a quiet one.

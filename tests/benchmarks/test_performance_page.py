@@ -150,7 +150,7 @@ def warm():
             f"{row['images']:,}",
             str(row["top_k"]),
             "yes" if row["explain"] else "no",
-            *(f"{row[kind][tree]:.0f} ms" for kind in ("milliseconds", "cpu") for tree in ("against", "this")),
+            *(f"{row[kind][tree]:,.0f} ms" for kind in ("milliseconds", "cpu") for tree in ("against", "this")),
             f"{row['times_as_fast']:.1f}",
         )
     for row in found["callers"]:
