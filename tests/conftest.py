@@ -20,6 +20,7 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from bundle_cache import BundleCache
 from installed import refusal
 from job_runs import galleries, other_path, run_job  # noqa: F401 fixtures
 from tiny import EXTRACTOR, make_store, random_tensors, tiny_config, write_checkpoint
@@ -57,24 +58,29 @@ def checkpoint(make_checkpoint: MakeCheckpoint) -> Checkpoint:
 
 
 @pytest.fixture(scope="session")
-def bundle_path(checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The bundle of `checkpoint`; copy it before changing it."""
-    from shan_export.bundle_writer import export_bundle
+def exported(pytestconfig: pytest.Config) -> BundleCache:
+    """`exported(checkpoint, output, **options)` as `export_bundle`, from the cache that all sessions share."""
+    return BundleCache(pytestconfig.cache.mkdir("bundles"))
 
+
+@pytest.fixture(scope="session")
+def bundle_path(checkpoint: Checkpoint, exported: BundleCache, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bundle of `checkpoint`; copy it before changing it."""
     path = tmp_path_factory.mktemp("bundle") / "bundle"
-    export_bundle(checkpoint.folder, path, feature_extractor_name=EXTRACTOR)
+    exported(checkpoint.folder, path, feature_extractor_name=EXTRACTOR)
     return path
 
 
 @pytest.fixture(scope="session")
-def seeing_bundle(make_checkpoint: MakeCheckpoint, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def seeing_bundle(
+    make_checkpoint: MakeCheckpoint, exported: BundleCache, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     """A bundle with a feature extractor, which sees the mean colours of a photo's two halves."""
     from extractors import detector
-    from shan_export.bundle_writer import export_bundle
 
     folder = tmp_path_factory.mktemp("seeing")
     checkpoint = make_checkpoint(seed=4, feature_dim=3)
-    export_bundle(checkpoint.folder, folder / "bundle", feature_extractor=detector(folder))
+    exported(checkpoint.folder, folder / "bundle", feature_extractor=detector(folder))
     return folder / "bundle"
 
 
