@@ -72,6 +72,16 @@ def bundle_path(checkpoint: Checkpoint, exported: BundleCache, tmp_path_factory:
 
 
 @pytest.fixture(scope="session")
+def local_bundle(
+    make_checkpoint: MakeCheckpoint, exported: BundleCache, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """The bundle of another checkpoint, which has step 1 alone; copy it before changing it."""
+    path = tmp_path_factory.mktemp("local") / "bundle"
+    exported(make_checkpoint(seed=3, steps=["l2l"]).folder, path, feature_extractor_name=EXTRACTOR)
+    return path
+
+
+@pytest.fixture(scope="session")
 def seeing_bundle(
     make_checkpoint: MakeCheckpoint, exported: BundleCache, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:

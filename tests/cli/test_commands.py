@@ -11,7 +11,6 @@ import numpy as np
 import oracle
 import pyarrow.parquet
 import pytest
-from extractors import detector
 from installed import output_of, shan, start, wait_for
 from PIL import Image
 from shan_engine.bundle.contents import Bundle
@@ -24,13 +23,9 @@ DEMO = REPOSITORY / "artifacts" / "demo"
 
 
 @pytest.fixture(scope="module")
-def halves(make_checkpoint, tmp_path_factory):
+def halves(make_checkpoint, seeing_bundle):
     """A checkpoint and its bundle with a feature extractor: mean colours of a photo's two halves."""
-    checkpoint = make_checkpoint(seed=4, feature_dim=3)
-    folder = tmp_path_factory.mktemp("halves")
-    bundle = folder / "bundle"
-    output_of("export", checkpoint.folder, "--output", bundle, "--feature-extractor", detector(folder))
-    return checkpoint, bundle
+    return make_checkpoint(seed=4, feature_dim=3), seeing_bundle
 
 
 def photo_folder(folder: Path, count: int, *, first: int = 0, size: int = 40) -> Path:

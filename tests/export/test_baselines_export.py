@@ -16,7 +16,6 @@ from shan_engine.scoring.scorer import Scorer
 from shan_engine.search.answer import search
 from shan_engine.text.query_files import numbered
 from shan_engine.text.vocabulary import Vocabulary
-from shan_export.bundle_writer import export_bundle
 from shan_model.checkpoint import load_checkpoint, save_checkpoint
 from shan_model.registry import new_model
 from tiny import CAPTIONS, EXTRACTOR, FEATURES, WORDS, make_record, make_store
@@ -30,7 +29,7 @@ VARIANTS = [
 
 
 @pytest.mark.parametrize(("name", "options"), VARIANTS, ids=lambda part: str(part))
-def test_a_baseline_is_exported_indexed_and_searched(tmp_path, name, options):
+def test_a_baseline_is_exported_indexed_and_searched(exported, tmp_path, name, options):
     torch.manual_seed(0)
     vocabulary = Vocabulary.build(WORDS)
     sizes = {"vocab_size": len(vocabulary), "embed_dim": 16, "word_vector_dim": 6, "embedding_dim": 4}
@@ -40,7 +39,7 @@ def test_a_baseline_is_exported_indexed_and_searched(tmp_path, name, options):
         torch.nn.init.normal_(model.image_pool.token)
     save_checkpoint(model, vocabulary, tmp_path / "checkpoint")
     assert load_checkpoint(tmp_path / "checkpoint")[0].config == model.config
-    manifest = export_bundle(tmp_path / "checkpoint", tmp_path / "bundle", feature_extractor_name=EXTRACTOR)
+    manifest = exported(tmp_path / "checkpoint", tmp_path / "bundle", feature_extractor_name=EXTRACTOR)
     assert manifest.parity < 1e-5
     assert manifest.model["model"] == name
 

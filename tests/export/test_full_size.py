@@ -7,7 +7,6 @@ import pytest
 from oracle import shan_score
 from shan_engine.bundle.contents import Bundle
 from shan_engine.scoring.scorer import Scorer
-from shan_export.bundle_writer import export_bundle
 
 F, D = 2048, 1024
 REGIONS = (36, 20, 1)
@@ -17,11 +16,11 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def large(make_checkpoint, tmp_path_factory):
+def large(make_checkpoint, exported, tmp_path_factory):
     """A checkpoint of the paper's sizes, a scorer of its bundle, and photos K x F."""
     checkpoint = make_checkpoint(seed=7, feature_dim=F, embed_dim=D, word_vector_dim=300, embedding_dim=64)
     bundle = tmp_path_factory.mktemp("large") / "bundle"
-    assert export_bundle(checkpoint.folder, bundle).parity < 1e-4
+    assert exported(checkpoint.folder, bundle).parity < 1e-4
     random = np.random.default_rng(3)
     photos = [np.abs(random.normal(size=(count, F))).astype(np.float32) for count in REGIONS]
     return checkpoint, Scorer(Bundle.open(bundle), "cpu"), photos

@@ -16,7 +16,6 @@ from shan_engine.scoring.scorer import Scorer
 from shan_engine.store.feature_store import FeatureStore
 from shan_engine.store.importers import import_features
 from shan_engine.text.captions import CaptionSplit, CaptionTable
-from shan_export.bundle_writer import export_bundle
 from tiny import CAPTIONS, EXTRACTOR, WORDS
 
 
@@ -27,9 +26,9 @@ def write_table(folder, images):
 
 
 @pytest.fixture
-def members(scorer, gallery_path, store_path, make_checkpoint, tmp_path):
+def members(scorer, gallery_path, store_path, make_checkpoint, exported, tmp_path):
     """Two bundles of unlike models, each with its gallery of the same photos."""
-    export_bundle(make_checkpoint(seed=3, direction="i2t").folder, tmp_path / "b", feature_extractor_name=EXTRACTOR)
+    exported(make_checkpoint(direction="i2t").folder, tmp_path / "b", feature_extractor_name=EXTRACTOR)
     other = Scorer(Bundle.open(tmp_path / "b"), "cpu", threads=1)
     with FeatureStore.open(store_path) as store:
         index_store(store, other, tmp_path / "g")

@@ -29,8 +29,7 @@ from shan_engine.search.query import Phrase, Query
 from shan_engine.search.tuning import StageWidths
 from shan_engine.store.feature_store import FeatureStore
 from shan_engine.text.query_files import numbered
-from shan_export.bundle_writer import export_bundle
-from tiny import CAPTIONS, EXTRACTOR, WORDS, make_store
+from tiny import CAPTIONS, WORDS, make_store
 
 IMAGES = 300
 BETA = 7.0
@@ -240,10 +239,9 @@ def test_who_comes_second_goes_by_the_bank_of_the_first(scorer, store, tmp_path,
 @pytest.mark.skipif(not variants(), reason="the kernel is not built")
 @pytest.mark.parametrize("taken", [-3, 3])
 @pytest.mark.parametrize(("step_1", "proven"), [(IMAGES, True), (50, False)])
-def test_what_is_proven_holds(make_checkpoint, store, tmp_path, monkeypatch, taken, step_1, proven):
+def test_what_is_proven_holds(local_bundle, store, tmp_path, monkeypatch, taken, step_1, proven):
     """With step 1 alone in the model, who has seen all of it has seen all there is, whatever is taken from scores."""
-    export_bundle(make_checkpoint(seed=3, steps=["l2l"]).folder, tmp_path / "bundle", feature_extractor_name=EXTRACTOR)
-    local = Scorer(Bundle.open(tmp_path / "bundle"), "cpu", threads=1)
+    local = Scorer(Bundle.open(local_bundle), "cpu", threads=1)
     gallery = indexed(local, store, tmp_path / "g", BANK)
     monkeypatch.setattr(Cascade, "hubness", np.full(IMAGES, taken, np.float32))
     monkeypatch.setattr("shan_engine.search.answer.choose_widths", lambda *arguments: StageWidths(step_1, 10))

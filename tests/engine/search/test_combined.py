@@ -17,7 +17,7 @@ from shan_engine.search.answer import search
 from shan_engine.search.photo_query import QueryPhoto, open_extractor, step_1
 from shan_engine.search.query import UNWANTED, Phrase, Query
 from shan_engine.search.tuning import StageWidths
-from tiny import CAPTIONS, make_store
+from tiny import CAPTIONS, EXTRACTOR, make_store
 
 IMAGES = 300
 
@@ -127,15 +127,14 @@ def test_a_photo_is_most_like_itself(scorer, coded, photos):
 
 
 @pytest.mark.parametrize("direction", ["full", "i2t", "t2i"])
-def test_without_the_kernel_photos_are_as_alike(make_checkpoint, tmp_path, monkeypatch, direction):
+def test_without_the_kernel_photos_are_as_alike(make_checkpoint, exported, tmp_path, monkeypatch, direction):
     from shan_engine.bundle.contents import Bundle
     from shan_engine.scoring.scorer import Scorer
-    from shan_export.bundle_writer import export_bundle
 
     if not HAS_KERNEL:
         pytest.skip("the kernel is not built")
     bundle = tmp_path / "bundle"
-    export_bundle(make_checkpoint(direction=direction).folder, bundle, feature_extractor_name="tiny-extractor")
+    exported(make_checkpoint(direction=direction).folder, bundle, feature_extractor_name=EXTRACTOR)
     scorer = Scorer(Bundle.open(bundle), "cpu", threads=1)
     with make_store(tmp_path / "s", range(30)) as store:
         index_store(store, scorer, tmp_path / "g")

@@ -154,13 +154,9 @@ def test_a_run_stopped_while_it_makes_codes_goes_on(scorer, coded, tmp_path, mon
     assert search(scorer, Gallery.open(tmp_path / "gallery"), ["a dog"])[0].stages is not None
 
 
-def test_what_is_proven_holds(make_checkpoint, coded, tmp_path, monkeypatch):
+def test_what_is_proven_holds(local_bundle, coded, tmp_path, monkeypatch):
     """With step 1 alone in the model, whoever has seen all of it has seen all there is."""
-    from shan_export.bundle_writer import export_bundle
-
-    bundle = tmp_path / "bundle"
-    export_bundle(make_checkpoint(seed=3, steps=["l2l"]).folder, bundle, feature_extractor_name="tiny-extractor")
-    scorer = Scorer(Bundle.open(bundle), "cpu", threads=1)
+    scorer = Scorer(Bundle.open(local_bundle), "cpu", threads=1)
     monkeypatch.setattr("shan_engine.indexing.images.FROM_IMAGES", 100)
     with FeatureStore.open(coded / "store") as store:
         index_store(store, scorer, tmp_path / "gallery")

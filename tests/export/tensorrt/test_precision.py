@@ -7,19 +7,19 @@ from onnx import TensorProto, helper, shape_inference
 from shan_engine.backends.onnx_runtime.graph import OnnxRuntimeGraph
 from shan_engine.bundle.contents import Bundle
 from shan_engine.scoring.scorer import Scorer
-from shan_export.bundle_writer import export_bundle
 from shan_export.cases import cases
 from shan_export.tensorrt.check import GivenGraphs
 from shan_export.tensorrt.plan_graphs import SCORES, chained, converted, plan_graphs, rounded
 from shan_export.tensorrt.precision import LOW, lowered
+from tiny import EXTRACTOR
 
 VARIANTS = [{}, {"direction": "i2t"}, {"direction": "t2i", "steps": ["l2l", "g2l"]}, {"steps": ["l2l"]}]
 
 
 @pytest.fixture(scope="module", params=VARIANTS, ids=lambda v: "-".join(map(str, v.values())) or "all")
-def bundle(request, make_checkpoint, tmp_path_factory):
+def bundle(request, make_checkpoint, exported, tmp_path_factory):
     path = tmp_path_factory.mktemp("variant") / "bundle"
-    export_bundle(make_checkpoint(seed=3, **request.param).folder, path)
+    exported(make_checkpoint(**request.param).folder, path, feature_extractor_name=EXTRACTOR)
     return Bundle.open(path)
 
 
