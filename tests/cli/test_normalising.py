@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from installed import output_of, refusal
+from command import output_of, refusal
 from tiny import CAPTIONS, WORDS, make_store
 
 

@@ -6,10 +6,11 @@ import json
 import shutil
 from pathlib import Path
 
+import installed
 import numpy as np
 import onnxruntime
 import pytest
-from installed import refusal, shan
+from command import refusal, shan
 from resigned import sign_again, sign_fields
 from shan_engine.gallery.reader import Gallery
 
@@ -28,6 +29,8 @@ class TestQueries:
         assert place.search(query) == f"the query '{query}' has no word: describe what to look for"
 
     def test_none(self):
+        """As a process of its own: what it prints and how it ends are the same."""
+        assert installed.refusal("search") == refusal("search")
         assert "nothing to search for" in refusal("search")
 
     def test_too_long(self, place):
@@ -67,7 +70,7 @@ class TestQueries:
             ("score", "--queries", "-", "--output", place.here / f"{name}.npy", *common),
             ("evaluate", "--captions", place.here / name, *common),
         ):
-            assert "File name too long" in refusal(*command)
+            assert "File name too long" in installed.refusal(*command)
 
     def test_top_k_of_zero_is_a_usage_error(self, place):
         assert shan("search", "a dog", "--gallery", place.gallery, "--top-k", 0).returncode == 2
