@@ -16,14 +16,14 @@ from shan_engine.bundle.contents import IMAGE_TERMS, Bundle
 from shan_engine.bundle.manifest import GRAPHS, MANIFEST, Manifest, read_manifest
 from shan_engine.kernel.constants import KERNEL_CONSTANTS
 from shan_engine.photos.extractor import FeatureExtractor
-from shan_engine.text.vocabulary import Vocabulary
+from shan_engine.text.tokenizer import Tokenizer
 from shan_model.checkpoint import load_checkpoint
 from shan_model.retrieval import RetrievalModel, Terms
 from torch import Tensor
 
 from shan_export.onnx_file import export_graph
 from shan_export.parity import TOLERANCE, largest_difference
-from shan_export.wrappers import ImageEncoderGraph, ImageTermsGraph, PairScorerGraph, TextEncoderGraph
+from shan_export.wrappers import ImageEncoderGraph, ImageTermsGraph, PairScorerGraph, wrap_text_encoder
 
 MAX_WORDS = 128
 
@@ -46,25 +46,25 @@ def export_bundle(
     the extractor's features are not of the model's size; then nothing changes.
     """
     refuse_output(output, overwrite)
-    model, vocabulary = load_checkpoint(checkpoint)
+    model, tokenizer = load_checkpoint(checkpoint)
     if feature_extractor is not None:
         feature_extractor_name = extractor_name(feature_extractor, checkpoint, model.config.feature_dim)
     output = output.resolve()  # A link stays, and what it names is replaced.
     with fresh_folder(output, overwrite=overwrite) as fresh:
         write_graphs(model, fresh, on_stage)
-        vocabulary.save(fresh / "vocab.json")
+        tokenizer.save(fresh / tokenizer.file_name)
         if feature_extractor is not None:
             shutil.copyfile(feature_extractor, fresh / "feature_extractor.onnx")
             shutil.copyfile(feature_extractor.with_suffix(".json"), fresh / "feature_extractor.json")
         on_stage("comparing with PyTorch")
-        difference = largest_difference(model, fresh, max_words=max_words)
+        difference = largest_difference(model, fresh, max_words=max_words, markers=tokenizer.markers)
         if not difference <= TOLERANCE:
             raise BundleError(
                 f"the exported graphs differ from PyTorch by {difference:.2g}, more than {TOLERANCE:g}: "
                 "no bundle was written"
             )
         manifest = Manifest(
-            fingerprint=fingerprint(model, vocabulary),
+            fingerprint=fingerprint(model, tokenizer),
             model=model.config.to_dict(),
             feature_dim=model.config.feature_dim,
             feature_extractor=feature_extractor_name,
@@ -118,12 +118,11 @@ def write_graphs(model: RetrievalModel, folder: Path, on_stage: Callable[[str], 
     features, mask = torch.randn(3, 5, config.feature_dim), torch.ones(3, 5, dtype=torch.bool)
     tokens, lengths = torch.full((2, 4), 3), torch.tensor([4, 3])
     with torch.no_grad():
-        image_graph, text_graph = ImageEncoderGraph(model), TextEncoderGraph(model)
+        image_graph, text_graph = ImageEncoderGraph(model), wrap_text_encoder(model)
         encoded = image_graph(features, mask)
         image = model.image_terms(model.image_encoder(features), mask)
         derived = [name for name in image if name not in (*encoded, "region_mask")]
-        words, word_mask = model.text_encoder(tokens, lengths)
-        caption = text_graph.terms(words, word_mask)
+        caption = model.caption_terms(*model.text_encoder(tokens, lengths))
     on_stage("image encoder")
     export_graph(
         image_graph,
@@ -176,10 +175,10 @@ def _axes(terms: Mapping[str, Tensor], batch: str, inner: str) -> dict[str, dict
     return {name: {**held, 2: inner} if name.endswith("_gram") else held for name, held in axes.items()}
 
 
-def fingerprint(model: RetrievalModel, vocabulary: Vocabulary) -> str:
-    """Hex SHA-256 over the configuration, the words and every weight."""
+def fingerprint(model: RetrievalModel, tokenizer: Tokenizer) -> str:
+    """Hex SHA-256 over the configuration, the tokenizer and every weight."""
     digest = hashlib.sha256(json.dumps(model.config.to_dict(), sort_keys=True).encode())
-    digest.update("\0".join(vocabulary.words).encode())
+    digest.update(tokenizer.content())
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().numpy().tobytes())

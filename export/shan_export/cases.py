@@ -1,4 +1,4 @@
-"""Random and edge inputs on which exported graphs are compared."""
+"""Random and edge inputs for comparing exported graphs with PyTorch."""
 
 from __future__ import annotations
 
@@ -6,15 +6,17 @@ from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
-from shan_engine.text.vocabulary import END, START
 
+Markers = tuple[tuple[int, ...], tuple[int, ...]]
 Case = tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.int64], NDArray[np.int64]]
 
 
-def cases(feature_dim: int, vocabulary: int, *, max_words: int, seed: int = 0) -> Iterator[Case]:
-    """Features B x K x F, region mask B x K, tokens C x n and lengths C; `vocabulary` is how many words there are.
+def cases(
+    feature_dim: int, vocab_size: int, *, max_words: int, markers: Markers = ((1,), (2,)), seed: int = 0
+) -> Iterator[Case]:
+    """Features B x K x F, region mask B x K, tokens C x n and lengths C, of `vocab_size` token numbers.
 
-    Random with a caption in its markers, one word, longest caption, one region, a hundred, one unmasked.
+    Random ones with one caption between `markers`; one word; the longest caption; one region; a hundred; one unmasked.
     """
     random = np.random.default_rng(seed)
 
@@ -22,13 +24,14 @@ def cases(feature_dim: int, vocabulary: int, *, max_words: int, seed: int = 0) -
         features = np.abs(random.standard_normal((images, regions, feature_dim), np.float32))
         mask = random.random((images, regions)) < 0.8
         mask[:, 0] = True
-        tokens = random.integers(3, vocabulary, (len(lengths), max(lengths)))
+        tokens = random.integers(min(3, vocab_size - 1), vocab_size, (len(lengths), max(lengths)))
         for row, length in enumerate(lengths):
             tokens[row, length:] = 0
         return features, mask, tokens, np.array(lengths)
 
     features, mask, tokens, lengths = case(6, 36, [12, 7, 3, 20])
-    tokens[0, [0, 11]] = START, END
+    before, after = markers
+    tokens[0, : len(before)], tokens[0, 12 - len(after) : 12] = before, after
     yield features, mask, tokens, lengths
     yield case(1, 36, [3])
     yield case(3, 36, [1, 5])

@@ -12,18 +12,20 @@ from shan_engine.bundle.manifest import GRAPHS
 from shan_model.retrieval import RetrievalModel
 from torch import Tensor
 
-from shan_export.cases import cases
+from shan_export.cases import Markers, cases
 
 TOLERANCE = 1e-4
 
 
-def largest_difference(model: RetrievalModel, folder: Path, *, max_words: int, seed: int = 0) -> float:
+def largest_difference(
+    model: RetrievalModel, folder: Path, *, max_words: int, markers: Markers = ((1,), (2,)), seed: int = 0
+) -> float:
     """Largest absolute difference of a score over random and edge inputs; NaN anywhere gives infinity."""
     image_encoder, text_encoder, pair_scorer = (OnnxRuntimeGraph(folder / name, "cpu") for name in GRAPHS)
     image_terms = OnnxRuntimeGraph(folder / IMAGE_TERMS, "cpu") if (folder / IMAGE_TERMS).exists() else None
     worst = 0.0
     config = model.config
-    for case in cases(config.feature_dim, config.vocab_size, max_words=max_words, seed=seed):
+    for case in cases(config.feature_dim, config.vocab_size, max_words=max_words, markers=markers, seed=seed):
         features, mask, tokens, lengths = case
         image = {**image_encoder.run({"features": features, "region_mask": mask}), "region_mask": mask}
         if image_terms:

@@ -1,4 +1,4 @@
-"""What training changes about a batch by chance, so that few photos are not learnt by heart."""
+"""Random changes to a training batch, so that a model does not memorise a small set of photos."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn.functional import dropout
 
 from shan_model.data import RegionSource
+from shan_model.encoders import TextDropout
 from shan_model.loss import RankingLoss
 from shan_model.retrieval import RetrievalModel
 from shan_model.schedule import TrainConfig
@@ -30,9 +31,9 @@ class Batch:
 def mixed_views(
     views: Sequence[RegionSource], ids: Sequence[str], holders: NDArray[np.bool_], random: np.random.Generator
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Features B x K x F and mask B x K of images, each from a view chosen by chance, such as its mirror image.
+    """Features B x K x F and mask B x K of images, each from a randomly chosen view, such as its mirror image.
 
-    `holders` B x V says which views have an image: at least one.
+    `holders` B x V tells which views have an image; each image needs at least one.
     """
     chosen = (holders * (1 - random.random(holders.shape))).argmax(1)
     parts = [(np.flatnonzero(chosen == number).tolist(), view) for number, view in enumerate(views)]
@@ -48,10 +49,10 @@ def mixed_views(
 def augmented_loss(
     model: RetrievalModel, loss: RankingLoss, batch: Batch, config: TrainConfig, *, hardest: bool
 ) -> Tensor:
-    """The loss of a batch with all that training changes by chance; the encoders run in `config.precision`."""
+    """The loss of a batch after all random changes; the encoders run in `config.precision`."""
     with torch.autocast(batch.features.device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
         regions, region_mask, words, word_mask = augmented_rows(model, batch, config)
-    # Scores in float32: of numbers between 2 and 4 bfloat16 knows every 64th, too few to rank by.
+    # Scores in float32: between 2 and 4, bfloat16 has steps of 1/64, too coarse to rank by.
     image = model.image_terms(regions.float(), region_mask)
     caption = model.caption_terms(words.float(), word_mask)
     value: Tensor = loss(model, image, caption, hardest=hardest)
@@ -59,14 +60,11 @@ def augmented_loss(
 
 
 def augmented_rows(model: RetrievalModel, batch: Batch, config: TrainConfig) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """A batch's encoded regions and their mask, words and theirs, with dropout of regions, features, words and rows."""
+    """A batch's regions and mask, words and mask, encoded with dropout of regions, features, words and rows."""
     features, mask = drop_regions(batch.features, batch.region_mask, config.region_dropout)
     regions = model.image_encoder(drop_values(features, config.feature_dropout))
-    text = model.text_encoder
-    # Whole learnt embeddings, so that a word never seen, which has none, still means something.
-    keep = torch.rand_like(batch.tokens, dtype=torch.float32) >= config.embedding_dropout
-    embedded = torch.cat([text.word_vectors(batch.tokens), text.embedding(batch.tokens) * keep[:, :, None]], dim=-1)
-    words, word_mask = text.encode(dropout(embedded, config.word_dropout), batch.lengths)
+    rates = TextDropout(embedding=config.embedding_dropout, values=config.word_dropout)
+    words, word_mask = model.text_encoder.forward_with_dropout(batch.tokens, batch.lengths, rates)
     return dropout(regions, config.row_dropout), mask, dropout(words, config.row_dropout), word_mask
 
 
@@ -79,7 +77,7 @@ def drop_regions(features: Tensor, mask: Tensor, probability: float) -> tuple[Te
 
 
 def drop_values(x: Tensor, probability: float) -> Tensor:
-    """Dropout with a byte of chance for each value, a few times as fast as torch's; `probability` in 256ths."""
+    """Dropout with one random byte for each value: a few times as fast as torch's. Rounds `probability` to 256ths."""
     if not probability:
         return x
     words = torch.empty((x.numel() + 7) // 8, dtype=torch.int64, device=x.device).random_(-(2**63), None)

@@ -46,18 +46,19 @@ def is_number(value: object, *types: type) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig(Settings):
-    """Sizes that every model has; raises InputError, naming the key, for a value it cannot have."""
+    """Sizes that every model has: of a region's feature, of the tokenizer, of the space that both sides share.
+
+    Raises InputError, naming the key, for a value that is not allowed.
+    """
 
     owner: ClassVar[str] = "the model's"
     model: ClassVar[str]
     feature_dim: int
     vocab_size: int
     embed_dim: int = 256
-    word_vector_dim: int = 100
-    embedding_dim: int = 64
 
     def __post_init__(self) -> None:
-        self.demand_counts("feature_dim", "vocab_size", "embed_dim", "word_vector_dim", "embedding_dim")
+        self.demand_counts("feature_dim", "vocab_size", "embed_dim")
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
@@ -80,7 +81,19 @@ class ModelConfig(Settings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ShanConfig(ModelConfig):
+class GruConfig(ModelConfig):
+    """Sizes of a model whose text encoder is a GRU over word vectors and learnt embeddings."""
+
+    word_vector_dim: int = 100
+    embedding_dim: int = 64
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.demand_counts("word_vector_dim", "embedding_dim")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShanConfig(GruConfig):
     """SHAN: temperature of the attention, direction, and the steps of its score."""
 
     model: ClassVar[str] = "shan"

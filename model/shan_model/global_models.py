@@ -10,7 +10,8 @@ import torch
 from shan_engine.base.errors import InputError
 from torch import Tensor, nn
 
-from shan_model.config import ModelConfig
+from shan_model.config import GruConfig
+from shan_model.gru import GruModel
 from shan_model.norms import l2_normalise, masked_mean, masked_softmax
 from shan_model.retrieval import GridScores, RetrievalModel, Terms
 
@@ -46,13 +47,13 @@ class GlobalModel(RetrievalModel):
 
 
 @dataclass(frozen=True, kw_only=True)
-class VseConfig(ModelConfig):
+class VseConfig(GruConfig):
     """VSE++ has no settings of its own."""
 
     model: ClassVar[str] = "vse"
 
 
-class Vse(GlobalModel):
+class Vse(GlobalModel, GruModel):
     """VSE++ (Faghri, Fleet, Kiros, Fidler, BMVC 2018) on regions: the mean of a side's rows, made of length 1."""
 
     Config = VseConfig
@@ -67,7 +68,7 @@ class Vse(GlobalModel):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TernConfig(ModelConfig):
+class TernConfig(GruConfig):
     """`layers` transformer layers of `heads` heads on each side."""
 
     model: ClassVar[str] = "tern"
@@ -81,7 +82,7 @@ class TernConfig(ModelConfig):
             raise InputError(f"the model's heads are {self.heads}: they must divide embed_dim {self.embed_dim}")
 
 
-class Tern(GlobalModel):
+class Tern(GlobalModel, GruModel):
     """Transformer pooling after TERN (Messina et al., ICPR 2020): what an extra token gathers from a side's rows."""
 
     Config = TernConfig

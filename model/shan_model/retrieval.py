@@ -1,15 +1,17 @@
-"""What every model here is: two encoders into one space, and a score made of one side's terms each.
+"""What every model is: two encoders into one space, and a score made of each side's terms.
 
-A model is a file beside this one with its configuration, named in `registry.py`. It says its score twice:
-`pair_scores` plainly, pair by pair, and `score_grid` from terms, as training and the exported graphs compute it;
-export proves the two equal.
+A model is one module with its configuration, and a registration (`registry.py`). It builds its own encoders. It defines
+its score twice: `pair_scores` is a direct reference implementation, pair by pair; `score_grid` computes it from terms,
+as training and the exported graphs do. Export checks that both are equal.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar, NamedTuple
+from collections.abc import Mapping
+from typing import ClassVar, NamedTuple, Self
 
+import torch
 from torch import Tensor, nn
 
 from shan_model.config import ModelConfig
@@ -19,7 +21,7 @@ Terms = dict[str, Tensor]
 
 
 class GridScores(NamedTuple):
-    """`scores` B x C, their parts `step_scores` B x C x steps, words' weights over regions B x C x n x K or None."""
+    """`scores` B x C, their parts `step_scores` B x C x steps, tokens' weights over regions B x C x n x K or None."""
 
     scores: Tensor
     step_scores: Tensor
@@ -30,54 +32,69 @@ class RetrievalModel(nn.Module, ABC):
     """Base of the models; `steps` names the parts of its score."""
 
     Config: ClassVar[type[ModelConfig]]
+    adds_words: ClassVar[bool] = False
+    """Whether `trained_copy` can add words that no caption has, by their vectors alone."""
     steps: tuple[str, ...] = ("score",)
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
-        self.image_encoder = ImageEncoder(feature_dim=config.feature_dim, embed_dim=config.embed_dim)
-        self.text_encoder = TextEncoder(
-            vocab_size=config.vocab_size,
-            word_vector_dim=config.word_vector_dim,
-            embedding_dim=config.embedding_dim,
-            embed_dim=config.embed_dim,
-        )
+        self.image_encoder = self.build_image_encoder()
+        self.text_encoder = self.build_text_encoder()
+
+    def build_image_encoder(self) -> nn.Module:
+        """A module from features B x K x F to regions V, B x K x D, whose rows have length 1: here a linear layer."""
+        return ImageEncoder(feature_dim=self.config.feature_dim, embed_dim=self.config.embed_dim)
+
+    @abstractmethod
+    def build_text_encoder(self) -> TextEncoder:
+        """The encoder of captions: a GRU, a transformer or another."""
+
+    def trained_copy(self, state: Mapping[str, Tensor], vectors: Tensor) -> Self:
+        """A copy on the CPU with the weights `state`. A model that `adds_words` takes the words of `vectors`."""
+        return self._copy(self.config, state)
+
+    def _copy(self, config: ModelConfig, state: Mapping[str, Tensor]) -> Self:
+        with torch.device("meta"):
+            made = type(self)(config)
+        made.load_state_dict({name: tensor.cpu() for name, tensor in state.items()}, assign=True)
+        return made
 
     @abstractmethod
     def image_terms(self, regions: Tensor, region_mask: Tensor) -> Terms:
-        """All of an image that no caption changes, from V (B x K x D, rows of length 1) and its mask (B x K).
+        """What a score needs of an image, from V (B x K x D, rows of length 1) and its mask (B x K).
 
-        A term is B x K x anything, B x K x K where its name ends in `_gram`, B x D where it ends in `_vector`.
-        Where V is among them, as `image_regions`, it is all that a gallery stores: the rest is made from it again.
+        A term is B x K x anything, B x K x K if its name ends in `_gram`, B x D if it ends in `_vector`. If V is among
+        them, as `image_regions`, a gallery stores V alone; the other terms are computed from it again.
         """
 
     @abstractmethod
     def caption_terms(self, words: Tensor, word_mask: Tensor) -> Terms:
-        """All of a caption that no image changes, from T (C x n x D, rows of length 1) and its mask (C x n).
+        """What a score needs of a caption, from T (C x n x D, rows of length 1) and its mask (C x n).
 
-        A term is C x n x anything, C x n x n where its name ends in `_gram`; the mask among them, as `word_mask`, has
-        training score captions of like length together. Without it a term is C x D, a vector.
+        A term is C x n x anything, or C x n x n if its name ends in `_gram`. If the mask is among them, as `word_mask`,
+        training scores captions of similar length together. Otherwise a term is a vector, C x D.
         """
 
     @abstractmethod
     def score_grid(self, image: Terms, caption: Terms, *, last_step: str | None = None) -> GridScores:
-        """Every image with every caption, by all steps or those up to `last_step`.
+        """Every image with every caption, by all steps or by those up to `last_step`.
 
-        Of a model of several steps the loss also asks for aligned pairs: terms with a leading axis P on both sides, as
-        P grids of B = C = 1, and scores P x 1 x 1.
+        For a model of several steps, the loss also scores aligned pairs: P grids with B = C = 1. Then the terms of both
+        sides have a leading axis P, and the scores are P x 1 x 1.
         """
 
     def compiled_first_step(self, image: Terms, caption: Terms) -> Tensor | None:
-        """Scores B x C by the first step from compiled code, with gradients; None where there is none for them."""
+        """Scores B x C by the first step in compiled code, with gradients; None if there is no such code for them."""
         return None
 
     def kernel_constants(self) -> dict[str, Tensor]:
-        """What the engine's compiled kernel needs to score SHAN's terms; empty for a model that it cannot score."""
+        """What the engine's kernel needs to score SHAN's terms; empty if the kernel cannot score this model."""
         return {}
 
     @abstractmethod
     def pair_scores(self, regions: Tensor, region_mask: Tensor, words: Tensor, word_mask: Tensor) -> Tensor:
-        """The plain definition: V, T and their masks of P aligned pairs to step scores, P x steps."""
+        """The reference: V, T and their masks of P aligned pairs to step scores, P x steps."""
 
     def forward(self, features: Tensor, region_mask: Tensor, tokens: Tensor, lengths: Tensor) -> Tensor:
         """Scores of P aligned pairs: features P x K x F, mask P x K, tokens P x n, lengths P to P."""

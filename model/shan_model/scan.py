@@ -9,13 +9,14 @@ import torch
 from torch import Tensor
 
 from shan_model.choices import POOLINGS
-from shan_model.config import ModelConfig
+from shan_model.config import GruConfig
+from shan_model.gru import GruModel
 from shan_model.norms import MASKED, cosine, masked_mean, masked_softmax, safe_sqrt
-from shan_model.retrieval import GridScores, RetrievalModel, Terms
+from shan_model.retrieval import GridScores, Terms
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScanConfig(ModelConfig):
+class ScanConfig(GruConfig):
     """`direction` says who attends: words to regions (t2i) or regions to words (i2t).
 
     `pooling` of the attended cosines: LogSumExp with `pooling_temperature` (lse), or their mean.
@@ -34,7 +35,7 @@ class ScanConfig(ModelConfig):
         self.demand_one_of("pooling", POOLINGS)
 
 
-class Scan(RetrievalModel):
+class Scan(GruModel):
     """SCAN t2i or i2t. The length of an attended vector needs only the Gram matrix of the rows it is made of."""
 
     Config = ScanConfig

@@ -7,10 +7,11 @@ from torch import Tensor
 from shan_model import factorised, local
 from shan_model.alignment import Alignment
 from shan_model.config import ShanConfig
-from shan_model.retrieval import GridScores, RetrievalModel, Terms
+from shan_model.gru import GruModel
+from shan_model.retrieval import GridScores, Terms
 
 
-class Shan(RetrievalModel):
+class Shan(GruModel):
     """The plain model; its parameters' names are the checkpoint's."""
 
     Config = ShanConfig

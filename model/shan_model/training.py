@@ -19,13 +19,13 @@ from shan_engine.text.captions import CaptionSplit, CaptionTable
 from shan_engine.text.tokenizer import pad
 
 from shan_model.augment import Batch, augmented_loss, mixed_views
-from shan_model.checkpoint import refuse_checkpoint_alone, save_checkpoint, with_words
+from shan_model.checkpoint import refuse_checkpoint_alone, save_checkpoint
 from shan_model.data import AnyOf, RegionSource, Words, choose_words, refuse_missing, refuse_other_features
 from shan_model.grid import score_split
 from shan_model.loss import RankingLoss
 from shan_model.machine import chosen_device, chosen_precision, keep_freed_memory, memory_errors_told
 from shan_model.plot import plot_metrics
-from shan_model.registry import model_class, new_model
+from shan_model.registry import find_registration, new_model
 from shan_model.retrieval import RetrievalModel
 from shan_model.schedule import TrainConfig, epoch_batches, schedule
 from shan_model.state import MEND, STATE, TrainState, data_digests, locked, write_metrics
@@ -63,14 +63,14 @@ def train(
     Raises ShanError where the loss is not finite, InputError where an image has no features, a state was made with
     other settings or data or is damaged, a checkpoint has none, or another process trains there.
     """
-    model_class(config.model)  # before anything that takes time
+    adds_words = find_registration(config.model).model.adds_words  # refused before anything that takes time
     device = chosen_device(config.device)
     config = replace(config, precision=chosen_precision(config.precision, device))
     keep_freed_memory()
     training, dev = captions.split("train"), captions.split("dev").images_between(0, config.dev_images)
     words = choose_words(
         training.captions, dev.captions, word_vectors, min_count=config.min_count,
-        open_vocabulary=config.open_vocabulary,
+        open_vocabulary=config.open_vocabulary and adds_words,
     )  # fmt: skip
     sources = AnyOf((source, *views))
     refuse_missing(sources, training, dev)
@@ -86,9 +86,7 @@ def train(
         word_vector_dim=words.vectors.shape[1],
         embedding_dim=config.embedding_dim,
     )
-    with torch.no_grad():
-        model.text_encoder.word_vectors.weight.copy_(torch.from_numpy(words.vectors[: words.met]))
-        model.text_encoder.embedding.weight.zero_()  # the learnt part of a word never seen stays neutral
+    model.text_encoder.load_word_vectors(torch.from_numpy(words.vectors[: words.met]))
     holders = sources.holders(training.images)
     schemas = [part.schema for part in (source, *views)]
     data = data_digests(training, dev, words, schemas, holders)
@@ -223,7 +221,7 @@ class _Run:
 
     def save_best(self) -> None:
         """Write the averaged weights as the checkpoint, with the words that no caption has."""
-        best = with_words(self.model, self.averaged, torch.from_numpy(self.words.vectors))
+        best = self.model.trained_copy(self.averaged, torch.from_numpy(self.words.vectors))
         save_checkpoint(best, self.words.vocabulary, self.output)
 
     def save(self) -> None:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from shan_engine.base.errors import InputError
 from shan_engine.text.vocabulary import Vocabulary
-from shan_model.checkpoint import MEND, load_checkpoint, save_checkpoint
+from shan_model.checkpoint import FIX, load_checkpoint, save_checkpoint
 from shan_model.config import ShanConfig
 from shan_model.shan import Shan
 from synthetic import fill
@@ -99,7 +99,7 @@ def test_a_wrong_tensor_is_named(tmp_path, change, parts):
     folder = write_checkpoint(tmp_path / "bad", tiny_config(), tensors)
     with pytest.raises(InputError) as caught:
         load_checkpoint(folder)
-    assert all(part in str(caught.value) for part in [*parts, str(folder), MEND])
+    assert all(part in str(caught.value) for part in [*parts, str(folder), FIX])
 
 
 @pytest.mark.parametrize("name", ["config.json", "vocab.json", "model.safetensors"])
@@ -108,7 +108,7 @@ def test_a_missing_file_is_named(tmp_path, name):
     (folder / name).unlink()
     with pytest.raises(InputError, match=name) as caught:
         load_checkpoint(folder)
-    assert name == "vocab.json" or str(caught.value).endswith(f"the checkpoint {folder} has no {name}: {MEND}")
+    assert name == "vocab.json" or str(caught.value).endswith(f"the checkpoint {folder} has no {name}: {FIX}")
 
 
 @pytest.mark.parametrize("name", ["config.json", "vocab.json", "model.safetensors"])
@@ -117,7 +117,7 @@ def test_a_damaged_file_is_an_error(tmp_path, name):
     (folder / name).write_bytes((folder / name).read_bytes()[:50])
     with pytest.raises(InputError, match="bad") as caught:
         load_checkpoint(folder)
-    assert name == "vocab.json" or str(caught.value).endswith(MEND)
+    assert name == "vocab.json" or str(caught.value).endswith(FIX)
 
 
 def test_another_vocabulary_is_refused(tmp_path):
@@ -150,7 +150,7 @@ def test_a_wrong_configuration_is_named(tmp_path, changes, part):
     with pytest.raises(InputError, match=part) as caught:
         load_checkpoint(folder)
     assert str(folder) in str(caught.value)
-    assert str(caught.value).endswith(f": {MEND}")
+    assert str(caught.value).endswith(f": {FIX}")
 
 
 @pytest.mark.parametrize("content", ["[1]", "null", '"shan"'])
@@ -168,4 +168,4 @@ def test_a_configuration_without_a_key(tmp_path):
     (folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(InputError) as caught:
         load_checkpoint(folder)
-    assert str(caught.value) == f"{folder}/config.json: the configuration has no temperature: {MEND}"
+    assert str(caught.value) == f"{folder}/config.json: the configuration has no temperature: {FIX}"

@@ -11,7 +11,7 @@ from shan_engine.base.errors import InputError, ShanError
 from shan_engine.evaluation.recall import recall
 from shan_model import augment, registry, training
 from shan_model.checkpoint import load_checkpoint
-from shan_model.config import ModelConfig
+from shan_model.config import GruConfig
 from shan_model.global_models import Vse
 from shan_model.grid import score_split
 from shan_model.loss import RankingLoss
@@ -155,7 +155,7 @@ def test_too_few_images_for_a_batch(files, tmp_path):
 
 
 @dataclass(frozen=True, kw_only=True)
-class OwnConfig(ModelConfig):
+class OwnConfig(GruConfig):
     model: ClassVar[str] = "own"
 
 
@@ -173,7 +173,7 @@ class Own(Vse):
 
 
 def test_a_model_of_ones_own_is_measured_as_it_will_be_exported(files, tmp_path, monkeypatch):
-    monkeypatch.setitem(registry.MODELS, "own", Own)
+    monkeypatch.setitem(registry.MODELS, "own", registry.Registration(Own, "shan_export.gru:GruTextEncoderGraph"))
     best = train(Photos(), *files, tmp_path / "m", settings(epochs=3, model="own", patience=3))
     model, vocabulary = load_checkpoint(tmp_path / "m")
     assert int(model.norm.num_batches_tracked) > 0

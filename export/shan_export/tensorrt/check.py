@@ -89,7 +89,7 @@ def _largest_difference(bundle: Bundle, exact: Scorer, lower: Scorer) -> float:
     manifest = bundle.manifest
     worst = 0.0
     for features, mask, tokens, lengths in cases(
-        manifest.feature_dim, len(bundle.tokenizer), max_words=manifest.max_words
+        manifest.feature_dim, len(bundle.tokenizer), max_words=manifest.max_words, markers=bundle.tokenizer.markers
     ):
         scores = [_scores(scorer, features, mask, tokens, lengths) for scorer in (exact, lower)]
         difference = float(np.abs(scores[0] - scores[1]).max())

@@ -1,0 +1,70 @@
+"""The GRU text encoder of `shan_model.gru` as a graph."""
+
+from __future__ import annotations
+
+import torch
+from shan_model.gru import GruModel
+from shan_model.norms import l2_normalise
+from torch import Tensor, nn
+from torch.nn.functional import embedding
+
+
+class GruTextEncoderGraph(nn.Module):
+    """tokens C x n, lengths C -> the model's caption terms, by a GRU node that knows the captions' lengths."""
+
+    def __init__(self, model: GruModel) -> None:
+        super().__init__()
+        self.model, text = model, model.text_encoder
+        # Word vectors are most of a bundle, so they are stored in half precision if that is exact.
+        self.word_vectors: Tensor
+        self.register_buffer("word_vectors", _halve_if_exact(text.word_vectors.weight.detach()))
+        # Words never seen in training have a learnt embedding of 0: they share one row of zeros.
+        weight = text.embedding.weight.detach()
+        seen = weight.any(dim=1)
+        self.embedding: Tensor
+        self.register_buffer("embedding", torch.cat([weight[seen], weight.new_zeros(1, weight.shape[1])]))
+        self.embedding_row: Tensor
+        self.register_buffer("embedding_row", torch.where(seen, seen.cumsum(0) - 1, seen.sum()).to(torch.int32))
+        gru = text.gru
+        self.hidden = gru.hidden_size
+        self.weight_ih: Tensor
+        self.weight_hh: Tensor
+        self.bias: Tensor
+        sides = ("", "_reverse")
+        stacked = {
+            name: torch.stack([_to_onnx_gates(getattr(gru, f"{name}_l0{side}").detach()) for side in sides])
+            for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+        }
+        self.register_buffer("weight_ih", stacked["weight_ih"])
+        self.register_buffer("weight_hh", stacked["weight_hh"])
+        self.register_buffer("bias", torch.cat([stacked["bias_ih"], stacked["bias_hh"]], dim=1))
+
+    def forward(self, tokens: Tensor, lengths: Tensor) -> dict[str, Tensor]:
+        """Embed, run the GRU over each caption's own length, then compute what a score needs of a caption.
+
+        The GRU is written as its ONNX node: `nn.GRU` has no `sequence_lens` and would read the padding.
+        """
+        learnt = embedding(self.embedding_row[tokens], self.embedding)
+        embedded = torch.cat([embedding(tokens, self.word_vectors).to(learnt.dtype), learnt], dim=-1)
+        states = torch.onnx.ops.symbolic(
+            "GRU",
+            (embedded.transpose(0, 1), self.weight_ih, self.weight_hh, self.bias, lengths.to(torch.int32)),
+            {"hidden_size": self.hidden, "direction": "bidirectional", "linear_before_reset": 1},
+            dtype=torch.float32,
+            shape=(tokens.shape[1], 2, tokens.shape[0], self.hidden),
+        )
+        word_mask = torch.arange(tokens.shape[1])[None, :] < lengths[:, None]
+        words = l2_normalise(states.mean(dim=1).transpose(0, 1)) * word_mask[:, :, None]
+        return self.model.caption_terms(words, word_mask)
+
+
+def _halve_if_exact(weight: Tensor) -> Tensor:
+    """The weight in float16 if that changes no number, otherwise as it is."""
+    half = weight.half()
+    return half if torch.equal(half.float(), weight) else weight
+
+
+def _to_onnx_gates(weight: Tensor) -> Tensor:
+    """torch's gate order (r, z, n) into ONNX's (z, r, h)."""
+    reset, update, new = weight.chunk(3)
+    return torch.cat([update, reset, new])
