@@ -155,12 +155,7 @@ class PairScorer(Protocol):
 
 
 class Runtime(Protocol):
-    """A back end opened for a bundle.
-
-    `completes_images` says whether its pair scorer graph makes an image's other arrays itself, from the stored ones.
-    """
-
-    completes_images: bool
+    """A back end opened for a bundle."""
 
     def load(self, name: str) -> Graph:
         """A graph of the bundle by its file name."""

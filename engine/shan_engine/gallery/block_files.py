@@ -139,7 +139,7 @@ class BlockFiles:
         name = next((name for name in self._entry.files if name.startswith(METADATA)), None)
         return None if name is None else self.checked_file(name)
 
-    @property
+    @cached_property
     def boxes(self) -> NDArray[np.float32]:
         """Boxes of all rows, N x K x 4 in pixels, NaN where unknown."""
         name = self.checked_file("boxes.npy").name

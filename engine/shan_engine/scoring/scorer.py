@@ -83,6 +83,6 @@ class Scorer:
 
         `scores` B x C, where the model has parts `step_scores` B x C x steps, perhaps `word_attention` B x C x n x K.
         """
-        if not self._runtime.completes_images:
-            images = self.encoders.complete(images)
-        return self.encoders.graph("pair_scorer.onnx").run({**images, **captions})
+        graph = self.encoders.graph("pair_scorer.onnx")
+        missing = [name for name in graph.inputs if name not in images and name not in captions]
+        return graph.run({**self.encoders.complete(images, missing), **captions})

@@ -35,8 +35,6 @@ Graphs = Mapping[str, ModelProto]
 class GivenGraphs:
     """A back end of given graphs, in which the pair scorer needs no more of an image than a gallery stores."""
 
-    completes_images = True
-
     def __init__(self, graphs: Graphs, folder: Path) -> None:
         self._folder = folder
         for name, graph in graphs.items():

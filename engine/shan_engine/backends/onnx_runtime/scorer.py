@@ -18,7 +18,6 @@ log = logging.getLogger(__name__)
 class OnnxRuntime:
     """See `backends.interface.Runtime`."""
 
-    completes_images = False
     label = "onnxruntime"
     through_tensorrt = False
 

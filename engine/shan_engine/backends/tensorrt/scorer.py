@@ -19,8 +19,6 @@ MOST_IMAGES = 1024
 class TensorRt:
     """See `backends.interface.Runtime`. The pair scorer's plan computes an image's other arrays itself."""
 
-    completes_images = True
-
     def __init__(self, request: Request) -> None:
         if request.device == "cpu":
             raise BackendError("TensorRT runs only on NVIDIA GPUs: leave out --device cpu or --backend tensorrt")

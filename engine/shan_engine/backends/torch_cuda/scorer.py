@@ -35,8 +35,6 @@ IMAGES_PER_CALL = 4096
 class TorchCuda:
     """See `backends.interface.Runtime`. Graphs run on the CPU, because they see only captions and hits."""
 
-    completes_images = False
-
     def __init__(self, request: Request) -> None:
         self._devices = usable_devices(request.device)
         if request.constants is None:
