@@ -143,14 +143,15 @@ def search(
         where=where,
         with_metadata=json or bool(shown) or html is not None,
     )
-    if where is not None:
-        say(f"{results[0].matching:,} of {len(engine):,} images match")
     _print_results(results, shown, html, json)
 
 
-def _search_photos(engine: Engine, asked: list[Query], **options: Any) -> list[QueryHits]:
+def _search_photos(engine: Engine, asked: list[Query], *, where: str | None, **options: Any) -> list[QueryHits]:
     with progress("searching", "pairs") as (on_start, on_pairs):
-        return engine.search_all(asked, on_start=on_start, on_pairs=on_pairs, **options)
+        results = engine.search_all(asked, where=where, on_start=on_start, on_pairs=on_pairs, **options)
+    if where is not None:
+        say(f"{results[0].matching:,} of {len(engine):,} images match")
+    return results
 
 
 def _print_results(results: Sequence[QueryHits], columns: Sequence[str], html: Path | None, json: bool) -> None:
