@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import shan_engine
 from numpy.typing import NDArray
-from shan_engine.api import Engine
+from shan_engine.engine import Engine
 from shan_engine.search.photo_query import QueryPhoto
 from shan_engine.text.captions import CaptionTable
 

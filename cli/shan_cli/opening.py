@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from shan_cli.console import log, say
 
 if TYPE_CHECKING:
-    from shan_engine.api import CaptionEngine, Engine
     from shan_engine.base.choices import Backend, Device, Precision
+    from shan_engine.engine import CaptionEngine, Engine
     from shan_engine.scoring.scorer import Scorer
 
 

@@ -17,7 +17,7 @@ from shan_cli.opening import open_caption_engine, open_engine
 from shan_cli.options import Backend, Device, Gallery, Json, Model, Precision, Verbose
 
 if TYPE_CHECKING:
-    from shan_engine.api import Engine
+    from shan_engine.engine import Engine
     from shan_engine.search.query import Query
     from shan_engine.search.results import QueryHits
 

@@ -17,14 +17,14 @@ the highest, each importing only those before it:
     evaluation  recall
     writers     output formats
     jobs        scoring of whole collections, resumable
-    api         `Engine`, which owns what is loaded; `doctor` checks an installation
+    engine      `Engine`, which owns what is loaded; `api` opens one, `doctor` checks an installation
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from shan_engine.api import CaptionEngine, Engine, from_regions, open, open_captions
+    from shan_engine.api import from_regions, open, open_captions
     from shan_engine.base.errors import (
         BackendError,
         BundleError,
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         ShanError,
         StoreError,
     )
+    from shan_engine.engine import CaptionEngine, Engine
     from shan_engine.gallery.blocks import GalleryImage
     from shan_engine.search.captions import CaptionHit, CaptionHits
     from shan_engine.search.explain import WordRegion
@@ -69,7 +70,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "shan_engine.api": ("CaptionEngine", "Engine", "from_regions", "open", "open_captions"),
+    "shan_engine.api": ("from_regions", "open", "open_captions"),
     "shan_engine.base.errors": (
         "BackendError",
         "BundleError",
@@ -78,6 +79,7 @@ _HOMES = {
         "ShanError",
         "StoreError",
     ),
+    "shan_engine.engine": ("CaptionEngine", "Engine"),
     "shan_engine.gallery.blocks": ("GalleryImage",),
     "shan_engine.search.captions": ("CaptionHit", "CaptionHits"),
     "shan_engine.search.explain": ("WordRegion",),
