@@ -12,12 +12,12 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import shan_engine
+from msgspec.structs import replace
 from provenance import recorded
 from reports import write_report
 from shan_engine.base.metadata import Metadata, Value

@@ -20,13 +20,13 @@ import statistics
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import shan_engine
 from command import COMMAND
+from msgspec.structs import replace
 from numpy.typing import NDArray
 from provenance import recorded
 from reports import demo_queries, read_report, write_report

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -31,7 +30,7 @@ def info(store: Store, json: Json = False, verbose: Verbose = False) -> None:
             "store": str(store),
             "images": len(opened),
             "bytes": opened.bytes_used,
-            **asdict(opened.schema),
+            **opened.schema.as_dict(),
             "metadata": list(table.columns) if (table := opened.metadata()) else [],
         }
     if json:

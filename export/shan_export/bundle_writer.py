@@ -13,7 +13,7 @@ import torch
 from shan_engine.base.errors import BundleError, InputError
 from shan_engine.base.files import fresh_folder, sha256
 from shan_engine.bundle.contents import IMAGE_TERMS, Bundle
-from shan_engine.bundle.manifest import GRAPHS, MANIFEST, Manifest, read_manifest
+from shan_engine.bundle.manifest import GRAPHS, Manifest
 from shan_engine.kernel.constants import KERNEL_CONSTANTS
 from shan_engine.photos.extractor import FeatureExtractor
 from shan_engine.text.tokenizer import Tokenizer
@@ -72,7 +72,7 @@ def export_bundle(
             parity=difference,
             files={file.name: sha256(file) for file in sorted(fresh.iterdir())},
         )
-        manifest.save(fresh / MANIFEST)
+        manifest.save(fresh)
         Bundle.open(fresh)
     return manifest
 
@@ -104,7 +104,7 @@ def refuse_output(output: Path, overwrite: bool) -> None:
         raise BundleError(f"{output} is there already: choose another place, or --overwrite")
     if any(output.iterdir()):
         try:
-            read_manifest(output / MANIFEST)
+            Manifest.load(output)
         except BundleError as error:
             raise BundleError(
                 f"{output} is not a bundle that can be read, so it is not overwritten: choose another place, "

@@ -13,7 +13,19 @@ import pytest
 pytest.importorskip("triton")
 ROOT = Path(__file__).parents[2]
 # Packages of the engine that a machine with nothing but PyTorch and Triton lacks.
-MISSING = ("lmdb", "nltk", "rapidfuzz", "faiss", "filelock", "xxhash", "jinja2", "typer", "onnx", "safetensors")
+MISSING = (
+    "lmdb",
+    "nltk",
+    "rapidfuzz",
+    "faiss",
+    "filelock",
+    "msgspec",
+    "xxhash",
+    "jinja2",
+    "typer",
+    "onnx",
+    "safetensors",
+)
 
 
 def run(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -21,9 +21,7 @@ from shan_engine.base.errors import BundleError
 from shan_engine.base.files import sha256
 from shan_engine.bundle.manifest import (
     GRAPHS,
-    MANIFEST,
     Manifest,
-    read_manifest,
 )
 from shan_engine.text.tokenizer import Tokenizer
 from shan_engine.text.tokenizer_files import TOKENIZERS, load_tokenizer, tokenizer_file
@@ -44,7 +42,7 @@ class Bundle:
 
         Raises BundleError for a missing or changed file, or a newer schema.
         """
-        manifest = read_manifest(path / MANIFEST)
+        manifest = Manifest.load(path)
         missing = [name for name in GRAPHS if name not in manifest.files]
         if tokenizer_file(manifest.files) is None:
             missing.append(" or ".join(TOKENIZERS))

@@ -8,16 +8,14 @@ from what a gallery stores, so that no more than that goes to the GPU.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from shan_engine.base.choices import PRECISIONS, Precision
 from shan_engine.base.errors import BackendError
 from shan_engine.base.files import sha256
-from shan_engine.base.manifests import demand, digest, is_size, save_manifest
+from shan_engine.base.manifests import Count, Fields, Format, Sha256, Size
 from shan_engine.bundle.contents import IMAGE_TERMS, Bundle
 from shan_engine.bundle.manifest import GRAPHS
 
@@ -27,14 +25,13 @@ FILE = "plans.json"
 NAMES = tuple(Path(graph).stem for graph in GRAPHS)
 
 
-@dataclass(frozen=True)
-class Limits:
+class Limits(Fields, frozen=True):
     """The most that one call takes; it may take less."""
 
-    images: int = 256
-    regions: int = 128
-    captions: int = 32
-    words: int = 128
+    images: Size = 256
+    regions: Size = 128
+    captions: Size = 32
+    words: Size = 128
 
 
 # What plans are made fastest for.
@@ -55,8 +52,7 @@ def profile(name: str, shape: Sequence[int | str | None], limits: Limits) -> lis
     return sizes
 
 
-@dataclass(frozen=True)
-class PrecisionCheck:
+class PrecisionCheck(Fields, frozen=True):
     """What the graphs as converted do to scores, run by ONNX Runtime on the CPU.
 
     `largest_score_difference` is over random and edge inputs. `recall_change` is in points, by recall's name, over
@@ -64,13 +60,12 @@ class PrecisionCheck:
     """
 
     largest_score_difference: float
-    images: int = 0
-    captions: int = 0
+    images: Count = 0
+    captions: Count = 0
     recall_change: dict[str, float] | None = None
 
 
-@dataclass(frozen=True)
-class PlanSet:
+class PlanSet(Fields, frozen=True):
     """What a set's `plans.json` says. `graphs` and `files` map a name to a SHA-256: what it was made from, and is."""
 
     compiler: str
@@ -79,8 +74,8 @@ class PlanSet:
     architectures: tuple[str, ...]
     limits: Limits
     check: PrecisionCheck
-    graphs: dict[str, str]
-    files: dict[str, str]
+    graphs: dict[str, Sha256]
+    files: dict[str, Sha256]
     version: int = SCHEMA_VERSION
 
     @property
@@ -90,40 +85,39 @@ class PlanSet:
 
     def save(self, folder: Path) -> None:
         """Write `plans.json` with a digest of all fields."""
-        save_manifest(folder / FILE, asdict(self), indent=2)
+        FORMAT.save(folder / FILE, self)
 
     @classmethod
     def load(cls, folder: Path) -> PlanSet:
         """Raises BackendError where the file is missing, damaged or of another schema."""
-        path = folder / FILE
-        try:
-            data = json.loads(path.read_text("utf-8"))
-            demand(type(data) is dict and data.get("version") == SCHEMA_VERSION, "it is of another schema")
-            demand(data.pop("digest", None) == digest(data), "its fields are not those that were written")
-            held = {
-                **data,
-                "limits": Limits(**data["limits"]),
-                "check": PrecisionCheck(**data["check"]),
-                "architectures": tuple(data["architectures"]),
-            }
-            demand(all(is_size(limit) for limit in data["limits"].values()), "its limits are no sizes")
-            return cls(**held)
-        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-            raise BackendError(f"{path} is missing or damaged ({error}): {mend(folder.parent.parent)}") from error
+        return FORMAT.read(folder / FILE, folder.parent.parent)
 
     def refuse_stale(self, bundle: Bundle, folder: Path) -> None:
         """Raise BackendError where the set was made from other graphs, or a plan is not the file that was written."""
         if self.graphs != graph_digests(bundle):
-            raise BackendError(f"the plans in {folder} were made from other graphs: {mend(bundle.path)}")
+            raise BackendError(f"the plans in {folder} were made from other graphs: {remake(bundle.path)}")
         for name, expected in self.files.items():
             path = folder / name
             if not path.is_file() or sha256(path) != expected:
-                raise BackendError(f"{path} is not the plan that was compiled: {mend(bundle.path)}")
+                raise BackendError(f"{path} is not the plan that was compiled: {remake(bundle.path)}")
 
 
-def mend(bundle: Path) -> str:
-    """The command that makes plans anew."""
-    return f"run `shan-engine compile {bundle}` again"
+REMAKE = "run `shan-engine compile {place}` again"
+FORMAT = Format(
+    fields=PlanSet,
+    error=BackendError,
+    holder="the plans in {path}",
+    missing="there is no {path}: " + REMAKE,
+    damaged="{path} is damaged ({fault}): " + REMAKE,
+    remake=REMAKE,
+    version=SCHEMA_VERSION,
+    indent=2,
+)
+
+
+def remake(bundle: Path) -> str:
+    """The command that makes plans again."""
+    return REMAKE.format(place=bundle)
 
 
 def graph_digests(bundle: Bundle) -> dict[str, str]:
@@ -166,7 +160,7 @@ def find_plans(
 
 def as_dict(plans: PlanSet) -> dict[str, Any]:
     """For `--json`."""
-    return {"name": plans.name, **asdict(plans)}
+    return {"name": plans.name, **plans.as_dict()}
 
 
 def architectures_of(names: Sequence[str]) -> tuple[str, ...]:

@@ -11,16 +11,15 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from shan_engine.base.errors import GalleryError, unread
-from shan_engine.base.manifests import demand, digest, other_schema
+from shan_engine.base.errors import GalleryError
+from shan_engine.base.manifests import Count, Fields, Format, demand
 from shan_engine.bundle.contents import Bundle
 from shan_engine.gallery.manifest import CAPTIONS_KIND, MANIFEST, is_block_name
 from shan_engine.gallery.storage import file_checksum
@@ -28,16 +27,62 @@ from shan_engine.gallery.storage import file_checksum
 SCHEMA_VERSION = 1
 LIST = "captions.jsonl"
 _FILE_NAME = re.compile("[A-Za-z0-9_.-]+[.](npy|jsonl)")
-MEND = "make the gallery again with `shan-engine index-captions`"
+FIX = "make the gallery again with `shan-engine index-captions`"
 
 
-@dataclass(frozen=True)
-class CaptionBlock:
+class CaptionBlock(Fields, frozen=True):
     """A block in the manifest: how many captions it has, and the checksums of its files."""
 
     name: str
-    captions: int
+    captions: Count
     files: dict[str, str]
+
+    def validate(self) -> None:
+        """Names that become names of folders and files are plain."""
+        demand(is_block_name(self.name), f"the block {self.name!r} is not named by 12 hexadecimal characters")
+        for file in self.files:
+            demand(_FILE_NAME.fullmatch(file) is not None, f"the block {self.name} names the file {file!r}")
+
+
+class CaptionManifest(Fields, frozen=True):
+    """What a gallery of captions holds, and the fingerprint of the bundle that encoded them."""
+
+    kind: Literal["captions"]
+    version: int
+    fingerprint: str
+    blocks: tuple[CaptionBlock, ...]
+
+    @classmethod
+    def load(cls, gallery: Path) -> CaptionManifest:
+        """Of the gallery in a folder. Raises GalleryError where it is missing, damaged or of photos."""
+        return FORMAT.read(gallery / MANIFEST)
+
+    def save(self, gallery: Path) -> None:
+        """Replace the gallery's manifest."""
+        FORMAT.save(gallery / MANIFEST, self)
+
+    def validate(self) -> None:
+        """Blocks are sound and have different names."""
+        for block in self.blocks:
+            block.validate()
+        demand(len({block.name for block in self.blocks}) == len(self.blocks), "a block is named twice")
+
+
+def _refuse_photos(fields: Mapping[str, Any], gallery: Path) -> None:
+    if fields.get("kind") != CAPTIONS_KIND:
+        raise GalleryError(f"{gallery} is a gallery of photos, not of captions: choose another folder or gallery")
+
+
+FORMAT = Format(
+    fields=CaptionManifest,
+    error=GalleryError,
+    holder="the gallery {place}",
+    missing="there is no gallery at {place}: make one of captions with `shan-engine index-captions`",
+    damaged=f"{{path}} is damaged or not a gallery's ({{fault}}): delete {{place}} and {FIX}",
+    remake=f"delete it and {FIX}",
+    version=SCHEMA_VERSION,
+    refuse=_refuse_photos,
+)
 
 
 class CaptionGallery:
@@ -50,13 +95,13 @@ class CaptionGallery:
     @classmethod
     def open(cls, path: Path, bundle: Bundle) -> CaptionGallery:
         """Raises GalleryError where it is missing, damaged, of photos, or was not made by `bundle`."""
-        data = read_manifest(path)
-        if data["fingerprint"] != bundle.manifest.fingerprint:
+        manifest = CaptionManifest.load(path)
+        if manifest.fingerprint != bundle.manifest.fingerprint:
             raise GalleryError(
-                f"the captions in {path} were encoded by bundle {data['fingerprint'][:12]}, not by {bundle.path} "
-                f"({bundle.manifest.fingerprint[:12]}): name that one with --model, or {MEND}"
+                f"the captions in {path} were encoded by bundle {manifest.fingerprint[:12]}, not by {bundle.path} "
+                f"({bundle.manifest.fingerprint[:12]}): name that one with --model, or {FIX}"
             )
-        return cls(path, [CaptionBlock(**block) for block in data["blocks"]])
+        return cls(path, manifest.blocks)
 
     def __len__(self) -> int:
         return sum(block.captions for block in self.blocks)
@@ -81,35 +126,11 @@ class CaptionGallery:
             try:
                 held = file_checksum(path)
             except OSError as error:
-                raise GalleryError(f"{path} is missing or cannot be read: {MEND}") from error
+                raise GalleryError(f"{path} is missing or cannot be read: {FIX}") from error
             if held != block.files[name]:
-                raise GalleryError(f"{path} is damaged, its bytes are not those that were written: {MEND}")
+                raise GalleryError(f"{path} is damaged, its bytes are not those that were written: {FIX}")
             self._sound.add(path)
         return path
-
-
-def read_manifest(path: Path) -> dict[str, Any]:
-    """A manifest's fields but its digest. Raises GalleryError where it is missing, damaged or of photos."""
-    file = path / MANIFEST
-    try:
-        data = json.loads(file.read_text("utf-8"))
-        demand(type(data) is dict and type(data.get("version")) is int, "it has no version")
-        if data.get("kind") == CAPTIONS_KIND and data["version"] == SCHEMA_VERSION:
-            demand(data.pop("digest", None) == digest(data), "its fields are not those that were written")
-            for block in data["blocks"]:
-                # The names become a folder's and files'.
-                named = is_block_name(block["name"]) and all(map(_FILE_NAME.fullmatch, block["files"]))
-                demand(named, "it names a block or a file that is none")
-            return dict(data)
-    except OSError as error:
-        missing = f"there is no gallery at {path}: make one of captions with `shan-engine index-captions`"
-        raise GalleryError(unread(file, error, missing)) from error
-    except (ValueError, RecursionError) as error:
-        raise GalleryError(f"{file} is damaged or not a gallery's ({error}): delete {path} and {MEND}") from error
-    if data.get("kind") != CAPTIONS_KIND:
-        raise GalleryError(f"{path} is a gallery of photos, not of captions: choose another folder or gallery")
-    schema = other_schema(data["version"], SCHEMA_VERSION, f"delete it and {MEND}")
-    raise GalleryError(f"the gallery {path} has {schema}")
 
 
 def holds_captions(path: Path) -> bool:

@@ -1,17 +1,17 @@
-"""A gallery's manifest: what its arrays look like, which blocks count and which of their rows do not."""
+"""A gallery's manifest: the shapes of its arrays, its blocks, and which of their rows are deleted."""
 
 from __future__ import annotations
 
-import json
-import math
 import re
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from msgspec import Meta, field
 
 from shan_engine.base.choices import GALLERY_DTYPES
-from shan_engine.base.errors import GalleryError, unread
-from shan_engine.base.manifests import demand, digest, other_schema, save_manifest
+from shan_engine.base.errors import GalleryError
+from shan_engine.base.manifests import Count, Fields, Format, Size, demand
 from shan_engine.bundle.contents import Bundle
 
 SCHEMA_VERSION = 2
@@ -22,23 +22,30 @@ _CHECKSUM = re.compile("[0-9a-f]{16}")
 _FILE_NAME = re.compile("[a-z0-9_-]+[.](npy|jsonl|sqlite)")
 
 
-@dataclass(frozen=True)
-class BlockEntry:
-    """A block in the manifest: images in it, the rows that no longer count, checksums of files read whole."""
+class BlockEntry(Fields, frozen=True):
+    """A block in the manifest: how many images it has, which rows are deleted, checksums of files read whole."""
 
     name: str
-    images: int
-    deleted: tuple[int, ...] = ()
+    images: Count
+    deleted: tuple[Count, ...] = ()
     files: dict[str, str] = field(default_factory=dict)
 
     @property
     def live(self) -> int:
-        """Images that count."""
+        """How many images are not deleted."""
         return self.images - len(self.deleted)
 
+    def validate(self) -> None:
+        """Names that become names of folders and files are plain; deleted rows are rows of the block."""
+        demand(is_block_name(self.name), f"the block {self.name!r} is not named by 12 hexadecimal characters")
+        own = all(row < self.images for row in self.deleted) and len(set(self.deleted)) == len(self.deleted)
+        demand(own, f"the block {self.name} has deleted rows that are not its own")
+        for file, checksum in self.files.items():
+            demand(_FILE_NAME.fullmatch(file) is not None, f"the block {self.name} names the file {file!r}")
+            demand(_is_checksum(checksum), f"the file {file} of the block {self.name} has no checksum")
 
-@dataclass(frozen=True)
-class GalleryManifest:
+
+class GalleryManifest(Fields, frozen=True):
     """What a gallery holds; `arrays` maps an array's name to its shape per image.
 
     `centroids` is the checksum of the centroids that its blocks' codes are numbers of; empty where it has none.
@@ -47,37 +54,49 @@ class GalleryManifest:
     fingerprint: str
     feature_extractor: str
     dtype: str
-    arrays: dict[str, tuple[int, ...]]
-    blocks: tuple[BlockEntry, ...] = field(default=())
+    arrays: Annotated[dict[str, tuple[Size, ...]], Meta(min_length=1)]
+    blocks: tuple[BlockEntry, ...] = ()
     centroids: str = ""
     version: int = SCHEMA_VERSION
 
-    def save(self, gallery: Path) -> None:
-        """Replace the gallery's manifest, a digest of all fields with it."""
-        save_manifest(gallery / MANIFEST, asdict(self), indent=1)
-
     @classmethod
     def load(cls, gallery: Path) -> GalleryManifest:
-        """Raises GalleryError where it is missing, damaged or of a newer schema."""
-        path = gallery / MANIFEST
-        try:
-            data = json.loads(path.read_text("utf-8"))
-            demand(type(data) is dict and type(data.get("version")) is int, "it has no version")
-            if data["version"] == SCHEMA_VERSION and data.get("kind") != CAPTIONS_KIND:
-                return _checked(data)
-        except OSError as error:
-            missing = f"there is no gallery at {gallery}: make one with `shan-engine index`"
-            raise GalleryError(unread(path, error, missing)) from error
-        except (ValueError, RecursionError) as error:
-            raise GalleryError(
-                f"{path} is damaged or not a gallery's ({error}): index the store into a new gallery"
-            ) from error
-        if data.get("kind") == CAPTIONS_KIND:
-            raise GalleryError(
-                f"{gallery} is a gallery of captions, not of photos: search it with a photo alone (--image)"
-            )
-        schema = other_schema(data["version"], SCHEMA_VERSION, "index the store into a new gallery")
-        raise GalleryError(f"the gallery {gallery} has {schema}")
+        """Of the gallery in a folder. Raises GalleryError where it is missing, damaged or of another schema."""
+        return FORMAT.read(gallery / MANIFEST)
+
+    def save(self, gallery: Path) -> None:
+        """Replace the gallery's manifest."""
+        FORMAT.save(gallery / MANIFEST, self)
+
+    def validate(self) -> None:
+        """Arrays have names that can be files', blocks are sound and have different names."""
+        demand(self.dtype in GALLERY_DTYPES, f"its dtype is none of {', '.join(GALLERY_DTYPES)}")
+        demand(self.centroids == "" or _is_checksum(self.centroids), "its centroids have no checksum")
+        for name in self.arrays:
+            # The name becomes a file's.
+            demand(bool(name) and not set(name) & set("/\\\0"), f"the array name '{name}' has a slash or is empty")
+        demand(len(self.arrays.get("region_mask", (1,))) == 1, "the region mask is not one row an image")
+        for block in self.blocks:
+            block.validate()
+        demand(len({block.name for block in self.blocks}) == len(self.blocks), "a block is named twice")
+
+
+def _refuse_captions(fields: Mapping[str, Any], gallery: Path) -> None:
+    if fields.get("kind") == CAPTIONS_KIND:
+        raise GalleryError(f"{gallery} is a gallery of captions, not of photos: search it with a photo alone (--image)")
+
+
+FORMAT = Format(
+    fields=GalleryManifest,
+    error=GalleryError,
+    holder="the gallery {place}",
+    missing="there is no gallery at {place}: make one with `shan-engine index`",
+    damaged="{path} is damaged or not a gallery's ({fault}): index the store into a new gallery with "
+    "`shan-engine index`",
+    remake="index the store into a new gallery with `shan-engine index`",
+    version=SCHEMA_VERSION,
+    refuse=_refuse_captions,
+)
 
 
 def is_block_name(name: str) -> bool:
@@ -85,60 +104,8 @@ def is_block_name(name: str) -> bool:
     return _BLOCK_NAME.fullmatch(name) is not None
 
 
-def _checked(data: dict[str, Any]) -> GalleryManifest:
-    names = {*GalleryManifest.__dataclass_fields__, "digest"}
-    demand(data.keys() == names, f"its fields are not {', '.join(sorted(names))}")
-    for name in ("fingerprint", "feature_extractor"):
-        demand(type(data[name]) is str, f"its {name} is not a string")
-    demand(data["dtype"] in GALLERY_DTYPES, f"its dtype is none of {', '.join(GALLERY_DTYPES)}")
-    centroids = data["centroids"]
-    demand(centroids == "" or _is_checksum(centroids), "its centroids have no checksum")
-    arrays, blocks = data["arrays"], data["blocks"]
-    demand(type(arrays) is dict and len(arrays) > 0, "it names no arrays")
-    for name, shape in arrays.items():
-        # The name becomes a file's.
-        demand(bool(name) and not set(name) & set("/\\\0"), f"the array name '{name}' has a slash or is empty")
-        demand(type(shape) is list and _integers(shape, 1, math.inf), f"the array '{name}' has no shape")
-    demand(len(arrays.get("region_mask", [1])) == 1, "the region mask is not one row an image")
-    demand(type(blocks) is list, "it has no list of blocks")
-    for number, block in enumerate(blocks, 1):
-        _check_block(block, f"block {number}")
-    demand(len({block["name"] for block in blocks}) == len(blocks), "a block is named twice")
-    fields = {name: value for name, value in data.items() if name != "digest"}
-    demand(data["digest"] == digest(fields), "its fields are not those that were written")
-    return GalleryManifest(
-        data["fingerprint"],
-        data["feature_extractor"],
-        data["dtype"],
-        {name: tuple(shape) for name, shape in arrays.items()},
-        tuple(BlockEntry(**{**block, "deleted": tuple(block["deleted"])}) for block in blocks),
-        centroids,
-        data["version"],
-    )
-
-
-def _check_block(block: Any, what: str) -> None:
-    demand(type(block) is dict and block.keys() == BlockEntry.__dataclass_fields__.keys(), f"{what} is no block")
-    name, images, deleted = block["name"], block["images"], block["deleted"]
-    demand(type(name) is str and is_block_name(name), f"{what} is not named by 12 hexadecimal characters")
-    demand(_integers([images], 0, math.inf), f"{what} has no number of images")
-    demand(
-        type(deleted) is list and _integers(deleted, 0, images) and len(set(deleted)) == len(deleted),
-        f"{what} has deleted rows that are not its own",
-    )
-    demand(type(block["files"]) is dict, f"{what} has no list of files")
-    for file, checksum in block["files"].items():
-        # The name becomes a file's.
-        demand(_FILE_NAME.fullmatch(file) is not None, f"{what} names the file {file!r}")
-        demand(_is_checksum(checksum), f"the file {file} of {what} has no checksum")
-
-
-def _is_checksum(value: Any) -> bool:
-    return type(value) is str and _CHECKSUM.fullmatch(value) is not None
-
-
-def _integers(values: list[Any], least: int, end: float) -> bool:
-    return all(type(value) is int and least <= value < end for value in values)
+def _is_checksum(value: str) -> bool:
+    return _CHECKSUM.fullmatch(value) is not None
 
 
 def check_same_bundle(path: Path, manifest: GalleryManifest, bundle: Bundle) -> None:

@@ -15,11 +15,11 @@ manifest leaves out stays until the next `index` starts: whoever opened the gall
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from shan_engine.base.errors import InputError

@@ -6,7 +6,6 @@ import json
 import shutil
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -14,10 +13,9 @@ from filelock import FileLock, Timeout
 from shan_engine.base.choices import GALLERY_DTYPES
 from shan_engine.base.errors import GalleryError, InputError
 from shan_engine.base.files import NpyWriter, sync_folder, write_failure
-from shan_engine.base.manifests import save_manifest
 from shan_engine.base.packing import Arrays
-from shan_engine.gallery.captions import LIST, SCHEMA_VERSION, CaptionBlock, read_manifest
-from shan_engine.gallery.manifest import CAPTIONS_KIND, MANIFEST, is_block_name
+from shan_engine.gallery.captions import LIST, SCHEMA_VERSION, CaptionBlock, CaptionManifest
+from shan_engine.gallery.manifest import MANIFEST, is_block_name
 from shan_engine.gallery.storage import file_checksum, packed
 from shan_engine.scoring.scorer import Scorer
 from shan_engine.text.captions import CaptionTable
@@ -56,7 +54,7 @@ def index_captions(
         output.mkdir(parents=True, exist_ok=True)
         with FileLock(output / LOCK, timeout=0):
             there = (output / MANIFEST).exists()
-            held = {block["name"] for block in read_manifest(output)["blocks"]} if there else set()
+            held = {block.name for block in CaptionManifest.load(output).blocks} if there else set()
             _remove_all_but(output, held)
             try:
                 _write(output, scorer, rows, tokens, dtype, on_captions)
@@ -92,13 +90,7 @@ def _write(
         blocks.append(_write_block(output, encoded, [(place, *rows[place]) for place in places], dtype))
         on_captions(stop)
         start = stop
-    fields = {
-        "kind": CAPTIONS_KIND,
-        "version": SCHEMA_VERSION,
-        "fingerprint": scorer.bundle.manifest.fingerprint,
-        "blocks": [asdict(block) for block in blocks],
-    }
-    save_manifest(output / MANIFEST, fields, indent=1)
+    CaptionManifest("captions", SCHEMA_VERSION, scorer.bundle.manifest.fingerprint, tuple(blocks)).save(output)
 
 
 def _read(path: Path) -> list[tuple[str, str]]:
@@ -134,7 +126,7 @@ def _refuse_foreign(output: Path) -> None:
     if output.exists() and not output.is_dir():
         raise InputError(f"{output} is a file: choose a new folder for the captions")
     if (output / MANIFEST).exists():
-        read_manifest(output)
+        CaptionManifest.load(output)
         return
     names = [path.name for path in output.iterdir()] if output.exists() else []
     foreign = [name for name in names if name not in (LOCK, "blocks") and not name.startswith(f".{MANIFEST}.")]

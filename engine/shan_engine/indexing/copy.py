@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from shan_engine.base.errors import InputError
@@ -158,7 +159,8 @@ def _write_block(
                         writers[file] = stack.enter_context(NpyWriter(place / f"{file}.npy", shape, values.dtype))
                     writers[file].append(values)
                 for image in block.images_at(some.tolist()):
-                    listed.append(asdict(replace(image, path=relative_path(image.path, beside))))
+                    moved = dataclasses.replace(image, path=relative_path(image.path, beside))
+                    listed.append(dataclasses.asdict(moved))
                     lines.write(json.dumps(listed[-1], ensure_ascii=True) + "\n")
             block.release()
     whole = [f"{file}.npy" for file in writers if file in ("rows", "boxes") or file.startswith("codes-")]

@@ -13,9 +13,7 @@ Nothing of the queries asked later is used.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 from typing import TypeVar
@@ -24,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shan_engine.base.errors import GalleryError, InputError
-from shan_engine.base.manifests import demand, digest, save_manifest
+from shan_engine.base.manifests import Fields, Format, Positive
 from shan_engine.base.packing import Arrays
 from shan_engine.gallery.reader import Gallery
 from shan_engine.gallery.storage import HUBNESS
@@ -41,12 +39,11 @@ HubnessOf = Callable[[Arrays], NDArray[np.float32]]
 """What gives the hubness B of images, from their arrays as a gallery stores them."""
 
 
-@dataclass(frozen=True)
-class Querybank:
+class Querybank(Fields, frozen=True):
     """Captions; `inverse_temperature` is β."""
 
     captions: tuple[str, ...]
-    inverse_temperature: float = INVERSE_TEMPERATURE
+    inverse_temperature: Positive = INVERSE_TEMPERATURE
 
     @classmethod
     def of(
@@ -70,14 +67,7 @@ class Querybank:
     @classmethod
     def load(cls, gallery: Path) -> Querybank:
         """What `save` wrote. Raises GalleryError where it is missing or damaged."""
-        path = gallery / FILE
-        try:
-            data = json.loads(path.read_text("utf-8"))
-            demand(type(data) is dict and data.pop("digest", None) == digest(data), "its fields are not those written")
-            return cls(tuple(data["captions"]), data["inverse_temperature"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            mend = "index the store into a new gallery"
-            raise GalleryError(f"{path} is missing or damaged ({error}): {mend}") from error
+        return FORMAT.read(gallery / FILE)
 
     @classmethod
     def of_gallery(cls, gallery: Gallery) -> Querybank | None:
@@ -86,7 +76,7 @@ class Querybank:
 
     def save(self, gallery: Path) -> None:
         """Write it into a gallery."""
-        save_manifest(gallery / FILE, asdict(self), indent=1)
+        FORMAT.save(gallery / FILE, self)
 
     def hubness(self, scores: NDArray[np.float32]) -> NDArray[np.float32]:
         """Of M candidates from their scores with Q of a bank's queries, Q x M."""
@@ -119,6 +109,17 @@ class Querybank:
             return self.hubness(np.concatenate([outputs["scores"].T for _, outputs in found]))
 
         return of
+
+
+FORMAT = Format(
+    fields=Querybank,
+    error=GalleryError,
+    holder="",
+    missing="there is no {path}: index the store into a new gallery",
+    damaged="{path} is damaged ({fault}): index the store into a new gallery",
+    remake="",
+    version=None,
+)
 
 
 def refuse_unlike(galleries: Sequence[Gallery]) -> None:

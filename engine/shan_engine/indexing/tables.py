@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 from pathlib import Path
 
 import xxhash
+from msgspec.structs import replace
 
 from shan_engine.base.files import replacing
 from shan_engine.base.metadata import Metadata

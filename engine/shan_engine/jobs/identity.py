@@ -49,7 +49,7 @@ class JobIdentity:
         """The identity of a job. `captions` and `since` are digests; `since` is empty if there is no earlier result."""
         several = len(names) > 1
         galleries = tuple(
-            (name if several else "", digest(asdict(gallery.manifest)))
+            (name if several else "", digest(gallery.manifest.as_dict()))
             for name, gallery in zip(names, images.galleries, strict=True)
         )
         top_k, threshold = (None, None) if matrix else options.kept

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from shan_engine.base.choices import StoreDtype
 from shan_engine.base.errors import InputError, StoreError
 from shan_engine.photos.decode import ScaledPhoto, read_scaled
 from shan_engine.photos.extractor import FeatureExtractor, Regions
@@ -46,7 +47,7 @@ def extract_photos(
     store_path: Path,
     extractor: FeatureExtractor,
     *,
-    dtype: str | None = None,
+    dtype: StoreDtype | None = None,
     batch_size: int = 16,
     workers: int = 2,
     on_start: Callable[[int], None] = lambda total: None,

@@ -10,7 +10,7 @@ import numpy as np
 
 from shan_engine.base.errors import GalleryError, InputError
 from shan_engine.base.packing import Arrays, unpacked
-from shan_engine.gallery.captions import MEND, CaptionGallery
+from shan_engine.gallery.captions import FIX, CaptionGallery
 from shan_engine.scoring.scorer import Scorer
 from shan_engine.search.explain import WordRegion, explain_phrase
 from shan_engine.search.photo_query import QueryPhoto
@@ -70,7 +70,7 @@ def search_captions(
         )
         scores = np.concatenate([found["scores"][0] for _, found in scorer.pairs.scores(calls)])
         if not np.isfinite(scores).all():
-            raise GalleryError(f"a caption of {gallery.path} has a NaN or infinite score: {MEND}")
+            raise GalleryError(f"a caption of {gallery.path} has a NaN or infinite score: {FIX}")
         # Of equal scores the first in the file is kept, so a block's are ranked with their places.
         places = np.array([place for place, _, _ in gallery.listed(block)])
         for row in np.lexsort((places, -scores))[:top_k].tolist():

@@ -8,20 +8,23 @@ its rank in step 1 within those that meet all steps. `tune` holds these ranks' q
 
 from __future__ import annotations
 
-import json
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
+
+from msgspec import Meta
 
 from shan_engine.base.errors import GalleryError, InputError
-from shan_engine.base.files import replacing
-from shan_engine.base.manifests import demand
+from shan_engine.base.manifests import Fields, Format, Size
 
 TUNING = "tuning.json"
 TARGETS = (0.9, 0.95, 0.98, 0.99, 0.995, 0.999, 1.0)
 LEAST_STEP_1, LEAST_ALL_STEPS = 1000, 50
 # Of the hits that may be lost, the share lost before step 1; images are cheaper to keep after it.
 LOST_BEFORE_STEP_1 = 0.75
+_Share = Annotated[float, Meta(gt=0, le=1)]
+_EACH_TARGET = Meta(min_length=len(TARGETS), max_length=len(TARGETS))
 
 
 @dataclass(frozen=True)
@@ -32,48 +35,44 @@ class StageWidths:
     all_steps: int
 
 
-@dataclass(frozen=True)
-class Tuning:
+class Tuning(Fields, frozen=True):
     """What was measured: for each of `TARGETS` the share of images that must meet step 1, and the number for all steps.
 
     `top_k` hits of each of `queries` queries over `images` images were looked for.
     """
 
-    images: int
-    queries: int
-    top_k: int
-    step_1: tuple[float, ...]
-    all_steps: tuple[int, ...]
+    images: Size
+    queries: Size
+    top_k: Size
+    step_1: Annotated[tuple[_Share, ...], _EACH_TARGET]
+    all_steps: Annotated[tuple[Size, ...], _EACH_TARGET]
 
     def save(self, gallery: Path) -> None:
         """Write it into the gallery, in place of an older one."""
-        with replacing(gallery / TUNING) as temporary:
-            temporary.write_text(json.dumps(asdict(self), indent=1) + "\n", "utf-8")
+        FORMAT.save(gallery / TUNING, self)
 
     @classmethod
     def load(cls, gallery: Path) -> Tuning | None:
         """The gallery's; None where it has none. Raises GalleryError where it is damaged."""
         path = gallery / TUNING
-        try:
-            data = json.loads(path.read_text("utf-8"))
-            demand(type(data) is dict and data.keys() == cls.__dataclass_fields__.keys(), "its fields are others")
-            for name in ("step_1", "all_steps"):
-                held = data[name]
-                demand(type(held) is list and len(held) == len(TARGETS), f"its {name} is no list of {len(TARGETS)}")
-                demand(all(type(x) in (int, float) and 0 < x < math.inf for x in held), f"its {name} are no numbers")
-                data[name] = tuple(held)
-            demand(all(type(data[name]) is int for name in ("images", "queries", "top_k")), "its counts are no numbers")
-            return cls(**data)
-        except FileNotFoundError:
-            return None
-        except (OSError, ValueError) as error:
-            raise GalleryError(f"{path} is damaged ({error}): delete it, or run `shan-engine tune` again") from error
+        return FORMAT.read(path) if path.exists() else None
 
     def widths(self, images: int, top_k: int, target: float) -> StageWidths:
         """For a gallery of that many images, the least widths measured that find at least `target` of the hits."""
         place = next(i for i, held in enumerate(TARGETS) if held >= target - 1e-9)
         return _at_least(self.step_1[place] * images, self.all_steps[place] * top_k / self.top_k, top_k)
 
+
+FORMAT = Format(
+    fields=Tuning,
+    error=GalleryError,
+    holder="",
+    missing="there is no {path}: run `shan-engine tune`",
+    damaged="{path} is damaged ({fault}): delete it, or run `shan-engine tune` again",
+    remake="",
+    version=None,
+    signed=False,
+)
 
 # For galleries that are not tuned: somewhat more than 100 dev captions of Flickr8k needed among 100 thousand images of
 # benchmarks/large_gallery.py (0.5 to 5 % in step 1, 33 to 123 in all steps) and, in all steps, among its 8,000 photos.

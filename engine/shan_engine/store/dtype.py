@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from shan_engine.base.choices import STORE_DTYPES
+from shan_engine.base.choices import STORE_DTYPES, StoreDtype
 from shan_engine.base.errors import StoreError
 from shan_engine.store.feature_store import FeatureStore
 from shan_engine.store.lmdb import is_store
 
 
-def stored_dtype(path: Path, wanted: str | None) -> str:
+def stored_dtype(path: Path, wanted: StoreDtype | None) -> StoreDtype:
     """The dtype to make or open the store at `path` with: `wanted`, else that of the store there, else float32.
 
     Raises StoreError where the store there has another one than `wanted`.

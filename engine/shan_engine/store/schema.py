@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from shan_engine.base.choices import STORE_DTYPES
+from shan_engine.base.choices import STORE_DTYPES, StoreDtype
 from shan_engine.base.errors import InputError, StoreError
 from shan_engine.base.ids import encode_id
-from shan_engine.base.manifests import demand, is_size
+from shan_engine.base.manifests import Fields, Format, Size
 from shan_engine.store.records import RegionRecord, check_record, encode_record
 
 if TYPE_CHECKING:  # the GPU check runs where there is no lmdb
@@ -22,17 +21,16 @@ if TYPE_CHECKING:  # the GPU check runs where there is no lmdb
 SCHEMA_VERSION = 1
 
 
-@dataclass(frozen=True)
-class StoreSchema:
+class StoreSchema(Fields, frozen=True):
     """What every record of a store has in common.
 
     Raises InputError where `dtype` is neither 'float32' nor 'float16'.
     """
 
     feature_extractor: str
-    feature_dim: int
-    max_regions: int = 100
-    dtype: str = "float32"
+    feature_dim: Size
+    max_regions: Size = 100
+    dtype: StoreDtype = "float32"
     version: int = SCHEMA_VERSION
 
     def __post_init__(self) -> None:
@@ -50,26 +48,22 @@ class StoreSchema:
         return {encode_id(record.id): encode_record(record, dtype) for record in records}
 
 
+FORMAT = Format(
+    fields=StoreSchema,
+    error=StoreError,
+    holder="the store {place}",
+    missing="there is no feature store at {place}",
+    damaged="the schema record of {place} is damaged ({fault}): restore the store from a copy",
+    remake="",
+    version=SCHEMA_VERSION,
+    oldest=1,
+    signed=False,
+)
+
+
 def read_schema(path: Path, text: bytes) -> StoreSchema:
     """A schema record's content; raises StoreError where it is damaged or newer, naming the store `path`."""
-    try:
-        data = json.loads(text)
-        demand(type(data) is dict and is_size(data.get("version")), "it has no version")
-        if data["version"] <= SCHEMA_VERSION:
-            return _checked(data)
-    except (ValueError, RecursionError) as error:
-        raise StoreError(f"the schema record of {path} is damaged ({error}): restore the store from a copy") from error
-    raise StoreError(f"the store {path} has schema {data['version']}, newer than {SCHEMA_VERSION}: upgrade shan-engine")
-
-
-def _checked(data: dict[str, Any]) -> StoreSchema:
-    names = StoreSchema.__dataclass_fields__.keys()
-    demand(data.keys() == names, f"its fields are not {', '.join(sorted(names))}")
-    demand(type(data["feature_extractor"]) is str, "its feature_extractor is no name")
-    for name in ("feature_dim", "max_regions"):
-        demand(is_size(data[name]), f"its {name} is no size")
-    demand(data["dtype"] in STORE_DTYPES, "its dtype is neither float32 nor float16")
-    return StoreSchema(**data)
+    return FORMAT.parse(text, path, path)
 
 
 def write_schema(path: Path, environment: lmdb.Environment, schema: StoreSchema) -> None:
@@ -84,7 +78,7 @@ def write_schema(path: Path, environment: lmdb.Environment, schema: StoreSchema)
         environment.open_db(b"ids", txn=transaction)
         environment.open_db(b"records", txn=transaction)
         if transaction.get(b"schema", db=meta) is None:
-            transaction.put(b"schema", json.dumps(asdict(schema)).encode(), db=meta)
+            transaction.put(b"schema", json.dumps(schema.as_dict()).encode(), db=meta)
 
 
 def rewrite_schema(environment: lmdb.Environment, transaction: lmdb.Transaction) -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from filelock import FileLock, Timeout
+from msgspec.structs import replace
 from shan_engine.backends.tensorrt.available import import_tensorrt
 from shan_engine.base.choices import Precision
 from shan_engine.base.errors import BackendError, InputError

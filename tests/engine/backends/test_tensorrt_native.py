@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import shutil
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
 from fake_gpu import FakeGpu
+from msgspec.structs import replace
 from shan_engine.backends.interface import OutOfDeviceMemoryError
 from shan_engine.backends.tensorrt.graph import TensorRtPlans
 from shan_engine.base.errors import BackendError, InputError

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from msgspec import structs
 from resigned import sign_again
 from shan_engine.base.errors import BundleError, GalleryError, InputError
 from shan_engine.bundle.contents import Bundle
-from shan_engine.bundle.manifest import read_manifest
+from shan_engine.bundle.manifest import Manifest
 from shan_engine.gallery.reader import Gallery
 from shan_engine.indexing.images import index_store
 from shan_engine.jobs.run import score_job
@@ -51,8 +52,7 @@ def index_into(gallery, bundle, store_path):
 
 
 def test_another_bundles_gallery_is_refused(scorer, bundle_copy, gallery_copy, store_path):
-    path = bundle_copy / "manifest.json"
-    replace(read_manifest(path), fingerprint="f" * 64).save(path)
+    structs.replace(Manifest.load(bundle_copy), fingerprint="f" * 64).save(bundle_copy)
     other = Bundle.open(bundle_copy)
     for action in (
         lambda: Gallery.open(gallery_copy, other),

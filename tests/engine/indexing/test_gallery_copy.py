@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from gallery_scores import matrix
+from msgspec import structs
 from shan_engine.base.errors import GalleryError, InputError
 from shan_engine.base.metadata import Metadata
 from shan_engine.gallery.filters import columns, matching
@@ -102,7 +103,7 @@ def test_what_cannot_be_split_or_merged(scorer, gallery_path, gallery_copy, othe
         index_store(store, scorer, tmp_path / "int8", dtype="int8")
     with pytest.raises(InputError, match=r"are of another storage \(float32, int8\): index their stores alike"):
         merge_galleries([gallery, Gallery.open(tmp_path / "int8")], tmp_path / "merged")
-    foreign = Gallery(other.path, replace(other.manifest, fingerprint="f" * 64))
+    foreign = Gallery(other.path, structs.replace(other.manifest, fingerprint="f" * 64))
     with pytest.raises(InputError, match=r"are of another bundle \("):
         merge_galleries([gallery, foreign], tmp_path / "merged")
     with pytest.raises(InputError, match="nothing to merge"):

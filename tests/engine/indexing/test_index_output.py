@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from filelock import FileLock
 from gallery_scores import blocks_of, folders
+from msgspec.structs import replace
 from shan_engine.base.errors import GalleryError, InputError
 from shan_engine.gallery.reader import Gallery
 from shan_engine.indexing.images import index_store

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from filelock import FileLock
 from job_runs import as_queries, captions
+from msgspec import structs
 from shan_engine.base.errors import GalleryError, InputError
 from shan_engine.bundle.contents import Bundle
-from shan_engine.bundle.manifest import read_manifest
+from shan_engine.bundle.manifest import Manifest
 from shan_engine.jobs.compute import run_here
 from shan_engine.jobs.options import JobOptions
 from shan_engine.jobs.run import score_job
@@ -191,8 +192,7 @@ def test_what_cannot_be_done_leaves_no_folder(scorer, galleries, tmp_path):
 
 
 def test_a_gallery_of_another_bundle_is_refused(galleries, bundle_copy, tmp_path):
-    path = bundle_copy / "manifest.json"
-    replace(read_manifest(path), fingerprint="f" * 64).save(path)
+    structs.replace(Manifest.load(bundle_copy), fingerprint="f" * 64).save(bundle_copy)
     scorer = Scorer(Bundle.open(bundle_copy), "cpu")
     with pytest.raises(GalleryError, match=r"the gallery .*gallery was made by bundle"):
         score_job(scorer, galleries, as_queries(["a"]), tmp_path / "a.parquet")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -200,7 +201,32 @@ def test_a_target_that_is_no_share_is_refused(scorer, coded, target):
         search(scorer, Gallery.open(coded / "gallery"), ["a dog"], recall_target=target)
 
 
-@pytest.mark.parametrize("content", ["{", "[]", '{"images": 5}'])
+SOUND_TUNING = {"images": 24, "queries": 3, "top_k": 10, "step_1": [0.5] * 7, "all_steps": [10] * 7}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "{",
+        "[]",
+        '{"images": 5}',
+        *(
+            json.dumps({**SOUND_TUNING, **change})
+            for change in (
+                {"top_k": 0},
+                {"top_k": -1},
+                {"images": True},
+                {"step_1": [0.5] * 6},
+                {"step_1": [1e308] * 7},
+                {"step_1": [10**400] * 7},
+                {"step_1": [float("nan")] * 7},
+                {"all_steps": [10**400] * 7},
+                {"all_steps": [0] * 7},
+                {"more": 1},
+            )
+        ),
+    ],
+)
 def test_a_damaged_tuning_is_named(copy, content):
     assert choose_widths(copy / "gallery", 10**6, 10, 0.99).step_1 < 10**6
     (copy / "gallery" / "tuning.json").write_text(content)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
 
+from shan_engine.base.choices import StoreDtype
 from shan_engine.base.errors import InputError, ShanError
 from shan_engine.store.dtype import stored_dtype
 from shan_engine.store.feature_store import FeatureStore
@@ -29,7 +30,7 @@ def import_features(
     store_path: Path,
     *,
     ids: Path | None = None,
-    dtype: str | None = None,
+    dtype: StoreDtype | None = None,
     extractor: str | None = None,
     replace: bool = False,
     batch_size: int = 64,
