@@ -7,17 +7,17 @@ import io
 import json
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 from shan_engine.base.errors import InputError
 from shan_engine.base.files import remove_unfinished, replacing, write_failure
+from shan_engine.base.locks import LOCK, hold_lock
 from shan_engine.store.schema import StoreSchema
 from shan_engine.text.captions import CaptionSplit
 from torch import Tensor
@@ -29,7 +29,6 @@ from shan_model.schedule import TrainConfig
 STATE = "last.pt"
 METRICS = "metrics.jsonl"
 PICTURE = "metrics.svg"
-LOCK = "writer.lock"
 MEND = "another --output, or --restart"
 FREE_SETTINGS = ("epochs", "device")
 
@@ -97,20 +96,16 @@ def locked(output: Path) -> Iterator[None]:
     """
     if output.exists() and not output.is_dir():
         raise InputError(f"{output} is a file: name another --output")
-    lock = FileLock(output / LOCK, timeout=0)
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
-    except Timeout as error:
-        raise InputError(f"another process is training in {output}: wait for it, or name another --output") from error
-    except OSError as error:
-        raise InputError(write_failure(output, error)) from error
-    try:
+    busy = InputError(f"another process is training in {output}: wait for it, or name another --output")
+    with ExitStack() as held:
+        try:
+            output.mkdir(parents=True, exist_ok=True)
+            held.enter_context(hold_lock(output / LOCK, busy))
+        except OSError as error:
+            raise InputError(write_failure(output, error)) from error
         for name in (STATE, METRICS, PICTURE, *FILES):
             remove_unfinished(output / name)
         yield
-    finally:
-        lock.release()
 
 
 def data_digests(

@@ -8,7 +8,7 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,19 @@ def remove_unfinished(path: Path) -> None:
     """Remove what `replacing` left beside `path` in a process that was killed; no other may be writing there."""
     for temporary in path.parent.glob(f".{glob.escape(path.name)}.*"):
         temporary.unlink(missing_ok=True)
+
+
+def foreign_name(folder: Path, own: Collection[str]) -> str | None:
+    """The first name in a folder that is not `own`, nor what `replacing` left of one; None where there is none.
+
+    Raises OSError where the folder cannot be read.
+    """
+    unfinished = tuple(f".{name}." for name in own)
+    try:
+        names = [item.name for item in folder.iterdir()]
+    except FileNotFoundError:
+        return None
+    return min((name for name in names if name not in own and not name.startswith(unfinished)), default=None)
 
 
 def refuse_overwriting(output: Path, *inputs: Path | None) -> None:

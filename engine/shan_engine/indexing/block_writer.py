@@ -1,14 +1,15 @@
-"""One block of a gallery, written to the end or not at all."""
+"""The files of one block of a gallery, written to the end or not at all."""
 
 from __future__ import annotations
 
 import json
 import shutil
 import uuid
-from collections.abc import Iterable, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +26,69 @@ from shan_engine.gallery.storage import file_checksum, layout, packed, row_check
 from shan_engine.indexing.tables import write_table
 
 Part = tuple[Arrays, NDArray[np.float32], Sequence[GalleryImage]]
-"""Some images' arrays by name, their boxes B x K x 4, and what the list says of them."""
+"""Some images' arrays by name, their boxes B x K x 4, and their lines in the list of images."""
+
+
+class BlockWriter:
+    """A block's folder, and one `.npy` file for each array, of `rows` rows in all, with a list of JSON lines."""
+
+    def __init__(self, folder: Path, rows: int, list_name: str, open_files: ExitStack) -> None:
+        self.folder, self._rows, self._list, self._open = folder, rows, list_name, open_files
+        self._lines = open_files.enter_context((folder / list_name).open("w", encoding="utf-8"))
+        self._arrays: dict[str, NpyWriter] = {}
+
+    @property
+    def name(self) -> str:
+        """The block's name, which no other block of any gallery has."""
+        return self.folder.name
+
+    def append(self, files: Mapping[str, NDArray[Any]], lines: Iterable[Any]) -> None:
+        """Add some rows to every file, by its name without `.npy`, and their lines to the list."""
+        for file, values in files.items():
+            if file not in self._arrays:
+                shape = (self._rows, *values.shape[1:])
+                writer = NpyWriter(self.folder / f"{file}.npy", shape, values.dtype)
+                self._arrays[file] = self._open.enter_context(writer)
+            self._arrays[file].append(values)
+        self._lines.writelines(json.dumps(line) + "\n" for line in lines)
+
+    def finish(self) -> list[str]:
+        """Close all files; their names, the list's first."""
+        self._open.close()
+        return [self._list, *(f"{file}.npy" for file in self._arrays)]
+
+    def checksums(self, names: Iterable[str]) -> dict[str, str]:
+        """Checksums of files by name, once they are closed."""
+        return {name: file_checksum(self.folder / name) for name in names}
+
+
+@contextmanager
+def new_block(gallery: Path, rows: int, list_name: str) -> Iterator[BlockWriter]:
+    """A new block to fill with `rows` rows; at the end it is on disk.
+
+    Raises OSError as a write does. Whatever is raised, nothing is left of the block.
+    """
+    folder = gallery / "blocks" / uuid.uuid4().hex[:12]
+    try:
+        folder.mkdir(parents=True)
+        with ExitStack() as open_files:
+            yield BlockWriter(folder, rows, list_name, open_files)
+        sync_folder(folder)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def finish_block(block: BlockWriter, images: int, listed: Iterable[Listed], metadata: Metadata | None) -> BlockEntry:
+    """Close a block of photos; its entry in the manifest, with the checksums of files that are read whole.
+
+    `listed` are all lines of its list; `metadata` gives it a table.
+    """
+    whole = [name for name in block.finish() if name.startswith((LIST, "rows.", "boxes.", "codes-"))]
+    checksums = block.checksums(whole)
+    if metadata:
+        checksums[metadata_name(metadata)] = write_table(block.folder, listed, metadata)
+    return BlockEntry(block.name, images, files=checksums)
 
 
 def write_block(
@@ -36,51 +99,23 @@ def write_block(
     centroids: Centroids | None = None,
     metadata: Metadata | None = None,
 ) -> BlockEntry:
-    """Write a new block of `images` images that come in parts; what its entry in the manifest is to be.
+    """Write a new block of `images` images that come in parts, and return its entry for the manifest.
 
     With `centroids` it has codes, with `metadata` a table. Raises OSError as a write does; then no block is left.
     """
-    name = uuid.uuid4().hex[:12]
-    folder = gallery / "blocks" / name
     files = layout(manifest.arrays, manifest.dtype)
-    shapes = {file: (dtype, (images, *shape)) for file, (dtype, shape) in files.items()}
-    shapes["rows"] = (np.dtype(np.uint64), (images,))
-    mask_shape = manifest.arrays.get("region_mask")
-    codes = f"codes-{centroids.checksum}" if centroids else ""
-    if centroids and mask_shape:
-        shapes[codes] = (np.dtype(np.uint16), (images, *mask_shape))
-    known: list[Listed] = []
-    try:
-        folder.mkdir(parents=True)
-        with ExitStack() as stack:
-            writers = {
-                file: stack.enter_context(NpyWriter(folder / f"{file}.npy", shape, dtype))
-                for file, (dtype, shape) in shapes.items()
-            }
-            lines = stack.enter_context((folder / LIST).open("w", encoding="utf-8"))
-            for arrays, boxes, listed in parts:
-                rows: Arrays = {}
-                for array, values in arrays.items():
-                    rows.update(packed(array, values, manifest.dtype))
-                rows = {file: np.ascontiguousarray(rows[file]) for file in files}
-                rows["rows"] = row_checksums(list(rows.values()), range(len(listed)))
-                if centroids and codes in writers:
-                    rows[codes] = centroids.codes(arrays["image_regions"], arrays["region_mask"])
-                if "boxes" not in writers:
-                    shape = (images, *boxes.shape[1:])
-                    writers["boxes"] = stack.enter_context(NpyWriter(folder / "boxes.npy", shape, np.float32))
-                rows["boxes"] = boxes
-                for file, values in rows.items():
-                    writers[file].append(values)
-                fields = [asdict(image) for image in listed]
-                lines.writelines(json.dumps(image, ensure_ascii=True) + "\n" for image in fields)
-                known.extend(enumerate(fields, len(known)))
-        whole = [f"{file}.npy" for file in ("rows", "boxes", codes) if file in writers]
-        checksums = {file: file_checksum(folder / file) for file in (LIST, *whole)}
-        if metadata:
-            checksums[metadata_name(metadata)] = write_table(folder, known, metadata)
-        sync_folder(folder)
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
-    return BlockEntry(name, images, files=checksums)
+    listed: list[dict[str, Any]] = []
+    with new_block(gallery, images, LIST) as block:
+        for arrays, boxes, images_of_part in parts:
+            rows: Arrays = {}
+            for array, values in arrays.items():
+                rows.update(packed(array, values, manifest.dtype))
+            rows = {file: np.ascontiguousarray(rows[file]) for file in files}
+            rows["rows"] = row_checksums(list(rows.values()), range(len(images_of_part)))
+            rows["boxes"] = np.asarray(boxes, np.float32)
+            if centroids and "region_mask" in manifest.arrays:
+                rows[f"codes-{centroids.checksum}"] = centroids.codes(arrays["image_regions"], arrays["region_mask"])
+            lines = [asdict(image) for image in images_of_part]
+            block.append(rows, lines)
+            listed.extend(lines)
+        return finish_block(block, images, enumerate(listed), metadata)

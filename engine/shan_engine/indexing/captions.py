@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import shutil
-import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from shan_engine.base.choices import GALLERY_DTYPES
 from shan_engine.base.errors import GalleryError, InputError
-from shan_engine.base.files import NpyWriter, sync_folder, write_failure
+from shan_engine.base.files import foreign_name, write_failure
+from shan_engine.base.locks import LOCK, hold_lock
 from shan_engine.base.packing import Arrays
 from shan_engine.gallery.captions import LIST, SCHEMA_VERSION, CaptionBlock, CaptionManifest
 from shan_engine.gallery.manifest import MANIFEST, is_block_name
-from shan_engine.gallery.storage import file_checksum, packed
+from shan_engine.gallery.storage import packed
+from shan_engine.indexing.block_writer import new_block
 from shan_engine.scoring.scorer import Scorer
 from shan_engine.text.captions import CaptionTable
 from shan_engine.text.query_files import read_captions
 
-LOCK = "writer.lock"
 BLOCK_CAPTIONS = 2048
 BLOCK_WORDS = 32 * 1024  # with padding; a block is encoded at once
 
@@ -52,7 +49,8 @@ def index_captions(
     _refuse_foreign(output)
     try:
         output.mkdir(parents=True, exist_ok=True)
-        with FileLock(output / LOCK, timeout=0):
+        busy = GalleryError(f"another process is writing the gallery {output}: wait for it and run again")
+        with hold_lock(output / LOCK, busy):
             there = (output / MANIFEST).exists()
             held = {block.name for block in CaptionManifest.load(output).blocks} if there else set()
             _remove_all_but(output, held)
@@ -61,8 +59,6 @@ def index_captions(
             except BaseException:
                 _remove_all_but(output, held)
                 raise
-    except Timeout as error:
-        raise GalleryError(f"another process is writing the gallery {output}: wait for it and run again") from error
     except OSError as error:
         raise GalleryError(write_failure(output, error)) from error
     return len(rows)
@@ -108,17 +104,11 @@ def _read(path: Path) -> list[tuple[str, str]]:
 
 
 def _write_block(gallery: Path, encoded: Arrays, listed: Sequence[tuple[int, str, str]], dtype: str) -> CaptionBlock:
-    name = uuid.uuid4().hex[:12]
-    folder = gallery / "blocks" / name
-    folder.mkdir(parents=True)
-    for array, values in encoded.items():
-        for file, rows in packed(array, values, dtype).items():
-            with NpyWriter(folder / f"{file}.npy", rows.shape, rows.dtype) as writer:
-                writer.append(rows)
-    with (folder / LIST).open("w", encoding="utf-8") as lines:
-        lines.writelines(json.dumps(row) + "\n" for row in listed)
-    sync_folder(folder)
-    return CaptionBlock(name, len(listed), {path.name: file_checksum(path) for path in sorted(folder.iterdir())})
+    with new_block(gallery, len(listed), LIST) as block:
+        for array, values in encoded.items():
+            block.append(packed(array, values, dtype), ())
+        block.append({}, listed)
+        return CaptionBlock(block.name, len(listed), block.checksums(sorted(block.finish())))
 
 
 def _refuse_foreign(output: Path) -> None:
@@ -127,11 +117,8 @@ def _refuse_foreign(output: Path) -> None:
         raise InputError(f"{output} is a file: choose a new folder for the captions")
     if (output / MANIFEST).exists():
         CaptionManifest.load(output)
-        return
-    names = [path.name for path in output.iterdir()] if output.exists() else []
-    foreign = [name for name in names if name not in (LOCK, "blocks") and not name.startswith(f".{MANIFEST}.")]
-    if foreign:
-        raise InputError(f"{output} is not empty, it holds '{min(foreign)}': choose a new or an empty folder")
+    elif foreign := foreign_name(output, (LOCK, MANIFEST, "blocks")):
+        raise InputError(f"{output} is not empty, it holds '{foreign}': choose a new or an empty folder")
 
 
 def _remove_all_but(output: Path, names: set[str]) -> None:

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -16,19 +13,18 @@ from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from shan_engine.base.errors import InputError
-from shan_engine.base.files import NpyWriter, fresh_folder, sync_folder
+from shan_engine.base.files import fresh_folder
 from shan_engine.gallery.block_files import LIST
 from shan_engine.gallery.blocks import Block
 from shan_engine.gallery.centroids import FROM_IMAGES
-from shan_engine.gallery.filters import column_types, metadata_held, metadata_name
+from shan_engine.gallery.filters import column_types, metadata_held
 from shan_engine.gallery.manifest import BlockEntry, GalleryManifest
 from shan_engine.gallery.reader import Gallery
-from shan_engine.gallery.storage import file_checksum
+from shan_engine.indexing.block_writer import finish_block, new_block
 from shan_engine.indexing.centroids import add_centroids, copy_centroids
 from shan_engine.indexing.encoding import relative_path
 from shan_engine.indexing.images import BLOCK_IMAGES
 from shan_engine.indexing.querybank import Querybank, refuse_unlike
-from shan_engine.indexing.tables import write_table
 from shan_engine.kernel.constants import REGIONS
 
 Piece = tuple[Block, NDArray[np.int64]]
@@ -143,33 +139,19 @@ def _write(
 def _write_block(
     folder: Path, beside: Path, manifest: GalleryManifest, pieces: Sequence[Piece], types: Mapping[str, str]
 ) -> BlockEntry:
-    name, images = uuid.uuid4().hex[:12], sum(len(rows) for _, rows in pieces)
-    place = folder / "blocks" / name
-    place.mkdir(parents=True)
-    listed: list[dict[str, Any]] = []
-    with ExitStack() as stack:
-        lines = stack.enter_context((place / LIST).open("w", encoding="utf-8"))
-        writers: dict[str, NpyWriter] = {}
+    images, listed = sum(len(rows) for _, rows in pieces), []
+    with new_block(folder, images, LIST) as copy:
         for block, rows in pieces:
             for start in range(0, len(rows), COPIED_TOGETHER):
                 some = rows[start : start + COPIED_TOGETHER]
-                for file, values in block.raw(some, manifest.centroids).items():
-                    if file not in writers:
-                        shape = (images, *values.shape[1:])
-                        writers[file] = stack.enter_context(NpyWriter(place / f"{file}.npy", shape, values.dtype))
-                    writers[file].append(values)
-                for image in block.images_at(some.tolist()):
-                    moved = dataclasses.replace(image, path=relative_path(image.path, beside))
-                    listed.append(dataclasses.asdict(moved))
-                    lines.write(json.dumps(listed[-1], ensure_ascii=True) + "\n")
+                held = block.images_at(some.tolist())
+                moved = [dataclasses.replace(image, path=relative_path(image.path, beside)) for image in held]
+                lines = [dataclasses.asdict(image) for image in moved]
+                copy.append(block.raw(some, manifest.centroids), lines)
+                listed.extend(lines)
             block.release()
-    whole = [f"{file}.npy" for file in writers if file in ("rows", "boxes") or file.startswith("codes-")]
-    checksums = {file: file_checksum(place / file) for file in (LIST, *whole)}
-    if types:
-        metadata = metadata_held(((block, rows.tolist()) for block, rows in pieces), types)
-        checksums[metadata_name(metadata)] = write_table(place, enumerate(listed), metadata)
-    sync_folder(place)
-    return BlockEntry(name, images, files=checksums)
+        metadata = metadata_held(((block, rows.tolist()) for block, rows in pieces), types) if types else None
+        return finish_block(copy, images, enumerate(listed), metadata)
 
 
 def gallery_facts(gallery: Gallery) -> dict[str, Any]:

@@ -7,12 +7,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import FileLock, Timeout
 from msgspec.structs import replace
 
 from shan_engine.base.choices import GALLERY_DTYPES
 from shan_engine.base.errors import GalleryError, InputError
-from shan_engine.base.files import write_failure
+from shan_engine.base.files import foreign_name, write_failure
+from shan_engine.base.locks import LOCK, hold_lock
 from shan_engine.base.metadata import Metadata
 from shan_engine.gallery.block_files import METADATA
 from shan_engine.gallery.centroids import FROM_IMAGES, Centroids
@@ -28,7 +28,6 @@ from shan_engine.kernel.constants import KERNEL_CONSTANTS
 from shan_engine.scoring.scorer import Scorer
 from shan_engine.store.feature_store import FeatureStore
 
-LOCK = "writer.lock"
 BLOCK_IMAGES = 2048
 
 
@@ -77,7 +76,8 @@ def index_store(
         # Asked before the lock too: the lock is a file, and a folder of other things stays as it is.
         _settled(output, scorer, dtype, querybank)
         output.mkdir(parents=True, exist_ok=True)
-        with FileLock(output / LOCK, timeout=0):
+        busy = GalleryError(f"another process is writing the gallery {output}: wait for it and run again")
+        with hold_lock(output / LOCK, busy):
             manifest, bank, hubness = _settled(output, scorer, dtype, querybank)
             if manifest is None:
                 manifest = _new_manifest(store, scorer, dtype, max(info.regions for info in infos))
@@ -95,8 +95,6 @@ def index_store(
                 renewed.save(output)
             update = _Update(output, renewed, wanted, metadata)
             return update.run(store, scorer, hubness, on_start, on_images)
-    except Timeout as error:
-        raise GalleryError(f"another process is writing the gallery {output}: wait for it and run again") from error
     except OSError as error:
         raise GalleryError(write_failure(output, error)) from error
 
@@ -122,13 +120,10 @@ def _held_manifest(output: Path, scorer: Scorer, dtype: str | None) -> GalleryMa
     if not (output / MANIFEST).exists():
         if output.exists() and not output.is_dir():
             raise InputError(f"{output} is a file: choose a new folder for the gallery")
-        names = [file.name for file in output.iterdir()] if output.exists() else []
         # A run killed at its very beginning leaves the lock, a querybank, and half-written files.
-        own = (LOCK, FILE)
-        foreign = [name for name in names if name not in own and not name.startswith((f".{MANIFEST}.", f".{FILE}."))]
-        if foreign:
+        if foreign := foreign_name(output, (LOCK, FILE, MANIFEST)):
             raise InputError(
-                f"{output} is no gallery and is not empty, it holds '{min(foreign)}': choose a new or an empty folder"
+                f"{output} is no gallery and is not empty, it holds '{foreign}': choose a new or an empty folder"
             )
         return None
     manifest = GalleryManifest.load(output)

@@ -8,10 +8,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from shan_engine.base.errors import InputError
-from shan_engine.base.files import write_failure
+from shan_engine.base.files import foreign_name, write_failure
+from shan_engine.base.locks import LOCK, hold_lock
 from shan_engine.base.optional import import_pyarrow
 from shan_engine.gallery.images import Images
 from shan_engine.gallery.manifest import check_same_bundle
@@ -25,7 +24,6 @@ from shan_engine.jobs.since import LastResult
 from shan_engine.scoring.scorer import Scorer
 from shan_engine.text.query_files import QueryLine
 
-LOCK = "writer.lock"
 LAST = "last.parquet"
 
 
@@ -117,18 +115,14 @@ def _last_result(since: Path, images: Images, output: Path, folder: Path, restar
 
 def _refuse_foreign(folder: Path, output: Path) -> None:
     """Raise InputError if the job's folder, which is removed at the end, holds files that are not a job's."""
-    own = (LOCK, JOURNAL, NEW, MATRIX, LAST, output.name, f".{output.name}.")
+    databases = [f"{name}{end}" for name in (JOURNAL, NEW) for end in ("", "-journal")]
     try:
-        names = [file.name for file in folder.iterdir()]
-    except FileNotFoundError:
-        return
+        foreign = foreign_name(folder, (LOCK, *databases, MATRIX, LAST, output.name))
     except OSError as error:
         raise InputError(write_failure(folder, error)) from error
-    foreign = [name for name in names if not name.startswith(own)]
     if foreign:
         raise InputError(
-            f"{folder} is this job's folder, but it holds '{min(foreign)}': move that file elsewhere, or name "
-            "another output"
+            f"{folder} is this job's folder, but it holds '{foreign}': move that file elsewhere, or name another output"
         )
 
 
@@ -138,7 +132,7 @@ def _locked(folder: Path) -> Iterator[None]:
     busy = InputError(f"another process is working on {folder}: wait for it, or name another output")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / LOCK, timeout=0):
+        with hold_lock(folder / LOCK, busy):
             if not (folder / LOCK).exists():  # the process that finished the job has just removed it
                 raise busy
             try:
@@ -146,8 +140,6 @@ def _locked(folder: Path) -> Iterator[None]:
             finally:
                 if folder.exists() and not (folder / JOURNAL).exists():
                     shutil.rmtree(folder, ignore_errors=True)
-    except Timeout as error:
-        raise busy from error
     except OSError as error:
         raise InputError(write_failure(folder, error)) from error
 

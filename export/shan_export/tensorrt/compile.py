@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from filelock import FileLock, Timeout
 from msgspec.structs import replace
 from shan_engine.backends.tensorrt.available import import_tensorrt
 from shan_engine.base.choices import Precision
 from shan_engine.base.errors import BackendError, InputError
 from shan_engine.base.files import fresh_folder, sha256, write_failure
+from shan_engine.base.locks import hold_lock
 from shan_engine.bundle.contents import Bundle
 from shan_engine.bundle.plans import (
     ENGINES,
@@ -70,10 +70,8 @@ def compile_bundle(
     engines = bundle.path / ENGINES
     try:
         engines.mkdir(exist_ok=True)
-        with FileLock(engines / "compile.lock", timeout=0):
+        with hold_lock(engines / "compile.lock", BackendError(f"another program compiles {path}: wait for it")):
             return _compile(bundle, builder, wanted, captioned, allow_loss, on_stage, on_progress), True
-    except Timeout as error:
-        raise BackendError(f"another program compiles {bundle.path}: wait for it") from error
     except OSError as error:
         raise InputError(write_failure(engines, error)) from error
 

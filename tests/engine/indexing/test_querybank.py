@@ -226,12 +226,12 @@ def test_who_comes_second_goes_by_the_bank_of_the_first(scorer, store, tmp_path,
     with FeatureStore.open(store) as opened:
 
         class Lock(FileLock):
-            def __enter__(self):
-                monkeypatch.setattr("shan_engine.indexing.images.FileLock", FileLock)
+            def acquire(self):
+                monkeypatch.setattr("shan_engine.base.locks.FileLock", FileLock)
                 index_store(opened, scorer, tmp_path / "g", querybank=Querybank.of(["a dog"]))
-                return super().__enter__()
+                return super().acquire()
 
-        monkeypatch.setattr("shan_engine.indexing.images.FileLock", Lock)
+        monkeypatch.setattr("shan_engine.base.locks.FileLock", Lock)
         with pytest.raises(InputError, match="is normalised by another querybank"):
             index_store(opened, scorer, tmp_path / "g", querybank=BANK)
 
