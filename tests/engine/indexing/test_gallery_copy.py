@@ -21,10 +21,10 @@ from tiny import CAPTIONS, make_record, make_store
 @pytest.fixture(params=["float32", "float16", "int8"])
 def stored(request, scorer, tmp_path, monkeypatch):
     """41 images in blocks of 10, with centroids, of which two are deleted."""
-    for module in ("indexing", "gallery_copy"):
-        monkeypatch.setattr(f"shan_engine.{module}.BLOCK_IMAGES", 10)
-    for module in ("indexing", "gallery_copy"):
-        monkeypatch.setattr(f"shan_engine.{module}.FROM_IMAGES", 30)
+    for module in ("images", "copy"):
+        monkeypatch.setattr(f"shan_engine.indexing.{module}.BLOCK_IMAGES", 10)
+    for module in ("images", "copy"):
+        monkeypatch.setattr(f"shan_engine.indexing.{module}.FROM_IMAGES", 30)
     with make_store(tmp_path / "store", range(41)) as store:
         index_store(store, scorer, tmp_path / "g", dtype=request.param)
         store.delete(["photo4", "photo25"])
@@ -125,8 +125,8 @@ def test_facts(gallery_path):
 
 
 def test_what_is_known_of_photos_goes_with_them(scorer, tmp_path, monkeypatch):
-    for module in ("indexing", "gallery_copy"):
-        monkeypatch.setattr(f"shan_engine.{module}.BLOCK_IMAGES", 10)
+    for module in ("images", "copy"):
+        monkeypatch.setattr(f"shan_engine.indexing.{module}.BLOCK_IMAGES", 10)
     known = {f"photo{n}": (2000 + n, f"owner {n % 3}") for n in range(0, 23, 2)}
     with make_store(tmp_path / "store", range(23)) as store:
         store.put_metadata(Metadata({"year": "INTEGER", "owner": "TEXT"}, known))

@@ -160,7 +160,7 @@ import os, signal, sys
 from pathlib import Path
 from shan_engine.indexing import encoding, images as indexing
 from shan_engine.bundle.contents import Bundle
-from shan_engine.scoring.encoders import Scorer
+from shan_engine.scoring.scorer import Scorer
 from shan_engine.store.feature_store import FeatureStore
 store, bundle, gallery = map(Path, sys.argv[1:4])
 indexing.BLOCK_IMAGES, encoding.ENCODE_BATCH = 8, 3
