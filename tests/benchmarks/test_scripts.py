@@ -50,6 +50,18 @@ def test_asking(script, captions, capsys):
     assert len(found) == 9
 
 
+def test_busy_machine(script, monkeypatch, capsys):
+    module = script("busy_machine")
+    monkeypatch.setenv("SHAN_SPIN", "0")
+    for library in ("onnxruntime", "torch"):
+        module.main(["--measure", library, "--rounds", "1"])
+        assert float(capsys.readouterr().out) > 0
+    monkeypatch.setattr(module, "measured", lambda library, threads, busy, rounds: (2 if busy else 1) * rounds)
+    module.main(["--turns", "1"])
+    lines = capsys.readouterr().out.splitlines()
+    assert [float(line.split()[-1]) for line in lines] == [1, 2, 1, 2] * 2
+
+
 def test_batching(gallery_path, bundle_path):
     # In a process of its own, as it changes the engine's sizes of calls.
     command = [sys.executable, ROOT / "benchmarks" / "batching.py", "--turns", "1"]
