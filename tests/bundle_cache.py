@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
-from shan_engine.bundle.manifest import MANIFEST, Manifest, read_manifest
+from shan_engine.bundle.manifest import Manifest
 
 PACKAGES = ("torch", "onnx", "onnxscript", "onnx-ir", "onnxruntime", "numpy", "safetensors")
 EXPORTER = "shan_export.bundle_writer"
@@ -42,7 +42,7 @@ class BundleCache:
                 self._exporter()(checkpoint, kept, **options)
             kept.touch()
         shutil.copytree(kept, output)
-        return read_manifest(output / MANIFEST)
+        return Manifest.load(output)
 
     def _exporter(self) -> Callable[..., object]:
         if self._export is None:
