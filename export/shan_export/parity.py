@@ -32,7 +32,7 @@ def largest_difference(
             image |= image_terms.run(image)
         caption = text_encoder.run({"tokens": tokens, "lengths": lengths})
         outputs = pair_scorer.run({**image, **caption})
-        expected = plain_scores(model, *map(torch.from_numpy, case)).numpy()
+        expected = reference_scores(model, *map(torch.from_numpy, case)).numpy()
         difference = float(np.abs(outputs["scores"] - expected.sum(-1)).max())
         difference = max(difference, float(np.abs(outputs["step_scores"] - expected).max()))
         if not np.isfinite(difference):
@@ -41,7 +41,7 @@ def largest_difference(
     return worst
 
 
-def plain_scores(model: RetrievalModel, features: Tensor, mask: Tensor, tokens: Tensor, lengths: Tensor) -> Tensor:
+def reference_scores(model: RetrievalModel, features: Tensor, mask: Tensor, tokens: Tensor, lengths: Tensor) -> Tensor:
     """Step scores B x C x steps of every image with every caption, by the plain modules, pair by pair."""
     with torch.no_grad():
         regions = model.image_encoder(features)

@@ -1,6 +1,6 @@
-"""SHAN's three alignment steps for pairs of an image and a caption, written as in the paper.
+"""SHAN's three alignment steps for pairs of an image and a caption, as the paper defines them (docs/scoring.md).
 
-This is the oracle: `factorised.py` computes the same numbers at a fraction of the cost.
+This is the reference. `factorised.py` computes the same numbers at a fraction of the cost.
 """
 
 from __future__ import annotations

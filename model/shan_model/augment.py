@@ -28,7 +28,7 @@ class Batch:
     lengths: Tensor
 
 
-def mixed_views(
+def mix_views(
     views: Sequence[RegionSource], ids: Sequence[str], holders: NDArray[np.bool_], random: np.random.Generator
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Features B x K x F and mask B x K of images, each from a randomly chosen view, such as its mirror image.

@@ -15,32 +15,32 @@ STEPS = ("l2l", "g2l", "g2g")
 
 
 class Settings:
-    """What a dataclass of settings may demand of its values; `owner` is whose they are, for the message."""
+    """Checks for a dataclass of settings; `owner` says in messages whose settings they are."""
 
     owner: ClassVar[str]
 
     def demand(self, names: Sequence[str], fits: Callable[[Any], bool], wanted: str) -> None:
-        """Raise InputError where the value of one of these does not fit; `wanted` says what does."""
+        """Raise InputError if the value of one of these does not fit; `wanted` says what would."""
         for name in names:
             value = getattr(self, name)
             if not fits(value):
                 raise InputError(f"{self.owner} {name} is {value!r}: it must be {wanted}")
 
     def demand_counts(self, *names: str) -> None:
-        """Raise InputError where one of these is not a whole number above 0."""
+        """Raise InputError if one of these is not a whole number above 0."""
         self.demand(names, lambda value: is_number(value, int) and value > 0, "a whole number above 0")
 
     def demand_positive(self, *names: str) -> None:
-        """Raise InputError where one of these is not a number above 0."""
+        """Raise InputError if one of these is not a number above 0."""
         self.demand(names, lambda value: is_number(value, int, float) and 0 < value < math.inf, "a number above 0")
 
     def demand_one_of(self, name: str, choices: tuple[str, ...]) -> None:
-        """Raise InputError where `name` is not one of `choices`."""
+        """Raise InputError if `name` is not one of `choices`."""
         self.demand([name], lambda value: value in choices, f"one of {', '.join(choices)}")
 
 
 def is_number(value: object, *types: type) -> bool:
-    """Whether it is of one of these types of numbers; truth is none."""
+    """Whether it is a number of one of these types; True and False are not."""
     return isinstance(value, types) and not isinstance(value, bool)
 
 

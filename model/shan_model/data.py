@@ -1,4 +1,4 @@
-"""What training reads: captions, word vectors and, through `RegionSource`, region features."""
+"""What training reads: captions, word vectors and region features."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from shan_engine.text.vocabulary import Vocabulary, tokenise
 if TYPE_CHECKING:  # the GPU check runs where packages of the store are missing
     from shan_engine.store.schema import StoreSchema
 
-_MEND = "give a file in GloVe's text format, plain or .gz"
+_FIX = "give a file in GloVe's text format, plain or .gz"
 
 
 class RegionSource(Protocol):
@@ -40,7 +40,7 @@ class RegionSource(Protocol):
 
 
 class AnyOf:
-    """Images that at least one of several sources has; `holders` says which."""
+    """Several sources as one: an image counts as present if at least one source has it."""
 
     def __init__(self, sources: Sequence[RegionSource]) -> None:
         self._sources = sources
@@ -55,7 +55,7 @@ class AnyOf:
 
 
 def refuse_missing(source: RegionSource | AnyOf, *splits: CaptionSplit) -> None:
-    """Raise InputError, naming one and how many, where `source` lacks images of the splits."""
+    """Raise InputError if `source` lacks images of the splits; the message names one and counts them."""
     images = dict.fromkeys(image for split in splits for image in split.images)
     missing = [image for image in images if image not in source]
     if missing:
@@ -66,7 +66,7 @@ def refuse_missing(source: RegionSource | AnyOf, *splits: CaptionSplit) -> None:
 
 
 def refuse_other_features(source: RegionSource, views: Sequence[RegionSource]) -> None:
-    """Raise InputError where a view's features are of another size or not of the extractor of the source's."""
+    """Raise InputError if a view's features have another size or another extractor than the source's."""
     wanted = source.schema
     for view in views:
         held = view.schema
@@ -83,9 +83,10 @@ def refuse_other_features(source: RegionSource, views: Sequence[RegionSource]) -
 
 
 def read_word_vectors(path: Path) -> tuple[dict[str, int], NDArray[np.float32]]:
-    """Row of every word, and the vectors, from GloVe's text format, plain or .gz; InputError names a bad line.
+    """Row of every word, and the vectors words x size, from GloVe's text format, plain or .gz.
 
-    The first line says how many numbers a word has; what stands before them is the word, blanks included.
+    The first line tells how many numbers a word has. Everything before them is the word, spaces included. Raises
+    InputError, naming the line, if a line is damaged.
     """
     rows: dict[str, int] = {}
     vectors: list[NDArray[np.float32]] = []
@@ -109,17 +110,17 @@ def read_word_vectors(path: Path) -> tuple[dict[str, int], NDArray[np.float32]]:
                     rows[word] = len(vectors)
                     vectors.append(vector)
     except FileNotFoundError as error:
-        raise InputError(f"there are no word vectors {path}: {_MEND}") from error
+        raise InputError(f"there are no word vectors {path}: {_FIX}") from error
     except (OSError, ValueError, EOFError, zlib.error) as error:
         reason = getattr(error, "strerror", None) or error
-        raise InputError(f"the word vectors {path} cannot be read ({reason}): {_MEND}") from error
+        raise InputError(f"the word vectors {path} cannot be read ({reason}): {_FIX}") from error
     if not vectors:
-        raise InputError(f"the word vectors {path} are empty: {_MEND}")
+        raise InputError(f"the word vectors {path} are empty: {_FIX}")
     return rows, np.stack(vectors)
 
 
 def _ends_in_number(word: str) -> bool:
-    """Whether the last part of a word with blanks is a number, which a line too long puts there."""
+    """Whether a word with spaces ends in a number: then its line has too many numbers."""
     _, blank, last = word.rpartition(" ")
     try:
         return bool(blank) and math.isfinite(float(last))
@@ -128,7 +129,7 @@ def _ends_in_number(word: str) -> bool:
 
 
 class Words(NamedTuple):
-    """A checkpoint's words and a vector each (words x size, 0 where a word has none); captions have the first `met`."""
+    """A checkpoint's words and their vectors (words x size, 0 if unknown); the first `met` words occur in captions."""
 
     vocabulary: Vocabulary
     vectors: NDArray[np.float32]
@@ -138,10 +139,10 @@ class Words(NamedTuple):
 def choose_words(
     training: Sequence[str], dev: Sequence[str], word_vectors: Path, *, min_count: int, open_vocabulary: bool
 ) -> Words:
-    """The words that the training captions have at least `min_count` times.
+    """The words that occur in the training captions at least `min_count` times.
 
-    If `open_vocabulary`, then those of all the captions that have a vector, and then every other word that has one.
-    Raises InputError where the word vectors cannot be read.
+    With `open_vocabulary`, the other words of all captions that have a vector follow, then every other word that has
+    one. Raises InputError if the word vectors cannot be read.
     """
     rows, vectors = read_word_vectors(word_vectors)
     counts = Counter(word for caption in training for word in tokenise(caption))
@@ -153,9 +154,9 @@ def choose_words(
 
 
 def vector_table(vocabulary: Vocabulary, rows: dict[str, int], vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The vector of every vocabulary word, vocabulary x size, 0 where it has none.
+    """The vector of every vocabulary word, vocabulary x size, 0 if it has none.
 
-    In numbers that float16 holds exactly, so that a bundle needs half the bytes for them.
+    Values are rounded to float16, so that a bundle can store them in half the bytes.
     """
     table = np.zeros((len(vocabulary), vectors.shape[1]), np.float32)
     for number, word in enumerate(vocabulary.words):

@@ -15,7 +15,7 @@ from shan_model.retrieval import GridScores, Terms
 
 
 def image_terms(alignment: Alignment, regions: Tensor, region_mask: Tensor) -> Terms:
-    """All of an image that no caption changes, from V (B x K x D) and its mask (B x K, bool)."""
+    """What a score needs of an image, from V (B x K x D) and its mask (B x K, bool)."""
     terms = {
         "image_regions": regions,
         "region_mask": region_mask,
@@ -30,7 +30,7 @@ def image_terms(alignment: Alignment, regions: Tensor, region_mask: Tensor) -> T
 
 
 def caption_terms(alignment: Alignment, words: Tensor, word_mask: Tensor) -> Terms:
-    """All of a caption that no image changes, from T (C x n x D) and its mask (C x n, bool).
+    """What a score needs of a caption, from T (C x n x D) and its mask (C x n, bool).
 
     `caption_queries` is U = λ T W_t^T W_v, so that V U^T is λA.
     """

@@ -1,4 +1,4 @@
-"""All images with all captions by the factorised score, in memory that stays small."""
+"""Scores of all images with all captions by the factorised form, in bounded memory."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from shan_model.data import RegionSource
 from shan_model.retrieval import RetrievalModel, Terms
 
 
-def grid_in_chunks(
+def score_in_chunks(
     model: RetrievalModel,
     image: Terms,
     caption: Terms,
@@ -30,9 +30,9 @@ def grid_in_chunks(
     captions: int = 32,
     recompute: bool = False,
 ) -> Tensor:
-    """Scores B x C, a few images and captions of like length at a time: less padding, and all stays in cache.
+    """Scores B x C, a few images and captions of similar length at a time: less padding, and all stays in cache.
 
-    With `recompute` a gradient makes each part's inner numbers again instead of keeping them: one part's at a time.
+    With `recompute`, the backward pass recomputes each part's intermediate results instead of keeping them.
     """
 
     def scores(image: Terms, caption: Terms) -> Tensor:
@@ -60,16 +60,16 @@ def select_captions(caption: Terms, rows: Tensor, words: int) -> Terms:
     return {name: term[..., :words] if name.endswith("_gram") else term for name, term in selected.items()}
 
 
-def first_step_grid(model: RetrievalModel, image: Terms, caption: Terms) -> Tensor:
-    """Scores B x C by the model's first step, in compiled code where there is some."""
+def score_first_step(model: RetrievalModel, image: Terms, caption: Terms) -> Tensor:
+    """Scores B x C by the model's first step, in compiled code if there is any."""
     scores = model.compiled_first_step(image, caption)
     if scores is None:
-        scores = grid_in_chunks(model, image, caption, last_step=model.steps[0], images=32)
+        scores = score_in_chunks(model, image, caption, last_step=model.steps[0], images=32)
     return scores
 
 
 class GridScorer:
-    """A model's full scores without gradients: of SHAN on a CPU by the engine's kernel, else by the factorised form."""
+    """A model's full scores without gradients: by the engine's kernel for SHAN on a CPU, otherwise factorised."""
 
     def __init__(self, model: RetrievalModel) -> None:
         weight = next(model.parameters())
@@ -84,7 +84,7 @@ class GridScorer:
             sides = ({name: term.numpy(force=True) for name, term in side.items()} for side in (image, caption))
             return torch.from_numpy(self._kernel.score(*sides))
         images, captions = (2, 32) if self._on_cpu else (64, 128)  # of a call: for a CPU's cache, or for a GPU
-        return grid_in_chunks(self._model, image, caption, images=images, captions=captions)
+        return score_in_chunks(self._model, image, caption, images=images, captions=captions)
 
 
 @torch.no_grad()

@@ -1,4 +1,4 @@
-"""SHAN's first step and its gradients in compiled C, for training on a CPU: several times as fast as PyTorch's."""
+"""SHAN's first step and its gradients in compiled C: on a CPU several times as fast as PyTorch."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MOST_WORDS, MOST_REGIONS = 128, 128
 
 @cache
 def library() -> ctypes.CDLL | None:
-    """The kernel, as `load_kernel` chooses it; None where it is not built or off."""
+    """The kernel that `load_kernel` chooses; None if it is not built or turned off."""
     variant = chosen_variant()
     return None if variant is None else load_library(variant)
 
@@ -32,7 +32,7 @@ def can_score(image: Terms, caption: Terms) -> bool:
 
 
 def local_scores(image: Terms, caption: Terms, region_weight: float, word_weight: float) -> Tensor:
-    """S_L2L, B x C, of every image with every caption; captions of like length are scored together."""
+    """S_L2L, B x C, of every image with every caption; captions of similar length are scored together."""
     lengths = (caption["word_mask"].sum(-1) + WORDS - 1) // WORDS
     columns, order = [], []
     for length in sorted(set(lengths.tolist())):

@@ -1,8 +1,8 @@
 """Ranking losses over a batch of images with a caption each, on pairs alone.
 
-Two kinds. `contrastive` (InfoNCE; Oord et al. 2018, as CLIP has it): softmax over a row's or column's scores times
-a learnt scale. `triplet` (SHAN; VSE++): hinges with the hardest negatives, or with all while a model is fresh:
-the hardest alone leave it on the plateau where own and negative scores are equal.
+There are two kinds. `contrastive` (InfoNCE, Oord et al. 2018, in CLIP's form): softmax over the scores of a row or
+column times a learnt scale. `triplet` (SHAN; VSE++): hinges with the hardest negatives, or with all of them in the
+first epochs. A fresh model trained with the hardest alone stays on the plateau where all scores are equal.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from shan_model.grid import GridScorer, first_step_grid, grid_in_chunks
+from shan_model.grid import GridScorer, score_first_step, score_in_chunks
 from shan_model.retrieval import RetrievalModel, Terms
 
 MAX_LOG_SCALE = math.log(100.0)
 
 
 class RankingLoss(nn.Module):
-    """The loss of B images with their B captions, without ever holding B x B x K x D numbers.
+    """The loss of B images with their B captions, in less memory than B x B x K x D numbers.
 
     The model's first step, several times cheaper than the rest, scores all B x B pairs and has a loss of its own:
     with it alone the later steps start from a ranking that means something. Their loss needs only some pairs,
@@ -47,14 +47,14 @@ class RankingLoss(nn.Module):
         if len(model.steps) > 1 and not self.candidates:
             if hardest and not self.contrastive:
                 ranking = GridScorer(model).scores(image, caption)
-                return self.of_pairs(model, image, caption, mined_pairs(ranking, 1), scales[1], hardest)
-            return self.of_grid(grid_in_chunks(model, image, caption, images=32, recompute=True), scales[1], hardest)
-        first = first_step_grid(model, image, caption)
+                return self.of_pairs(model, image, caption, mine_pairs(ranking, 1), scales[1], hardest)
+            return self.of_grid(score_in_chunks(model, image, caption, images=32, recompute=True), scales[1], hardest)
+        first = score_first_step(model, image, caption)
         loss = self.of_grid(first, scales[0], hardest)
         if len(model.steps) == 1:
             return loss
         ranking = (first * scales[0] + gumbel(first)).detach() if self.contrastive else first.detach()
-        pairs = mined_pairs(ranking, self.candidates)
+        pairs = mine_pairs(ranking, self.candidates)
         return loss + self.of_pairs(model, image, caption, pairs, scales[1], hardest)
 
     def of_grid(self, scores: Tensor, scale: Tensor, hardest: bool) -> Tensor:
@@ -70,7 +70,7 @@ class RankingLoss(nn.Module):
         scale: Tensor,
         hardest: bool,
     ) -> Tensor:
-        """The loss of the full score over `pairs` of image and caption numbers, as `mined_pairs` orders them."""
+        """The loss of the full score over `pairs` of image and caption numbers, as `mine_pairs` orders them."""
         images, captions = pairs
         # Not term[images]: of rows taken twice, its gradient is summed in an order that changes from run to run.
         pair_image = {name: term.index_select(0, images)[:, None] for name, term in image.items()}
@@ -83,7 +83,7 @@ class RankingLoss(nn.Module):
 
 
 def gumbel(like: Tensor) -> Tensor:
-    """Noise of the same shape: the k largest of logits plus it are k draws from their softmax, none twice."""
+    """Gumbel noise of the same shape. The k largest of logits plus noise are k draws from their softmax, none twice."""
     return -torch.empty_like(like).exponential_().log()
 
 
@@ -107,7 +107,7 @@ def grid_hinge(scores: Tensor, margin: float, hardest: bool) -> Tensor:
     return (by_image.sum() + by_caption.sum()) / len(scores)
 
 
-def mined_pairs(ranking: Tensor, negatives: int) -> tuple[Tensor, Tensor]:
+def mine_pairs(ranking: Tensor, negatives: int) -> tuple[Tensor, Tensor]:
     """Image and caption numbers of the pairs that the loss needs, from a ranking B x B (own pairs diagonal).
 
     First the B own pairs, then for every image the `negatives` other captions that rank highest, then for every
@@ -126,7 +126,7 @@ def mined_pairs(ranking: Tensor, negatives: int) -> tuple[Tensor, Tensor]:
 def pair_contrastive(logits: Tensor, count: int) -> Tensor:
     """Cross-entropy of finding the own pair among itself and the mined ones, mean over both ways.
 
-    `logits` as `mined_pairs` orders the pairs of `count` images.
+    `logits` as `mine_pairs` orders the pairs of `count` images.
     """
     own, negatives = logits[:count], logits[count:].reshape(2, count, -1)
     choices = torch.cat([own[None, :, None].expand(2, -1, -1), negatives], dim=-1)
@@ -134,7 +134,7 @@ def pair_contrastive(logits: Tensor, count: int) -> Tensor:
 
 
 def pair_hinge(pairs: Tensor, count: int, margin: float, hardest: bool) -> Tensor:
-    """Mean over the batch of max(0, margin - own + negative), both ways; `pairs` as `mined_pairs` orders them.
+    """Mean over the batch of max(0, margin - own + negative), both ways; `pairs` as `mine_pairs` orders them.
 
     With `hardest` only the worst of each row's and column's negatives counts, else their mean.
     """

@@ -1,4 +1,4 @@
-"""What training asks of the machine: a device, a precision, and memory."""
+"""The device, precision and memory that training uses."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ import torch
 from shan_engine.base.errors import ShanError
 
 
-def chosen_device(name: str) -> torch.device:
-    """The device of that name; `auto` is a GPU where PyTorch finds one. Raises ShanError where `cuda` is not there."""
+def choose_device(name: str) -> torch.device:
+    """The device of that name; `auto` is a GPU if PyTorch finds one. Raises ShanError if `cuda` is missing."""
     if name == "cuda" and not torch.cuda.is_available():
         raise ShanError("PyTorch finds no CUDA device here: use --device cpu")
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 
-def chosen_precision(name: str, device: torch.device) -> str:
-    """What `auto` is on this device."""
+def choose_precision(name: str, device: torch.device) -> str:
+    """The precision of that name; `auto` depends on the device."""
     if name != "auto":
         return name
     return "bfloat16" if device.type == "cuda" or torch.cpu._is_avx512_bf16_supported() else "float32"
@@ -36,14 +36,14 @@ def keep_freed_memory() -> None:
 
 
 @contextmanager
-def memory_errors_told(batch_size: int) -> Iterator[None]:
-    """Turn the system's and PyTorch's errors for want of memory into a ShanError that says what to do."""
+def explain_memory_errors(batch_size: int) -> Iterator[None]:
+    """Turn out-of-memory errors of the system and of PyTorch into a ShanError that says what to do."""
     try:
         yield
-    except (MemoryError, RuntimeError) as error:  # PyTorch has its own of the second kind, on a CPU without a name
+    except (MemoryError, RuntimeError) as error:  # on a CPU, PyTorch raises a plain RuntimeError
         if not isinstance(error, MemoryError | torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
             raise
         raise ShanError(
-            f"there is not enough memory for batches of {batch_size} images: lower --batch-size, with --restart where "
-            "a run was begun, or --dev-images"
+            f"there is not enough memory for batches of {batch_size} images: lower --batch-size (with --restart "
+            "if a run was begun) or --dev-images"
         ) from error

@@ -1,4 +1,4 @@
-"""The settings of a training run, and the batches and learning rates that follow from them alone."""
+"""The settings of a training run, and its batches and learning rates, which depend on them only."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from shan_model.config import Settings, is_number
 class TrainConfig(Settings):
     """How to train; `average` is the decay of the averaged weights.
 
-    `model` is a name of the registry, `options` are its own settings, such as SHAN's direction and steps.
+    `model` is a registered name. `options` are the model's own settings, such as SHAN's direction and steps.
 
-    Dropout is given as probabilities: of whole regions, of single values of a region's feature, of a word's
-    whole learnt embedding, of single values of an embedded word, and of single values of encoded rows.
+    Dropout probabilities: of whole regions, of single values of a region's feature, of a word's whole learnt embedding,
+    of single values of an embedded word, and of single values of encoded rows.
 
-    The loss is `contrastive`, its first temperature `loss_temperature`, or `triplet` with `margin`: all negatives
-    count in its first `warmup_epochs`, after them the hardest alone. `candidates` is how many mined negatives an
-    image and a caption have in the loss of a model's later steps; 0 puts all pairs of the batch in one loss on the full
-    score.
+    `loss` is `contrastive`, starting at the temperature `loss_temperature`, or `triplet` with `margin`. In a triplet
+    loss all negatives count in the first `warmup_epochs`, then the hardest only. `candidates` is how many mined
+    negatives each image and caption has in the loss of the full score. 0 puts all pairs of the batch in one loss of the
+    full score. `warmup_steps` are training steps.
 
-    `dev_images` is how many images of split `dev` choose the best epoch; training ends after `patience` epochs that
-    are no better. `precision` of the encoders is float32 or bfloat16 (autocast), `auto` bfloat16 on a GPU and on a CPU
+    `dev_images` images of split `dev` choose the best epoch. Training ends after `patience` epochs without improvement.
+    `precision` of the encoders is float32 or bfloat16 (autocast), `auto` bfloat16 on a GPU and on a CPU
     that has instructions for it; scores and loss are float32.
     """
 
@@ -63,7 +63,7 @@ class TrainConfig(Settings):
     device: str = "auto"
 
     def __post_init__(self) -> None:
-        """Raise InputError, naming the setting, for a value that it cannot have."""
+        """Raise InputError, naming the setting, for a value that is not allowed."""
         shares = ("region_dropout", "feature_dropout", "embedding_dropout", "word_dropout", "row_dropout", "average")
         self.demand(shares, lambda value: is_number(value, int, float) and 0 <= value < 1, "a number from 0 to below 1")
         self.demand_positive("learning_rate", "margin", "loss_temperature", "gradient_clip")

@@ -1,4 +1,4 @@
-"""What a training run leaves in its output beside the checkpoint: the state to go on from, and metrics by epoch."""
+"""What a training run writes beside the checkpoint: the state to continue from, and metrics by epoch."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ from shan_model.schedule import TrainConfig
 STATE = "last.pt"
 METRICS = "metrics.jsonl"
 PICTURE = "metrics.svg"
-MEND = "another --output, or --restart"
+FIX = "another --output, or --restart"
 FREE_SETTINGS = ("epochs", "device")
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainState:
-    """All that going on needs; `data` is what `data_digests` gives for what it was trained on."""
+    """Everything needed to continue a run; `data` holds the `data_digests` of its training data."""
 
     config: dict[str, Any]
     data: dict[str, str]
@@ -49,8 +49,8 @@ class TrainState:
     optimiser: dict[str, Any]
 
     def save(self, output: Path) -> None:
-        """Replace the output's state. Raises InputError where the disk is full; then the one before stays."""
-        # Serialised first: on a full disk torch.save raises a RuntimeError of its own.
+        """Replace the output's state. Raises InputError if the disk is full; then the old state stays."""
+        # Serialised in memory first: on a full disk, torch.save raises a RuntimeError without a reason.
         buffer = io.BytesIO()
         torch.save(dict(vars(self)), buffer)
         with replacing(output / STATE) as path:
@@ -58,7 +58,7 @@ class TrainState:
 
     @classmethod
     def load(cls, output: Path) -> TrainState | None:
-        """The output's state on the CPU, or None. Raises InputError where it is damaged or another version's."""
+        """The output's state on the CPU, or None. Raises InputError if it is damaged or of another version."""
         path = output / STATE
         try:
             with zipfile.ZipFile(path) as archive:
@@ -67,32 +67,32 @@ class TrainState:
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise InputError(f"{path} cannot be read ({error.strerror or error}): use {MEND}") from error
+            raise InputError(f"{path} cannot be read ({error.strerror or error}): use {FIX}") from error
         except Exception as error:  # torch.load raises whatever its parts do, KeyError and EOFError among them
-            raise InputError(f"{path} is damaged or not a training state: use {MEND}") from error
+            raise InputError(f"{path} is damaged or not a training state: use {FIX}") from error
         if damaged:
-            raise InputError(f"{path} is damaged: use {MEND}")
+            raise InputError(f"{path} is damaged: use {FIX}")
         if type(held) is not dict or held.keys() != cls.__dataclass_fields__.keys():
-            raise InputError(f"{path} is not a training state of this version: use {MEND}")
+            raise InputError(f"{path} is not a training state of this version: use {FIX}")
         return cls(**held)
 
     def refuse_other(self, output: Path, config: TrainConfig, data: Mapping[str, str]) -> None:
-        """Raise InputError, naming the first that differs, where settings or data are not those of this state."""
+        """Raise InputError if settings or data differ from this state's; the message names the first difference."""
         path = output / STATE
         for name, value in asdict(config).items():
             held = self.config.get(name)
             if name not in FREE_SETTINGS and held != value:
-                raise InputError(f"{path} was made with {name} {held}, not {value}: use the same settings, {MEND}")
+                raise InputError(f"{path} was made with {name} {held}, not {value}: use the same settings, {FIX}")
         for name, digest in data.items():
             if self.data.get(name) != digest:
-                raise InputError(f"{path} was made with other {name}: use the same, {MEND}")
+                raise InputError(f"{path} was made with other {name}: use the same, {FIX}")
 
 
 @contextmanager
-def locked(output: Path) -> Iterator[None]:
-    """Keep other runs out of the folder `output`, made where it is missing, and remove what killed ones left half done.
+def lock_output(output: Path) -> Iterator[None]:
+    """Create the folder `output` if needed, lock it against other runs, and remove unfinished files of killed runs.
 
-    Raises InputError where another run is at work there, or `output` is no folder that can be written.
+    Raises InputError if another run holds the lock, or if `output` cannot be written.
     """
     if output.exists() and not output.is_dir():
         raise InputError(f"{output} is a file: name another --output")
@@ -115,10 +115,9 @@ def data_digests(
     schemas: Sequence[StoreSchema],
     holders: NDArray[np.bool_],
 ) -> dict[str, str]:
-    """What a run is trained on, by the name a message gives it; of the features what made them and their size F alone.
+    """Digests of a run's training data, by the name that messages use. For features: their extractor and size F.
 
-    `schemas` and `holders` (images x stores: which has an
-    image) are of the store and its views, in that order.
+    `schemas` and `holders` (images x stores: which store has an image) list the store first, then its views.
     """
     features, *views = (f"{schema.feature_extractor} {schema.feature_dim}" for schema in schemas)
     splits = [[split.images, split.captions, split.caption_images.tolist()] for split in (training, dev)]
@@ -133,9 +132,9 @@ def data_digests(
 
 
 def write_metrics(output: Path, line: Mapping[str, Any]) -> None:
-    """Put an epoch's figures below those of earlier epochs.
+    """Append an epoch's figures to those of earlier epochs.
 
-    Lines of this epoch or a later one, from a run that was cut or started anew, go, and so do torn ones.
+    Drops lines of this epoch or later ones, left by an interrupted or restarted run, and incomplete lines.
     """
     path = output / METRICS
     with replacing(path) as temporary:
@@ -145,7 +144,7 @@ def write_metrics(output: Path, line: Mapping[str, Any]) -> None:
 
 
 def _epoch(line: str) -> float:
-    """The epoch a line of metrics is of, infinity where it is torn."""
+    """The epoch of a line of metrics, infinity if the line is incomplete."""
     try:
         return int(json.loads(line)["epoch"])
     except (ValueError, KeyError, TypeError):

@@ -1,4 +1,4 @@
-"""The training loop: factorised scores, averaged weights, early stop, resumable at any moment."""
+"""The training loop: factorised scores, averaged weights, early stopping. It can be resumed at any moment."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ from shan_engine.evaluation.recall import CUTS, Recall, recall
 from shan_engine.text.captions import CaptionSplit, CaptionTable
 from shan_engine.text.tokenizer import pad
 
-from shan_model.augment import Batch, augmented_loss, mixed_views
+from shan_model.augment import Batch, augmented_loss, mix_views
 from shan_model.checkpoint import refuse_checkpoint_alone, save_checkpoint
 from shan_model.data import AnyOf, RegionSource, Words, choose_words, refuse_missing, refuse_other_features
 from shan_model.grid import score_split
 from shan_model.loss import RankingLoss
-from shan_model.machine import chosen_device, chosen_precision, keep_freed_memory, memory_errors_told
+from shan_model.machine import choose_device, choose_precision, explain_memory_errors, keep_freed_memory
 from shan_model.plot import plot_metrics
 from shan_model.registry import find_registration, new_model
 from shan_model.retrieval import RetrievalModel
 from shan_model.schedule import TrainConfig, epoch_batches, schedule
-from shan_model.state import MEND, STATE, TrainState, data_digests, locked, write_metrics
+from shan_model.state import FIX, STATE, TrainState, data_digests, lock_output, write_metrics
 
 SAVE_EVERY = 100
 
 
 @dataclass(frozen=True)
 class TrainProgress:
-    """Where training is; `message` is a line to show, or empty."""
+    """How far training is; `message` is a line to show, or empty."""
 
     done_steps: int
     total_steps: int
@@ -57,15 +57,16 @@ def train(
 ) -> float:
     """Train on split `train`; `output` gets the checkpoint with the best dev rSum, which is returned.
 
-    `views` are other features of training images, such as those of their mirror images: at each step an image is taken
-    by chance from one of those sources that have it.
-    Interrupted and started again with `resume`, it goes on from its last state, on a CPU to the same weights.
-    Raises ShanError where the loss is not finite, InputError where an image has no features, a state was made with
-    other settings or data or is damaged, a checkpoint has none, or another process trains there.
+    `views` are other features of training images, such as those of their mirror images. Each training step takes an
+    image from a randomly chosen source that has it. With `resume`, an interrupted run continues from its last state; on
+    a CPU it reaches the same weights.
+
+    Raises ShanError if the loss is not finite. Raises InputError if an image has no features, if the state is damaged
+    or was made with other settings or data, if a checkpoint has no state, or if another process trains there.
     """
-    adds_words = find_registration(config.model).model.adds_words  # refused before anything that takes time
-    device = chosen_device(config.device)
-    config = replace(config, precision=chosen_precision(config.precision, device))
+    adds_words = find_registration(config.model).model.adds_words  # before anything slow
+    device = choose_device(config.device)
+    config = replace(config, precision=choose_precision(config.precision, device))
     keep_freed_memory()
     training, dev = captions.split("train"), captions.split("dev").images_between(0, config.dev_images)
     words = choose_words(
@@ -91,9 +92,9 @@ def train(
     schemas = [part.schema for part in (source, *views)]
     data = data_digests(training, dev, words, schemas, holders)
     run = _Run((source, *views), holders, words, training, dev, data, model.to(device), output, config, device)
-    with locked(output), memory_errors_told(config.batch_size):
+    with lock_output(output), explain_memory_errors(config.batch_size):
         if not (resume and run.load()):
-            run.save()  # in the place of the state of before, which a kill would bring back
+            run.save()  # replaces an older state, which a killed run would otherwise continue
         return run.train(on_progress)
 
 
@@ -161,7 +162,7 @@ class _Run:
         return self.best
 
     def stale(self) -> bool:
-        """Whether `patience` epochs have gone by without a better one."""
+        """Whether the last `patience` epochs were no better than the best one."""
         epochs, rest = divmod(self.step, self.per_epoch)
         return not rest and epochs - self.best_epoch >= self.config.patience
 
@@ -176,24 +177,24 @@ class _Run:
                 yield batch
 
     def read(self, captions: Sequence[int], place: tuple[int, int]) -> Batch:
-        """Features and tokens of some captions, by number; `place` (epoch, batch) decides which views are taken."""
+        """Features and tokens of some captions, by number; `place` (epoch, batch) seeds the choice of views."""
         rows = self.training.caption_images[captions]
         ids = [self.training.images[row] for row in rows]
         random = np.random.default_rng((self.config.seed, *place))
-        features, mask = mixed_views(self.views, ids, self.holders[rows], random)
+        features, mask = mix_views(self.views, ids, self.holders[rows], random)
         tokens, lengths = pad([self.tokens[i] for i in captions])
         return Batch(*(torch.from_numpy(array).to(self.device) for array in (features, mask, tokens, lengths)))
 
     def update(self, batch: Batch, epoch: int, total: int) -> float:
-        """One optimiser step; the loss before it."""
+        """Take one training step; returns the loss before it."""
         torch.manual_seed(hash((self.config.seed, self.step)) & 0x7FFFFFFF)
         for group in self.optimiser.param_groups:
             group["lr"] = self.config.learning_rate * schedule(self.step, total, self.config.warmup_steps)
         loss = augmented_loss(self.model, self.loss, batch, self.config, hardest=epoch >= self.config.warmup_epochs)
         value = float(loss.detach())
         if not math.isfinite(value):
-            mend = "lower --learning-rate and run again with --restart"
-            raise ShanError(f"the loss is {value} at step {self.step}: {mend}")
+            fix = "lower --learning-rate and run again with --restart"
+            raise ShanError(f"the loss is {value} at step {self.step}: {fix}")
         self.optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.parameters, self.config.gradient_clip)
@@ -220,7 +221,7 @@ class _Run:
         return recall(scores, self.dev.caption_images)
 
     def save_best(self) -> None:
-        """Write the averaged weights as the checkpoint, with the words that no caption has."""
+        """Write the averaged weights as the checkpoint, with the words that occur in no caption."""
         best = self.model.trained_copy(self.averaged, torch.from_numpy(self.words.vectors))
         save_checkpoint(best, self.words.vocabulary, self.output)
 
@@ -240,7 +241,7 @@ class _Run:
         ).save(self.output)
 
     def load(self) -> bool:
-        """Go on from the output's last state, if it has one; raises InputError where that does not fit."""
+        """Continue from the output's last state, if there is one. Raises InputError if it does not fit."""
         state = TrainState.load(self.output)
         if state is None:
             refuse_checkpoint_alone(self.output)
@@ -252,7 +253,7 @@ class _Run:
             self.optimiser.load_state_dict(state.optimiser)
             self.averaged = {name: state.averaged[name].to(self.device) for name in self.averaged}
         except (RuntimeError, ValueError, KeyError) as error:
-            raise InputError(f"{self.output / STATE} does not fit this version's model: use {MEND}") from error
+            raise InputError(f"{self.output / STATE} does not fit this version's model: use {FIX}") from error
         self.step, self.best, self.best_epoch, self.losses = state.step, state.best, state.best_epoch, state.losses
         return True
 

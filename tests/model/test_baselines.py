@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from shan_engine.base.errors import InputError
-from shan_model.grid import grid_in_chunks
+from shan_model.grid import score_in_chunks
 from shan_model.registry import MODELS, new_model
 
 SIZES = {"feature_dim": 11, "vocab_size": 30, "embed_dim": 16, "word_vector_dim": 6, "embedding_dim": 4}
@@ -37,7 +37,7 @@ def test_the_grid_is_every_pair(problem):
         grid = model.score_grid(image, caption)
         torch.testing.assert_close(grid.step_scores, plain(*problem))
         torch.testing.assert_close(grid.scores, grid.step_scores.sum(-1))
-        torch.testing.assert_close(grid_in_chunks(model, image, caption, images=2, captions=3), grid.scores)
+        torch.testing.assert_close(score_in_chunks(model, image, caption, images=2, captions=3), grid.scores)
         if grid.word_attention is not None:
             total = grid.word_attention.sum(-1)
             torch.testing.assert_close(

@@ -7,7 +7,7 @@ import torch
 from shan_engine.kernel.library import variants
 from shan_model import local
 from shan_model.config import ShanConfig
-from shan_model.grid import first_step_grid
+from shan_model.grid import score_first_step
 from shan_model.norms import l2_normalise
 from shan_model.shan import Shan
 
@@ -80,4 +80,4 @@ def test_what_the_kernel_does_not_take_goes_through_pytorch():
     image, caption = model.image_terms(V.double(), region_mask), model.caption_terms(T.double(), word_mask)
     assert model.compiled_first_step(image, caption) is None
     expected = plain(model, V.double(), region_mask, T.double(), word_mask)[..., 0]
-    torch.testing.assert_close(first_step_grid(model, image, caption), expected)
+    torch.testing.assert_close(score_first_step(model, image, caption), expected)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from shan_model.config import ShanConfig
-from shan_model.loss import RankingLoss, grid_hinge, gumbel, mined_pairs, pair_contrastive, pair_hinge
+from shan_model.loss import RankingLoss, grid_hinge, gumbel, mine_pairs, pair_contrastive, pair_hinge
 from shan_model.shan import Shan
 from synthetic import F
 
@@ -14,7 +14,7 @@ def test_the_loss_on_pairs_is_the_dense_loss(hardest):
     torch.manual_seed(0)
     B, margin = 7, 0.2
     scores = torch.randn(B, B, dtype=torch.float64)
-    images, captions = mined_pairs(scores, B - 1)  # all negatives, so the mean is the dense mean
+    images, captions = mine_pairs(scores, B - 1)  # all negatives, so the mean is the dense mean
     found = pair_hinge(scores[images, captions], B, margin, hardest=hardest)
     total = 0.0
     for i in range(B):
@@ -149,7 +149,7 @@ def test_the_losss_gradients_are_those_of_the_plain_module(kind, steps):
 def test_two_candidates_hold_each_row_and_columns_hardest():
     torch.manual_seed(1)
     scores = torch.randn(9, 9)
-    images, captions = mined_pairs(scores, 2)
+    images, captions = mine_pairs(scores, 2)
     assert len(images) == 9 + 2 * 18
     assert (images[:9] == captions[:9]).all()
     assert (images[9:] != captions[9:]).all()

@@ -7,7 +7,7 @@ import pytest
 from shan_engine.base.errors import InputError
 from shan_engine.store.feature_store import FeatureStore
 from shan_engine.text.captions import CaptionSplit
-from shan_model.augment import mixed_views
+from shan_model.augment import mix_views
 from shan_model.data import AnyOf, choose_words, read_word_vectors, refuse_missing
 from shan_model.schedule import epoch_batches
 from shan_model.training import train
@@ -68,7 +68,7 @@ def test_views_may_hold_some_images_alone(files, tmp_path):
     split = table.split("train")
     holders = AnyOf(sources).holders(split.images)
     for seed in range(20):
-        features, mask = mixed_views(sources, split.images, holders, np.random.default_rng(seed))
+        features, mask = mix_views(sources, split.images, holders, np.random.default_rng(seed))
         wanted, there = Photos().regions(split.images)
         np.testing.assert_array_equal(features, wanted)
         np.testing.assert_array_equal(mask, there)

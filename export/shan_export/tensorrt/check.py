@@ -24,7 +24,7 @@ from shan_engine.scoring.scorer import Scorer
 from shan_engine.text.captions import CaptionSplit
 
 from shan_export.cases import cases
-from shan_export.tensorrt.plan_graphs import SCORER, Feeds, rounded
+from shan_export.tensorrt.plan_graphs import SCORER, Feeds, simulate_rounding
 
 # The most points that any recall may lose.
 ALLOWED_LOSS = {"fp32": 0.0, "fp16": 0.2, "bf16": 0.2, "int8": 0.5}
@@ -38,7 +38,7 @@ class GivenGraphs:
     def __init__(self, graphs: Graphs, folder: Path) -> None:
         self._folder = folder
         for name, graph in graphs.items():
-            onnx.save(rounded(graph), str(folder / f"{name}.onnx"))
+            onnx.save(simulate_rounding(graph), str(folder / f"{name}.onnx"))
 
     def load(self, name: str) -> Graph:
         """One of the graphs, in ONNX Runtime."""

@@ -26,7 +26,7 @@ from shan_engine.text.captions import CaptionSplit, CaptionTable
 
 from shan_export.tensorrt.check import calibration, check_precision, refuse_loss
 from shan_export.tensorrt.compiler import Compiler
-from shan_export.tensorrt.plan_graphs import converted, plan_graphs
+from shan_export.tensorrt.plan_graphs import convert_graphs, plan_graphs
 
 
 def compile_bundle(
@@ -103,7 +103,7 @@ def _compile(
     if precision != "fp32":
         measured = _captioned(bundle, captioned)
         on_stage(f"converting to {precision}")
-        graphs = converted(exact, precision, calibration(bundle, exact, *measured) if measured else ())
+        graphs = convert_graphs(exact, precision, calibration(bundle, exact, *measured) if measured else ())
         on_stage("measuring what it costs")
         check = check_precision(bundle, exact, graphs, measured, on_progress)
         if not allow_loss:

@@ -13,7 +13,7 @@ from shan_engine.base.choices import Precision
 from shan_engine.bundle.contents import IMAGE_TERMS, Bundle
 from shan_engine.bundle.manifest import GRAPHS
 
-from shan_export.tensorrt.precision import LOW, lowered
+from shan_export.tensorrt.precision import LOW, lower_precision
 
 SCORES = ("scores", "step_scores", "word_attention")
 SCORER = Path(GRAPHS[2]).stem
@@ -24,11 +24,11 @@ def plan_graphs(bundle: Bundle) -> dict[str, ModelProto]:
     """The float32 graphs by name; the pair scorer makes the image terms that no gallery stores."""
     graphs = {Path(name).stem: onnx.load(str(bundle.path / name)) for name in GRAPHS}
     if IMAGE_TERMS in bundle.manifest.files:
-        graphs[SCORER] = chained(onnx.load(str(bundle.path / IMAGE_TERMS)), graphs[SCORER])
+        graphs[SCORER] = chain_graphs(onnx.load(str(bundle.path / IMAGE_TERMS)), graphs[SCORER])
     return graphs
 
 
-def chained(first: ModelProto, second: ModelProto) -> ModelProto:
+def chain_graphs(first: ModelProto, second: ModelProto) -> ModelProto:
     """One graph of two, in which outputs of the first are inputs of the second; inputs of one name are one input."""
     result = compose.add_prefix(first, "terms_", rename_inputs=False, rename_outputs=False)
     made = {value.name for value in result.graph.output}
@@ -42,7 +42,7 @@ def chained(first: ModelProto, second: ModelProto) -> ModelProto:
     return result
 
 
-def converted(
+def convert_graphs(
     graphs: Mapping[str, ModelProto], precision: Precision, calibration: Iterable[Feeds]
 ) -> dict[str, ModelProto]:
     """The graphs in a precision. int8 is the pair scorer's products, its ranges those of `calibration`; its encoders
@@ -50,13 +50,13 @@ def converted(
     if precision == "fp32":
         return dict(graphs)
     low = "fp16" if precision == "int8" else precision
-    result = {name: lowered(graph, low, full_outputs=SCORES) for name, graph in graphs.items()}
+    result = {name: lower_precision(graph, low, full_outputs=SCORES) for name, graph in graphs.items()}
     if precision == "int8":
-        result[SCORER] = quantised(graphs[SCORER], iter(calibration))
+        result[SCORER] = quantise(graphs[SCORER], iter(calibration))
     return result
 
 
-def quantised(model: ModelProto, feeds: Iterator[Feeds]) -> ModelProto:
+def quantise(model: ModelProto, feeds: Iterator[Feeds]) -> ModelProto:
     """A copy with the inputs of all products in 8 bits: symmetric, as TensorRT wants it, ranges as seen in `feeds`."""
     import logging
     import tempfile
@@ -93,7 +93,7 @@ def quantised(model: ModelProto, feeds: Iterator[Feeds]) -> ModelProto:
         return onnx.load(str(output))
 
 
-def rounded(model: ModelProto) -> ModelProto:
+def simulate_rounding(model: ModelProto) -> ModelProto:
     """The same numbers as a model in 16 bits gives, for a processor that has no such products.
 
     Every node computes in float32 from inputs and to outputs that are rounded to the model's types.

@@ -24,7 +24,7 @@ ELEMENTWISE = {"Add", "Sub", "Mul"}
 MOVES = {"Reshape", "Transpose", "Squeeze", "Unsqueeze"}  # they run in what they are given
 
 
-def lowered(model: ModelProto, precision: str, *, full_outputs: Collection[str] = ()) -> ModelProto:
+def lower_precision(model: ModelProto, precision: str, *, full_outputs: Collection[str] = ()) -> ModelProto:
     """A copy of a float32 model with its products in `precision`, fp16 or bf16.
 
     With fp16 its float inputs and outputs are so too, but for `full_outputs`. With bf16 they stay float32: NumPy has

@@ -20,7 +20,7 @@ from shan_engine.bundle.plans import ENGINES, Limits, PlanSet, PrecisionCheck, g
 from shan_engine.gallery.reader import Gallery
 from shan_engine.scoring.scorer import Scorer
 from shan_engine.search.answer import search
-from shan_export.tensorrt.plan_graphs import converted, plan_graphs
+from shan_export.tensorrt.plan_graphs import convert_graphs, plan_graphs
 
 QUERIES = ["a dog runs over the grass .", "man rides bike", "two children play in the water", "a cat"]
 
@@ -49,7 +49,7 @@ def write_plans(bundle_path, *, name="tensorrt", version="11.4.0", precision="fp
     )
     folder = bundle_path / ENGINES / plans.name
     folder.mkdir(parents=True)
-    for graph, model in converted(plan_graphs(bundle), precision, ()).items():
+    for graph, model in convert_graphs(plan_graphs(bundle), precision, ()).items():
         onnx.save(model, str(folder / f"{graph}.plan"))
     replace(plans, files={file.name: sha256(file) for file in folder.iterdir()}).save(folder)
     return folder

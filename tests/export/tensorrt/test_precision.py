@@ -9,8 +9,8 @@ from shan_engine.bundle.contents import Bundle
 from shan_engine.scoring.scorer import Scorer
 from shan_export.cases import cases
 from shan_export.tensorrt.check import GivenGraphs
-from shan_export.tensorrt.plan_graphs import SCORES, chained, converted, plan_graphs, rounded
-from shan_export.tensorrt.precision import LOW, lowered
+from shan_export.tensorrt.plan_graphs import SCORES, chain_graphs, convert_graphs, plan_graphs, simulate_rounding
+from shan_export.tensorrt.precision import LOW, lower_precision
 from tiny import EXTRACTOR
 
 VARIANTS = [{}, {"direction": "i2t"}, {"direction": "t2i", "steps": ["l2l", "g2l"]}, {"steps": ["l2l"]}]
@@ -51,7 +51,7 @@ def test_the_chained_scorer_needs_only_what_a_gallery_stores(bundle, tmp_path):
 @pytest.mark.parametrize(("precision", "most"), [("fp16", 4e-3), ("bf16", 4e-2)])
 def test_scores_in_16_bits_stay_near(bundle, tmp_path, precision, most):
     exact = plan_graphs(bundle)
-    lower = converted(exact, precision, ())
+    lower = convert_graphs(exact, precision, ())
     folders = [tmp_path / name for name in ("exact", "lower")]
     for folder in folders:
         folder.mkdir()
@@ -66,7 +66,7 @@ def test_scores_in_16_bits_stay_near(bundle, tmp_path, precision, most):
 @pytest.mark.parametrize("precision", ["fp16", "bf16"])
 def test_products_are_low_and_what_must_be_exact_is_not(bundle, precision):
     low = LOW[precision]
-    for graph in converted(plan_graphs(bundle), precision, ()).values():
+    for graph in convert_graphs(plan_graphs(bundle), precision, ()).values():
         onnx.checker.check_model(graph, full_check=True)
         inferred = shape_inference.infer_shapes(graph, strict_mode=True).graph
         types = {
@@ -100,7 +100,7 @@ def test_rounding_gives_what_16_bits_give():
     model = helper.make_model(
         helper.make_graph(nodes, "g", [x, y], [z], [one]), opset_imports=[helper.make_opsetid("", 20)], ir_version=9
     )
-    lower = rounded(lowered(model, "fp16", full_outputs=["z"]))
+    lower = simulate_rounding(lower_precision(model, "fp16", full_outputs=["z"]))
     import onnxruntime
 
     session = onnxruntime.InferenceSession(lower.SerializeToString(), providers=["CPUExecutionProvider"])
@@ -130,7 +130,7 @@ def test_chained_inputs_of_one_name_are_one(tmp_path):
         ["d"],
     )
     path = tmp_path / "both.onnx"
-    onnx.save(chained(first, second), str(path))
+    onnx.save(chain_graphs(first, second), str(path))
     graph = OnnxRuntimeGraph(path, "cpu")
     assert list(graph.inputs) == ["a", "c"]
     assert graph.outputs == ["d"]
