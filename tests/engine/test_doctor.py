@@ -161,7 +161,9 @@ def test_a_provider_that_is_listed_but_replaced_is_a_warning(monkeypatch: pytest
 
     listed = ["CUDAExecutionProvider", "BrokenExecutionProvider", "AzureExecutionProvider", "CPUExecutionProvider"]
     fake = SimpleNamespace(
-        get_available_providers=lambda: listed, SessionOptions=SimpleNamespace, InferenceSession=Session
+        get_available_providers=lambda: listed,
+        SessionOptions=lambda: SimpleNamespace(add_session_config_entry=lambda name, value: None),
+        InferenceSession=Session,
     )
     monkeypatch.setattr(available, "import_onnx_runtime", lambda: fake)
     findings = examine(None)

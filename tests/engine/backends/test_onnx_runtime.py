@@ -53,7 +53,7 @@ def test_tf32_is_off_on_cuda(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
 
     fake = SimpleNamespace(
         get_available_providers=lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"],
-        SessionOptions=SimpleNamespace,
+        SessionOptions=lambda: SimpleNamespace(add_session_config_entry=lambda name, value: None),
         InferenceSession=Session,
     )
     monkeypatch.setattr(onnx_runtime, "import_onnx_runtime", lambda: fake)

@@ -52,6 +52,8 @@ class OnnxRuntimeGraph:
         options = ort.SessionOptions()
         options.log_severity_level = 3
         options.intra_op_num_threads = threads or usable_cpus()
+        # Threads that spin between graphs take the core from whoever has work (benchmarks/busy_machine.py).
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         providers: list[Any] = [_PROVIDERS["cpu"]]
         if kind != "cpu":
             # TF32 keeps 10 bits of a product's factors: scores would be off by more than parity allows.
