@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -130,6 +131,8 @@ def train(
     from shan_engine.base.optional import require
 
     require("train", "torch", "safetensors")
+    # OpenMP reads this once. Threads that spin take the core from those that compute (benchmarks/busy_machine.py).
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     of_model = {
         "direction": direction,
         "steps": steps and tuple(steps.split("+")),
