@@ -7,11 +7,13 @@ import shutil
 import signal
 from pathlib import Path
 
+import installed
 import numpy as np
 import oracle
 import pyarrow.parquet
 import pytest
-from installed import output_of, shan, start, wait_for
+from command import output_of, shan
+from installed import start, wait_for
 from PIL import Image
 from shan_engine.bundle.contents import Bundle
 from shan_engine.gallery.reader import Gallery
@@ -45,14 +47,14 @@ def test_own_photos_in_three_commands(halves, tmp_path):
     (photos / "broken.jpg").write_bytes(b"not a photo")
     (photos / "phone.HEIC").write_bytes(b"a photo that is not read")
     store, gallery = tmp_path / "my.store", tmp_path / "my.gallery"
-    extracted = json.loads(output_of("extract", photos, "--store", store, "--model", bundle, "--json"))
+    extracted = json.loads(installed.output_of("extract", photos, "--store", store, "--model", bundle, "--json"))
     assert extracted["added"] == 7
     assert len(extracted["broken"]) == 1
     assert extracted["passed_over"] == {".heic": 1}
-    indexed = json.loads(output_of("index", store, "--output", gallery, "--model", bundle, "--json"))
+    indexed = json.loads(installed.output_of("index", store, "--output", gallery, "--model", bundle, "--json"))
     assert indexed["added"] == 7
     answer = json.loads(
-        output_of("search", *CAPTIONS[:2], "--gallery", gallery, "--model", bundle, "--top-k", 3, "--json")
+        installed.output_of("search", *CAPTIONS[:2], "--gallery", gallery, "--model", bundle, "--top-k", 3, "--json")
     )
     tokenizer = Bundle.open(bundle).tokenizer
     with FeatureStore.open(store) as opened:
@@ -92,7 +94,7 @@ def test_the_demo_finds_photos_without_pytorch(tmp_path):
     poison = tmp_path / "torch"
     poison.mkdir()
     (poison / "__init__.py").write_text("raise RuntimeError('search imported torch')")
-    done = shan("search", "a dog on grass", "--json", PYTHONPATH=str(tmp_path))
+    done = installed.shan("search", "a dog on grass", "--json", PYTHONPATH=str(tmp_path))
     assert done.returncode == 0, done.stderr
     assert "the bundled demo" in done.stderr
     hits = json.loads(done.stdout)[0]["hits"]
@@ -166,7 +168,7 @@ def test_a_checkpoint_is_trained_exported_and_evaluated(tmp_path):
         lines += [f"{split}\tphoto{number}\ta {WORDS[(number * 3 + i) % 20]} {WORDS[number % 20]}" for i in range(5)]
     (tmp_path / "captions.tsv").write_text("\n".join(lines) + "\n")
     checkpoint, bundle, gallery = tmp_path / "checkpoint", tmp_path / "bundle", tmp_path / "gallery"
-    trained = shan(
+    trained = installed.shan(
         "train", "--store", tmp_path / "store", "--captions", tmp_path / "captions.tsv",
         "--word-vectors", tmp_path / "glove.txt", "--output", checkpoint,
         "--epochs", 2, "--batch-size", 8, "--embed-dim", 16, "--device", "cpu",
@@ -175,7 +177,7 @@ def test_a_checkpoint_is_trained_exported_and_evaluated(tmp_path):
     assert "epoch 1" in trained.stderr
     assert "epoch 2" in trained.stderr
     assert [json.loads(line)["epoch"] for line in (checkpoint / "metrics.jsonl").read_text().splitlines()] == [1, 2]
-    output_of("export", checkpoint, "--output", bundle, "--feature-extractor-name", "tiny")
+    installed.output_of("export", checkpoint, "--output", bundle, "--feature-extractor-name", "tiny")
     output_of("index", tmp_path / "store", "--output", gallery, "--model", bundle)
     common = ("--captions", tmp_path / "captions.tsv", "--gallery", gallery, "--model", bundle)
     figures = json.loads(output_of("evaluate", *common, "--json"))
@@ -214,7 +216,7 @@ def test_imported_features_are_searched(bundle_path, tmp_path):
 
 
 def test_doctor_finds_this_installation_sound():
-    findings = json.loads(output_of("doctor", "--json"))
+    findings = json.loads(installed.output_of("doctor", "--json"))
     assert {finding["status"] for finding in findings} <= {"ok", "warning"}
     assert any("demo" in finding["name"] for finding in findings)
 
@@ -275,7 +277,7 @@ def test_a_second_writer_of_a_gallery_is_told(bundle_path, gallery_copy, store_p
     from filelock import FileLock
 
     with FileLock(gallery_copy / "writer.lock"):
-        done = shan("index", store_path, "--output", gallery_copy, "--model", bundle_path)
+        done = installed.shan("index", store_path, "--output", gallery_copy, "--model", bundle_path)
     assert done.returncode == 1
     assert "another process is writing the gallery" in done.stderr
 

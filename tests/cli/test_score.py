@@ -9,11 +9,13 @@ import subprocess
 import time
 from pathlib import Path
 
+import installed
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
-from installed import COMMAND, environment, heed_interrupts, output_of, refusal, shan, start, wait_for
+from command import output_of, refusal
+from installed import COMMAND, environment, heed_interrupts, shan, start, wait_for
 from tiny import CAPTIONS, WORDS
 
 
@@ -186,7 +188,7 @@ class TestBadInput:
 def test_a_cluster_for_one_job(command, tmp_path):
     pytest.importorskip("ray")
     output_of(*command(tmp_path / "one.parquet"))
-    output_of(*command(tmp_path / "ray.parquet", "--ray", "local", "--workers", 2))
+    installed.output_of(*command(tmp_path / "ray.parquet", "--ray", "local", "--workers", 2))
     assert (tmp_path / "ray.parquet").read_bytes() == (tmp_path / "one.parquet").read_bytes()
 
 
