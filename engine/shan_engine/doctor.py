@@ -30,6 +30,7 @@ REQUIRED = {
     "nltk": "nltk",
     "rapidfuzz": "rapidfuzz",
     "filelock": "filelock",
+    "msgspec": "msgspec",
     "jinja2": "jinja2",
     "xxhash": "xxhash",
     "faiss-cpu": "faiss",

@@ -126,7 +126,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def write_failure(path: Path, error: OSError) -> str:
-    """One sentence for a failed write: what, where, and the mend."""
+    """One sentence for a failed write: what, where, and the fix."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return f"the disk is full while writing {path}: free some space there and run the command again"
     return f"cannot write {path}: {error.strerror or error}; check the folder and its permissions"

@@ -19,7 +19,7 @@ import xxhash
 
 from shan_engine.base.errors import InputError, first_line
 from shan_engine.base.ids import MAX_ID_BYTES, encode_id
-from shan_engine.base.optional import install_command
+from shan_engine.base.optional import import_pyarrow
 
 ID_COLUMNS = ("id", "image", "path")
 OWN_COLUMNS = ("id", "path")  # of every image, known without metadata
@@ -165,13 +165,7 @@ def _is_real(value: str) -> bool:
 
 
 def _parquet(path: Path) -> tuple[list[str], _Lists]:
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError as error:
-        raise InputError(
-            f"reading {path} needs pyarrow, which is not installed: {install_command('parquet')}"
-        ) from error
+    pyarrow = import_pyarrow(f"reading {path}")
     try:
         table = pyarrow.parquet.read_table(path)
     except OSError as error:

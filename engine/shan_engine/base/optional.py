@@ -8,15 +8,13 @@ from typing import Any
 from shan_engine.base.errors import BackendError, InputError
 
 
-def import_pyarrow(doing: str = "writing") -> Any:
+def import_pyarrow(doing: str = "writing .parquet") -> Any:
     """The `pyarrow` module with `pyarrow.parquet` loaded. Raises InputError where it is missing."""
     try:
         import pyarrow
         import pyarrow.parquet
     except ImportError as error:
-        raise InputError(
-            f"{doing} .parquet needs pyarrow, which is not installed: {install_command('parquet')}"
-        ) from error
+        raise InputError(f"{doing} needs pyarrow, which is not installed: {install_command('parquet')}") from error
     return pyarrow
 
 

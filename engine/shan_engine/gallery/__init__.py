@@ -1,1 +1,14 @@
-"""Gallery."""
+"""A gallery: encoded images or captions on disk. This package only reads; `indexing` writes.
+
+In reading order:
+
+- `reader`: opens a gallery, and narrows it down to some images.
+- `manifest`: what a gallery says of itself.
+- `blocks`, `block_files`: the images of a block, and its mapped and checked files.
+- `storage`: types and shapes of the files, and checksums.
+- `images`: images of several galleries in one order.
+- `filters`, `centroids`: metadata tables with SQL conditions, and the regions' nearest centroids.
+- `captions`, `memory`: a gallery of captions; a gallery that is in memory alone.
+
+Imports `base`, `bundle` and what stands below them.
+"""

@@ -71,7 +71,7 @@ def check_filter(gallery: Gallery, where: str | None, shown: Sequence[str] = ())
 
 
 def metadata_of(block: Block, rows: Sequence[int]) -> list[dict[str, Value]]:
-    """What the metadata say of some of a block's images, by their rows among those that count."""
+    """What the metadata say of some of a block's images, by their places among those that are not deleted."""
     if block.metadata_file is None:
         return [{} for _ in rows]
     with _opened(block) as connection:
@@ -94,7 +94,7 @@ def column_types(galleries: Iterable[Gallery]) -> dict[str, str]:
 
 
 def metadata_held(parts: Iterable[tuple[Block, Sequence[int]]], types: Mapping[str, str]) -> Metadata:
-    """What is known of images, given by block and row among those that count, in columns of these types."""
+    """Metadata of images, given by block and place among those not deleted, in columns of these types."""
     rows = {}
     for block, numbers in parts:
         for image, known in zip(block.images_at(numbers), metadata_of(block, numbers), strict=True):
@@ -166,7 +166,7 @@ def _opened(block: Block) -> Iterator[sqlite3.Connection]:
 
 
 def rows_of(block: Block) -> Iterator[Listed]:
-    """Row and listed fields of a block's images that count, as `write_table` takes them."""
+    """Row and listed fields of a block's images that are not deleted, as `write_table` takes them."""
     return zip(block.rows.tolist(), block.listed(), strict=True)
 
 

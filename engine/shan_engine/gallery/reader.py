@@ -84,7 +84,7 @@ class Gallery:
         return np.cumsum([len(block) for block in self.blocks])
 
     def find(self, place: int) -> tuple[Block, int]:
-        """The block with the image at a place among all images, and its row among those that count there."""
+        """The block of the image at a place among all images, and its place among those of the block."""
         number = int(np.searchsorted(self.ends, place, side="right"))
         return self.blocks[number], place - int(self.ends[number]) + len(self.blocks[number])
 

@@ -28,7 +28,7 @@ from shan_engine.indexing.querybank import Querybank, refuse_unlike
 from shan_engine.kernel.constants import REGIONS
 
 Piece = tuple[Block, NDArray[np.int64]]
-"""A block and the numbers of some of its images that count."""
+"""A block and the places of some of its images among those that are not deleted."""
 
 
 COPIED_TOGETHER = 256  # images

@@ -50,7 +50,7 @@ class LastResult:
     @classmethod
     def read(cls, path: Path, images: Images) -> LastResult:
         """Read a table for the present `images`. Raises InputError if it is missing or was not written by a job."""
-        arrow = import_pyarrow("reading")
+        arrow = import_pyarrow("reading .parquet")
         try:
             held = arrow.parquet.read_schema(path).metadata or {}
             metadata = json.loads(held[METADATA])
@@ -132,7 +132,7 @@ class LastResult:
         self, journal: Journal, places: sqlite3.Connection, steps: int
     ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]]:
         """The pairs in batches of N: query numbers, image places (-1: deleted), scores and step scores N x (1 + S)."""
-        arrow = import_pyarrow("reading")
+        arrow = import_pyarrow("reading .parquet")
         names = [gallery["name"] for gallery in self.metadata["galleries"]]
         numbers = {spelt_out(name): number for number, name in enumerate(names)}
         try:

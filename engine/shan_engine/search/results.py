@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shan_engine.base.errors import InputError
-from shan_engine.base.optional import install_command
+from shan_engine.base.optional import import_pyarrow
 from shan_engine.gallery.blocks import GalleryImage
 from shan_engine.search.explain import WordRegion
 from shan_engine.search.ranking import StageCounts
@@ -73,10 +72,4 @@ class QueryHits:
 
     def to_arrow(self) -> Any:
         """The records as a `pyarrow.Table`. Raises InputError where pyarrow is missing."""
-        try:
-            import pyarrow
-        except ImportError as error:
-            raise InputError(
-                f"an Arrow table needs pyarrow, which is not installed: {install_command('parquet')}"
-            ) from error
-        return pyarrow.Table.from_pylist(self.records())
+        return import_pyarrow("an Arrow table").Table.from_pylist(self.records())

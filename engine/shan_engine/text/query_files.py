@@ -170,7 +170,7 @@ def _csv_rows(path: Path, wanted: list[str]) -> Iterator[tuple[str, dict[str, An
 
 
 def _parquet_rows(path: Path, wanted: list[str]) -> Iterator[tuple[str, dict[str, Any]]]:
-    arrow = import_pyarrow("reading")
+    arrow = import_pyarrow("reading .parquet")
     with _opened(path) as file:
         try:
             table = arrow.parquet.ParquetFile(file)
