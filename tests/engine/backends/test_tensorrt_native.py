@@ -149,7 +149,7 @@ def test_what_is_missing_is_said(install, bundle_copy, monkeypatch):
     plan = folder / "pair_scorer.plan"
     plan.write_bytes(plan.read_bytes()[:-1])
     assert "pair_scorer.plan is not the plan that was compiled" in refused()
-    assert "leave --device cpu out" in refused(device="cpu")
+    assert "leave out --device cpu" in refused(device="cpu")
     monkeypatch.setitem(sys.modules, "tensorrt", None)
     assert "tensorrt or tensorrt_rtx is not installed: pip install '.[tensorrt-rtx]'" in refused()
     with pytest.raises(BackendError, match="only TensorRT's plans have a precision"):
@@ -175,4 +175,4 @@ def test_a_broken_plan_is_refused_with_the_librarys_reason(install, bundle_copy)
     replace(plans, files=files).save(folder)
     scorer = Scorer(Bundle.open(bundle_copy), backend="tensorrt")
     with pytest.raises(BackendError, match=r"cannot load .*text_encoder.plan \(the plan is broken\)"):
-        scorer.encode_captions([[1, 5, 2]])
+        scorer.encoders.encode_captions([[1, 5, 2]])

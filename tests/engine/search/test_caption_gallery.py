@@ -140,7 +140,7 @@ def test_what_cannot_be_opened_or_made(seeing, bundle_path, photo, captions, tmp
         CaptionGallery.open(tmp_path / "g", seeing.bundle)
     for name in ("../../../etc", "0123456789AB"):
         sign_fields(manifest, **{**fields, "blocks": [{**fields["blocks"][0], "name": name}]})
-        with pytest.raises(GalleryError, match="names a block or a file that is none"):
+        with pytest.raises(GalleryError, match="is not named by 12 hexadecimal characters"):
             CaptionGallery.open(tmp_path / "g", seeing.bundle)
     manifest.write_text(json.dumps({**fields, "version": 9}))
     with pytest.raises(GalleryError, match="schema 9, newer than 1"):
@@ -153,7 +153,7 @@ def test_what_may_not_be_read_is_not_said_to_be_missing(seeing, tmp_path, monkey
     def forbidden(*_, **__):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Path, "read_text", forbidden)
+    monkeypatch.setattr(Path, "read_bytes", forbidden)
     monkeypatch.setattr(Path, "stat", forbidden)
     openings = {
         GalleryError: (lambda: Gallery.open(tmp_path), lambda: CaptionGallery.open(tmp_path, seeing.bundle)),
