@@ -19,12 +19,13 @@ from numpy.typing import NDArray
 from shan_engine.base.choices import Backend, Device, Precision
 from shan_engine.base.errors import InputError
 from shan_engine.bundle.contents import Bundle
-from shan_engine.engine import CaptionEngine, Engine, StrPath
+from shan_engine.engine import CaptionEngine, Engine
 from shan_engine.gallery.captions import CaptionGallery
 from shan_engine.gallery.memory import memory_gallery
 from shan_engine.gallery.reader import Gallery
 from shan_engine.locate import locate_bundle, locate_gallery
 from shan_engine.scoring.scorer import Scorer
+from shan_engine.session import StrPath
 
 log = logging.getLogger(__name__)
 

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import logging
-import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from threading import RLock
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from shan_engine.base.choices import DEFAULT_RECALL_TARGET, Device
+from shan_engine.base.choices import DEFAULT_RECALL_TARGET
 from shan_engine.base.errors import InputError
 from shan_engine.gallery.captions import CaptionGallery
 from shan_engine.gallery.reader import Gallery
@@ -23,80 +20,22 @@ from shan_engine.scoring.vectors import mean_region_vectors
 from shan_engine.search.answer import search
 from shan_engine.search.captions import CaptionHits, search_captions
 from shan_engine.search.cascade import Cascade, has_cascade
-from shan_engine.search.photo_query import QueryPhoto, open_extractor
+from shan_engine.search.photo_query import QueryPhoto
 from shan_engine.search.query import Query, as_list
 from shan_engine.search.results import QueryHits
+from shan_engine.session import Session, StrPath
 
 if TYPE_CHECKING:
     from shan_engine.evaluation.evaluate import Evaluation
     from shan_engine.jobs.run import JobResult
-    from shan_engine.photos.extractor import FeatureExtractor
     from shan_engine.search.tuning import Tuning
     from shan_engine.text.captions import CaptionTable
     from shan_engine.text.query_files import QueryLine
 
 log = logging.getLogger(__name__)
 
-StrPath = str | os.PathLike[str]
 
-
-class _Opened:
-    """A bundle on one back end, with what reads query photos; several threads may use it at once."""
-
-    def __init__(self, scorer: Scorer) -> None:
-        self._scorer: Scorer | None = scorer
-        self._extractors: dict[Path | None, FeatureExtractor] = {}
-        self._lock = RLock()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Give back everything that is loaded and mapped. Using the engine afterwards raises InputError."""
-        with self._lock:
-            self._scorer = None
-            self._extractors.clear()
-
-    @property
-    def scorer(self) -> Scorer:
-        """The bundle's encoders and pair scorer. Raises InputError once the engine is closed."""
-        if self._scorer is None:
-            raise InputError("this engine is closed: open the gallery again")
-        return self._scorer
-
-    @contextmanager
-    def _turn(self) -> Iterator[Scorer]:
-        """The scorer; a back end that takes one caller at a time is used by one thread after another."""
-        scorer = self.scorer
-        if scorer.pairs.concurrent:
-            yield scorer
-            return
-        with self._lock:
-            yield scorer
-
-    def photo(self, path: StrPath, *, extractor: StrPath | None = None) -> QueryPhoto:
-        """A photo as a query, read by the bundle's feature extractor or by another file of the same one.
-
-        The extractor is loaded once and kept. Raises InputError where the photo cannot be decoded or has no region, and
-        where there is no fitting extractor.
-        """
-        model = Path(extractor) if extractor else None
-
-        def network() -> FeatureExtractor:
-            with self._lock:
-                if model not in self._extractors:
-                    # One photo: `cuda` is for the scores, and may be PyTorch's alone.
-                    device: Device = "cpu" if self.scorer.choice[0] == "cpu" else "auto"
-                    self._extractors[model] = open_extractor(self.scorer.bundle, model, device)
-                return self._extractors[model]
-
-        return QueryPhoto.read(Path(path), self.scorer.encoders, network)
-
-
-class Engine(_Opened):
+class Engine(Session):
     """A gallery of photos and what scores it; everything is loaded when first needed and kept.
 
     Photos are in the order of `ids`. Several threads may search at once; `refresh` takes up what `index` has added.
@@ -292,7 +231,7 @@ class Engine(_Opened):
         return mean_region_vectors(self.gallery)
 
 
-class CaptionEngine(_Opened):
+class CaptionEngine(Session):
     """A gallery of captions and what scores it."""
 
     def __init__(self, scorer: Scorer, gallery: CaptionGallery) -> None:

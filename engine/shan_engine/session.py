@@ -1,0 +1,77 @@
+"""A bundle on one back end, kept open: what engines of photos and of captions share."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import RLock
+from typing import TYPE_CHECKING, Self
+
+from shan_engine.base.choices import Device
+from shan_engine.base.errors import InputError
+from shan_engine.scoring.scorer import Scorer
+from shan_engine.search.photo_query import QueryPhoto, open_extractor
+
+if TYPE_CHECKING:
+    from shan_engine.photos.extractor import FeatureExtractor
+
+
+StrPath = str | os.PathLike[str]
+
+
+class Session:
+    """A bundle on one back end, with what reads query photos; several threads may use it at once."""
+
+    def __init__(self, scorer: Scorer) -> None:
+        self._scorer: Scorer | None = scorer
+        self._extractors: dict[Path | None, FeatureExtractor] = {}
+        self._lock = RLock()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give back everything that is loaded and mapped. Using the engine afterwards raises InputError."""
+        with self._lock:
+            self._scorer = None
+            self._extractors.clear()
+
+    @property
+    def scorer(self) -> Scorer:
+        """The bundle's encoders and pair scorer. Raises InputError once the engine is closed."""
+        if self._scorer is None:
+            raise InputError("this engine is closed: open the gallery again")
+        return self._scorer
+
+    @contextmanager
+    def _turn(self) -> Iterator[Scorer]:
+        """The scorer; a back end that takes one caller at a time is used by one thread after another."""
+        scorer = self.scorer
+        if scorer.pairs.concurrent:
+            yield scorer
+            return
+        with self._lock:
+            yield scorer
+
+    def photo(self, path: StrPath, *, extractor: StrPath | None = None) -> QueryPhoto:
+        """A photo as a query, read by the bundle's feature extractor or by another file of the same one.
+
+        The extractor is loaded once and kept. Raises InputError where the photo cannot be decoded or has no region, and
+        where there is no fitting extractor.
+        """
+        model = Path(extractor) if extractor else None
+
+        def network() -> FeatureExtractor:
+            with self._lock:
+                if model not in self._extractors:
+                    # One photo: `cuda` is for the scores, and may be PyTorch's alone.
+                    device: Device = "cpu" if self.scorer.choice[0] == "cpu" else "auto"
+                    self._extractors[model] = open_extractor(self.scorer.bundle, model, device)
+                return self._extractors[model]
+
+        return QueryPhoto.read(Path(path), self.scorer.encoders, network)
