@@ -21,7 +21,7 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).parent))
 
 from bundle_cache import BundleCache
-from command import refusal
+from in_process import refusal
 from job_runs import galleries, other_path, run_job  # noqa: F401 fixtures
 from tiny import EXTRACTOR, make_store, random_tensors, tiny_config, write_checkpoint
 

@@ -40,7 +40,7 @@ def tune(
         on_start(2 * len(wanted) * len(engine))
         tuning = engine.tune(wanted, top_k=top_k, on_pairs=on_pairs)
     if json:
-        print_json({"targets": list(TARGETS), **vars(tuning), "gallery": str(gallery)})
+        print_json({"targets": list(TARGETS), **tuning.as_dict(), "gallery": str(gallery)})
         return
     for target in TARGETS:
         widths = tuning.widths(len(engine), top_k, target)

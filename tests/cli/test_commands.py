@@ -12,7 +12,7 @@ import numpy as np
 import oracle
 import pyarrow.parquet
 import pytest
-from command import output_of, shan
+from in_process import output_of, shan
 from installed import start, wait_for
 from PIL import Image
 from shan_engine.bundle.contents import Bundle

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
-from command import output_of, refusal
+from in_process import output_of, refusal
 from shan_engine.store.feature_store import FeatureStore
 
 

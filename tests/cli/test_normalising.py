@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from command import output_of, refusal
+from in_process import output_of, refusal
 from tiny import CAPTIONS, WORDS, make_store
 
 

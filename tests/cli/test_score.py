@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
-from command import output_of, refusal
+from in_process import output_of, refusal
 from installed import COMMAND, environment, heed_interrupts, shan, start, wait_for
 from tiny import CAPTIONS, WORDS
 

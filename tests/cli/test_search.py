@@ -6,7 +6,7 @@ import json
 import shutil
 
 import pytest
-from command import output_of, refusal, shan
+from in_process import output_of, refusal, shan
 from resigned import sign_fields
 from shan_engine.base.files import sha256
 from tiny import CAPTIONS

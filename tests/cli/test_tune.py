@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from command import output_of, refusal, shan
+from in_process import output_of, refusal, shan
 from shan_engine.indexing.images import index_store
 from shan_engine.kernel.library import variants
 from tiny import make_store

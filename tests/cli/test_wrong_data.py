@@ -9,8 +9,8 @@ from pathlib import Path
 import lmdb
 import numpy as np
 import pytest
-from command import refusal, shan
 from extractors import detector
+from in_process import refusal, shan
 from shan_engine.store.feature_store import FeatureStore
 from tiny import make_store
 

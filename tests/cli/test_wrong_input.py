@@ -10,7 +10,7 @@ import installed
 import numpy as np
 import onnxruntime
 import pytest
-from command import refusal, shan
+from in_process import refusal, shan
 from resigned import sign_again, sign_fields
 from shan_engine.gallery.reader import Gallery
 

@@ -58,10 +58,10 @@ def check_precision(
 ) -> PrecisionCheck:
     """Differences of `lower` from `exact`, both run on the CPU; recall where a captioned gallery is given."""
     with tempfile.TemporaryDirectory() as first, tempfile.TemporaryDirectory() as second:
-        scorers = (
+        scorers = [
             Scorer(bundle, runtime=GivenGraphs(graphs, Path(folder)))
             for graphs, folder in ((exact, first), (lower, second))
-        )
+        ]
         difference = _largest_difference(bundle, *scorers)
         if captioned is None:
             return PrecisionCheck(difference)

@@ -28,13 +28,15 @@ from shan_export.tensorrt.check import calibration, check_precision, refuse_loss
 from shan_export.tensorrt.compiler import Compiler
 from shan_export.tensorrt.plan_graphs import convert_graphs, plan_graphs
 
+DEFAULT_IMAGES = Limits().images
+
 
 def compile_bundle(
     path: Path,
     *,
     precision: Precision = "fp32",
     architectures: Sequence[str] = (),
-    max_images: int = Limits.images,
+    max_images: int = DEFAULT_IMAGES,
     compiler: str | None = None,
     captioned: tuple[Path, Path, str, int] | None = None,
     allow_loss: bool = False,

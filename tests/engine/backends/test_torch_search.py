@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib.util import find_spec
 
 import numpy as np
@@ -13,13 +14,18 @@ pytest.importorskip("triton")
 import torch
 from gallery_scores import by_id
 from job_runs import as_queries
+from shan_engine.backends.interface import Request
+from shan_engine.backends.onnx_runtime.scorer import OnnxRuntime
+from shan_engine.backends.table import open_runtime
 from shan_engine.backends.torch_cuda import available as torch_device
+from shan_engine.backends.torch_cuda.scorer import TorchCuda
 from shan_engine.base.errors import BackendError, BundleError, GalleryError, InputError
 from shan_engine.bundle.contents import Bundle
 from shan_engine.gallery.reader import Gallery
 from shan_engine.indexing.images import index_store
 from shan_engine.jobs.options import JobOptions
 from shan_engine.jobs.run import score_job
+from shan_engine.kernel.constants import load_constants
 from shan_engine.scoring.scorer import Scorer
 from shan_engine.search.answer import search
 from shan_engine.store.feature_store import FeatureStore
@@ -104,11 +110,12 @@ def test_auto_takes_torch_for_cuda_alone_and_only_where_it_can(bundle_path, monk
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     assert torch_device.usable_devices("cuda") == [torch.device("cuda", 0), torch.device("cuda", 1)]
-    assert Scorer(bundle, "cuda", backend="auto")._on_torch == "cuda"
-    assert Scorer(bundle, "cuda")._on_torch is None
-    assert Scorer(bundle, "auto", backend="auto")._on_torch is None
+    request = Request(bundle, load_constants(bundle), "cuda")
+    assert isinstance(open_runtime(request, "auto"), TorchCuda)
+    assert isinstance(open_runtime(request), OnnxRuntime)
+    assert isinstance(open_runtime(replace(request, device="auto"), "auto"), OnnxRuntime)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert Scorer(bundle, "cuda", backend="auto")._on_torch is None
+    assert isinstance(open_runtime(request, "auto"), OnnxRuntime)
     with pytest.raises(BackendError, match=r"PyTorch (finds no CUDA device|.* is built without CUDA)"):
         Scorer(bundle, "cuda", backend="torch")
 
@@ -140,6 +147,6 @@ def test_a_job_goes_on_with_the_back_end_it_was_begun_with(scorer, on_torch, gal
     options, output = JobOptions(block_pairs=2), tmp_path / "a.parquet"
     begun = score_job(scorer, [gallery], as_queries(QUERIES), output, options=options, stop=lambda: True)
     assert not begun.finished
-    with pytest.raises(InputError, match=r"begun with another back end \(onnxruntime cpu, now torch\)"):
+    with pytest.raises(InputError, match=r"started with another back end \(onnxruntime cpu, now torch\)"):
         score_job(on_torch, [gallery], as_queries(QUERIES), output, options=options)
     assert score_job(scorer, [gallery], as_queries(QUERIES), output, options=options).finished

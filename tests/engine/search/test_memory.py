@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import tracemalloc
 from pathlib import Path
 
@@ -69,11 +70,12 @@ def resident_files() -> int:
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's /proc")
-def test_a_search_does_not_keep_the_gallerys_files_in_memory(scorer, gallery_path, tmp_path, monkeypatch):
+def test_a_search_does_not_keep_the_gallerys_files_in_memory(scorer, tmp_path, monkeypatch):
     monkeypatch.setattr("shan_engine.indexing.images.BLOCK_IMAGES", BLOCK)
     with make_store(tmp_path / "store", range(10 * BLOCK)) as store:
         index_store(store, scorer, tmp_path / "gallery")
-    search(scorer, Gallery.open(gallery_path), CAPTIONS)  # loads what stays: sessions, tokeniser, imports
+    search(scorer, Gallery.open(tmp_path / "gallery"), CAPTIONS)  # loads what stays: sessions, tokeniser, libraries
+    gc.collect()
     before = resident_files()
     for exhaustive in (True, False):
         gallery = Gallery.open(tmp_path / "gallery")

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from command import refusal, shan
+from in_process import refusal, shan
 from shan_engine.base.errors import BackendError, BundleError, InputError
 from shan_engine.bundle.contents import Bundle
 from shan_engine.bundle.plans import ENGINES, PlanSet, find_plans, graph_digests

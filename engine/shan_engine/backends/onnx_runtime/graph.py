@@ -14,7 +14,6 @@ from shan_engine.base.choices import Device
 from shan_engine.base.errors import BackendError, first_line
 from shan_engine.base.optional import install_command
 from shan_engine.base.threads import usable_cpus
-from shan_engine.bundle.plans import Limits, profile
 
 _PROVIDERS = {
     "cpu": "CPUExecutionProvider",
@@ -103,6 +102,8 @@ class OnnxRuntimeGraph:
 
 def tensorrt_options(shapes: Mapping[str, Sequence[int | str | None]], engines: Path) -> dict[str, Any]:
     """ONNX Runtime's TensorRT provider for inputs of these shapes: one profile, and all that it compiles kept."""
+    from shan_engine.bundle.plans import Limits, profile  # here: a GPU machine may lack what reads manifests
+
     profiles = {name: profile(name, shape, Limits()) for name, shape in shapes.items()}
     bounds = {
         bound: ",".join(f"{name}:{'x'.join(str(axis[place]) for axis in axes)}" for name, axes in profiles.items())
