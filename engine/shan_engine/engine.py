@@ -143,10 +143,11 @@ class Engine(Session):
         """The best photos for each query, in fewer passes over the gallery than one search each takes.
 
         A large gallery is searched in stages, careful enough to find `recall_target` of the hits that an `exhaustive`
-        search finds. Hits have what explains them with `explain`, and their metadata `with_metadata`. `on_start` hears
-        how many pairs of a query and a photo there are, `on_pairs` how many are done. Raises InputError for a query
-        that is empty or has no known word, an empty gallery, a condition that is none, k below 1 or a target outside 0
-        to 1; GalleryError for a damaged photo.
+        search finds. `explain` and `with_metadata` say whether hits carry explanations and metadata. `on_start` is
+        called with the number of pairs of query and photo, `on_pairs` with how many are done.
+
+        Raises InputError for a query that is empty or has no known word, an empty gallery, a condition that is not
+        one, k below 1 or a target outside 0 to 1. Raises GalleryError for a damaged photo.
 
         >>> import shan_engine
         >>> with shan_engine.open() as engine:

@@ -28,7 +28,7 @@ Key = TypeVar("Key")
 Call = tuple[Key, Mapping[str, Array], Mapping[str, Array]]
 """A key, images as `PairScorer.prepare` gives them, captions' arrays C x their shape."""
 Complete = Callable[[Mapping[str, Array], Sequence[str] | None], Arrays]
-"""Adds to images' arrays those that the bundle makes of them again: all, or the ones that are named."""
+"""Adds the image arrays that a gallery does not store and the bundle derives: all of them, or those named."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What is known of photos beside what is seen in them: a table of typed columns, one row an image id.
+"""Facts about photos that their pixels do not show: a table of typed columns, one row per image id.
 
 It comes from a `.csv` file or a `.parquet` file. One column names the image, the others are kept.
 """

@@ -165,7 +165,7 @@ def all_scores(
     captions: Sequence[str],
     on_pairs: Callable[[int], None] = lambda done: None,
 ) -> NDArray[np.float32]:
-    """Scores captions x images, in these orders, of some of a gallery's images, by id."""
+    """Scores, captions x images in the given orders, of the gallery's images with these ids."""
     tokens = [scorer.encoders.tokens(caption) for caption in captions]
     part = gallery.restricted_to(images)
     places = {id: place for place, id in enumerate(part.ids())}

@@ -71,7 +71,7 @@ def check_filter(gallery: Gallery, where: str | None, shown: Sequence[str] = ())
 
 
 def metadata_of(block: Block, rows: Sequence[int]) -> list[dict[str, Value]]:
-    """What the metadata say of some of a block's images, by their places among those that are not deleted."""
+    """The metadata of some of a block's images, given by their places among those that are not deleted."""
     if block.metadata_file is None:
         return [{} for _ in rows]
     with _opened(block) as connection:

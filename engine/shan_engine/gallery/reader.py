@@ -5,11 +5,12 @@
     GALLERY/blocks/<name>/boxes.npy    images x K x 4, pixels, NaN where unknown
     GALLERY/blocks/<name>/images.jsonl one image a line: id, path, size, checksum of its features
     GALLERY/blocks/<name>/rows.npy     checksum of an image's rows of all arrays; codes-*.npy: see gallery/centroids.py
-    GALLERY/blocks/<name>/metadata-*.sqlite  what is known of the images otherwise; see gallery/filters.py
+    GALLERY/blocks/<name>/metadata-*.sqlite  facts about the images; see gallery/filters.py
 
 Every image read is checked against its checksum, every small file against the one in the manifest. A block never
 changes once it is named in the manifest, and the manifest is replaced in one rename. The folder of a block that a new
-manifest leaves out stays until the next `index` starts: whoever opened the gallery before can read on for one run.
+manifest leaves out stays until the next `index` starts: a process that opened the gallery earlier can keep reading for
+one run.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ class Gallery:
     def renewed(self, bundle: Bundle) -> Gallery:
         """The gallery as it is on disk now: this one where nothing has changed. Blocks that stayed stay mapped.
 
-        Raises GalleryError where it is damaged or was made anew by another bundle.
+        Raises GalleryError where it is damaged or another bundle has remade it.
         """
         manifest = GalleryManifest.load(self.path)
         check_same_bundle(self.path, manifest, bundle)

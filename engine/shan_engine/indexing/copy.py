@@ -41,7 +41,9 @@ def split_gallery(gallery: Gallery, parts: int, output: Path) -> list[Path]:
     GalleryError for a damaged image. Nothing is left of a split that fails.
     """
     if not 1 <= parts <= len(gallery):
-        raise InputError(f"the gallery {gallery.path} has {len(gallery):,} images: choose 1 to so many parts")
+        raise InputError(
+            f"the gallery {gallery.path} has {len(gallery):,} images: choose between 1 and that many parts"
+        )
     edges = np.linspace(0, len(gallery), parts + 1).astype(np.int64).tolist()
     names = [f"part-{number:03d}" for number in range(parts)]
     with fresh_folder(output) as folder:

@@ -28,7 +28,7 @@ def write_table(folder: Path, listed: Iterable[Listed], metadata: Metadata) -> s
 def renew_tables(gallery: Path, manifest: GalleryManifest, metadata: Metadata | None) -> GalleryManifest:
     """The manifest of the same gallery whose blocks have tables with this metadata; those that lack one get it.
 
-    Files that it no longer names stay, for whoever reads them now. Raises OSError as a write does.
+    Files that it no longer names stay, for processes that read them now. Raises OSError where a write fails.
     """
     entries = []
     for entry, block in zip(manifest.blocks, Gallery(gallery, manifest).blocks, strict=True):

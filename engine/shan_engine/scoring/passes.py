@@ -122,7 +122,7 @@ def group_scores(
 ) -> Iterator[tuple[NDArray[np.int64], slice, NDArray[np.float32]]]:
     """Scores B x C of all images with a group's captions: the captions' numbers in the group, the images' places.
 
-    `on_pairs` hears how many pairs are done, with those of the groups before. Raises as `pair_scores`.
+    `on_pairs` is called with the pairs done, those of earlier groups included. Raises as `pair_scores` does.
     """
     done = group.numbers.start * len(gallery)
     held = scorer.held(gallery)

@@ -47,9 +47,10 @@ def search(
     """The `top_k` best images for each query, of those for which the SQL condition `where` is true.
 
     A large gallery is searched in stages (cascade.py), careful enough to find `recall_target` of the hits that an
-    `exhaustive` search finds. All other searches are exhaustive, also where few images match the condition. Hits have
-    what explains them with `explain`, and their metadata `with_metadata`. `cascade` is the whole gallery's, where the
-    caller keeps one. `on_start` hears how many pairs of a query and an image there are, `on_pairs` how many are done.
+    `exhaustive` search finds. All other searches are exhaustive, also where few images match the condition.
+    `explain` and `with_metadata` say whether hits carry explanations and metadata. `cascade` is the whole gallery's,
+    where the caller keeps one. `on_start` is called with the number of pairs of query and image, `on_pairs` with how
+    many are done.
 
     Memory: one call's images and captions, k rows a query, in stages the codes of all images. A query of several parts
     takes a score of all images. Ties go to the image indexed first. Raises InputError for a query that is empty or has

@@ -26,7 +26,7 @@ def tune_gallery(
 ) -> Tuning:
     """Measure search in stages against exhaustive search on some queries, and keep the outcome in the gallery.
 
-    `on_pairs` hears of each query with each image twice. Raises InputError where the gallery cannot be searched in
+    `on_pairs` counts each pair of query and image twice. Raises InputError where the gallery cannot be searched in
     stages or a query cannot be used.
     """
     if not has_cascade(scorer, gallery):

@@ -92,7 +92,7 @@ def open_extractor(bundle: Bundle, model: Path | None = None, device: Device = "
 
 
 def step_1(scorer: Scorer, images: Arrays, caption: Arrays) -> NDArray[np.float32]:
-    """Step 1 alone of B images, by their stored arrays as float32, with a caption or a photo taken for one: B."""
+    """Step 1 alone of B images, by their stored arrays as float32, with one caption, or a photo in its place: B."""
     if scorer.kernel:
         return scorer.kernel.step_1(images, caption)[:, 0]
     return local_scores(scorer.constants, images, caption)

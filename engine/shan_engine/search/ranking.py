@@ -73,7 +73,7 @@ class BestColumns:
         self._fill = self._k
 
     def _widen(self, columns: int) -> None:
-        """Room for so many columns beside the best."""
+        """Make room for this many columns beside the best."""
         missing = self._k + columns - self._scores.shape[1]
         if missing > 0:
             self._scores = np.pad(self._scores, ((0, 0), (0, missing)), constant_values=-np.inf)

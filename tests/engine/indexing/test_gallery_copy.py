@@ -93,7 +93,7 @@ def test_small_galleries_get_centroids_when_they_become_large(scorer, gallery_pa
 def test_what_cannot_be_split_or_merged(scorer, gallery_path, gallery_copy, other_path, make_checkpoint, tmp_path):
     gallery, other = Gallery.open(gallery_path), Gallery.open(other_path)
     for parts in (0, 42):
-        with pytest.raises(InputError, match=r"has 41 images: choose 1 to so many parts"):
+        with pytest.raises(InputError, match=r"has 41 images: choose between 1 and that many parts"):
             split_gallery(gallery, parts, tmp_path / "parts")
     with pytest.raises(InputError, match=r"gallery is there already: choose a new folder"):
         merge_galleries([other], gallery_copy)

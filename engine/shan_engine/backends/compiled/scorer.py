@@ -12,8 +12,8 @@ from shan_engine.kernel.shan import Kernel, load_kernel
 
 log = logging.getLogger(__name__)
 
-# The kernel lays captions out anew in each call, so many images share that. A call of few captions takes more images:
-# a thread costs more than it brings for less.
+# The kernel lays out captions again in each call, so each call takes many images. With few captions it takes more:
+# for less work, starting a thread costs more than it saves.
 LEAST_IMAGES = 128
 PAIRS, PAIRS_OF_ALL_STEPS = 4096, 512
 
