@@ -63,6 +63,24 @@ def test_tf32_is_off_on_cuda(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
     assert asked == [cuda, cuda, ["CPUExecutionProvider"]]
 
 
+def test_a_fallback_to_the_cpu_is_logged_or_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """ONNX Runtime lists CUDA where it cannot load it, and falls back by itself."""
+    session = SimpleNamespace(get_providers=lambda: ["CPUExecutionProvider"], get_inputs=list, get_outputs=list)
+    fake = SimpleNamespace(
+        get_available_providers=lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"],
+        SessionOptions=lambda: SimpleNamespace(add_session_config_entry=lambda name, value: None),
+        InferenceSession=lambda *arguments, **options: session,
+    )
+    monkeypatch.setattr(onnx_runtime, "import_onnx_runtime", lambda: fake)
+    caplog.set_level("INFO", logger="shan_engine")
+    assert OnnxRuntimeGraph(tmp_path / "g.onnx", "auto").device == "cpu"
+    assert "lists CUDAExecutionProvider but could not load it" in caplog.text
+    with pytest.raises(BackendError, match="could not load it .*: fix that, or use --device cpu"):
+        OnnxRuntimeGraph(tmp_path / "g.onnx", "cuda")
+
+
 def test_a_provider_takes_options_that_are_numbers(tmp_path: Path) -> None:
     """ONNX Runtime itself, so that the form of `test_tf32_is_off_on_cuda` is one it takes."""
     ort = onnx_runtime.import_onnx_runtime()

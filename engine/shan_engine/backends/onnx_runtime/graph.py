@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from shan_engine.base.choices import Device
 from shan_engine.base.errors import BackendError, first_line
 from shan_engine.base.optional import install_command
 from shan_engine.base.threads import usable_cpus
+
+log = logging.getLogger(__name__)
 
 _PROVIDERS = {
     "cpu": "CPUExecutionProvider",
@@ -66,11 +69,14 @@ class OnnxRuntimeGraph:
         except Exception as error:  # ONNX Runtime raises many types of its own
             raise BackendError(f"ONNX Runtime cannot load {path}: {first_line(error)}") from error
         loaded = session.get_providers()[0]
-        if loaded != _PROVIDERS[kind] and not fallback:
-            raise BackendError(
+        if loaded != _PROVIDERS[kind]:
+            fault = (
                 f"ONNX Runtime lists {_PROVIDERS[kind]} but could not load it (is the CUDA or TensorRT library of "
-                "its version installed?): fix that, or use --device cpu"
+                "its version installed?)"
             )
+            if not fallback:
+                raise BackendError(f"{fault}: fix that, or use --device cpu")
+            log.info("%s: %s runs on the CPU", fault, path.name)
         self.device = "cpu" if loaded == _PROVIDERS["cpu"] else "cuda"
         self._session = session
         self.inputs: dict[str, tuple[np.dtype[Any], tuple[int | str | None, ...]]] = {}
