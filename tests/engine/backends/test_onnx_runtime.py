@@ -77,7 +77,7 @@ def test_a_fallback_to_the_cpu_is_logged_or_refused(
     caplog.set_level("INFO", logger="shan_engine")
     assert OnnxRuntimeGraph(tmp_path / "g.onnx", "auto").device == "cpu"
     assert "lists CUDAExecutionProvider but could not load it" in caplog.text
-    with pytest.raises(BackendError, match="could not load it .*: fix that, or use --device cpu"):
+    with pytest.raises(BackendError, match=r"could not load it .*: fix that, or use --device cpu"):
         OnnxRuntimeGraph(tmp_path / "g.onnx", "cuda")
 
 

@@ -53,6 +53,6 @@ class OnnxRuntimeTensorRt(OnnxRuntime):
     def __init__(self, request: Request) -> None:
         if request.device == "cpu":
             raise BackendError(
-                "TensorRT runs on NVIDIA GPUs: leave --device cpu out, or --backend onnxruntime-tensorrt"
+                "TensorRT runs only on NVIDIA GPUs: leave out --device cpu or --backend onnxruntime-tensorrt"
             )
         super().__init__(request)
