@@ -76,17 +76,14 @@ def test_it_takes_up_what_index_added_and_dropped(bundle_path, scorer, tmp_path)
     assert before.hits[0].image.id not in [hit.image.id for hit in after]
 
 
-def test_a_gallery_of_another_bundle_is_not_taken_up(gallery_copy, bundle_path, make_checkpoint, tmp_path):
+def test_a_gallery_of_another_bundle_is_not_taken_up(gallery_copy, bundle_path, local_bundle, tmp_path):
     from shan_engine.bundle.contents import Bundle
     from shan_engine.scoring.scorer import Scorer
-    from shan_export.bundle_writer import export_bundle
-    from tiny import EXTRACTOR
 
     with shan_engine.open(gallery_copy, bundle_path, device="cpu", threads=1) as engine:
-        export_bundle(make_checkpoint(seed=9).folder, tmp_path / "other", feature_extractor_name=EXTRACTOR)
         shutil.rmtree(gallery_copy)
         with make_store(tmp_path / "store", range(4)) as store:
-            index_store(store, Scorer(Bundle.open(tmp_path / "other"), "cpu"), gallery_copy)
+            index_store(store, Scorer(Bundle.open(local_bundle), "cpu"), gallery_copy)
         with pytest.raises(shan_engine.GalleryError, match="was made by bundle"):
             engine.refresh()
         assert len(engine) == 41
