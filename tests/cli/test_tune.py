@@ -6,7 +6,7 @@ import json
 
 import pytest
 from in_process import output_of, refusal, shan
-from shan_engine.indexing.images import index_store
+from shan_engine.indexing.images import BlockSizes, index_store
 from shan_engine.kernel.library import variants
 from tiny import make_store
 
@@ -17,9 +17,8 @@ pytestmark = pytest.mark.skipif(not variants(), reason="the kernel is not built"
 def place(scorer, bundle_path, tmp_path_factory):
     """The options of a gallery with centroids, and a file of queries."""
     folder = tmp_path_factory.mktemp("tuned")
-    with pytest.MonkeyPatch.context() as patch, make_store(folder / "store", range(1200)) as store:
-        patch.setattr("shan_engine.indexing.images.FROM_IMAGES", 100)
-        index_store(store, scorer, folder / "gallery")
+    with make_store(folder / "store", range(1200)) as store:
+        index_store(store, scorer, folder / "gallery", sizes=BlockSizes(centroids_from=100))
     queries = folder / "asked.txt"
     queries.write_text("a dog on grass\nman rides a bike\n")
     return folder / "gallery", ["--model", bundle_path], queries

@@ -53,12 +53,12 @@ def split_gallery(gallery: Gallery, parts: int, output: Path) -> list[Path]:
     return [output / name for name in names]
 
 
-def merge_galleries(galleries: Sequence[Gallery], output: Path) -> Gallery:
+def merge_galleries(galleries: Sequence[Gallery], output: Path, *, centroids_from: int = FROM_IMAGES) -> Gallery:
     """Put galleries together, one after another, into a new one.
 
-    They must be of one bundle, storage and size, and have no image twice; centroids are kept where they are all the
-    same, else made anew where the gallery is large enough for them. Raises InputError, naming what differs, and as
-    `split_gallery`.
+    They must be of one bundle, storage and size, and have no image twice. Centroids are kept where they are all the
+    same, else made again where the gallery has at least `centroids_from` images. Raises InputError, naming what
+    differs, and as `split_gallery` does.
     """
     if not galleries:
         raise InputError("there is nothing to merge: name some galleries")
@@ -69,7 +69,7 @@ def merge_galleries(galleries: Sequence[Gallery], output: Path) -> Gallery:
     manifest = galleries[0].manifest if alike else replace(galleries[0].manifest, centroids="")
     with fresh_folder(output) as folder:
         manifest = _write(galleries, folder, output.parent, manifest, 0, images)
-        if not manifest.centroids and images >= FROM_IMAGES and {REGIONS, "region_mask"} <= manifest.arrays.keys():
+        if not manifest.centroids and images >= centroids_from and {REGIONS, "region_mask"} <= manifest.arrays.keys():
             add_centroids(folder, manifest).save(folder)
     return Gallery.open(output)
 

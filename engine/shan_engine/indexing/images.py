@@ -32,6 +32,17 @@ BLOCK_IMAGES = 2048
 
 
 @dataclass(frozen=True)
+class BlockSizes:
+    """How many images a block takes, and from how many on a gallery gets centroids."""
+
+    images: int = BLOCK_IMAGES
+    centroids_from: int = FROM_IMAGES
+
+
+DEFAULT_SIZES = BlockSizes()
+
+
+@dataclass(frozen=True)
 class IndexResult:
     """What a run did, in images; `columns` are those of the metadata that the gallery has now."""
 
@@ -49,6 +60,7 @@ def index_store(
     dtype: str | None = None,
     querybank: Querybank | None = None,
     replace_all: bool = False,
+    sizes: BlockSizes = DEFAULT_SIZES,
     on_start: Callable[[int], None] = lambda total: None,
     on_images: Callable[[int], None] = lambda done: None,
 ) -> IndexResult:
@@ -59,7 +71,7 @@ def index_store(
     the gallery holds every image once, an image whose turn had not come as it was before. The store's metadata
     come with it, where they alone have changed without encoding. `dtype` is float32, float16 or int8; None is what
     the gallery has, float32 for a new one. A new gallery's scores are normalised by the captions of a `querybank`, and
-    stay so for images that come later.
+    stay so for images that come later. `sizes` are those of blocks.
 
     Raises InputError where `output` is a folder of other things, the gallery holds another `dtype` or is normalised
     otherwise, the store is empty or does not fit the bundle or, unless `replace_all`, has none of the gallery's images;
@@ -93,7 +105,7 @@ def index_store(
             renewed = renew_tables(output, manifest, metadata)
             if renewed != manifest:
                 renewed.save(output)
-            update = _Update(output, renewed, wanted, metadata)
+            update = _Update(output, renewed, wanted, metadata, sizes)
             return update.run(store, scorer, hubness, on_start, on_images)
     except OSError as error:
         raise GalleryError(write_failure(output, error)) from error
@@ -200,9 +212,15 @@ class _Update:
     """
 
     def __init__(
-        self, output: Path, manifest: GalleryManifest, wanted: Mapping[str, int], metadata: Metadata | None
+        self,
+        output: Path,
+        manifest: GalleryManifest,
+        wanted: Mapping[str, int],
+        metadata: Metadata | None,
+        sizes: BlockSizes,
     ) -> None:
         self._output, self._manifest, self._wanted, self._metadata = output, manifest, wanted, metadata
+        self._sizes = sizes
         self._deleted = {entry.name: set(entry.deleted) for entry in manifest.blocks}
         # Block and row that an image leaves when it is encoded anew.
         self._leaves: dict[str, tuple[str, int]] = {}
@@ -218,7 +236,7 @@ class _Update:
             self._removed += len(rows) - len(kept)
             self._deleted[entry.name].update(row for id, (_, row) in rows.items() if id not in wanted)
             self._leaves.update({id: place for id, place in rows.items() if id in wanted and id not in kept})
-            if len(kept) < BLOCK_IMAGES // 2:
+            if len(kept) < sizes.images // 2:
                 small.update({id: rows[id] for id in rows if id in kept})
         self._unchanged = len(unchanged)
         self._new = [id for id in wanted if id not in unchanged]
@@ -239,11 +257,12 @@ class _Update:
         regions = self._regions(scorer) if todo else 0
         held = self._manifest.centroids
         centroids = Centroids.load(self._output, held) if held and todo else None
-        # Only a model that the kernel scores is searched in steps.
-        codes = not held and len(self._wanted) >= FROM_IMAGES and KERNEL_CONSTANTS in scorer.bundle.manifest.files
+        # Only a model that the kernel scores is searched in stages.
+        staged = KERNEL_CONSTANTS in scorer.bundle.manifest.files
+        codes = staged and not held and len(self._wanted) >= self._sizes.centroids_from
         on_start(len(todo) + (len(self._wanted) if codes else 0))
-        for start in range(0, len(todo), BLOCK_IMAGES):
-            ids = todo[start : start + BLOCK_IMAGES]
+        for start in range(0, len(todo), self._sizes.images):
+            ids = todo[start : start + self._sizes.images]
 
             def report(done: int, start: int = start) -> None:
                 on_images(start + done)

@@ -19,7 +19,7 @@ from shan_engine.search.explain import Explanation, explain
 from shan_engine.search.query import Query, ReadQuery
 from shan_engine.search.ranking import Ranking
 from shan_engine.search.results import Hit, QueryHits
-from shan_engine.search.tuning import check_target, choose_widths
+from shan_engine.search.tuning import StageWidths, check_target, choose_widths
 
 if TYPE_CHECKING:
     from shan_engine.base.metadata import Value
@@ -41,6 +41,8 @@ def search(
     where: str | None = None,
     with_metadata: bool = True,
     cascade: Cascade | None = None,
+    cascade_from: int = FROM_IMAGES,
+    widths: StageWidths | None = None,
     on_start: Callable[[int], None] = lambda total: None,
     on_pairs: Callable[[int], None] = lambda done: None,
 ) -> list[QueryHits]:
@@ -49,7 +51,8 @@ def search(
     A large gallery is searched in stages (cascade.py), careful enough to find `recall_target` of the hits that an
     `exhaustive` search finds. All other searches are exhaustive, also where few images match the condition.
     `explain` and `with_metadata` say whether hits carry explanations and metadata. `cascade` is the whole gallery's,
-    where the caller keeps one. `on_start` is called with the number of pairs of query and image, `on_pairs` with how
+    where the caller keeps one; fewer matching images than `cascade_from` are not worth it, and `widths` overrules
+    `recall_target`. `on_start` is called with the number of pairs of query and image, `on_pairs` with how
     many are done.
 
     Memory: one call's images and captions, k rows a query, in stages the codes of all images. A query of several parts
@@ -72,12 +75,12 @@ def search(
     rankings: Iterator[Ranking]
     if not len(searched):
         rankings = iter([Ranking(np.zeros(0, np.float32), np.zeros(0, np.int64))] * len(read))
-    elif exhaustive or not has_cascade(scorer, searched) or (where is not None and len(searched) < FROM_IMAGES):
+    elif exhaustive or not has_cascade(scorer, searched) or (where is not None and len(searched) < cascade_from):
         log.info("every one of %d images is scored", len(searched))
         rankings = rank_exhaustively(scorer, searched, read, top_k, on_pairs)
     else:
         # The hits among some images are among the hits of all, as far down as these stand: the widths are of all.
-        widths = choose_widths(gallery.path, len(gallery), top_k, recall_target)
+        widths = widths or choose_widths(gallery.path, len(gallery), top_k, recall_target)
         log.info("%d images in stages: step 1 of %d, all steps of %d", len(searched), widths.step_1, widths.all_steps)
         stages = cascade if cascade and cascade.gallery is searched else Cascade(scorer, searched)
         rankings = rank_in_stages(stages, read, top_k, widths, lambda done: on_pairs(done * len(searched)))

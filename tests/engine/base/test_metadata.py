@@ -11,7 +11,7 @@ from shan_engine.base.errors import GalleryError, InputError, StoreError
 from shan_engine.base.metadata import Metadata
 from shan_engine.gallery.filters import columns, matching
 from shan_engine.gallery.reader import Gallery
-from shan_engine.indexing.images import index_store
+from shan_engine.indexing.images import BlockSizes, index_store
 from shan_engine.search.answer import search
 from shan_engine.store.feature_store import FeatureStore
 from shan_engine.store.verify import verify_store
@@ -131,30 +131,30 @@ def years(scorer, gallery, **options):
     return {hit.image.id: hit.metadata.get("year", "no column") for hit in found.hits}
 
 
-def test_index_carries_metadata_and_encodes_nothing_for_them(scorer, tmp_path, monkeypatch):
-    monkeypatch.setattr("shan_engine.indexing.images.BLOCK_IMAGES", 4)
+def test_index_carries_metadata_and_encodes_nothing_for_them(scorer, tmp_path):
+    sizes = BlockSizes(images=4)
     gallery = tmp_path / "g"
     with make_store(tmp_path / "s", range(6)) as store:
-        index_store(store, scorer, gallery)
+        index_store(store, scorer, gallery, sizes=sizes)
         assert columns(Gallery.open(gallery)) == ["id", "path"]
         assert set(years(scorer, gallery).values()) == {"no column"}
         before = {entry.name for entry in Gallery.open(gallery).manifest.blocks}
         store.put_metadata(Metadata({"year": "INTEGER"}, {"photo1": (2001,), "photo5": (2005,), "photo8": (2008,)}))
         old = Gallery.open(gallery)
-        assert index_store(store, scorer, gallery).added == 0
+        assert index_store(store, scorer, gallery, sizes=sizes).added == 0
         assert {entry.name for entry in Gallery.open(gallery).manifest.blocks} == before
         known = {"photo1": 2001, "photo5": 2005}
         assert years(scorer, gallery) == {f"photo{number}": known.get(f"photo{number}") for number in range(6)}
         store.put_metadata(YEARS)
-        index_store(store, scorer, gallery)
+        index_store(store, scorer, gallery, sizes=sizes)
         assert years(scorer, gallery) == {f"photo{number}": 2000 + number for number in range(6)}
         assert len(search(scorer, old, ["a dog"])[0].hits) == 6  # a search that began before goes on
         store.write([make_record(8)])
-        index_store(store, scorer, gallery)
+        index_store(store, scorer, gallery, sizes=sizes)
         assert years(scorer, gallery, where="year > 2004") == {"photo5": 2005, "photo8": 2008}
     assert len(list(gallery.glob("blocks/*/metadata-*"))) == len(Gallery.open(gallery).blocks)
     with make_store(tmp_path / "bare", range(6)) as store:
-        index_store(store, scorer, gallery)
+        index_store(store, scorer, gallery, sizes=sizes)
         assert columns(Gallery.open(gallery)) == ["id", "path"]
 
 

@@ -12,7 +12,7 @@ from shan_engine.base.errors import InputError
 from shan_engine.base.metadata import Metadata
 from shan_engine.gallery.filters import matching
 from shan_engine.gallery.reader import Gallery
-from shan_engine.indexing.images import index_store
+from shan_engine.indexing.images import BlockSizes, index_store
 from shan_engine.kernel.library import variants
 from shan_engine.search.answer import search
 from shan_engine.search.tuning import StageWidths
@@ -31,13 +31,12 @@ def gallery(scorer, tmp_path_factory) -> Gallery:
     """300 images in three blocks with centroids; some rows have left, and the last 20 images have no metadata."""
     folder = tmp_path_factory.mktemp("filtered")
     columns = {"year": "INTEGER", "weight": "REAL", "licence": "TEXT"}
-    with pytest.MonkeyPatch.context() as patch, make_store(folder / "store", range(IMAGES + 4)) as store:
-        patch.setattr("shan_engine.indexing.images.FROM_IMAGES", 100)
-        patch.setattr("shan_engine.indexing.images.BLOCK_IMAGES", 128)
+    sizes = BlockSizes(128, centroids_from=100)
+    with make_store(folder / "store", range(IMAGES + 4)) as store:
         store.put_metadata(Metadata(columns, {f"photo{n}": known(n) for n in range(IMAGES - 20)}))
-        index_store(store, scorer, folder / "gallery")
+        index_store(store, scorer, folder / "gallery", sizes=sizes)
         store.delete(["photo0", "photo1", "photo200", "photo201"])
-        index_store(store, scorer, folder / "gallery")
+        index_store(store, scorer, folder / "gallery", sizes=sizes)
     return Gallery.open(folder / "gallery")
 
 
@@ -62,11 +61,10 @@ CONDITIONS = {
 
 @pytest.mark.parametrize("where", CONDITIONS)
 @pytest.mark.parametrize("steps", [False, True], ids=["exhaustive", "in steps"])
-def test_a_filtered_search_is_the_exhaustive_one_without_the_rest(scorer, gallery, monkeypatch, where, steps):
-    if steps:
-        monkeypatch.setattr("shan_engine.search.answer.FROM_IMAGES", 1)
+def test_a_filtered_search_is_the_exhaustive_one_without_the_rest(scorer, gallery, where, steps):
+    options = {"cascade_from": 1} if steps else {}
     whole = search(scorer, gallery, CAPTIONS, top_k=IMAGES + 4, exhaustive=True, explain=False)
-    found = search(scorer, gallery, CAPTIONS, top_k=IMAGES + 4, where=where, explain=False)
+    found = search(scorer, gallery, CAPTIONS, top_k=IMAGES + 4, where=where, explain=False, **options)
     for one, every in zip(found, whole, strict=True):
         kept = []
         for hit in every.hits:
@@ -93,11 +91,10 @@ def test_any_range_is_what_python_says(gallery, least, span, text):
 
 
 @pytest.mark.skipif(not variants(), reason="the kernel is not built")
-def test_few_seen_of_many_that_match_have_their_exact_scores(scorer, gallery, monkeypatch):
-    monkeypatch.setattr("shan_engine.search.answer.FROM_IMAGES", 1)
-    monkeypatch.setattr("shan_engine.search.answer.choose_widths", lambda *arguments: StageWidths(60, 20))
+def test_few_seen_of_many_that_match_have_their_exact_scores(scorer, gallery):
+    options = {"cascade_from": 1, "widths": StageWidths(60, 20)}
     exact = search(scorer, gallery, CAPTIONS, top_k=IMAGES, where="year > 2000", exhaustive=True)
-    for found, wanted in zip(search(scorer, gallery, CAPTIONS, where="year > 2000"), exact, strict=True):
+    for found, wanted in zip(search(scorer, gallery, CAPTIONS, where="year > 2000", **options), exact, strict=True):
         scores = {hit.image.id: hit.score for hit in wanted.hits}
         assert (found.stages.first_pass, found.stages.step_1, found.stages.all_steps) == (len(scores), 60, 20)
         assert all(hit.score == pytest.approx(scores[hit.image.id], abs=1e-5) for hit in found.hits)
@@ -106,12 +103,11 @@ def test_few_seen_of_many_that_match_have_their_exact_scores(scorer, gallery, mo
 
 def test_widths_are_those_of_the_whole_gallery(scorer, gallery, monkeypatch):
     asked = []
-    monkeypatch.setattr("shan_engine.search.answer.FROM_IMAGES", 1)
     monkeypatch.setattr(
         "shan_engine.search.answer.choose_widths",
         lambda path, images, *_: asked.append(images) or StageWidths(9, 5),
     )
-    search(scorer, gallery, ["a dog"], top_k=3, where="year > 2000")
+    search(scorer, gallery, ["a dog"], top_k=3, where="year > 2000", cascade_from=1)
     assert asked == [IMAGES] * bool(variants())
 
 

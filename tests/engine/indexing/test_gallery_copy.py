@@ -13,7 +13,7 @@ from shan_engine.base.metadata import Metadata
 from shan_engine.gallery.filters import columns, matching
 from shan_engine.gallery.reader import Gallery
 from shan_engine.indexing.copy import gallery_facts, merge_galleries, split_gallery
-from shan_engine.indexing.images import index_store
+from shan_engine.indexing.images import BlockSizes, index_store
 from shan_engine.search.answer import search
 from tiny import CAPTIONS, make_record, make_store
 
@@ -21,14 +21,12 @@ from tiny import CAPTIONS, make_record, make_store
 @pytest.fixture(params=["float32", "float16", "int8"])
 def stored(request, scorer, tmp_path, monkeypatch):
     """41 images in blocks of 10, with centroids, of which two are deleted."""
-    for module in ("images", "copy"):
-        monkeypatch.setattr(f"shan_engine.indexing.{module}.BLOCK_IMAGES", 10)
-    for module in ("images", "copy"):
-        monkeypatch.setattr(f"shan_engine.indexing.{module}.FROM_IMAGES", 30)
+    monkeypatch.setattr("shan_engine.indexing.copy.BLOCK_IMAGES", 10)
+    sizes = BlockSizes(10, centroids_from=30)
     with make_store(tmp_path / "store", range(41)) as store:
-        index_store(store, scorer, tmp_path / "g", dtype=request.param)
+        index_store(store, scorer, tmp_path / "g", dtype=request.param, sizes=sizes)
         store.delete(["photo4", "photo25"])
-        index_store(store, scorer, tmp_path / "g")
+        index_store(store, scorer, tmp_path / "g", sizes=sizes)
     return Gallery.open(tmp_path / "g")
 
 
@@ -81,9 +79,9 @@ def test_photos_are_found_from_where_a_gallery_lies(scorer, tmp_path):
     assert '"photos/0.jpg"' in lines.read_text()
 
 
-def test_small_galleries_get_centroids_when_they_become_large(scorer, gallery_path, other_path, tmp_path, monkeypatch):
-    monkeypatch.setattr("shan_engine.indexing.copy.FROM_IMAGES", 50)
-    merged = merge_galleries([Gallery.open(path) for path in (gallery_path, other_path)], tmp_path / "merged")
+def test_small_galleries_get_centroids_when_they_become_large(scorer, gallery_path, other_path, tmp_path):
+    galleries = [Gallery.open(path) for path in (gallery_path, other_path)]
+    merged = merge_galleries(galleries, tmp_path / "merged", centroids_from=50)
     assert merged.manifest.centroids
     codes = merged.blocks[0].codes(merged.manifest.centroids)
     assert codes.shape == (71, 9)

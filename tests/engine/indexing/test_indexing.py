@@ -4,6 +4,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from functools import partial
 
 import numpy as np
 import pytest
@@ -12,29 +13,29 @@ from installed import environment, heed_interrupts
 from shan_engine.base.errors import InputError
 from shan_engine.gallery.reader import Gallery
 from shan_engine.indexing import encoding
-from shan_engine.indexing import images as indexing
-from shan_engine.indexing.images import index_store
+from shan_engine.indexing.images import BlockSizes, index_store
 from shan_engine.search.answer import search
 from shan_engine.store.feature_store import FeatureStore
 from tiny import CAPTIONS, make_record, make_store
 
+index_small = partial(index_store, sizes=BlockSizes(images=8))
+
 
 @pytest.fixture
 def small_blocks(monkeypatch):
-    monkeypatch.setattr(indexing, "BLOCK_IMAGES", 8)
     monkeypatch.setattr(encoding, "ENCODE_BATCH", 3)
 
 
 def test_incremental_is_fresh(scorer, tmp_path, small_blocks):
     path = tmp_path / "gallery"
     with make_store(tmp_path / "store", range(29)) as store:
-        assert index_store(store, scorer, path).added == 29
+        assert index_small(store, scorer, path).added == 29
         assert len(Gallery.open(path).blocks) == 4
 
         def check(outcome, added, removed, unchanged):
             assert (outcome.added, outcome.removed, outcome.unchanged) == (added, removed, unchanged)
             fresh = tmp_path / "fresh"
-            index_store(store, scorer, fresh)
+            index_small(store, scorer, fresh)
             gallery = Gallery.open(path, scorer.bundle)
             assert_same(by_id(scorer, gallery, tmp_path), by_id(scorer, Gallery.open(fresh), tmp_path))
             assert {image.id: image for image in gallery.images()} == {i.id: i for i in Gallery.open(fresh).images()}
@@ -48,16 +49,16 @@ def test_incremental_is_fresh(scorer, tmp_path, small_blocks):
                 ]
             shutil.rmtree(fresh)
 
-        check(index_store(store, scorer, path), 0, 0, 29)
+        check(index_small(store, scorer, path), 0, 0, 29)
         store.write([make_record(number) for number in range(29, 33)])  # added
-        check(index_store(store, scorer, path), 4, 0, 29)
+        check(index_small(store, scorer, path), 4, 0, 29)
         store.write([make_record(4, seed=1), make_record(31, seed=1)])  # changed
-        check(index_store(store, scorer, path), 2, 2, 31)
+        check(index_small(store, scorer, path), 2, 2, 31)
         store.delete(["photo0", "photo10", "photo12"])  # removed
-        check(index_store(store, scorer, path), 0, 3, 30)
+        check(index_small(store, scorer, path), 0, 3, 30)
         store.delete([f"photo{number}" for number in range(16, 24)])
         store.write([make_record(50), make_record(7, seed=2)])
-        check(index_store(store, scorer, path), 2, 9, 21)
+        check(index_small(store, scorer, path), 2, 9, 21)
 
 
 def test_an_interrupted_index_goes_on(scorer, tmp_path, small_blocks):
@@ -69,11 +70,11 @@ def test_an_interrupted_index_goes_on(scorer, tmp_path, small_blocks):
 
     with make_store(tmp_path / "store", range(29)) as store:
         with pytest.raises(KeyboardInterrupt):
-            index_store(store, scorer, path, on_images=stop)
+            index_small(store, scorer, path, on_images=stop)
         assert len(Gallery.open(path)) == 16
-        outcome = index_store(store, scorer, path)
+        outcome = index_small(store, scorer, path)
         assert (outcome.added, outcome.unchanged) == (13, 16)
-        index_store(store, scorer, tmp_path / "fresh")
+        index_small(store, scorer, tmp_path / "fresh")
     gallery = Gallery.open(path)
     assert_same(by_id(scorer, gallery, tmp_path), by_id(scorer, Gallery.open(tmp_path / "fresh"), tmp_path))
 
@@ -85,12 +86,12 @@ def test_an_interrupted_update_keeps_the_old_gallery(scorer, tmp_path, small_blo
         raise KeyboardInterrupt
 
     with make_store(tmp_path / "store", range(12)) as store:
-        index_store(store, scorer, path)
+        index_small(store, scorer, path)
         before = by_id(scorer, Gallery.open(path), tmp_path)
         store.delete(["photo9"])
         store.write([make_record(20)])
         with pytest.raises(KeyboardInterrupt):
-            index_store(store, scorer, path, on_images=stop)
+            index_small(store, scorer, path, on_images=stop)
     assert_same(by_id(scorer, Gallery.open(path), tmp_path), before, 0)
 
 
@@ -125,7 +126,7 @@ def test_every_manifest_on_disk_holds_every_image_once(scorer, tmp_path, small_b
     """Random changes, runs stopped at random: no image is there twice or is lost in between."""
     random, path = np.random.default_rng(seed), tmp_path / "gallery"
     with make_store(tmp_path / "store", range(21)) as store:
-        index_store(store, scorer, path)
+        index_small(store, scorer, path)
         for step in range(1, 9):
             ids = store.ids()
             store.delete([str(id) for id in random.choice(ids, random.integers(0, len(ids) // 3), replace=False)])
@@ -143,13 +144,13 @@ def test_every_manifest_on_disk_holds_every_image_once(scorer, tmp_path, small_b
                     raise KeyboardInterrupt
 
             try:
-                index_store(store, scorer, path, on_images=look)
+                index_small(store, scorer, path, on_images=look)
             except KeyboardInterrupt:
                 look(0)
                 continue
             assert held_in(Gallery.open(path)) == wanted
-        index_store(store, scorer, path)
-        index_store(store, scorer, tmp_path / "fresh")
+        index_small(store, scorer, path)
+        index_small(store, scorer, tmp_path / "fresh")
     fresh = Gallery.open(tmp_path / "fresh")
     assert held_in(Gallery.open(path)) == held_in(fresh)
     assert_same(by_id(scorer, Gallery.open(path), tmp_path), by_id(scorer, fresh, tmp_path))
@@ -163,12 +164,13 @@ from shan_engine.bundle.contents import Bundle
 from shan_engine.scoring.scorer import Scorer
 from shan_engine.store.feature_store import FeatureStore
 store, bundle, gallery = map(Path, sys.argv[1:4])
-indexing.BLOCK_IMAGES, encoding.ENCODE_BATCH = 8, 3
+encoding.ENCODE_BATCH = 3
 def kill(done):
     if done >= int(sys.argv[4]):
         os.kill(os.getpid(), int(sys.argv[5]))
 with FeatureStore.open(store) as opened:
-    indexing.index_store(opened, Scorer(Bundle.open(bundle), "cpu"), gallery, on_images=kill)
+    scorer, sizes = Scorer(Bundle.open(bundle), "cpu"), indexing.BlockSizes(8)
+    indexing.index_store(opened, scorer, gallery, sizes=sizes, on_images=kill)
 """
 
 
@@ -184,7 +186,7 @@ def test_an_update_that_was_killed_keeps_its_complete_blocks(scorer, tmp_path, s
     """Three images in a small block, one of them changed, and 20 new: two blocks of 8 are there after 18."""
     path = tmp_path / "gallery"
     with make_store(tmp_path / "store", range(3)) as store:
-        index_store(store, scorer, path)
+        index_small(store, scorer, path)
         store.write([make_record(1, seed=1), *(make_record(number) for number in range(10, 30))])
         wanted = {info.id: info.checksum for info in store.infos()}
     assert killed(tmp_path / "store", scorer.bundle.path, path, 18, how) in (-how, 1)
@@ -192,7 +194,7 @@ def test_an_update_that_was_killed_keeps_its_complete_blocks(scorer, tmp_path, s
     assert len(held) == 18  # photo0, photo2; photo1 as it is now and 15 of the new
     assert held.items() <= wanted.items()
     with FeatureStore.open(tmp_path / "store") as store:
-        outcome = index_store(store, scorer, path)
+        outcome = index_small(store, scorer, path)
     assert (outcome.added, outcome.unchanged) == (5, 18)
     assert held_in(Gallery.open(path)) == wanted
 
@@ -212,12 +214,12 @@ def test_a_first_run_that_was_killed_at_once_is_begun_again(scorer, store_path, 
 def test_whoever_opened_the_gallery_before_reads_on_until_the_next_run(scorer, tmp_path, small_blocks):
     path = tmp_path / "gallery"
     with make_store(tmp_path / "store", range(12)) as store:
-        index_store(store, scorer, path)
+        index_small(store, scorer, path)
         before, opened = by_id(scorer, Gallery.open(path), tmp_path), Gallery.open(path)
         old = blocks_of(path)
         store.write([make_record(number, seed=1) for number in range(12)])
-        index_store(store, scorer, path)
+        index_small(store, scorer, path)
         assert not old & blocks_of(path)
         assert_same(by_id(scorer, opened, tmp_path), before, 0)
-        index_store(store, scorer, path)
+        index_small(store, scorer, path)
     assert folders(path) == blocks_of(path)

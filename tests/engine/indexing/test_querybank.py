@@ -16,7 +16,7 @@ from shan_engine.base.errors import GalleryError, InputError
 from shan_engine.bundle.contents import Bundle
 from shan_engine.gallery.reader import Gallery
 from shan_engine.indexing.copy import gallery_facts, merge_galleries, split_gallery
-from shan_engine.indexing.images import index_store
+from shan_engine.indexing.images import BlockSizes, index_store
 from shan_engine.indexing.querybank import FILE, Querybank
 from shan_engine.jobs.run import score_job
 from shan_engine.kernel.library import variants
@@ -44,10 +44,9 @@ def store(tmp_path_factory) -> Path:
 
 
 def indexed(scorer, store, output, bank=None, dtype=None) -> Gallery:
-    with FeatureStore.open(store) as opened, pytest.MonkeyPatch.context() as patch:
-        patch.setattr("shan_engine.indexing.images.FROM_IMAGES", 100)
-        patch.setattr("shan_engine.indexing.images.BLOCK_IMAGES", 128)
-        index_store(opened, scorer, output, dtype=dtype, querybank=bank)
+    sizes = BlockSizes(128, centroids_from=100)
+    with FeatureStore.open(store) as opened:
+        index_store(opened, scorer, output, dtype=dtype, querybank=bank, sizes=sizes)
     return Gallery.open(output)
 
 
@@ -95,7 +94,7 @@ def photo_of(gallery, place):
 
 @pytest.mark.skipif(not variants(), reason="the kernel is not built")
 @pytest.mark.parametrize("parts", ["one", "several"])
-def test_a_search_in_steps_is_the_exhaustive_one(scorer, plain, normalised, hubness, parts, monkeypatch):
+def test_a_search_in_steps_is_the_exhaustive_one(scorer, plain, normalised, hubness, parts):
     questions = [Query((Phrase(caption),)) for caption in CAPTIONS]
     if parts == "several":  # weights of phrases sum to 0.6
         phrases = (Phrase(CAPTIONS[0]), Phrase(CAPTIONS[1], 0.4), Phrase(CAPTIONS[2], -0.8))
@@ -107,8 +106,7 @@ def test_a_search_in_steps_is_the_exhaustive_one(scorer, plain, normalised, hubn
         for hit in one.hits:
             assert hit.score == pytest.approx(scores[hit.image.id] - weight * hubness[hit.image.id], abs=3e-5)
     for widths in (StageWidths(IMAGES, IMAGES), StageWidths(120, 40)):
-        monkeypatch.setattr("shan_engine.search.answer.choose_widths", lambda *arguments, widths=widths: widths)
-        for found, wanted in zip(search(scorer, normalised, questions, top_k=10), exact, strict=True):
+        for found, wanted in zip(search(scorer, normalised, questions, top_k=10, widths=widths), exact, strict=True):
             scores = {hit.image.id: hit.score for hit in wanted.hits}
             ids = [hit.image.id for hit in found.hits]
             assert found.stages.step_1 == widths.step_1
@@ -244,8 +242,8 @@ def test_what_is_proven_holds(local_bundle, store, tmp_path, monkeypatch, taken,
     local = Scorer(Bundle.open(local_bundle), "cpu", threads=1)
     gallery = indexed(local, store, tmp_path / "g", BANK)
     monkeypatch.setattr(Cascade, "hubness", np.full(IMAGES, taken, np.float32))
-    monkeypatch.setattr("shan_engine.search.answer.choose_widths", lambda *arguments: StageWidths(step_1, 10))
-    for found in search(local, gallery, CAPTIONS, top_k=10, explain=False):
+    widths = StageWidths(step_1, 10)
+    for found in search(local, gallery, CAPTIONS, top_k=10, explain=False, widths=widths):
         assert found.stages.proven is proven
 
 

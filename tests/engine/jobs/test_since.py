@@ -10,7 +10,7 @@ import pytest
 from job_runs import captions
 from shan_engine.base.errors import InputError
 from shan_engine.gallery.reader import Gallery
-from shan_engine.indexing.images import index_store
+from shan_engine.indexing.images import BlockSizes, index_store
 from shan_engine.jobs.compute import run_here
 from shan_engine.store.feature_store import FeatureStore
 from tiny import make_record, make_store
@@ -26,7 +26,7 @@ class Day:
 
     def index(self):
         with FeatureStore.open(self._store) as store:
-            index_store(store, self._scorer, self.path)
+            index_store(store, self._scorer, self.path, sizes=BlockSizes(images=10))
         return Gallery.open(self.path)
 
     def change(self, *, delete=(), add=(), replace_=()):
@@ -41,8 +41,7 @@ class Day:
 
 
 @pytest.fixture
-def day(scorer, tmp_path, monkeypatch):
-    monkeypatch.setattr("shan_engine.indexing.images.BLOCK_IMAGES", 10)
+def day(scorer, tmp_path):
     (tmp_path / "home").mkdir()
     return Day(scorer, tmp_path / "home")
 

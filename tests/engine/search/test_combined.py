@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from shan_engine.base.errors import InputError
 from shan_engine.gallery.reader import Gallery
-from shan_engine.indexing.images import index_store
+from shan_engine.indexing.images import BlockSizes, index_store
 from shan_engine.kernel.library import variants
 from shan_engine.search.answer import search
 from shan_engine.search.photo_query import QueryPhoto, open_extractor, step_1
@@ -33,10 +33,8 @@ HAS_KERNEL = bool(variants())
 def coded(scorer, tmp_path_factory) -> Gallery:
     """A gallery with centroids."""
     folder = tmp_path_factory.mktemp("combined")
-    with pytest.MonkeyPatch.context() as patch, make_store(folder / "store", range(IMAGES)) as store:
-        patch.setattr("shan_engine.indexing.images.FROM_IMAGES", 100)
-        patch.setattr("shan_engine.indexing.images.BLOCK_IMAGES", 128)
-        index_store(store, scorer, folder / "gallery")
+    with make_store(folder / "store", range(IMAGES)) as store:
+        index_store(store, scorer, folder / "gallery", sizes=BlockSizes(128, centroids_from=100))
     return Gallery.open(folder / "gallery")
 
 
@@ -95,16 +93,16 @@ def test_a_combined_search_is_the_sum_of_separate_ones(
 
 
 @pytest.mark.skipif(not HAS_KERNEL, reason="the kernel is not built")
-def test_few_seen_in_steps_have_their_exact_scores(scorer, coded, photos, monkeypatch):
-    monkeypatch.setattr("shan_engine.search.answer.choose_widths", lambda *arguments: StageWidths(60, 20))
+def test_few_seen_in_steps_have_their_exact_scores(scorer, coded, photos):
+    widths = StageWidths(60, 20)
     question = Query((Phrase(CAPTIONS[0]), Phrase(CAPTIONS[1], -0.4)), photos["photo40"], 0.5)
-    found, plain = search(scorer, coded, [question, CAPTIONS[0]], top_k=10)
+    found, plain = search(scorer, coded, [question, CAPTIONS[0]], top_k=10, widths=widths)
     exact, _ = search(scorer, coded, [question, CAPTIONS[0]], top_k=IMAGES, exhaustive=True)
     scores = {hit.image.id: hit.score for hit in exact.hits}
     assert (found.stages.step_1, found.stages.all_steps, found.stages.proven) == (60, 20, False)
     assert all(hit.score == pytest.approx(scores[hit.image.id], abs=2e-5) for hit in found.hits)
     assert len({hit.image.id for hit in found.hits} & {hit.image.id for hit in exact.hits[:10]}) >= 5
-    assert plain == search(scorer, coded, [CAPTIONS[0]], top_k=10)[0]
+    assert plain == search(scorer, coded, [CAPTIONS[0]], top_k=10, widths=widths)[0]
 
 
 @pytest.mark.parametrize("exhaustive", [True, False])

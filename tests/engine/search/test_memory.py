@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow.parquet
 import pytest
 from shan_engine.gallery.reader import Gallery
-from shan_engine.indexing.images import index_store
+from shan_engine.indexing.images import BlockSizes, index_store
 from shan_engine.jobs.options import JobOptions
 from shan_engine.jobs.run import score_job
 from shan_engine.scoring.scorer import Scorer
@@ -30,12 +30,11 @@ def peak_of_search(scorer: Scorer, path: Path) -> int:
         tracemalloc.stop()
 
 
-def test_ten_times_the_images_take_hardly_more_memory(scorer, tmp_path, monkeypatch):
-    monkeypatch.setattr("shan_engine.indexing.images.BLOCK_IMAGES", BLOCK)
+def test_ten_times_the_images_take_hardly_more_memory(scorer, tmp_path):
     for name, images in (("small", BLOCK), ("large", 10 * BLOCK)):
         with make_store(tmp_path / f"{name}.store", range(images)) as store:
             for dtype in ("float32", "float16"):
-                index_store(store, scorer, tmp_path / f"{name}.{dtype}", dtype=dtype)
+                index_store(store, scorer, tmp_path / f"{name}.{dtype}", dtype=dtype, sizes=BlockSizes(images=BLOCK))
     peak_of_search(scorer, tmp_path / "small.float32")  # loads what stays: sessions, tokeniser, imports
     for dtype in ("float32", "float16"):
         small, large = (peak_of_search(scorer, tmp_path / f"{name}.{dtype}") for name in ("small", "large"))
@@ -70,10 +69,9 @@ def resident_files() -> int:
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's /proc")
-def test_a_search_does_not_keep_the_gallerys_files_in_memory(scorer, tmp_path, monkeypatch):
-    monkeypatch.setattr("shan_engine.indexing.images.BLOCK_IMAGES", BLOCK)
+def test_a_search_does_not_keep_the_gallerys_files_in_memory(scorer, tmp_path):
     with make_store(tmp_path / "store", range(10 * BLOCK)) as store:
-        index_store(store, scorer, tmp_path / "gallery")
+        index_store(store, scorer, tmp_path / "gallery", sizes=BlockSizes(images=BLOCK))
     search(scorer, Gallery.open(tmp_path / "gallery"), CAPTIONS)  # loads what stays: sessions, tokeniser, libraries
     gc.collect()
     before = resident_files()

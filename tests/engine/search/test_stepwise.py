@@ -12,7 +12,7 @@ from resigned import sign_again
 from shan_engine.base.errors import GalleryError, InputError
 from shan_engine.bundle.contents import Bundle
 from shan_engine.gallery.reader import Gallery
-from shan_engine.indexing.images import index_store
+from shan_engine.indexing.images import BlockSizes, index_store
 from shan_engine.kernel.library import variants
 from shan_engine.scoring.scorer import Scorer
 from shan_engine.search.answer import search
@@ -31,10 +31,8 @@ IMAGES = 300
 def coded(scorer, tmp_path_factory) -> Path:
     """A gallery with centroids and its store, in one folder; copy it before changing it."""
     folder = tmp_path_factory.mktemp("coded")
-    with pytest.MonkeyPatch.context() as patch, make_store(folder / "store", range(IMAGES)) as store:
-        patch.setattr("shan_engine.indexing.images.FROM_IMAGES", 100)
-        patch.setattr("shan_engine.indexing.images.BLOCK_IMAGES", 128)
-        index_store(store, scorer, folder / "gallery")
+    with make_store(folder / "store", range(IMAGES)) as store:
+        index_store(store, scorer, folder / "gallery", sizes=BlockSizes(128, centroids_from=100))
     return folder
 
 
@@ -43,10 +41,7 @@ def copy(coded, tmp_path) -> Path:
     return Path(shutil.copytree(coded, tmp_path / "copy"))
 
 
-@pytest.fixture
-def narrow(monkeypatch) -> None:
-    """StageWidths that leave most images out."""
-    monkeypatch.setattr("shan_engine.search.answer.choose_widths", lambda *arguments: StageWidths(60, 20))
+NARROW = StageWidths(60, 20)  # leaves most images out
 
 
 def ranked(found) -> list[tuple[str, float]]:
@@ -65,17 +60,16 @@ def test_a_search_that_leaves_nothing_out_is_the_exhaustive_one(scorer, coded):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16", "int8"])
-def test_few_images_seen_have_their_exact_scores(scorer, coded, tmp_path, narrow, monkeypatch, dtype):
-    monkeypatch.setattr("shan_engine.indexing.images.FROM_IMAGES", 100)
+def test_few_images_seen_have_their_exact_scores(scorer, coded, tmp_path, dtype):
     with FeatureStore.open(coded / "store") as store:
-        index_store(store, scorer, tmp_path / "gallery", dtype=dtype)
+        index_store(store, scorer, tmp_path / "gallery", dtype=dtype, sizes=BlockSizes(centroids_from=100))
     gallery = Gallery.open(tmp_path / "gallery")
-    together = search(scorer, gallery, CAPTIONS, top_k=10)
+    together = search(scorer, gallery, CAPTIONS, top_k=10, widths=NARROW)
     exact = search(scorer, gallery, CAPTIONS, top_k=IMAGES, exhaustive=True)
     overlap = []
     for caption, found, wanted in zip(CAPTIONS, together, exact, strict=True):
         scores = dict(ranked(wanted))
-        assert ranked(found) == ranked(search(scorer, gallery, [caption], top_k=10)[0])
+        assert ranked(found) == ranked(search(scorer, gallery, [caption], top_k=10, widths=NARROW)[0])
         for id, score in ranked(found):
             assert score == pytest.approx(scores[id], abs=1e-5)
         assert (found.stages.step_1, found.stages.all_steps, found.stages.proven) == (60, 20, False)
@@ -111,14 +105,13 @@ def test_the_first_pass_is_step_1_of_the_centroids(scorer, coded):
         np.testing.assert_allclose(stages.first_pass([encoded])[single, 0], expected, atol=1e-5)
 
 
-def test_images_come_and_go_without_new_centroids(scorer, copy, narrow, monkeypatch):
-    monkeypatch.setattr("shan_engine.indexing.images.FROM_IMAGES", 100)
+def test_images_come_and_go_without_new_centroids(scorer, copy):
     before = Gallery.open(copy / "gallery").manifest.centroids
     with FeatureStore.open(copy / "store", readonly=False) as store:
         store.delete(["photo7", "photo200"])
         store.write([make_record(number, seed=1) for number in (3, 150)])
         store.write([make_record(number) for number in range(IMAGES, IMAGES + 40)])
-        result = index_store(store, scorer, copy / "gallery")
+        result = index_store(store, scorer, copy / "gallery", sizes=BlockSizes(centroids_from=100))
     assert (result.added, result.removed) == (42, 4)
     gallery = Gallery.open(copy / "gallery")
     assert gallery.manifest.centroids == before
@@ -128,15 +121,14 @@ def test_images_come_and_go_without_new_centroids(scorer, copy, narrow, monkeypa
         codes = stages._centroids.codes(stored["image_regions"], stored["region_mask"])
         np.testing.assert_array_equal(stages._codes[0][end - len(block) : end], codes)
     exact = search(scorer, gallery, CAPTIONS, top_k=IMAGES + 38, exhaustive=True)
-    for found, wanted in zip(search(scorer, gallery, CAPTIONS, top_k=5), exact, strict=True):
+    for found, wanted in zip(search(scorer, gallery, CAPTIONS, top_k=5, widths=NARROW), exact, strict=True):
         scores = dict(ranked(wanted))
         assert not {"photo7", "photo200"} & scores.keys()
         assert all(score == pytest.approx(scores[id], abs=1e-5) for id, score in ranked(found))
 
 
-def test_a_run_stopped_while_it_makes_codes_goes_on(scorer, coded, tmp_path, monkeypatch):
-    monkeypatch.setattr("shan_engine.indexing.images.FROM_IMAGES", 100)
-    monkeypatch.setattr("shan_engine.indexing.images.BLOCK_IMAGES", 128)
+def test_a_run_stopped_while_it_makes_codes_goes_on(scorer, coded, tmp_path):
+    sizes = BlockSizes(128, centroids_from=100)
     totals: list[int] = []
 
     def stop(done: int) -> None:
@@ -145,29 +137,25 @@ def test_a_run_stopped_while_it_makes_codes_goes_on(scorer, coded, tmp_path, mon
 
     with FeatureStore.open(coded / "store") as store:
         with pytest.raises(KeyboardInterrupt):
-            index_store(store, scorer, tmp_path / "gallery", on_start=totals.append, on_images=stop)
+            index_store(store, scorer, tmp_path / "gallery", sizes=sizes, on_start=totals.append, on_images=stop)
         half = Gallery.open(tmp_path / "gallery")
         assert (len(half), half.manifest.centroids) == (IMAGES, "")
         assert search(scorer, half, ["a dog"])[0].stages is None
-        result = index_store(store, scorer, tmp_path / "gallery", on_start=totals.append)
+        result = index_store(store, scorer, tmp_path / "gallery", sizes=sizes, on_start=totals.append)
     assert (result.added, result.unchanged) == (0, IMAGES)
     assert totals == [2 * IMAGES, IMAGES]
     assert search(scorer, Gallery.open(tmp_path / "gallery"), ["a dog"])[0].stages is not None
 
 
-def test_what_is_proven_holds(local_bundle, coded, tmp_path, monkeypatch):
+def test_what_is_proven_holds(local_bundle, coded, tmp_path):
     """With step 1 alone in the model, whoever has seen all of it has seen all there is."""
     scorer = Scorer(Bundle.open(local_bundle), "cpu", threads=1)
-    monkeypatch.setattr("shan_engine.indexing.images.FROM_IMAGES", 100)
     with FeatureStore.open(coded / "store") as store:
-        index_store(store, scorer, tmp_path / "gallery")
+        index_store(store, scorer, tmp_path / "gallery", sizes=BlockSizes(centroids_from=100))
     gallery = Gallery.open(tmp_path / "gallery")
     for width, proven in ((IMAGES, True), (50, False)):
-        monkeypatch.setattr(
-            "shan_engine.search.answer.choose_widths", lambda *arguments, width=width: StageWidths(width, 10)
-        )
         asked = [*CAPTIONS, Query.of("a dog", also=["man:0.5"], without=["grass"])]
-        steps = search(scorer, gallery, asked, top_k=10)
+        steps = search(scorer, gallery, asked, top_k=10, widths=StageWidths(width, 10))
         assert {found.stages.proven for found in steps} == {proven}
         for found, wanted in zip(steps, search(scorer, gallery, asked, exhaustive=True), strict=True):
             if proven:
