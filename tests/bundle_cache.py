@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from filelock import FileLock
@@ -71,10 +72,15 @@ def _content(value: object) -> Iterator[bytes]:
         yield file.read_bytes()
 
 
+_PARSING = Lock()  # CPython 3.11's parser may fail in two threads at once
+
+
 def code_digest(module: str) -> str:
     """Hex SHA-256 of this module's source, of all that it imports from its project, and of the versions below it."""
+    with _PARSING:
+        found = sources(module)
     digest = hashlib.sha256("\n".join([platform.python_version(), *map(version, PACKAGES)]).encode())
-    for name, file in sorted(sources(module).items()):
+    for name, file in sorted(found.items()):
         digest.update(f"{name}\0".encode() + hashlib.sha256(file.read_bytes()).digest())
     return digest.hexdigest()
 

@@ -152,18 +152,28 @@ def _stopping(report: Callable[[Progress], None]) -> Iterator[tuple[Callable[[],
 
     Until the first report, while captions are read, Ctrl-C stops at once. So does a second one.
     """
-    asked = False
+    asked = unsaid = False
 
-    def ask(*_: object) -> None:
-        nonlocal asked
-        asked = True
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    def notice() -> None:
         say("stopping after the current block; Ctrl-C again stops at once")
 
+    def ask(*_: object) -> None:
+        nonlocal asked, unsaid
+        asked = True
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        try:
+            notice()
+        except RuntimeError:  # Ctrl-C came while a report was being written, and a stream cannot be written twice
+            unsaid = True
+
     def on_progress(done: Progress) -> None:
+        nonlocal unsaid
         if not asked:
             signal.signal(signal.SIGINT, ask)
         report(done)
+        if unsaid:
+            unsaid = False
+            notice()
 
     before = signal.getsignal(signal.SIGINT)
     try:

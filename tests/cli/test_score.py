@@ -83,6 +83,29 @@ def test_ctrl_c_ends_after_the_block_and_the_same_command_goes_on(command, tmp_p
     assert "blocks were done before" in again.stderr
 
 
+def test_ctrl_c_while_a_report_is_written_is_told_after_it(monkeypatch):
+    """A stream that is being written cannot be written by a signal's handler."""
+    from shan_cli import score
+
+    said, writing = [], [True]
+
+    def say(text):
+        if writing:
+            raise RuntimeError("reentrant call")
+        said.append(text)
+
+    def report(done):
+        signal.raise_signal(signal.SIGINT)
+        writing.clear()
+
+    monkeypatch.setattr(score, "say", say)
+    with score._stopping(report) as (asked, on_progress):
+        assert not asked()
+        on_progress(None)
+        assert asked()
+    assert said == ["stopping after the current block; Ctrl-C again stops at once"]
+
+
 def test_a_second_process_is_refused(command, tmp_path):
     process = start(*command(tmp_path / "a.parquet", "--log-json"))
     blocks_done(process, 1)
