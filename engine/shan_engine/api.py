@@ -25,6 +25,7 @@ from shan_engine.gallery.memory import memory_gallery
 from shan_engine.gallery.reader import Gallery
 from shan_engine.locate import locate_bundle, locate_gallery
 from shan_engine.scoring.scorer import Scorer
+from shan_engine.search.query import as_list
 from shan_engine.session import StrPath
 
 log = logging.getLogger(__name__)
@@ -85,6 +86,7 @@ def from_regions(
     one in SHAN_MODEL, else the demo's. Raises InputError where shapes, ids or numbers do not fit.
     """
     bundle = Bundle.open(locate_bundle(_path(model)))
+    ids = as_list(ids)
     features = np.ascontiguousarray(features, np.float32)
     if features.ndim != 3 or features.shape[2] != bundle.manifest.feature_dim or len(features) != len(ids):
         raise InputError(

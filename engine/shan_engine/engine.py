@@ -237,7 +237,13 @@ class CaptionEngine(Session):
 
     def __init__(self, scorer: Scorer, gallery: CaptionGallery) -> None:
         super().__init__(scorer)
-        self.gallery = gallery
+        self._captions = gallery
+
+    @property
+    def gallery(self) -> CaptionGallery:
+        """The opened gallery. Raises InputError once the engine is closed."""
+        _ = self.scorer
+        return self._captions
 
     def __len__(self) -> int:
         return len(self.gallery)

@@ -74,4 +74,5 @@ class Session:
                     self._extractors[model] = open_extractor(self.scorer.bundle, model, device)
                 return self._extractors[model]
 
-        return QueryPhoto.read(Path(path), self.scorer.encoders, network)
+        with self._turn() as scorer:
+            return QueryPhoto.read(Path(path), scorer.encoders, network)

@@ -58,6 +58,14 @@ def test_several_threads_search_one_engine(gallery_path, bundle_path):
     assert found == expected
 
 
+def test_several_threads_search_with_filters_of_their_own(gallery_path, bundle_path):
+    wheres = [f"id like 'photo{number}%'" for number in range(4)] * 8
+    with shan_engine.open(gallery_path, bundle_path, device="cpu", threads=1) as engine:
+        expected = [engine.search("a dog", where=where, top_k=3) for where in wheres]
+        with ThreadPoolExecutor(8) as callers:
+            assert list(callers.map(lambda where: engine.search("a dog", where=where, top_k=3), wheres)) == expected
+
+
 def test_it_takes_up_what_index_added_and_dropped(bundle_path, scorer, tmp_path):
     with make_store(tmp_path / "store", range(20)) as store:
         index_store(store, scorer, tmp_path / "gallery")
@@ -140,6 +148,12 @@ def test_images_without_files(store_path, bundle_path, gallery_path):
         assert [hit.image.id for hit in hits] == [hit.image.id for hit in expected]
         assert hits.hits[0].words
         assert len(engine.search("a dog", where="id like 'photo1%'", top_k=99)) == 11
+        assert not engine.refresh()
+        name = engine.gallery.blocks[0].name
+    with shan_engine.from_regions(features * 2, ids, bundle_path, region_mask=mask, device="cpu") as other:
+        assert other.gallery.blocks[0].name != name  # a job over other features is another job
+    with shan_engine.from_regions(features[:1], ids[0], bundle_path, region_mask=mask[:1], device="cpu") as one:
+        assert one.ids == ids[:1]
 
 
 @pytest.mark.parametrize(

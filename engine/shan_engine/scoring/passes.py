@@ -1,6 +1,6 @@
 """The one loop over pairs: images of galleries with many captions, a group of captions and a call's images at a time.
 
-Search, jobs, evaluation and hubness all score through `pair_scores`.
+Search, jobs and evaluation all score through `pair_scores`.
 """
 
 from __future__ import annotations

@@ -66,10 +66,11 @@ class Scorer:
 
     def held(self, gallery: Gallery) -> HeldGallery | None:
         """The gallery where the back end scores it, kept until another is asked for; None where it holds none."""
-        if self._held is None or self._held[0] is not gallery:
+        held = self._held  # read once: other threads may ask for other galleries meanwhile
+        if held is None or held[0] is not gallery:
             self._held = None  # frees the memory first
-            self._held = gallery, self.pairs.hold(StoredImages(gallery))
-        return self._held[1]
+            held = self._held = gallery, self.pairs.hold(StoredImages(gallery))
+        return held[1]
 
     def score_pairs(
         self, images: Mapping[str, NDArray[Any]], captions: Mapping[str, NDArray[Any]]
