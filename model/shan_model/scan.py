@@ -17,7 +17,7 @@ from shan_model.retrieval import GridScores, Terms
 
 @dataclass(frozen=True, kw_only=True)
 class ScanConfig(GruConfig):
-    """`direction` says who attends: words to regions (t2i) or regions to words (i2t).
+    """`direction` is which side attends: words to regions (t2i) or regions to words (i2t).
 
     `pooling` of the attended cosines: LogSumExp with `pooling_temperature` (lse), or their mean.
     """
@@ -36,7 +36,7 @@ class ScanConfig(GruConfig):
 
 
 class Scan(GruModel):
-    """SCAN t2i or i2t. The length of an attended vector needs only the Gram matrix of the rows it is made of."""
+    """SCAN t2i or i2t. The length of an attended vector needs only the Gram matrix of the rows it sums."""
 
     Config = ScanConfig
 
@@ -46,17 +46,17 @@ class Scan(GruModel):
         self.temperature, self.pooling_temperature = config.temperature, config.pooling_temperature
 
     def image_terms(self, regions: Tensor, region_mask: Tensor) -> Terms:
-        """V, its mask and, where words attend to it, its Gram matrix."""
+        """V, its mask and, if words attend to it, its Gram matrix."""
         terms = {"image_regions": regions, "region_mask": region_mask}
         return {**terms, "image_gram": regions @ regions.transpose(-1, -2)} if self.by_word else terms
 
     def caption_terms(self, words: Tensor, word_mask: Tensor) -> Terms:
-        """T, its mask and, where regions attend to it, its Gram matrix."""
+        """T, its mask and, if regions attend to it, its Gram matrix."""
         terms = {"caption_words": words, "word_mask": word_mask}
         return terms if self.by_word else {**terms, "caption_gram": words @ words.transpose(-1, -2)}
 
     def score_grid(self, image: Terms, caption: Terms, *, last_step: str | None = None) -> GridScores:
-        """Every image with every caption."""
+        """Score every image with every caption."""
         V, T = image["image_regions"], caption["caption_words"]
         B, K, _ = V.shape
         C, n, _ = T.shape
@@ -74,7 +74,7 @@ class Scan(GruModel):
         return GridScores(scores, scores[..., None], weights.transpose(-1, -2) if self.by_word else None)
 
     def pair_scores(self, regions: Tensor, region_mask: Tensor, words: Tensor, word_mask: Tensor) -> Tensor:
-        """As in the paper, with the attended vectors."""
+        """Score as in the paper, from the attended vectors themselves."""
         weights = self.attention(regions @ words.transpose(1, 2), region_mask, word_mask)
         if self.by_word:
             scores = self.pool(cosine(words, weights.transpose(1, 2) @ regions), word_mask)
@@ -83,7 +83,7 @@ class Scan(GruModel):
         return scores[:, None]
 
     def attention(self, cosines: Tensor, region_mask: Tensor, word_mask: Tensor) -> Tensor:
-        """Weights from cosines ... x K x n: positive part, made of length 1 over the attending side, softmax."""
+        """Weights from cosines ... x K x n: positive part, scaled to length 1 over the attending side, softmax."""
         positive = cosines.clamp_min(0) * region_mask[..., :, None] * word_mask[..., None, :]
         attending, attended = (-1, -2) if self.by_word else (-2, -1)
         scaled = positive / safe_sqrt((positive * positive).sum(attending, keepdim=True))
@@ -91,7 +91,7 @@ class Scan(GruModel):
         return masked_softmax(self.temperature * scaled, mask, dim=attended)
 
     def pool(self, relevances: Tensor, mask: Tensor) -> Tensor:
-        """Relevances ... x n over the attending side to a score each."""
+        """Pool relevances ... x n over the attending side into one score each."""
         if not self.lse:
             return masked_mean(relevances, mask)
         scaled = (self.pooling_temperature * relevances).masked_fill(~mask, MASKED)

@@ -24,5 +24,5 @@ def test_photos_among_which_a_gallery_is_asked_for_are_left_alone(bundle_path, s
     album.mkdir(parents=True)
     (album / "beach.jpg").write_bytes(b"photo")
     sentence = refusal("index", store_path, "--output", tmp_path, "--model", bundle_path)
-    assert f"{tmp_path} is no gallery and is not empty, it holds 'blocks'" in sentence
+    assert f"{tmp_path} is not a gallery and is not empty, it holds 'blocks'" in sentence
     assert sorted(tmp_path.rglob("*")) == [tmp_path / "blocks", album, album / "beach.jpg"]

@@ -47,7 +47,7 @@ def test_an_evaluation_is_normalised_by_another_split(place, bundle_path):
 
 def test_querybanks_that_cannot_be_read(place, bundle_path):
     common = ("index", place / "store", "--output", place / "g", "--model", bundle_path)
-    assert "captions.tsv is no querybank" in refusal(*common, "--querybank", place / "captions.tsv")
+    assert "captions.tsv is not a querybank" in refusal(*common, "--querybank", place / "captions.tsv")
     assert "nowhere.txt" in refusal(*common, "--querybank", place / "nowhere.txt")
     assert "--querybank-size needs a querybank" in refusal(*common, "--querybank-size", 5)
     (place / "empty.txt").write_text("")

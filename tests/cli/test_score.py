@@ -194,7 +194,7 @@ class TestBadInput:
         assert "q.csv, line 4: the id '1' occurs twice" in refused(csv, "--id-column", "id", name="q.csv")
         assert "q.csv has no column 'title'" in refused(csv, "--column", "title", name="q.csv")
         assert "has lines, not columns" in refused(b"a dog\n", "--column", "title")
-        assert "is no Parquet file" in refused(b"PAR1", name="q.parquet")
+        assert "is not a readable Parquet file" in refused(b"PAR1", name="q.parquet")
 
     def test_options(self, refused):
         assert "'much' is not a size: write one such as 2GB" in refused(b"a dog\n", "--memory", "much")

@@ -129,10 +129,10 @@ def test_words_of_captions_come_before_those_that_only_have_a_vector(tmp_path):
 @pytest.mark.parametrize(
     ("text", "part"),
     [
-        ("dog 1 2\ncat 1\n", "line 2 has not as many numbers as the first: take it out"),
-        ("dog 1 2\ncat 1 x\n", "line 2 has something else than numbers"),
-        ("dog 1 2\ncat 1 2 3\n", "line 2 has not as many numbers"),
-        ("400000 2\ndog 1 2\n", "line 1 has no vector: take a line of counts out"),
+        ("dog 1 2\ncat 1\n", "line 2 does not have as many numbers as the first: remove it"),
+        ("dog 1 2\ncat 1 x\n", "line 2 has a value that is not a number"),
+        ("dog 1 2\ncat 1 2 3\n", "line 2 does not have as many numbers"),
+        ("400000 2\ndog 1 2\n", "line 1 has no vector: if it is a line of counts, remove it"),
         ("dog nan 1\n", "line 1"),
         ("", "empty"),
     ],

@@ -22,9 +22,9 @@ from shan_engine.base.ids import MAX_ID_BYTES, encode_id
 from shan_engine.base.optional import import_pyarrow
 
 ID_COLUMNS = ("id", "image", "path")
-OWN_COLUMNS = ("id", "path")  # of every image, known without metadata
+OWN_COLUMNS = ("id", "path")  # every image has these, even without metadata
 MAX_COLUMNS = 500
-ROW_KEY = "_rowid_"  # SQLite's own name of a row's number
+ROW_KEY = "_rowid_"  # SQLite's own name for a row's number
 INTEGER, REAL, TEXT = "INTEGER", "REAL", "TEXT"
 Value = int | float | str | None
 
@@ -43,7 +43,7 @@ class Metadata:
 
     @cached_property
     def stamp(self) -> str:
-        """XXH3 of all columns and rows, hexadecimal: another one for any other content."""
+        """XXH3 of all columns and rows, hexadecimal: it changes whenever the content does."""
         state = xxhash.xxh3_64(json.dumps(self.columns).encode())
         for id in sorted(self.rows):
             state.update(json.dumps((id, self.rows[id])).encode())
@@ -51,17 +51,17 @@ class Metadata:
 
     @classmethod
     def read(cls, path: Path, id_column: str | None = None) -> Metadata:
-        """Read a table whose images are named by `id_column`, else by the first of `ID_COLUMNS` that it has.
+        """Read a table whose `id_column` names the images; the default is the first of `ID_COLUMNS` that it has.
 
         CSV: UTF-8, a line of names first; a column is INTEGER or REAL where all its values are, else TEXT; an empty
         value is NULL, an id stays as it is written. Parquet: whole numbers and booleans are INTEGER, other numbers
-        REAL (NaN and infinite ones NULL), texts, dates and times TEXT. Raises InputError where the file cannot be
-        read, has no such column or no other, a column that is nested, two columns of one name, an image twice or
-        without an id.
+        REAL (NaN and infinite ones NULL), texts, dates and times TEXT. Raises InputError if the file cannot be
+        read, lacks the id column or any other, or has a nested column, two columns of one name, an image twice or
+        a row without an id.
         """
         suffix = path.suffix.lower()
         if suffix not in (".csv", ".parquet"):
-            raise InputError(f"{path} is no table of metadata: give a .csv or a .parquet file")
+            raise InputError(f"{path} is not a table of metadata: give a .csv or a .parquet file")
         if suffix == ".csv":
             names, strings = _csv(path)
             key = _id_column(path, names, id_column)
@@ -85,22 +85,22 @@ def _id_column(path: Path, names: Sequence[str], asked: str | None) -> str:
     if key is None or key not in names:
         wanted = f"'{asked}'" if asked is not None else " or ".join(ID_COLUMNS)
         raise InputError(
-            f"{path} has no column {wanted} with the images' ids: name the one that has, of {', '.join(names)} "
+            f"{path} has no column {wanted} with the images' ids: choose one of {', '.join(names)} "
             "(--metadata-id-column)"
         )
     others = [name.lower() for name in names if name != key]
     if not others:
-        raise InputError(f"{path} has no column beside '{key}': add what is to be known of the images")
+        raise InputError(f"{path} has no column beside '{key}': add at least one column of facts about the images")
     if len(others) > MAX_COLUMNS:
         raise InputError(f"{path} has {len(others)} columns beside the id: keep at most {MAX_COLUMNS}")
     taken = [name for name in names if name != key and name.lower() in (*OWN_COLUMNS, ROW_KEY)]
     if taken:
-        raise InputError(f"{path} has a column '{taken[0]}' beside '{key}', a name that is taken: rename it")
+        raise InputError(f"{path} has a column '{taken[0]}' beside '{key}', a reserved name: rename it")
     return key
 
 
 def _refuse_names(path: Path, names: Sequence[str]) -> None:
-    """Raise InputError where a column has no name or one that another has; SQL does not tell cases apart."""
+    """Raise InputError if a column has no name or shares one with another; SQL ignores case in names."""
     lower = [name.lower() for name in names]
     for name in names:
         if not name.strip() or "\0" in name:
@@ -120,7 +120,7 @@ def _ids(path: Path, key: str, column: Sequence[Value]) -> list[str]:
             raise InputError(f"{path} has the image '{id}' twice, the second time in row {number}: keep one of them")
         seen.add(id)
     if not ids:
-        raise InputError(f"{path} has no rows: give one for each image of which something is known")
+        raise InputError(f"{path} has no rows: give one for each image that has metadata")
     return ids
 
 
@@ -171,7 +171,7 @@ def _parquet(path: Path) -> tuple[list[str], _Lists]:
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or first_line(error)}; give a Parquet file") from error
     except pyarrow.ArrowException as error:
-        raise InputError(f"{path} is damaged or no Parquet file ({first_line(error)}): write it again") from error
+        raise InputError(f"{path} is damaged or not a Parquet file ({first_line(error)}): write it again") from error
     _refuse_names(path, table.column_names)
     return table.column_names, {
         name: _from_arrow(path, name, column) for name, column in zip(table.column_names, table.columns, strict=True)

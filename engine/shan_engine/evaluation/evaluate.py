@@ -1,4 +1,4 @@
-"""Recall of captions against galleries: exact scores of all pairs through bundles' graphs, one or an ensemble."""
+"""Measure recall of captions against galleries, from exact scores of all pairs by one bundle or an ensemble."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Member = tuple[Scorer, Gallery]
 class Evaluation:
     """Recall with 95 % intervals by name, what it was measured on, and the speed; `pairs` counts every member's.
 
-    `querybank` is what scores were normalised by; captions too where it has images.
+    `querybank` is what normalised the scores; if it has images, they normalised the captions' scores too.
     """
 
     recall: Recall
@@ -61,14 +61,14 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Normalisation:
-    """Another split, by whose captions and images, at most `size` (2,000) of each, scores are normalised both ways."""
+    """Another split that normalises scores both ways, with at most `size` (2,000) of its captions and its images."""
 
     split: str
     size: int | None = None
     inverse_temperature: float | None = None
 
     def of(self, table: CaptionTable, evaluated: str) -> tuple[Querybank, tuple[str, ...]]:
-        """The captions and the images. Raises InputError where they are of the split that is evaluated."""
+        """The captions and the images. Raises InputError if an image is in the evaluated split too."""
         part = table.split(self.split)
         same = {*part.images} & {*table.split(evaluated).images}
         if same:
@@ -81,10 +81,10 @@ class Normalisation:
 
 
 def folds(split: CaptionSplit, protocol: Protocol) -> list[CaptionSplit]:
-    """Parts of a split whose images are ranked among themselves.
+    """Parts of a split; each part's images are ranked among themselves.
 
     `all`: the whole. `5k`: its first 5,000 images. `1k`: as many parts of 1,000 images as it has. `folds`: five equal
-    parts, as COCO's 1K test of 5,000. Raises InputError where it has too few images.
+    parts, as COCO's 1K test of 5,000. Raises InputError if it has too few images.
     """
     count = len(split.images)
     sizes = {"all": (count, 1), "5k": (5000, 1), "1k": (1000, max(1, count // 1000)), "folds": (count // 5, 5)}
@@ -108,9 +108,9 @@ def evaluate_split(
     """Recall of a split from exact scores of all captions with all images of each fold.
 
     The scores of several members, each a bundle with its gallery, are averaged; with a `normalisation` they are
-    normalised both ways. Images of a gallery outside the splits are left out. Raises InputError, before anything is
-    scored, for an image that a gallery lacks, a caption that a bundle cannot take, galleries that are not normalised
-    alike, and a normalisation by the split's own images or of galleries that are normalised already.
+    normalised both ways. Gallery images outside the splits are ignored. Raises InputError, before anything is scored,
+    for an image that a gallery lacks, a caption that a bundle cannot take, galleries with different querybanks, and a
+    normalisation by the split's own images or of galleries that are already normalised.
     """
     parts = folds(table.split(split), protocol)
     galleries = [gallery for _, gallery in members]
@@ -119,7 +119,7 @@ def evaluate_split(
     bank, images = normalisation.of(table, split) if normalisation else (None, ())
     if own and bank:
         raise InputError(
-            f"the gallery {galleries[0].path} is normalised by a querybank already: leave --querybank out, or index "
+            f"the gallery {galleries[0].path} is already normalised by a querybank: leave --querybank out, or index "
             "its store without"
         )
     captions = [*(bank.captions if bank else ()), *(caption for part in parts for caption in part.captions)]

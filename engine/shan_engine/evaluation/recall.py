@@ -21,7 +21,7 @@ Interval = tuple[float, float]
 class Recall:
     """R@1, 5 and 10 in percent, and median and mean rank (1 is best), both ways.
 
-    Text retrieval: an image is the query, its best-placed caption counts. Image retrieval: a caption is.
+    Text retrieval: an image is the query, and its best-ranked caption counts. Image retrieval: a caption is the query.
     """
 
     text_retrieval: tuple[float, ...]
@@ -48,7 +48,7 @@ class Recall:
 
 @dataclass(frozen=True)
 class Ranks:
-    """Ranks of the right answers: `text` of each image's best-placed caption, `image` of each caption's image.
+    """Ranks of the right answers: `text` of each image's best-ranked caption, `image` of each caption's image.
 
     Caption m belongs to image `caption_images[m]`.
     """
@@ -76,7 +76,7 @@ class Ranks:
 
 
 def joined(parts: Sequence[Ranks]) -> Ranks:
-    """Ranks of folds, each among itself, as one."""
+    """Join the ranks of folds; each fold was ranked by itself."""
     ends = np.cumsum([0, *(len(part.text) for part in parts)])
     return Ranks(
         np.concatenate([part.text for part in parts]),

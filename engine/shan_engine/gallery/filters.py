@@ -1,8 +1,8 @@
-"""Metadata in a gallery, and filters over it: conditions in SQL that say which images are scored at all.
+"""Metadata in a gallery, and filters over it: conditions in SQL that select the images to score.
 
-Each block has its own table, `metadata-<stamp>.sqlite` among its files, with a row for each of its images: so it is
+Each block has its own table, `metadata-<stamp>.sqlite` among its files, with a row for each of its images. It is
 written with the block, named in the manifest with its checksum, and lives as long as the block does. The stamp is
-that of the store's metadata. A block without such a file has a table too, made in memory of its list of images.
+that of the store's metadata. A block without such a file gets a table in memory, built from its list of images.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from shan_engine.gallery.blocks import Block
 from shan_engine.gallery.reader import Gallery
 
 Listed = tuple[int, Mapping[str, Any]]
-"""An image's row in its block's files, and what the block's list says of it."""
+"""An image's row in its block's files, and its fields in the block's list."""
 
 _TABLE = "photos"
-# What stands in quotes or is a comment, and of that in group 1 a name in double quotes.
+# Quoted text and comments; group 1 is a name in double quotes.
 _QUOTED = re.compile(r"""'(?:[^']|'')*'|"((?:[^"]|"")*)"|--[^\n]*|/\*.*?\*/""", re.DOTALL)
 
 
@@ -46,19 +46,19 @@ def columns(gallery: Gallery) -> list[str]:
 
 
 def matching(gallery: Gallery, where: str) -> Gallery:
-    """The same gallery with only those images for which the SQL condition `where` is true.
+    """The same gallery with only the images for which the SQL condition `where` is true.
 
-    Raises InputError where it is no condition on the gallery's `columns`; no other table, file or statement can be
-    reached with it.
+    Raises InputError if it is not a condition on the gallery's `columns`. It can reach no other table, file or
+    statement.
     """
     _check_not_empty(where)
     return gallery.keeping([np.intersect1d(_rows(gallery, block, where), block.rows) for block in gallery.blocks])
 
 
 def check_filter(gallery: Gallery, where: str | None, shown: Sequence[str] = ()) -> None:
-    """Raise InputError where a condition cannot be used or a column that is to be shown is not there.
+    """Raise InputError if a condition cannot be used or a column to show does not exist.
 
-    One block is looked at, so that this takes no time.
+    It checks against one block only, so it is fast.
     """
     names = columns(gallery)
     for column in shown:
@@ -82,12 +82,12 @@ def metadata_of(block: Block, rows: Sequence[int]) -> list[dict[str, Value]]:
 
 
 def column_types(galleries: Iterable[Gallery]) -> dict[str, str]:
-    """The metadata's columns in any of some galleries, with their types; where two differ, the first one's."""
+    """The metadata columns of any of the galleries, with types; if two galleries differ, the first one's type."""
     types: dict[str, str] = {}
     for block in (block for gallery in galleries for block in gallery.blocks if block.metadata_file):
         with _opened(block) as connection:
             for _, name, kind, *_ in connection.execute(f"PRAGMA table_info({_TABLE})"):
-                # SQL does not tell `Year` from `year`.
+                # SQL treats `Year` and `year` as the same name.
                 if name not in OWN_COLUMNS and name.lower() not in map(str.lower, types):
                     types[name] = kind
     return types
@@ -114,13 +114,13 @@ def _rows(gallery: Gallery, block: Block, where: str) -> NDArray[np.int64]:
         names = _columns(connection)
         there = f"the gallery {gallery.path} has the columns {', '.join(names)}"
         for quoted in _QUOTED.finditer(where):
-            # SQLite takes a name that it does not know for a text where it stands in double quotes.
+            # SQLite reads an unknown name in double quotes as a text.
             name = quoted[1]
             if name is not None and name.lower() not in (held.lower() for held in names):
-                raise InputError(f"the filter names '{name}', but {there}; texts stand in single quotes")
+                raise InputError(f"the filter names '{name}', but {there}; put texts in single quotes")
         _allow_only_reading(connection)
         try:
-            # Where it is a whole condition, it can stand in either place: nothing that closes its bracket can.
+            # A whole condition is valid in both places; one that closes the bracket early is not.
             for statement in (f"SELECT (\n{where}\n) FROM {_TABLE} LIMIT 0", _selection(where)):
                 found = connection.execute(statement).fetchall()
         except (sqlite3.Error, sqlite3.Warning, OverflowError, UnicodeError) as error:
@@ -134,7 +134,7 @@ def _selection(where: str) -> str:
 
 
 def _allow_only_reading(connection: sqlite3.Connection) -> None:
-    """Let statements from now on read the one table and call functions; a SELECT in another one is refused."""
+    """Allow later statements only to read the one table and call functions; refuse a nested SELECT."""
     selects = 0
 
     def authorise(action: int, first: str | None, *_: str | None) -> int:
@@ -151,7 +151,7 @@ def _allow_only_reading(connection: sqlite3.Connection) -> None:
 
 @contextmanager
 def _opened(block: Block) -> Iterator[sqlite3.Connection]:
-    """A block's table, to be read."""
+    """Open a block's table for reading."""
     path = block.metadata_file
     if path is None:
         with _table(rows_of(block), Metadata({}, {})) as connection:
@@ -166,13 +166,13 @@ def _opened(block: Block) -> Iterator[sqlite3.Connection]:
 
 
 def rows_of(block: Block) -> Iterator[Listed]:
-    """Row and listed fields of a block's images that are not deleted, as `write_table` takes them."""
+    """Row and listed fields of a block's images that are not deleted, for `write_table`."""
     return zip(block.rows.tolist(), block.listed(), strict=True)
 
 
 @contextmanager
 def _table(listed: Iterable[Listed], metadata: Metadata) -> Iterator[sqlite3.Connection]:
-    """A table of images in memory: those of `OWN_COLUMNS`, then the metadata's columns."""
+    """A table of images in memory: `OWN_COLUMNS`, then the metadata columns."""
     connection = sqlite3.connect(":memory:")
     try:
         kinds = {**dict.fromkeys(OWN_COLUMNS, "TEXT"), **metadata.columns}

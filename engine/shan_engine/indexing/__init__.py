@@ -1,12 +1,12 @@
-"""What writes galleries, with a scorer.
+"""Write galleries, with a scorer.
 
 In reading order:
 
 - `images`: brings a gallery up to date with a feature store.
-- `encoding`, `block_writer`: images as a block takes them, and the files of one block.
-- `tables`, `centroids`, `querybank`: a block's metadata, coded regions, and the captions that scores are normalised by.
-- `captions`: a file of captions into a gallery of captions.
-- `copy`: galleries split and merged.
+- `encoding`, `block_writer`: encode images for a block, and write the files of one block.
+- `tables`, `centroids`, `querybank`: a block's metadata, coded regions, and the captions that normalise scores.
+- `captions`: encodes a file of captions into a caption gallery.
+- `copy`: splits and merges galleries.
 
 Imports `gallery`, `scoring`, `store` and what stands below them.
 """

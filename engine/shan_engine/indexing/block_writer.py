@@ -1,4 +1,4 @@
-"""The files of one block of a gallery, written to the end or not at all."""
+"""Write the files of one block of a gallery, completely or not at all."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from shan_engine.gallery.storage import file_checksum, layout, packed, row_check
 from shan_engine.indexing.tables import write_table
 
 Part = tuple[Arrays, NDArray[np.float32], Sequence[GalleryImage]]
-"""Some images' arrays by name, their boxes B x K x 4, and their lines in the list of images."""
+"""Arrays of B images by name, their boxes B x K x 4, and their lines in the list of images."""
 
 
 class BlockWriter:
-    """A block's folder, and one `.npy` file for each array, of `rows` rows in all, with a list of JSON lines."""
+    """A block's folder: one `.npy` file of `rows` rows for each array, and a list of JSON lines."""
 
     def __init__(self, folder: Path, rows: int, list_name: str, open_files: ExitStack) -> None:
         self.folder, self._rows, self._list, self._open = folder, rows, list_name, open_files
@@ -39,11 +39,11 @@ class BlockWriter:
 
     @property
     def name(self) -> str:
-        """The block's name, which no other block of any gallery has."""
+        """The block's name, unique among all galleries."""
         return self.folder.name
 
     def append(self, files: Mapping[str, NDArray[Any]], lines: Iterable[Any]) -> None:
-        """Add some rows to every file, by its name without `.npy`, and their lines to the list."""
+        """Append rows to every file, given by its name without `.npy`, and their lines to the list."""
         for file, values in files.items():
             if file not in self._arrays:
                 shape = (self._rows, *values.shape[1:])
@@ -53,20 +53,20 @@ class BlockWriter:
         self._lines.writelines(json.dumps(line) + "\n" for line in lines)
 
     def finish(self) -> list[str]:
-        """Close all files; their names, the list's first."""
+        """Close all files and return their names, the list's first."""
         self._open.close()
         return [self._list, *(f"{file}.npy" for file in self._arrays)]
 
     def checksums(self, names: Iterable[str]) -> dict[str, str]:
-        """Checksums of files by name, once they are closed."""
+        """Checksums of closed files, by name."""
         return {name: file_checksum(self.folder / name) for name in names}
 
 
 @contextmanager
 def new_block(gallery: Path, rows: int, list_name: str) -> Iterator[BlockWriter]:
-    """A new block to fill with `rows` rows; at the end it is on disk.
+    """A new block to fill with `rows` rows; it is on disk when the context ends.
 
-    Raises OSError as a write does. Whatever is raised, nothing is left of the block.
+    Raises OSError if a write fails. After any exception, nothing of the block is left.
     """
     folder = gallery / "blocks" / uuid.uuid4().hex[:12]
     try:
@@ -80,9 +80,9 @@ def new_block(gallery: Path, rows: int, list_name: str) -> Iterator[BlockWriter]
 
 
 def finish_block(block: BlockWriter, images: int, listed: Iterable[Listed], metadata: Metadata | None) -> BlockEntry:
-    """Close a block of photos; its entry in the manifest, with the checksums of files that are read whole.
+    """Close a block of photos and return its manifest entry, with checksums of the files that are read whole.
 
-    `listed` are all lines of its list; `metadata` gives it a table.
+    `listed` are all lines of its list; with `metadata` the block gets a table.
     """
     whole = [name for name in block.finish() if name.startswith((LIST, "rows.", "boxes.", "codes-"))]
     checksums = block.checksums(whole)
@@ -99,9 +99,9 @@ def write_block(
     centroids: Centroids | None = None,
     metadata: Metadata | None = None,
 ) -> BlockEntry:
-    """Write a new block of `images` images that come in parts, and return its entry for the manifest.
+    """Write a new block of `images` images that arrive in parts, and return its manifest entry.
 
-    With `centroids` it has codes, with `metadata` a table. Raises OSError as a write does; then no block is left.
+    With `centroids` it has codes, with `metadata` a table. Raises OSError if a write fails; then no block is left.
     """
     files = layout(manifest.arrays, manifest.dtype)
     listed: list[dict[str, Any]] = []

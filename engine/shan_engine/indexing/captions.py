@@ -1,4 +1,4 @@
-"""A file of captions into a gallery of captions."""
+"""Encode a file of captions into a caption gallery."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ def index_captions(
     on_start: Callable[[int], None] = lambda total: None,
     on_captions: Callable[[int], None] = lambda done: None,
 ) -> int:
-    """Encode a file of captions into the gallery `output`, in the place of one that is there; returns how many.
+    """Encode a file of captions into the gallery `output`, replacing an existing one; return their number.
 
-    A `.txt` has one caption a line, whose number is its id; another file or folder is read as `CaptionTable` does, ids
-    are the image's with the number of its caption, as in `beach.jpg#0`. A run that is stopped leaves what was there.
-    Raises InputError where the file or one of its captions cannot be used, before anything is written.
+    A `.txt` has one caption per line; the line number is the id. `CaptionTable` reads any other file or folder; its
+    ids are the image's with the caption's number, as in `beach.jpg#0`. A stopped run leaves the old gallery.
+    Raises InputError, before anything is written, if the file or one of its captions cannot be used.
     """
     rows = _read(captions)
     tokens = []
@@ -72,7 +72,7 @@ def _write(
     dtype: str,
     on_captions: Callable[[int], None],
 ) -> None:
-    """Write new blocks, then the manifest that names them."""
+    """Write new blocks, then a manifest that names them."""
     blocks, start = [], 0
     order = sorted(range(len(tokens)), key=lambda place: len(tokens[place]))
     while start < len(order):
@@ -112,7 +112,7 @@ def _write_block(gallery: Path, encoded: Arrays, listed: Sequence[tuple[int, str
 
 
 def _refuse_foreign(output: Path) -> None:
-    """Raise InputError where `output` is there and is no gallery of captions."""
+    """Raise InputError if `output` exists and is not a caption gallery."""
     if output.exists() and not output.is_dir():
         raise InputError(f"{output} is a file: choose a new folder for the captions")
     if (output / MANIFEST).exists():
@@ -122,7 +122,7 @@ def _refuse_foreign(output: Path) -> None:
 
 
 def _remove_all_but(output: Path, names: set[str]) -> None:
-    """Delete the blocks that no manifest names: of a run that was stopped, or replaced by the last one."""
+    """Delete the blocks that no manifest names: those of a stopped run, or replaced by the last one."""
     blocks = output / "blocks"
     for folder in blocks.iterdir() if blocks.is_dir() else ():
         if is_block_name(folder.name) and folder.name not in names:

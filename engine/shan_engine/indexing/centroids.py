@@ -1,4 +1,4 @@
-"""Centroids of a gallery's regions, trained and written when it is indexed."""
+"""Train and write the centroids of a gallery's regions during indexing."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from shan_engine.gallery.reader import Gallery
 from shan_engine.gallery.storage import file_checksum
 from shan_engine.kernel.constants import REGIONS
 
-TRAINED_ON = 64  # regions for each centroid
+TRAINED_ON = 64  # training regions per centroid
 ROUNDS = 8
 CODED_TOGETHER = 256  # images
 
 
 def train_centroids(regions: NDArray[np.float32], gallery: Path) -> Centroids:
-    """Spherical k-means over regions R x D of length 1; written into the gallery's folder."""
+    """Run spherical k-means over regions R x D of length 1, and write the centroids into the gallery's folder."""
     import faiss
 
     count = min(CENTROIDS, max(1, len(regions) // TRAINED_ON))
@@ -41,7 +41,7 @@ def train_centroids(regions: NDArray[np.float32], gallery: Path) -> Centroids:
 def add_centroids(
     gallery: Path, manifest: GalleryManifest, on_images: Callable[[int], None] = lambda done: None
 ) -> GalleryManifest:
-    """Train centroids on a sample of a gallery's regions and write every block's codes; the manifest that has them."""
+    """Train centroids on a sample of a gallery's regions, write every block's codes, and return the new manifest."""
     blocks = Gallery(gallery, manifest).blocks
     centroids = train_centroids(_sample(blocks), gallery)
     name, done, entries = f"codes-{centroids.checksum}.npy", 0, []
@@ -60,13 +60,13 @@ def add_centroids(
 
 
 def copy_centroids(gallery: Path, other: Path, checksum: str) -> None:
-    """Copy a gallery's centroids into another one's folder. Raises GalleryError where they are damaged."""
+    """Copy a gallery's centroids into another's folder. Raises GalleryError if they are damaged."""
     Centroids.load(gallery, checksum)
     shutil.copyfile(centroids_path(gallery, checksum), centroids_path(other, checksum))
 
 
 def _sample(blocks: Sequence[Block]) -> NDArray[np.float32]:
-    """Regions of images chosen by chance, enough to train on."""
+    """Regions of randomly chosen images, enough to train on."""
     random = np.random.default_rng(0)
     images = sum(len(block) for block in blocks)
     parts = []

@@ -1,4 +1,4 @@
-"""Galleries cut into parts and put together: rows of blocks copied as they are, with their checksums."""
+"""Split and merge galleries: rows of blocks are copied unchanged, with their checksums."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ from shan_engine.indexing.querybank import Querybank, refuse_unlike
 from shan_engine.kernel.constants import REGIONS
 
 Piece = tuple[Block, NDArray[np.int64]]
-"""A block and the places of some of its images among those that are not deleted."""
+"""A block, and places of images among those of it that are not deleted."""
 
 
 COPIED_TOGETHER = 256  # images
 
 
 def split_gallery(gallery: Gallery, parts: int, output: Path) -> list[Path]:
-    """Cut a gallery into `parts` galleries of as equal size as can be, `output`/part-000 and so on, in its order.
+    """Split a gallery in order into `parts` galleries of nearly equal size, `output`/part-000 and so on.
 
-    Raises InputError for fewer than 1 part or more parts than images, an `output` that is there, or a full disk;
-    GalleryError for a damaged image. Nothing is left of a split that fails.
+    Raises InputError for fewer than 1 part or more parts than images, an existing `output`, or a full disk;
+    GalleryError for a damaged image. A failed split leaves nothing behind.
     """
     if not 1 <= parts <= len(gallery):
         raise InputError(
@@ -54,14 +54,14 @@ def split_gallery(gallery: Gallery, parts: int, output: Path) -> list[Path]:
 
 
 def merge_galleries(galleries: Sequence[Gallery], output: Path, *, centroids_from: int = FROM_IMAGES) -> Gallery:
-    """Put galleries together, one after another, into a new one.
+    """Merge galleries, one after another, into a new one.
 
-    They must be of one bundle, storage and size, and have no image twice. Centroids are kept where they are all the
-    same, else made again where the gallery has at least `centroids_from` images. Raises InputError, naming what
-    differs, and as `split_gallery` does.
+    They must share bundle, storage and size, and have no image twice. Centroids that are all the same are kept;
+    otherwise they are retrained if the gallery has at least `centroids_from` images. Raises InputError, naming what
+    differs, and the errors of `split_gallery`.
     """
     if not galleries:
-        raise InputError("there is nothing to merge: name some galleries")
+        raise InputError("there is nothing to merge: name at least one gallery")
     refuse_unlike(galleries)
     _refuse_different(galleries)
     images = sum(map(len, galleries))
@@ -87,7 +87,7 @@ def _refuse_different(galleries: Sequence[Gallery]) -> None:
             one, other = (getattr(each.manifest, name) for each in (first, gallery))
             if one != other:
                 raise InputError(
-                    f"the galleries {first.path} and {gallery.path} are of another {what} ({one}, {other}): index "
+                    f"the galleries {first.path} and {gallery.path} differ in {what} ({one}, {other}): index "
                     "their stores alike"
                 )
         for id in gallery.ids():
@@ -97,7 +97,7 @@ def _refuse_different(galleries: Sequence[Gallery]) -> None:
 
 
 def _pieces(galleries: Sequence[Gallery], begin: int, end: int) -> Iterator[Piece]:
-    """The images from place `begin` to before `end` of all galleries' images, in order."""
+    """The images `begin` to `end` (exclusive) of all galleries' images, in order."""
     place = 0
     for block in (block for gallery in galleries for block in gallery.blocks):
         rows = np.arange(max(begin - place, 0), min(end - place, len(block)))
@@ -107,7 +107,7 @@ def _pieces(galleries: Sequence[Gallery], begin: int, end: int) -> Iterator[Piec
 
 
 def _blocks(pieces: Iterator[Piece]) -> Iterator[list[Piece]]:
-    """Pieces for one new block each: as many images as a block has, fewer in the last one."""
+    """Group pieces into new blocks: each block is full, except perhaps the last."""
     held: list[Piece] = []
     room = BLOCK_IMAGES
     for block, rows in pieces:
@@ -125,7 +125,7 @@ def _blocks(pieces: Iterator[Piece]) -> Iterator[list[Piece]]:
 def _write(
     galleries: Sequence[Gallery], folder: Path, beside: Path, manifest: GalleryManifest, begin: int, end: int
 ) -> GalleryManifest:
-    """A whole gallery of some images; photos below `beside`, where it will lie, are named from there."""
+    """Write a gallery of the given images; paths of photos below `beside`, its final place, are relative to that."""
     beside, types = beside.resolve(), column_types(galleries)
     blocks = _blocks(_pieces(galleries, begin, end))
     entries = tuple(_write_block(folder, beside, manifest, held, types) for held in blocks)
@@ -157,7 +157,7 @@ def _write_block(
 
 
 def gallery_facts(gallery: Gallery) -> dict[str, Any]:
-    """What a gallery holds, by name."""
+    """Facts about a gallery, by name."""
     manifest = gallery.manifest
     return {
         "gallery": str(gallery.path),

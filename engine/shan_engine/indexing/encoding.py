@@ -1,4 +1,4 @@
-"""Images of a feature store as a gallery's blocks take them."""
+"""Encode images of a feature store for a gallery's blocks."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def encoded(
     hubness: HubnessOf | None,
     on_images: Callable[[int], None],
 ) -> Iterator[Part]:
-    """Images of the store as a block takes them, some at a time; `hubness` gives that of some, by their arrays."""
+    """Encode images of the store for a block, a batch at a time; `hubness` computes a batch's from its arrays."""
     for start in range(0, len(ids), ENCODE_BATCH):
         records = store.read(ids[start : start + ENCODE_BATCH])
         arrays = scorer.encoders.encode_images(*pad_to(records, regions))
@@ -49,7 +49,7 @@ def encoded(
 
 
 def relative_path(path: str, beside: Path) -> str:
-    """A photo's path as a gallery keeps it: from the folder `beside` it where the photo lies below that."""
+    """A photo's path as a gallery keeps it: relative to the folder `beside` if the photo is below that."""
     return str(Path(path).relative_to(beside)) if path and Path(path).is_relative_to(beside) else path
 
 

@@ -1,4 +1,4 @@
-"""A feature store into a gallery: encode what is new or changed, drop what is gone."""
+"""Index a feature store into a gallery: encode new and changed images, drop those that are gone."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ DEFAULT_SIZES = BlockSizes()
 
 @dataclass(frozen=True)
 class IndexResult:
-    """What a run did, in images; `columns` are those of the metadata that the gallery has now."""
+    """Numbers of images that a run handled; `columns` are the gallery's metadata columns after it."""
 
     added: int
     removed: int
@@ -64,18 +64,18 @@ def index_store(
     on_start: Callable[[int], None] = lambda total: None,
     on_images: Callable[[int], None] = lambda done: None,
 ) -> IndexResult:
-    """Make the gallery `output`, or bring it up to date with `store`.
+    """Create the gallery `output`, or bring it up to date with `store`.
 
-    New and changed images are encoded, and with them the images of blocks that are less than half full, so
-    that blocks stay few and full. Each complete block is saved at once: interrupted, the run keeps those, and
-    the gallery holds every image once, an image whose turn had not come as it was before. The store's metadata
-    come with it, where they alone have changed without encoding. `dtype` is float32, float16 or int8; None is what
-    the gallery has, float32 for a new one. A new gallery's scores are normalised by the captions of a `querybank`, and
-    stay so for images that come later. `sizes` are those of blocks.
+    New and changed images are encoded, together with the images of blocks that are less than half full, so that
+    blocks stay few and full. Each complete block is saved at once, so an interrupted run keeps it. The gallery then
+    holds every image once; images not yet reached keep their old rows. The store's metadata are copied too; if only
+    they changed, nothing is encoded. `dtype` is float32, float16 or int8; None keeps the gallery's, float32 for a new
+    one. A `querybank` normalises a new gallery's scores by its captions, also for images added later.
+    `sizes` are those of blocks.
 
-    Raises InputError where `output` is a folder of other things, the gallery holds another `dtype` or is normalised
-    otherwise, the store is empty or does not fit the bundle or, unless `replace_all`, has none of the gallery's images;
-    GalleryError where the gallery is damaged, belongs to another bundle or is being written.
+    Raises InputError if `output` is a folder of other files, the gallery has another `dtype` or querybank, the store is
+    empty or does not fit the bundle, or, unless `replace_all`, the store has none of the gallery's images. Raises
+    GalleryError if the gallery is damaged, belongs to another bundle or is being written.
     """
     _check_features(store, scorer)
     if dtype not in (None, *GALLERY_DTYPES):
@@ -85,7 +85,7 @@ def index_store(
         raise InputError(f"the store {store.path} is empty: extract or import some images first")
     output = output.resolve()
     try:
-        # Asked before the lock too: the lock is a file, and a folder of other things stays as it is.
+        # Checked before locking too: the lock is a file, and a folder of other files must stay unchanged.
         _settled(output, scorer, dtype, querybank)
         output.mkdir(parents=True, exist_ok=True)
         busy = GalleryError(f"another process is writing the gallery {output}: wait for it and run again")
@@ -96,7 +96,7 @@ def index_store(
                 if bank:
                     manifest = replace(manifest, arrays={**manifest.arrays, HUBNESS: ()})
                     bank.save(output)
-                manifest.save(output)  # from now on the folder is a gallery's: an interrupted run can go on
+                manifest.save(output)  # from here on the folder is a gallery's: an interrupted run can resume
             wanted = {info.id: info.checksum for info in infos}
             if not replace_all:
                 _refuse_all_other(output, manifest, store, wanted)
@@ -128,14 +128,14 @@ def _check_features(store: FeatureStore, scorer: Scorer) -> None:
 
 
 def _held_manifest(output: Path, scorer: Scorer, dtype: str | None) -> GalleryManifest | None:
-    """The manifest of the gallery at `output`; None where there is nothing yet that could be kept."""
+    """The manifest of the gallery at `output`; None if there is nothing to keep yet."""
     if not (output / MANIFEST).exists():
         if output.exists() and not output.is_dir():
             raise InputError(f"{output} is a file: choose a new folder for the gallery")
         # A run killed at its very beginning leaves the lock, a querybank, and half-written files.
         if foreign := foreign_name(output, (LOCK, FILE, MANIFEST)):
             raise InputError(
-                f"{output} is no gallery and is not empty, it holds '{foreign}': choose a new or an empty folder"
+                f"{output} is not a gallery and is not empty, it holds '{foreign}': choose a new or an empty folder"
             )
         return None
     manifest = GalleryManifest.load(output)
@@ -153,11 +153,10 @@ def _held_manifest(output: Path, scorer: Scorer, dtype: str | None) -> GalleryMa
 def _settled(
     output: Path, scorer: Scorer, dtype: str | None, asked: Querybank | None
 ) -> tuple[GalleryManifest | None, Querybank | None, HubnessOf | None]:
-    """The manifest of `_held_manifest`, what images are normalised by, and what measures their hubness by it.
+    """The manifest of `_held_manifest`, the querybank of the gallery, and the function that measures hubness by it.
 
-    The bank is the gallery's own, which must be the one that is asked for, if one is; of a gallery that has no images
-    yet, the one that is asked for, else the one that a stopped run began with. Raises InputError for a bank of which
-    the model knows no word.
+    The bank is the gallery's own; `asked`, if given, must equal it. A gallery without images takes `asked`, or else the
+    bank that a stopped run began with. Raises InputError for a bank of which the model knows no word.
     """
     manifest = _held_manifest(output, scorer, dtype)
     if manifest is None:
@@ -173,12 +172,12 @@ def _settled(
 
 
 def _refuse_all_other(output: Path, manifest: GalleryManifest, store: FeatureStore, wanted: Mapping[str, int]) -> None:
-    """Raise InputError where none of the gallery's images would stay: the store is hardly the one that was meant."""
+    """Raise InputError if none of the gallery's images would stay: the store is probably the wrong one."""
     gallery = Gallery(output, manifest)
     if len(gallery) and not any(id in wanted for block in gallery.blocks for id, _ in block.checksums()):
         raise InputError(
             f"the store {store.path} has none of the {len(gallery):,} images of the gallery {output}, which would all "
-            "go: index it into a new folder, or say --replace"
+            "be deleted: index it into a new folder, or pass --replace"
         )
 
 
@@ -192,7 +191,7 @@ def _new_manifest(store: FeatureStore, scorer: Scorer, dtype: str | None, region
 
 
 def _remove_orphans(output: Path, manifest: GalleryManifest) -> None:
-    """Delete the blocks and tables that earlier runs left out of the manifest or did not finish."""
+    """Delete the blocks and tables of earlier runs that are unfinished or not in the manifest."""
     entries = {entry.name: entry for entry in manifest.blocks}
     blocks = output / "blocks"
     for folder in blocks.iterdir() if blocks.is_dir() else ():
@@ -205,10 +204,10 @@ def _remove_orphans(output: Path, manifest: GalleryManifest) -> None:
 
 
 class _Update:
-    """A gallery on its way to the images `wanted`, id -> checksum, one saved manifest after another.
+    """A gallery being brought to the images `wanted` (id -> checksum), one saved manifest after another.
 
-    In every manifest that is saved an image counts in one row: in its old row until a block with its new
-    row is complete, and in that from then on.
+    In every saved manifest an image counts in exactly one row: its old row until the block with its new row is
+    complete, then the new one.
     """
 
     def __init__(
@@ -222,7 +221,7 @@ class _Update:
         self._output, self._manifest, self._wanted, self._metadata = output, manifest, wanted, metadata
         self._sizes = sizes
         self._deleted = {entry.name: set(entry.deleted) for entry in manifest.blocks}
-        # Block and row that an image leaves when it is encoded anew.
+        # Block and row that an image leaves when it is re-encoded.
         self._leaves: dict[str, tuple[str, int]] = {}
         self._written: list[BlockEntry] = []
         self._removed = 0
@@ -240,7 +239,7 @@ class _Update:
                 small.update({id: rows[id] for id in rows if id in kept})
         self._unchanged = len(unchanged)
         self._new = [id for id in wanted if id not in unchanged]
-        # A small block with nothing to join is left alone, unless some of its rows are dead weight.
+        # A small block with nothing to join stays as it is, unless it has deleted rows.
         self._refill = [id for id, (name, _) in small.items() if self._new or self._deleted[name]]
         self._leaves.update({id: small[id] for id in self._refill})
 
@@ -252,7 +251,7 @@ class _Update:
         on_start: Callable[[int], None],
         on_images: Callable[[int], None],
     ) -> IndexResult:
-        """Encode what is new, then what fills blocks up, saving after each block."""
+        """Encode new images, then those that fill up blocks, saving after each block."""
         todo = [*self._new, *self._refill]
         regions = self._regions(scorer) if todo else 0
         held = self._manifest.centroids
@@ -285,7 +284,7 @@ class _Update:
         return IndexResult(len(self._new), self._removed, self._unchanged, columns)
 
     def _regions(self, scorer: Scorer) -> int:
-        """Regions K of the gallery. Raises GalleryError where its arrays are not those of the bundle."""
+        """Regions K of the gallery. Raises GalleryError if its arrays are not those of the bundle."""
         arrays = {name: shape for name, shape in self._manifest.arrays.items() if name != HUBNESS}
         regions = arrays.get("region_mask", (0,))[0]
         if not regions or arrays != scorer.encoders.image_array_shapes(regions):

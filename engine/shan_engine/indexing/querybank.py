@@ -1,14 +1,14 @@
-"""Scores normalised by a querybank: hubs, which rank high for queries of all kinds, lose what they have with those.
+"""Normalise scores by a querybank: demote hubs, photos that rank high for every query.
 
-A candidate's hubness is log(mean of exp(β s)) / β over its scores s with a bank of queries that are known beforehand,
-such as a training split's captions. Taken from the candidate's scores, a softmax over all queries decides instead of
-one over the candidates: the inverted softmax (Smith et al. 2017) over a querybank (Bogolin et al. 2022, "Cross Modal
-Retrieval with Querybank Normalisation", β = 20 there too), for all queries and not only where a hub comes first.
-Nothing of the queries asked later is used.
+A candidate's hubness is log(mean of exp(β s)) / β over its scores s with a bank of queries known beforehand, such as
+a training split's captions. Subtracting it from the candidate's scores replaces a softmax over the candidates by one
+over the queries: the inverted softmax (Smith et al. 2017) over a querybank (Bogolin et al. 2022, "Cross Modal
+Retrieval with Querybank Normalisation", β = 20 there too). It applies to all queries, not only
+to those where a hub ranks first. It uses nothing of the queries asked later.
 
-    GALLERY/querybank.json   the captions by which a gallery's images are normalised, and β
+    GALLERY/querybank.json   the captions that normalise a gallery's images, and β
 
-`index` measures every image's hubness once and stores it as one more array; `evaluate` can measure both sides' anew.
+`index` measures every image's hubness once and stores it as another array; `evaluate` can remeasure both sides.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ INVERSE_TEMPERATURE = 20.0
 LEAST, MOST = 1e-3, 1e4
 Item = TypeVar("Item")
 HubnessOf = Callable[[Arrays], NDArray[np.float32]]
-"""What gives the hubness B of images, from their arrays as a gallery stores them."""
+"""Computes the hubness B of images from their arrays as a gallery stores them."""
 
 
 class Querybank(Fields, frozen=True):
@@ -49,10 +49,10 @@ class Querybank(Fields, frozen=True):
     def of(
         cls, captions: Sequence[str], *, size: int | None = None, inverse_temperature: float | None = None
     ) -> Querybank:
-        """At most `size` (2,000) of some captions, evenly spread. Raises InputError for none, or a β out of range."""
+        """At most `size` (2,000) of the captions, evenly spaced. Raises InputError for none, or a β out of range."""
         beta = INVERSE_TEMPERATURE if inverse_temperature is None else inverse_temperature
         if not captions or (size is not None and size < 1):
-            raise InputError("a querybank must have captions: give at least one, better some thousand")
+            raise InputError("a querybank must have captions: give at least one, preferably a few thousand")
         if not LEAST <= beta <= MOST:
             raise InputError(f"the inverse temperature is {beta}: choose one from {LEAST:g} to {MOST:,.0f}, such as 20")
         return cls(spread(captions, size), beta)
@@ -61,17 +61,17 @@ class Querybank(Fields, frozen=True):
     def read(cls, path: Path, *, size: int | None = None, inverse_temperature: float | None = None) -> Querybank:
         """As `of`, from a text file with a caption on each line."""
         if path.suffix != ".txt":
-            raise InputError(f"{path} is no querybank: give a .txt file with a caption on each line")
+            raise InputError(f"{path} is not a querybank: give a .txt file with a caption on each line")
         return cls.of(read_captions(path), size=size, inverse_temperature=inverse_temperature)
 
     @classmethod
     def load(cls, gallery: Path) -> Querybank:
-        """What `save` wrote. Raises GalleryError where it is missing or damaged."""
+        """Load what `save` wrote. Raises GalleryError if it is missing or damaged."""
         return FORMAT.read(gallery / FILE)
 
     @classmethod
     def of_gallery(cls, gallery: Gallery) -> Querybank | None:
-        """What a gallery is normalised by, if it is. Raises GalleryError where that is missing or damaged."""
+        """A gallery's querybank; None if not normalised. Raises GalleryError if the file is missing or damaged."""
         return cls.load(gallery.path) if HUBNESS in gallery.manifest.arrays else None
 
     def save(self, gallery: Path) -> None:
@@ -79,16 +79,15 @@ class Querybank(Fields, frozen=True):
         FORMAT.save(gallery / FILE, self)
 
     def hubness(self, scores: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Of M candidates from their scores with Q of a bank's queries, Q x M."""
+        """Hubness M of candidates, from their scores Q x M with a bank's queries."""
         highest = scores.max(axis=0)
         mean = np.expm1(self.inverse_temperature * (scores - highest).astype(np.float64)).mean(axis=0)
         return np.asarray(highest + np.log1p(mean) / self.inverse_temperature, np.float32)
 
     def measure(self, scorer: Scorer) -> HubnessOf:
-        """What measures images' hubness by this bank.
+        """The function that measures images' hubness by this bank.
 
-        Captions are read as queries are; those of which the model knows no word are left out. Raises InputError where
-        none is left.
+        Captions are read as queries; those without a known word are dropped. Raises InputError if none is left.
         """
         tokens = []
         for caption in self.captions:
@@ -97,7 +96,7 @@ class Querybank(Fields, frozen=True):
             except InputError:
                 continue
         if not tokens:
-            raise InputError("the model knows no word of the querybank: give captions such as will be searched")
+            raise InputError("the model knows no word of the querybank: give captions like the queries you expect")
 
         @cache
         def encoded() -> CaptionBatches:
@@ -123,7 +122,7 @@ FORMAT = Format(
 
 
 def refuse_unlike(galleries: Sequence[Gallery]) -> None:
-    """Raise InputError where galleries, whose scores are to be compared, are not normalised by the same querybank."""
+    """Raise InputError if galleries whose scores are compared are not normalised by the same querybank."""
     if len(galleries) < 2:
         return
     first = Querybank.of_gallery(galleries[0])
@@ -136,6 +135,6 @@ def refuse_unlike(galleries: Sequence[Gallery]) -> None:
 
 
 def spread(items: Sequence[Item], size: int | None) -> tuple[Item, ...]:
-    """At most `size` (2,000) of some items, evenly spread over them."""
+    """At most `size` (2,000) of the items, evenly spaced."""
     count = min(SIZE if size is None else size, len(items))
     return tuple(items[place * len(items) // count] for place in range(count))

@@ -1,4 +1,4 @@
-"""A block's table of metadata, as indexing writes it."""
+"""Write the metadata tables of blocks."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from shan_engine.gallery.reader import Gallery
 
 
 def write_table(folder: Path, listed: Iterable[Listed], metadata: Metadata) -> str:
-    """Write the table of a block into its folder, returns the file's checksum. Raises OSError as a write does."""
+    """Write a block's table into its folder and return the file's checksum. Raises OSError if a write fails."""
     with _table(listed, metadata) as connection:
         content = connection.serialize()
     with replacing(folder / metadata_name(metadata)) as temporary:
@@ -26,7 +26,7 @@ def write_table(folder: Path, listed: Iterable[Listed], metadata: Metadata) -> s
 
 
 def renew_tables(gallery: Path, manifest: GalleryManifest, metadata: Metadata | None) -> GalleryManifest:
-    """The manifest of the same gallery whose blocks have tables with this metadata; those that lack one get it.
+    """Write the tables of this metadata that blocks lack, and return a manifest whose blocks name them.
 
     Files that it no longer names stay, for processes that read them now. Raises OSError where a write fails.
     """

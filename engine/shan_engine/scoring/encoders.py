@@ -1,4 +1,4 @@
-"""Captions and images into the arrays that scores are made of."""
+"""Encode captions and images to the arrays that scores are computed from."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from shan_engine.text.tokenizer import Tokenized, pad, shortened
 
 
 class Encoders:
-    """A bundle's graphs, each loaded when it is first needed and kept. Several threads may encode at once."""
+    """A bundle's graphs, each loaded on first use and kept. Several threads may encode at once."""
 
     def __init__(self, bundle: Bundle, load: Callable[[str], Graph]) -> None:
         self.bundle = bundle
@@ -31,12 +31,12 @@ class Encoders:
             return self._loaded[name]
 
     def encode_images(self, features: NDArray[np.float32], region_mask: NDArray[np.bool_]) -> Arrays:
-        """What a gallery stores of features B x K x F and mask B x K, the mask among it, each B x its shape."""
+        """Encode features B x K x F and mask B x K to what a gallery stores, mask included: arrays B x their shape."""
         encoded = self.graph("image_encoder.onnx").run({"features": features, "region_mask": region_mask})
         return {**encoded, "region_mask": region_mask}
 
     def complete(self, images: Mapping[str, NDArray[Any]], names: Sequence[str] | None = None) -> Arrays:
-        """Image arrays beside those that a gallery stores, which the bundle makes of them again: all, or `names`."""
+        """Image arrays that the bundle recomputes from those that a gallery stores: all, or only `names`."""
         if IMAGE_TERMS not in self.bundle.manifest.files or (names is not None and not names):
             return dict(images)
         return {**images, **self.graph(IMAGE_TERMS).run(images, names)}
@@ -48,13 +48,13 @@ class Encoders:
         return {name: array.shape[1:] for name, array in probe.items()}
 
     def tokens(self, caption: str) -> list[int]:
-        """Token numbers of a caption as it is. Raises InputError where it is empty or longer than the model takes."""
+        """Token numbers of an unchanged caption. Raises InputError if it is empty or longer than the model takes."""
         return list(self.bundle.tokenizer.encode(caption, self.bundle.manifest.max_words).tokens)
 
     def read(self, query: str) -> Tokenized:
-        """A query, with tolerance for unknown words, cut where the model takes no more.
+        """Tokenize a query: unknown words are tolerated, and it is cut at the model's limit.
 
-        Raises InputError where it is empty or has no word that the model knows.
+        Raises InputError if it is empty or has no word that the model knows.
         """
         tokenized = self.bundle.tokenizer.read(query, self.bundle.manifest.max_words)
         if not tokenized.has_known_word:

@@ -59,7 +59,7 @@ class CaptionBatches:
 
 
 PairScores = Iterator[tuple[NDArray[np.int64], slice, Arrays]]
-"""Numbers of some captions, the place of some images among all, and their outputs B x C: `scores`, `step_scores`."""
+"""Caption numbers, a slice of the images, and their outputs B x C: `scores`, `step_scores`."""
 
 
 def pair_scores(
@@ -71,10 +71,10 @@ def pair_scores(
     stop: int | None = None,
     outputs: Sequence[str] = ("scores",),
 ) -> PairScores:
-    """Every caption with every image from place `start` to before `stop`, in the images' order.
+    """Score every caption with the images `start` to `stop` (exclusive), in the images' order.
 
-    A score is the sum of its steps, less the image's hubness where its gallery stores that. Memory: a call's images
-    and what it gives. Raises GalleryError, naming the image, for a score that is NaN or infinite.
+    A score is the sum of its steps, minus the image's hubness if its gallery stores that. Memory: one call's images
+    and outputs. Raises GalleryError, naming the image, for a score that is NaN or infinite.
     """
     stop = len(images) if stop is None else stop
     if start >= stop:
@@ -97,7 +97,7 @@ def pair_scores(
 
 @dataclass(frozen=True)
 class Group:
-    """Captions that meet the gallery together: their numbers, and their arrays."""
+    """Captions scored in one pass over the gallery: their numbers and arrays."""
 
     numbers: slice
     captions: CaptionBatches
@@ -107,9 +107,9 @@ class Group:
 
 
 def caption_groups(scorer: Scorer, token_lists: Sequence[Sequence[int]], row_bytes: int) -> Iterator[Group]:
-    """Captions in groups, in input order, each encoded when its turn comes.
+    """Group captions in input order; each group is encoded only when it is needed.
 
-    `row_bytes` is what the caller keeps of a caption: a group keeps at most 256 MiB, unless a single row is larger.
+    `row_bytes` is what the caller keeps per caption: a group keeps at most 256 MiB, unless a single row is larger.
     """
     size = max(1, min(GROUP_CAPTIONS, GROUP_BYTES // max(1, row_bytes)))
     for start in range(0, len(token_lists), size):
@@ -147,7 +147,7 @@ def score_matrix(
     token_lists: Sequence[Sequence[int]],
     on_pairs: Callable[[int], None] = lambda done: None,
 ) -> NDArray[np.float32]:
-    """Scores of all images of a gallery with all captions, N x M, in their orders. Raises as `pair_scores`."""
+    """Scores N x M of a gallery's images with all captions, in their orders. Raises the errors of `pair_scores`."""
     scores = np.empty((len(gallery), len(token_lists)), np.float32)
     for group in caption_groups(scorer, token_lists, 4 * len(gallery)):
         for rows, place, part in group_scores(scorer, gallery, group, on_pairs):
@@ -156,7 +156,7 @@ def score_matrix(
 
 
 def refuse_not_finite(gallery: Gallery, places: Sequence[int] | NDArray[np.int64], scores: NDArray[np.float32]) -> None:
-    """Raise GalleryError, naming the first image, where of those at `places` some score (R x C) is NaN or infinite."""
+    """Raise GalleryError, naming the first such image of `places`, if a score (R x C) is NaN or infinite."""
     finite = np.isfinite(scores).all(axis=1)
     if not finite.all():
         block, row = gallery.find(int(places[int(finite.argmin())]))
@@ -165,6 +165,6 @@ def refuse_not_finite(gallery: Gallery, places: Sequence[int] | NDArray[np.int64
 
 
 def batches_by_length(token_lists: Sequence[Sequence[int]]) -> list[NDArray[np.int64]]:
-    """Numbers of captions to be scored together: of similar length, so that padding stays small."""
+    """Numbers of captions to score together: of similar length, so that padding stays small."""
     order = np.argsort([len(tokens) for tokens in token_lists], kind="stable")
     return [order[start : start + MAX_CAPTIONS] for start in range(0, len(order), MAX_CAPTIONS)]

@@ -1,4 +1,4 @@
-"""A bundle, opened to score: its encoders, who scores pairs, and what explains a score."""
+"""A bundle opened for scoring: its encoders, its pair scorer, and what explains a score."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from shan_engine.scoring.stored_images import StoredImages
 
 
 class Scorer:
-    """A bundle on one back end; graphs and pair scorer are loaded when first needed and kept.
+    """A bundle on one back end; graphs and pair scorer are loaded on first use and kept.
 
-    `backend` is one of `backends.table.RUNTIMES`, or `auto`; `runtime` is a back end that is open already. Raises
-    BackendError where it cannot run here, BundleError where it cannot score the model.
+    `backend` is one of `backends.table.RUNTIMES`, or `auto`; `runtime` is an open back end. Raises BackendError if it
+    cannot run here, BundleError if it cannot score the model.
     """
 
     def __init__(
@@ -50,22 +50,22 @@ class Scorer:
 
     @cached_property
     def pairs(self) -> PairScorer:
-        """Who scores pairs of images and captions."""
+        """What scores pairs of images and captions."""
         with self._opening:
             return self.__dict__.get("pairs") or self._runtime.pair_scorer(self.encoders.graph, self.encoders.complete)
 
     @property
     def kernel(self) -> Kernel | None:
-        """The compiled kernel, where it scores pairs."""
+        """The compiled kernel, if it scores pairs; otherwise None."""
         return self.pairs.kernel if isinstance(self.pairs, KernelPairScorer) else None
 
     @property
     def steps(self) -> tuple[str, ...]:
-        """Names of the score's parts; none where the model has no parts."""
+        """Names of the score's parts; empty if the model has no parts."""
         return tuple(self.bundle.manifest.model.get("steps", ()))
 
     def held(self, gallery: Gallery) -> HeldGallery | None:
-        """The gallery where the back end scores it, kept until another is asked for; None where it holds none."""
+        """The gallery on the back end's devices, kept until another is requested; None if the back end holds none."""
         held = self._held  # read once: other threads may ask for other galleries meanwhile
         if held is None or held[0] is not gallery:
             self._held = None  # frees the memory first
@@ -75,14 +75,14 @@ class Scorer:
     def score_pairs(
         self, images: Mapping[str, NDArray[Any]], captions: Mapping[str, NDArray[Any]]
     ) -> NDArray[np.float32]:
-        """Scores B x C of images, by the arrays that a gallery stores, with captions; hubness is not taken away."""
+        """Scores B x C of images, by the arrays that a gallery stores, with captions; hubness is not subtracted."""
         ((_, found),) = self.pairs.scores([(None, self.pairs.prepare(images), captions)])
         return found["scores"]
 
     def explain(self, images: Mapping[str, NDArray[Any]], captions: Mapping[str, NDArray[Any]]) -> Arrays:
         """All of the pair scorer graph's outputs for images by the arrays that a gallery stores.
 
-        `scores` B x C, where the model has parts `step_scores` B x C x steps, perhaps `word_attention` B x C x n x K.
+        `scores` B x C, `step_scores` B x C x steps if the model has parts, perhaps `word_attention` B x C x n x K.
         """
         graph = self.encoders.graph("pair_scorer.onnx")
         missing = [name for name in graph.inputs if name not in images and name not in captions]

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class StoredImages:
-    """A gallery's images as `backends.interface.Images`: as they are on disk, checked, never across a block's end."""
+    """A gallery's images as `backends.interface.Images`: unconverted, checked, and never across a block's end."""
 
     def __init__(self, gallery: Gallery) -> None:
         self._gallery = gallery
@@ -26,12 +26,12 @@ class StoredImages:
 
     @property
     def regions(self) -> int:
-        """K."""
+        """Regions K per image."""
         return self._gallery.manifest.arrays[REGIONS][0]
 
     @property
     def dim(self) -> int:
-        """D."""
+        """Dimension D of a region."""
         return self._gallery.manifest.arrays[REGIONS][1]
 
     @property

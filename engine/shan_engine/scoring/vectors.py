@@ -1,4 +1,4 @@
-"""One vector a photo, for indexes that take one: the mean of its regions."""
+"""One vector per photo, for other indexes: the mean of its regions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ BATCH = 1024  # photos
 def mean_region_vectors(gallery: Gallery) -> NDArray[np.float32]:
     """The mean of each photo's regions, divided by its length, N x D in the gallery's order.
 
-    Raises InputError where the model stores no regions, GalleryError for a damaged photo.
+    Raises InputError if the model stores no regions, GalleryError for a damaged photo.
     """
     if REGIONS not in gallery.manifest.arrays:
         raise InputError("this model stores no regions: score its photos with `score`")

@@ -1,4 +1,4 @@
-"""Queries to answers: read them, rank a gallery's images exhaustively or in stages, and describe the best."""
+"""Answer queries: read them, rank a gallery's images exhaustively or in stages, and describe the best."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def search(
     on_start: Callable[[int], None] = lambda total: None,
     on_pairs: Callable[[int], None] = lambda done: None,
 ) -> list[QueryHits]:
-    """The `top_k` best images for each query, of those for which the SQL condition `where` is true.
+    """The `top_k` best images for each query, among those for which the SQL condition `where` is true.
 
     A large gallery is searched in stages (cascade.py), careful enough to find `recall_target` of the hits that an
     `exhaustive` search finds. All other searches are exhaustive, also where few images match the condition.
@@ -55,9 +55,9 @@ def search(
     `recall_target`. `on_start` is called with the number of pairs of query and image, `on_pairs` with how
     many are done.
 
-    Memory: one call's images and captions, k rows a query, in stages the codes of all images. A query of several parts
-    takes a score of all images. Ties go to the image indexed first. Raises InputError for a query that is empty or has
-    no known word, an empty gallery, a condition that is none, k below 1 or a target outside 0 to 1.
+    Memory: one call's images and captions, k rows per query, and in stages the codes of all images. A query of several
+    parts also holds a score of every image. Ties go to the image indexed first. Raises InputError for a query that is
+    empty or has no known word, an empty gallery, an invalid condition, k below 1 or a target outside 0 to 1.
     """
     if top_k < 1:
         raise InputError(f"top-k is {top_k}: ask for at least 1")
@@ -79,7 +79,7 @@ def search(
         log.info("every one of %d images is scored", len(searched))
         rankings = rank_exhaustively(scorer, searched, read, top_k, on_pairs)
     else:
-        # The hits among some images are among the hits of all, as far down as these stand: the widths are of all.
+        # Hits of a filtered search are hits of the whole gallery further down: the widths are those of the whole.
         widths = widths or choose_widths(gallery.path, len(gallery), top_k, recall_target)
         log.info("%d images in stages: step 1 of %d, all steps of %d", len(searched), widths.step_1, widths.all_steps)
         stages = cascade if cascade and cascade.gallery is searched else Cascade(scorer, searched)
@@ -122,7 +122,7 @@ def _hits(
 
 
 def _explanations(scorer: Scorer, gallery: Gallery, query: ReadQuery, ranking: Ranking) -> list[Explanation]:
-    """Why each ranked image was found, some hundred images in one call."""
+    """Why each ranked image was found, a few hundred images per call."""
     found: list[Explanation] = []
     for start in range(0, len(ranking.places), EXPLAINED_TOGETHER):
         at = [gallery.find(int(place)) for place in ranking.places[start : start + EXPLAINED_TOGETHER]]

@@ -1,4 +1,4 @@
-"""The captions of a gallery that fit a photo best, by exact scores."""
+"""Find the captions of a gallery that fit a photo best, by exact scores."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class CaptionHit:
 
 @dataclass(frozen=True)
 class CaptionHits:
-    """The best captions for a photo, best first, of `captions` that were scored."""
+    """The best captions for a photo, best first; `captions` is how many were scored."""
 
     photo: Path
     hits: tuple[CaptionHit, ...]
@@ -54,9 +54,9 @@ def search_captions(
     explain: bool = True,
     on_captions: Callable[[int], None] = lambda done: None,
 ) -> CaptionHits:
-    """The `top_k` captions with the best exact scores with a photo; of equal ones, the first in the file.
+    """The `top_k` captions with the best exact scores for a photo; ties go to the first in the file.
 
-    Memory: a call's captions, and a score of each. Raises InputError for k below 1, GalleryError for a damaged file.
+    Memory: one call's captions, and a score for each. Raises InputError for k below 1, GalleryError for a damaged file.
     """
     if top_k < 1:
         raise InputError(f"top-k is {top_k}: ask for at least 1")
@@ -71,7 +71,7 @@ def search_captions(
         scores = np.concatenate([found["scores"][0] for _, found in scorer.pairs.scores(calls)])
         if not np.isfinite(scores).all():
             raise GalleryError(f"a caption of {gallery.path} has a NaN or infinite score: {FIX}")
-        # Of equal scores the first in the file is kept, so a block's are ranked with their places.
+        # Ties go to the first in the file, so a block's captions are ranked with their places.
         places = np.array([place for place, _, _ in gallery.listed(block)])
         for row in np.lexsort((places, -scores))[:top_k].tolist():
             best.append((-float(scores[row]), int(places[row]), number, row))

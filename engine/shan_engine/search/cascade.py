@@ -1,14 +1,14 @@
-"""The cascade: a large gallery searched in stages, each exact for fewer images than the one before is rough for.
+"""The cascade: search a large gallery in stages, each more exact than the one before, over fewer images.
 
-SHAN's score is itself a cascade. Each stage keeps the best images for the next one, which costs more an image:
+SHAN's score is itself a cascade. Each stage keeps the best images for the next, which costs more per image:
 
-1. the first pass knows an image by its regions' centroids alone (gallery/centroids.py): step 1 as if they were its
-   regions, without the lengths of attended vectors;
+1. the first pass knows only the centroids of an image's regions (gallery/centroids.py): it computes step 1 as if they
+   were the regions, without the lengths of attended vectors;
 2. step 1, exact;
 3. all steps, exact.
 
-How many images stages 2 and 3 see decides how many of the exhaustive ranking's hits are found; `tuning.py` measures
-it on a user's own queries.
+The numbers of images in stages 2 and 3 decide how many of the exhaustive ranking's hits are found; `tune` measures
+them on a user's own queries.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from shan_engine.search.query import EncodedPart, ReadQuery, phrase_weight
 from shan_engine.search.ranking import Ranking, StageCounts, highest
 from shan_engine.search.tuning import StageWidths
 
-GROUP = 16  # queries whose first pass is made together
+GROUP = 16  # queries that share a first pass
 
 
 def has_cascade(scorer: Scorer, gallery: Gallery) -> bool:
@@ -43,7 +43,7 @@ def has_cascade(scorer: Scorer, gallery: Gallery) -> bool:
 
 
 class Cascade:
-    """The stages over one gallery, each on its own; `has_cascade` must hold. Several threads may search at once."""
+    """The separate stages over one gallery; `has_cascade` must hold. Several threads may search at once."""
 
     def __init__(self, scorer: Scorer, gallery: Gallery) -> None:
         assert scorer.kernel is not None
@@ -62,7 +62,7 @@ class Cascade:
 
     @cached_property
     def hubness(self) -> NDArray[np.float32]:
-        """Hubness N of all images; 0 where the gallery is not normalised. No stage's scores here are less it."""
+        """Hubness N of all images; 0 if the gallery is not normalised. The stages' scores do not subtract it."""
         if HUBNESS not in self.gallery.manifest.arrays:
             return np.zeros(len(self.gallery), np.float32)
         return np.concatenate([block.files[HUBNESS][block.rows] for block in self.gallery.blocks])
@@ -97,7 +97,7 @@ class Cascade:
         return (kernel or self.kernel).score(self.scorer.pairs.prepare(images), caption)[:, 0]
 
     def _rows(self, places: NDArray[np.int64]) -> Iterator[tuple[Block, NDArray[np.int64]]]:
-        """Blocks with rows of their files, for ascending places in the gallery's order."""
+        """Blocks with rows of their files, for ascending places in gallery order."""
         cuts = np.searchsorted(places, self.gallery.ends)
         start = 0
         for block, end, stop in zip(self.gallery.blocks, self.gallery.ends, cuts, strict=True):
@@ -113,12 +113,12 @@ def rank_in_stages(
     widths: StageWidths,
     on_queries: Callable[[int], None] = lambda done: None,
 ) -> Iterator[Ranking]:
-    """The best `top_k` images for each query, in order; in every stage a score is the weighted sum of its parts'."""
+    """The best `top_k` images for each query, in order; each stage sums the scores of a query's parts by weight."""
     done, kernel, encoders = 0, cascade.kernel, cascade.scorer.encoders
     with ThreadPoolExecutor(kernel.threads) as pool:
         for start in range(0, len(queries), GROUP):
             group = [query.encode(encoders) for query in queries[start : start + GROUP]]
-            # Several queries have a thread each, one query has all threads.
+            # Several queries get one thread each; a single query gets all threads.
             own = kernel.on_one_thread() if len(group) > 1 else kernel
             approximate = cascade.first_pass([part.caption for parts in group for part in parts])
             ends = np.cumsum([len(parts) for parts in group])
@@ -162,7 +162,7 @@ def _rank(
     unseen = -float(demotion.min()) if len(near) < len(first) else None
     limit = _limit(kernel.constants, parts, np.delete(normalised, order), unseen)
     proven = bool(scores[ranked[-1]] >= limit)
-    cascade.gallery.release()  # a query reads few of a page's neighbours, but maps them
+    cascade.gallery.release()  # a query maps a page's neighbours but reads few of them
     captions = [part.caption for part in parts if not part.photo]
     counts = StageCounts(len(first), len(near), len(order), proven)
     return Ranking(scores[ranked], places[ranked], captions, counts)
@@ -171,9 +171,9 @@ def _rank(
 def _limit(
     constants: ShanConstants, parts: Sequence[EncodedPart], left_out: NDArray[np.float32], unseen: float | None
 ) -> float:
-    """What no image can score that has one of these step 1 scores, or was not seen in step 1: cosines are at most 1.
+    """An upper bound on the scores of images with these step 1 scores, or not seen in step 1: cosines are at most 1.
 
-    `unseen` is what normalisation adds at most to an image that was not seen; None where all were.
+    `unseen` is the most that normalisation adds to an unseen image; None if all were seen.
     """
     a_b = constants.region_weight + constants.word_weight
     everywhere = sum(abs(part.weight) for part in parts)

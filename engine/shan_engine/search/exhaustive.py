@@ -16,7 +16,7 @@ from shan_engine.search.photo_query import QueryPhoto, step_1
 from shan_engine.search.query import ReadQuery
 from shan_engine.search.ranking import MERGED_COLUMNS, BestColumns, Ranking
 
-PHOTO_IMAGES = 128  # images that are compared with a photo together
+PHOTO_IMAGES = 128  # images compared with a photo in one call
 
 
 def rank_exhaustively(
@@ -50,7 +50,7 @@ def best_of_captions(
     """Groups of captions, each with scores and image places of its best, best first: captions x min(k, images)."""
     k = min(top_k, len(gallery))
     held = scorer.held(gallery)
-    # A row takes the best k and as many to come, their places, and the merge's copies.
+    # A row holds the best k, as many new ones, their places, and the merge's copies.
     for group in caption_groups(scorer, token_lists, 64 * max(k, MERGED_COLUMNS)):
         if held:
             yield group, *_best_held(gallery, held, group.captions, k)
@@ -65,7 +65,7 @@ def best_of_captions(
 def _best_held(
     gallery: Gallery, held: HeldGallery, captions: CaptionBatches, k: int
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Scores and places C x k, ranked where the gallery is held."""
+    """Scores and places C x k, ranked on the device that holds the gallery."""
     scores, places = np.empty((len(captions), k), np.float32), np.empty((len(captions), k), np.int64)
     for rows, best in zip(captions.rows, held.top_k(captions.arrays, k), strict=True):
         scores[rows], places[rows] = best
@@ -74,7 +74,7 @@ def _best_held(
 
 
 def _combined(scorer: Scorer, gallery: Gallery, query: ReadQuery) -> tuple[NDArray[np.float32], list[Arrays]]:
-    """The score of every image with a query of several parts, N, and its phrases as they were encoded."""
+    """Scores N of every image with a query of several parts, and its encoded phrases."""
     scores = np.zeros(len(gallery), np.float32)
     captions: list[Arrays] = []
     weights = np.array([phrase.weight for phrase in query.query.phrases], np.float32)
@@ -90,7 +90,7 @@ def _combined(scorer: Scorer, gallery: Gallery, query: ReadQuery) -> tuple[NDArr
 def _add_likeness(
     scorer: Scorer, gallery: Gallery, photo: QueryPhoto, weight: float, scores: NDArray[np.float32]
 ) -> None:
-    """Add to every image's score how much it is like a photo, times a weight."""
+    """Add each image's weighted similarity to a photo to its score."""
     offset, caption = 0, photo.as_caption()
     for block in gallery.blocks:
         for place, stored in block.batches(PHOTO_IMAGES):

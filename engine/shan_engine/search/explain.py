@@ -20,7 +20,7 @@ Box = tuple[float, float, float, float]
 
 @dataclass(frozen=True)
 class WordRegion:
-    """The region a word attends to most: its number, its box in pixels (None where unknown), the weight 0..1."""
+    """The region a word attends to most: its number, its box in pixels (None if unknown), the weight 0..1."""
 
     word: str
     region: int
@@ -30,7 +30,7 @@ class WordRegion:
 
 @dataclass(frozen=True)
 class Explanation:
-    """The parts of one score, the regions behind its words, and the hubness taken from it (None: not normalised)."""
+    """The parts of one score, the regions behind its words, and the subtracted hubness (None: not normalised)."""
 
     step_scores: tuple[float, ...] = ()
     words: tuple[WordRegion, ...] = ()
@@ -44,11 +44,11 @@ def explain(
     images: Arrays,
     boxes: NDArray[np.float32],
 ) -> list[Explanation]:
-    """Explain the scores of B images with a query, all in one call for each phrase.
+    """Explain the scores of B images with a query, in one call per phrase.
 
-    `captions` are the query's phrases as they were encoded, `images` the arrays that the gallery stores, B x their
-    shape, `boxes` B x K x 4. Each part of a score is the weighted sum over the query's parts; words are those of the
-    phrases that are wanted.
+    `captions` are the query's encoded phrases, `images` the arrays that the gallery stores, B x their shape, `boxes`
+    B x K x 4. Each part of a score is the weighted sum over the query's parts; words come from phrases with a positive
+    weight.
     """
     count, parts = len(boxes), query.parts(captions)
     steps = np.zeros((count, 0))
@@ -74,7 +74,7 @@ def explain_phrase(
 ) -> tuple[NDArray[np.float64], list[list[WordRegion]]]:
     """Parts B x steps of the scores of B images with one phrase of these words, and the regions its words look at.
 
-    Either is empty where the model does not say.
+    Either is empty if the model does not give it.
     """
     outputs = scorer.explain(images, caption)
     count = len(boxes)
@@ -90,10 +90,10 @@ def explain_phrase(
 def _word_regions(
     words: Sequence[Word], attention: NDArray[np.float32], boxes: NDArray[np.float32]
 ) -> list[WordRegion]:
-    """Of one image, from the weights n x K that its caption's tokens give to its regions."""
+    """Explain one image, from the attention weights n x K of the caption's tokens over its regions."""
     found = []
     for word in words:
-        weights = attention[list(word.tokens)].mean(0)  # of a word in several pieces
+        weights = attention[list(word.tokens)].mean(0)  # a word of several tokens
         region = int(weights.argmax())
         x0, y0, x1, y1 = boxes[region].tolist()
         known = bool(np.isfinite(boxes[region]).all())

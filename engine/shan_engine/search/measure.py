@@ -1,4 +1,4 @@
-"""Measuring how many images the cascade's stages must see, on a user's own queries."""
+"""Measure on a user's own queries how many images the cascade's stages must see."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def tune_gallery(
     top_k: int = 10,
     on_pairs: Callable[[int], None] = lambda done: None,
 ) -> Tuning:
-    """Measure search in stages against exhaustive search on some queries, and keep the outcome in the gallery.
+    """Measure search in stages against exhaustive search on queries, and save the result in the gallery.
 
     `on_pairs` counts each pair of query and image twice. Raises InputError where the gallery cannot be searched in
     stages or a query cannot be used.
@@ -50,7 +50,7 @@ def measure(
     tokens: Sequence[Sequence[int]],
     on_queries: Callable[[int], None] = lambda done: None,
 ) -> Tuning:
-    """Measure the ranks that the hits of exhaustive searches have in the stages before.
+    """Measure the ranks of exhaustive searches' hits in the earlier stages.
 
     `exhaustive` holds the places of each query's hits, `tokens` its word numbers.
     """

@@ -1,9 +1,9 @@
-"""A photo as a query: for photos like it, or for captions that fit it.
+"""A photo as a query: search for photos like it, or for captions that fit it.
 
-No model here was trained to compare photos. How alike two are is step 1 of the score, with the regions of one photo in
-the place of words: each region of one side attends to the most similar ones of the other, and its cosine with what it
-attends to is averaged, both ways as in the model's direction. So the kernel and the cascade take a photo as they take a
-caption. On Flickr8k the ten most similar photos by it share more words of their captions than the ten by the cosine of
+No model here was trained to compare photos. Their similarity is step 1 of the score, with the regions of one photo in
+place of words. Each region of one side attends to the most similar ones of the other; its cosines with what it attends
+to are averaged, both ways as in the model's direction. So the kernel and the cascade take a photo as they take a
+caption. On Flickr8k the ten most similar photos by this measure share more caption words than the ten by the cosine of
 mean regions (docs/searching.md).
 """
 
@@ -41,13 +41,13 @@ class QueryPhoto:
     def read(cls, path: Path, encoders: Encoders, extractor: Callable[[], FeatureExtractor]) -> QueryPhoto:
         """Read a photo with the extractor that `open_extractor` opened.
 
-        Raises InputError where it cannot be decoded, has no region or features of another size than the bundle's.
+        Raises InputError if it cannot be decoded, has no region, or its features do not have the bundle's size.
         """
         # Here, as a search with words alone starts faster without it.
         from shan_engine.photos.decode import read_scaled
 
         if not path.is_file():
-            raise InputError(f"there is no photo {path}: give the file of one")
+            raise InputError(f"there is no photo {path}: give the path of an image file")
         network, bundle = extractor(), encoders.bundle
         scaled = read_scaled(path, network.recipe.width, network.recipe.height)
         ((features, boxes),) = network(scaled.pixels[None], [path])
@@ -63,14 +63,14 @@ class QueryPhoto:
         return cls(path, images, pixels.astype(np.float32))
 
     def as_caption(self) -> Arrays:
-        """What step 1 takes for a caption's arrays. Raises InputError where the model stores no regions."""
+        """The photo's arrays as step 1 takes a caption's. Raises InputError if the model stores no regions."""
         return regions_as_caption(self.images)
 
 
 def open_extractor(bundle: Bundle, model: Path | None = None, device: Device = "auto") -> FeatureExtractor:
-    """The feature extractor of an ONNX file, else the bundle's own.
+    """The feature extractor of an ONNX file, or the bundle's own by default.
 
-    Raises InputError where the bundle has none, or was trained on another one.
+    Raises InputError if the bundle has none, or was trained on another one.
     """
     # Here, as a search with words alone starts faster without it.
     from shan_engine.photos.extractor import FeatureExtractor

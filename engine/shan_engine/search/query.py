@@ -1,6 +1,6 @@
-"""What is looked for: a phrase, or several with weights, wanted or not, or a photo, or both.
+"""Queries: one phrase, or several with weights (negative for unwanted ones), a photo, or both.
 
-The score of an image with a question is the sum of its exact scores with each part, times the part's weight.
+An image's score with a query is the sum of its exact scores with each part, times the part's weight.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from shan_engine.search.photo_query import QueryPhoto
 from shan_engine.text.tokenizer import Tokenized
 
 UNWANTED = 0.4
-"""Weight, taken away, of a phrase that is not wanted and says no weight itself."""
+"""Weight subtracted for an unwanted phrase that gives no weight itself."""
 
 
 def as_list(given: str | Sequence[Any]) -> list[Any]:
-    """A text where several are meant is one text: it is never taken letter by letter."""
+    """A single text is treated as a list of one, never letter by letter."""
     return [given] if isinstance(given, str) else list(given)
 
 
 @dataclass(frozen=True)
 class Phrase:
-    """Words and what their score counts; below 0 for what is not wanted."""
+    """Words and the weight of their score; negative if unwanted."""
 
     text: str
     weight: float = 1.0
@@ -53,7 +53,7 @@ class Phrase:
 
 @dataclass(frozen=True)
 class Query:
-    """What is asked: phrases and perhaps a photo, of which something must be wanted."""
+    """Phrases and perhaps a photo; at least one part must have a positive weight."""
 
     phrases: tuple[Phrase, ...] = ()
     photo: QueryPhoto | None = None
@@ -75,7 +75,7 @@ class Query:
     ) -> Query:
         """A query, other phrases with it and phrases that are not wanted, as `Phrase.parse` reads them; a photo.
 
-        The query itself weighs 1 and is taken as it is. Raises InputError for an empty phrase or a wrong weight.
+        The query itself weighs 1 and is not parsed. Raises InputError for an empty phrase or a wrong weight.
         """
         unwanted = (Phrase.parse(text, UNWANTED) for text in as_list(without))
         phrases = [
@@ -87,7 +87,7 @@ class Query:
 
     @property
     def plain(self) -> bool:
-        """Whether it is one phrase alone, whose score is the image's."""
+        """Whether it is a single phrase, whose score is the image's."""
         return self.photo is None and [phrase.weight for phrase in self.phrases] == [1.0]
 
     def __str__(self) -> str:
@@ -113,20 +113,20 @@ class EncodedPart:
 
 
 def phrase_weight(parts: Sequence[EncodedPart]) -> float:
-    """How many times an image's hubness is taken from its score: once for each phrase's weight, never for a photo's."""
+    """How many times an image's hubness is subtracted: the sum of the phrases' weights, without the photo's."""
     return sum(part.weight for part in parts if not part.photo)
 
 
 @dataclass(frozen=True)
 class ReadQuery:
-    """A query as a model reads it: a reading for each phrase."""
+    """A query as a model reads it: one `Tokenized` per phrase."""
 
     query: Query
     readings: tuple[Tokenized, ...]
 
     @classmethod
     def read(cls, encoders: Encoders, query: Query) -> ReadQuery:
-        """Raises InputError where nothing is wanted, and for a phrase that has no word that the model knows."""
+        """Raises InputError if no part is wanted, or if the model knows no word of a phrase."""
         if query.photo is None and not any(phrase.weight > 0 for phrase in query.phrases):
             raise InputError('nothing to search for: give a description in quotes, such as "a dog on grass"')
         return cls(query, tuple(encoders.read(phrase.text) for phrase in query.phrases))

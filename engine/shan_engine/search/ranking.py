@@ -1,4 +1,4 @@
-"""The best images of a query: what exhaustive search and the cascade both give."""
+"""The best images of a query, as both exhaustive search and the cascade return them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MERGED_COLUMNS = 1024
 
 @dataclass(frozen=True)
 class StageCounts:
-    """How many images a query met in each stage; `proven`: no image left out can be among the hits."""
+    """How many images each stage scored for a query; `proven`: no skipped image can be among the hits."""
 
     first_pass: int
     step_1: int
@@ -28,7 +28,7 @@ class StageCounts:
 class Ranking:
     """Scores and places (in the gallery's order) of the best images, best first.
 
-    `captions` are the query's phrases as they were encoded, 1 x their shape each; `stages` counts a cascade's images.
+    `captions` are the query's encoded phrases, 1 x their shape each; `stages` counts a cascade's images.
     """
 
     scores: NDArray[np.float32]
@@ -38,7 +38,7 @@ class Ranking:
 
 
 class BestColumns:
-    """The k best columns of each row, of columns that come a few at a time and in order."""
+    """The k best columns of each row; columns arrive in order, a few at a time."""
 
     def __init__(self, rows: int, k: int) -> None:
         self._k, self._fill = k, k
@@ -48,7 +48,7 @@ class BestColumns:
         self._images = slice(0, 0)
 
     def add(self, rows: NDArray[np.int64], images: slice, scores: NDArray[np.float32]) -> None:
-        """Scores B x C of the images at a slice with the captions at rows; all rows before the next images."""
+        """Add scores B x C of a slice of images with the captions at `rows`; finish all rows before the next images."""
         if images != self._images:
             self._fill += self._images.stop - self._images.start
             if self._fill + len(scores) > self._scores.shape[1]:
@@ -65,7 +65,7 @@ class BestColumns:
         return self._scores[:, : self._k], self._places[:, : self._k]
 
     def _merge(self) -> None:
-        # Stable, so that of equal scores the image indexed first stays first.
+        # Stable: on ties the image indexed first stays first.
         best = np.argsort(-self._scores, axis=1, kind="stable")[:, : self._k]
         for array in (self._scores, self._places):
             array[:, : self._k] = np.take_along_axis(array, best, axis=1)

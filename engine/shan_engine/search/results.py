@@ -1,4 +1,4 @@
-"""What a search finds, and why: hits with the parts of their scores and the regions behind the words."""
+"""What a search returns: hits with the parts of their scores and the regions behind the words."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 class Hit:
     """One image found for a query; `step_scores` are the score's parts, `words` explain it, `metadata` by column.
 
-    The score is the sum of its parts, in a normalised gallery less `hubness`: the image's own, times the weights of the
-    phrases. It is None where the gallery is not normalised or hits are not explained.
+    The score is the sum of its parts, minus `hubness` in a normalised gallery: the image's own, times the phrases'
+    weights. `hubness` is None if the gallery is not normalised or hits are not explained.
     """
 
     rank: int
@@ -39,8 +39,8 @@ class Hit:
 class QueryHits:
     """The best images for a query, best first; `replaced`, `unknown` and `left_out` are as in `tokenizer.Tokenized`.
 
-    `stages` counts the images that each stage of the cascade looked at; None after an exhaustive search. `matching` is
-    how many images were searched: all, or those that a filter let pass.
+    `stages` counts the images that each stage of the cascade scored; None after an exhaustive search. `matching` is
+    how many images were searched: all, or those that pass the filter.
     """
 
     query: str
@@ -62,7 +62,7 @@ class QueryHits:
         records = []
         for hit in self.hits:
             own = {"rank": hit.rank, "score": hit.score, "id": hit.image.id, "path": hit.image.path}
-            records.append({**own, **hit.metadata, **own})  # a column of the metadata with such a name gives way
+            records.append({**own, **hit.metadata, **own})  # these override a metadata column of the same name
         return records
 
     def to_numpy(self) -> NDArray[Any]:
@@ -71,5 +71,5 @@ class QueryHits:
         return np.array([(hit.rank, hit.score, hit.image.id) for hit in self.hits], kind)
 
     def to_arrow(self) -> Any:
-        """The records as a `pyarrow.Table`. Raises InputError where pyarrow is missing."""
+        """The records as a `pyarrow.Table`. Raises InputError if pyarrow is missing."""
         return import_pyarrow("an Arrow table").Table.from_pylist(self.records())

@@ -1,9 +1,9 @@
-"""How many images the stages of a step-wise search see, so that it finds what an exhaustive search would.
+"""How many images each stage of the cascade must see to find what an exhaustive search finds.
 
     GALLERY/tuning.json   measured on a user's own queries by `shan-engine tune`
 
-A hit of the exhaustive ranking is found where its rank in the first pass is within the images that meet step 1, and
-its rank in step 1 within those that meet all steps. `tune` holds these ranks' quantiles.
+The cascade finds a hit of the exhaustive ranking if its rank in the first pass is within the images that reach step 1,
+and its rank in step 1 within those that reach all steps. `tuning.json` holds the quantiles of these ranks.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from shan_engine.base.manifests import Fields, Format, Size
 TUNING = "tuning.json"
 TARGETS = (0.9, 0.95, 0.98, 0.99, 0.995, 0.999, 1.0)
 LEAST_STEP_1, LEAST_ALL_STEPS = 1000, 50
-# Of the hits that may be lost, the share lost before step 1; images are cheaper to keep after it.
+# The share of the allowed losses that may occur before step 1; keeping images costs less after it.
 LOST_BEFORE_STEP_1 = 0.75
 _Share = Annotated[float, Meta(gt=0, le=1)]
 _EACH_TARGET = Meta(min_length=len(TARGETS), max_length=len(TARGETS))
@@ -29,16 +29,16 @@ _EACH_TARGET = Meta(min_length=len(TARGETS), max_length=len(TARGETS))
 
 @dataclass(frozen=True)
 class StageWidths:
-    """How many images meet step 1, and how many of those all steps."""
+    """How many images reach step 1, and how many of those reach all steps."""
 
     step_1: int
     all_steps: int
 
 
 class Tuning(Fields, frozen=True):
-    """What was measured: for each of `TARGETS` the share of images that must meet step 1, and the number for all steps.
+    """For each of `TARGETS`, the measured share of images that must reach step 1, and the number for all steps.
 
-    `top_k` hits of each of `queries` queries over `images` images were looked for.
+    It was measured on the `top_k` hits of each of `queries` queries over `images` images.
     """
 
     images: Size
@@ -48,17 +48,17 @@ class Tuning(Fields, frozen=True):
     all_steps: Annotated[tuple[Size, ...], _EACH_TARGET]
 
     def save(self, gallery: Path) -> None:
-        """Write it into the gallery, in place of an older one."""
+        """Write it into the gallery, replacing an older one."""
         FORMAT.save(gallery / TUNING, self)
 
     @classmethod
     def load(cls, gallery: Path) -> Tuning | None:
-        """The gallery's; None where it has none. Raises GalleryError where it is damaged."""
+        """The gallery's tuning, or None. Raises GalleryError if it is damaged."""
         path = gallery / TUNING
         return FORMAT.read(path) if path.exists() else None
 
     def widths(self, images: int, top_k: int, target: float) -> StageWidths:
-        """For a gallery of that many images, the least widths measured that find at least `target` of the hits."""
+        """The smallest measured widths that find at least `target` of the hits in a gallery of `images` images."""
         place = next(i for i, held in enumerate(TARGETS) if held >= target - 1e-9)
         return _at_least(self.step_1[place] * images, self.all_steps[place] * top_k / self.top_k, top_k)
 
@@ -92,7 +92,7 @@ def check_target(target: float) -> None:
 
 
 def choose_widths(gallery: Path, images: int, top_k: int, target: float) -> StageWidths:
-    """Those of the gallery's own tuning, else the untuned ones, for a target that `check_target` lets pass."""
+    """Widths from the gallery's own tuning, or else the untuned ones, for a target that passes `check_target`."""
     return (Tuning.load(gallery) or UNTUNED).widths(images, top_k, target)
 
 

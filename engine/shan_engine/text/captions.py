@@ -19,14 +19,14 @@ CAPTIONS_AN_IMAGE = 5  # in SCAN's files
 
 @dataclass(frozen=True)
 class CaptionSplit:
-    """One split: image ids, captions, and for every caption the place of its image in `images`."""
+    """One split: image ids, captions, and for every caption its image's index in `images`."""
 
     images: tuple[str, ...]
     captions: tuple[str, ...]
     caption_images: NDArray[np.int64]
 
     def images_between(self, first: int, last: int) -> CaptionSplit:
-        """The images from place `first` to before `last` with their captions."""
+        """The images `first` to `last` (exclusive) with their captions."""
         kept = np.flatnonzero((self.caption_images >= first) & (self.caption_images < last))
         captions = tuple(self.captions[i] for i in kept)
         return CaptionSplit(self.images[first:last], captions, self.caption_images[kept] - first)
@@ -44,8 +44,8 @@ class CaptionTable:
         """Read a table with the header `split, image, caption`, tab-separated, no quoting.
 
         Or a folder in SCAN's layout: `<split>_caps.txt`, one caption a line, five for each image; its images are
-        `<split>-0`, `<split>-1` and so on, as `import` names those of `<split>_ims.npy`. Raises InputError naming the
-        line that has other columns or an empty field.
+        `<split>-0`, `<split>-1` and so on, as `import` names those of `<split>_ims.npy`. Raises InputError,
+        naming the line, if it has other columns or an empty field.
         """
         if path.is_dir():
             return cls(path, tuple(_scan_rows(path)))
@@ -63,7 +63,7 @@ class CaptionTable:
         return cls(path, tuple(rows))
 
     def split(self, name: str) -> CaptionSplit:
-        """The rows of one split. Raises InputError where it has none."""
+        """The rows of one split. Raises InputError if there are none."""
         rows = [row for row in self.rows if row[0] == name]
         if not rows:
             names = ", ".join(sorted({row[0] for row in self.rows})) or "none"

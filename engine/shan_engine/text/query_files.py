@@ -1,6 +1,6 @@
-"""Queries in a file: one a line (.txt, or standard input), or a column of .jsonl, .csv or .parquet, with ids.
+"""Read queries from a file: one per line (.txt, standard input), or a column of .jsonl, .csv or .parquet, with ids.
 
-Files are read as they are used, never whole, so that a file may be larger than memory.
+Files are read as they are used, never whole, so a file may be larger than memory.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ SUFFIXES = (".txt", ".jsonl", ".csv", ".parquet")
 
 @dataclass(frozen=True)
 class QueryLine:
-    """One line of a query file: `id` names it in results, `place` says where it was read."""
+    """One line of a query file: `id` names it in results, `place` is where it was read."""
 
     id: str
     text: str
@@ -34,12 +34,12 @@ class QueryLine:
 
 
 def read_queries(path: Path, *, column: str | None = None, id_column: str | None = None) -> Iterator[QueryLine]:
-    """The queries of a file in its order; `-` is standard input, one a line.
+    """The queries of a file in its order; `-` is standard input, one query per line.
 
     `column` of .jsonl, .csv and .parquet holds the text (`caption` where None), `id_column` the ids; without one, ids
     are the queries' numbers from 1. Raises InputError, naming file and line, for a missing file or column, another
-    encoding or suffix, an empty or too long text or id, damaged rows, and for no queries at all. Whether ids repeat is
-    for the caller to see.
+    encoding or suffix, an empty or too long text or id, damaged rows, and for no queries at all. The
+    caller checks for repeated ids.
     """
     suffix = ".txt" if path == STANDARD_INPUT else path.suffix.lower()
     if suffix not in SUFFIXES:
@@ -59,7 +59,7 @@ def read_queries(path: Path, *, column: str | None = None, id_column: str | None
 
 
 def read_captions(path: Path) -> list[str]:
-    """The texts of `read_queries`, for those who need no ids."""
+    """The texts of `read_queries`, without ids."""
     return [query.text for query in read_queries(path)]
 
 
@@ -76,7 +76,7 @@ def _of_lines(path: Path) -> Iterator[QueryLine]:
         if not text:
             blank = blank or number
             continue
-        if blank:  # blank lines at a file's end are nobody's mistake
+        if blank:  # blank lines at a file's end are allowed
             raise InputError(f"{path}, line {blank} is empty: remove it or write a caption there")
         yield QueryLine(str(number), text, f"{path}, line {number}")
 
@@ -122,7 +122,7 @@ def _opened(path: Path) -> Iterator[IO[bytes]]:
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Numbered lines. They end at line feeds alone: a caption may hold U+2028, which str.splitlines also splits at."""
+    """Numbered lines. Only a line feed ends one: a caption may hold U+2028, where str.splitlines would split."""
     with _opened(path) as file:
         number = 0
         try:
@@ -144,9 +144,9 @@ def _jsonl_rows(path: Path, wanted: list[str]) -> Iterator[tuple[str, dict[str, 
         try:
             row = json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise InputError(f"{path}, line {number} is no JSON ({error}): write one object a line") from error
+            raise InputError(f"{path}, line {number} is not JSON ({error}): write one object per line") from error
         if not isinstance(row, dict):
-            raise InputError(f"{path}, line {number} is no JSON object: write one object a line")
+            raise InputError(f"{path}, line {number} is not a JSON object: write one object per line")
         for name in wanted:
             if name not in row:
                 raise _missing_column(Path(f"{path}, line {number}"), name, row)
@@ -166,7 +166,7 @@ def _csv_rows(path: Path, wanted: list[str]) -> Iterator[tuple[str, dict[str, An
                 raise InputError(f"{place} has {len(row)} columns, the first line {len(header)}: fix that line")
             yield place, dict(zip(header, row, strict=True))
     except csv.Error as error:
-        raise InputError(f"{path}, line {reader.line_num} is no CSV ({error}): fix that line") from error
+        raise InputError(f"{path}, line {reader.line_num} is not CSV ({error}): fix that line") from error
 
 
 def _parquet_rows(path: Path, wanted: list[str]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -184,4 +184,4 @@ def _parquet_rows(path: Path, wanted: list[str]) -> Iterator[tuple[str, dict[str
                     number += 1
                     yield f"{path}, row {number}", row
         except (arrow.ArrowException, OSError) as error:
-            raise InputError(f"{path} is no Parquet file that can be read ({error}): write it again") from error
+            raise InputError(f"{path} is not a readable Parquet file ({error}): write it again") from error

@@ -1,1 +1,1 @@
-"""ONNX graphs into TensorRT plans: precision in the graph, a check of what it costs, the build. Needs no PyTorch."""
+"""Compile ONNX graphs to TensorRT plans: set the precision, check what it costs, build. Needs no PyTorch."""

@@ -1,4 +1,4 @@
-"""What a lower precision does to scores and to recall, measured before its plans are written."""
+"""Measure how a lower precision changes scores and recall, before its plans are written."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from shan_engine.text.captions import CaptionSplit
 from shan_export.cases import cases
 from shan_export.tensorrt.plan_graphs import SCORER, Feeds, simulate_rounding
 
-# The most points that any recall may lose.
+# The most percentage points that any recall may lose.
 ALLOWED_LOSS = {"fp32": 0.0, "fp16": 0.2, "bf16": 0.2, "int8": 0.5}
 CALIBRATION_IMAGES, CALIBRATION_CALLS = 32, 4
 Graphs = Mapping[str, ModelProto]
 
 
 class GivenGraphs:
-    """A back end of given graphs, in which the pair scorer needs no more of an image than a gallery stores."""
+    """A back end over given graphs. Its pair scorer needs only the image arrays that a gallery stores."""
 
     def __init__(self, graphs: Graphs, folder: Path) -> None:
         self._folder = folder
@@ -41,11 +41,11 @@ class GivenGraphs:
             onnx.save(simulate_rounding(graph), str(folder / f"{name}.onnx"))
 
     def load(self, name: str) -> Graph:
-        """One of the graphs, in ONNX Runtime."""
+        """Graph `name`, loaded in ONNX Runtime."""
         return OnnxRuntimeGraph(self._folder / name, "cpu")
 
     def pair_scorer(self, graph: Callable[[str], Graph], complete: Complete) -> PairScorer:
-        """The pair scorer among them."""
+        """The pair scorer, from its graph."""
         return GraphPairScorer("given", lambda: graph("pair_scorer.onnx"), lambda images: images, device="cpu")
 
 
@@ -92,7 +92,7 @@ def _largest_difference(bundle: Bundle, exact: Scorer, lower: Scorer) -> float:
         scores = [_scores(scorer, features, mask, tokens, lengths) for scorer in (exact, lower)]
         difference = float(np.abs(scores[0] - scores[1]).max())
         if not np.isfinite(difference):
-            raise BundleError("a score is NaN or infinite in this precision: use fp32, or bf16 in the place of fp16")
+            raise BundleError("a score is NaN or infinite in this precision: use fp32, or bf16 instead of fp16")
         worst = max(worst, difference)
     return worst
 
@@ -105,7 +105,7 @@ def _scores(scorer: Scorer, features: Any, mask: Any, tokens: Any, lengths: Any)
 
 
 def calibration(bundle: Bundle, exact: Graphs, gallery: Gallery, split: CaptionSplit) -> Iterator[Feeds]:
-    """Inputs of the pair scorer from a captioned gallery: some images with their captions, some calls."""
+    """Inputs of a few pair-scorer calls from a captioned gallery: images with their captions."""
     images = split.images[: CALIBRATION_IMAGES * CALIBRATION_CALLS]
     with tempfile.TemporaryDirectory() as folder:
         scorer = Scorer(bundle, runtime=GivenGraphs(exact, Path(folder)))
@@ -122,7 +122,7 @@ def calibration(bundle: Bundle, exact: Graphs, gallery: Gallery, split: CaptionS
 
 
 def refuse_loss(precision: str, check: PrecisionCheck) -> None:
-    """Raise BundleError where a recall loses more than the precision may."""
+    """Raise BundleError if a recall loses more than `ALLOWED_LOSS` allows."""
     allowed = ALLOWED_LOSS[precision]
     for name, change in (check.recall_change or {}).items():
         if change < -allowed - 1e-9:

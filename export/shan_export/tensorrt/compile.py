@@ -1,4 +1,4 @@
-"""A bundle's plans: graphs in a precision, checked, compiled, and put into the bundle as a set."""
+"""Compile a bundle's plans: convert the graphs to a precision, check, compile, and add them to the bundle as a set."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ def compile_bundle(
     on_stage: Callable[[str], None] = lambda stage: None,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> tuple[PlanSet, bool]:
-    """The bundle's set of plans for these settings, and whether it was compiled now rather than found.
+    """The bundle's set of plans for these settings, and whether this call compiled it.
 
-    `max_images` is the most of one call. `captioned` names a gallery, its captions, a split and how many of its
+    `max_images` is the most images of one call. `captioned` names a gallery, its captions, a split and how many of its
     images measure recall and int8's ranges. Without `rebuild` a set that fits is left as it is; a stale one is
-    replaced. Raises BackendError where TensorRT is missing or fails, BundleError where the precision loses too much
-    recall, InputError for int8 without a captioned gallery; then nothing changes. `on_progress` hears of the steps
-    (pairs scored, steps of the compiler) done and in all, of the stage that `on_stage` named.
+    replaced. Raises BackendError if TensorRT is missing or fails, BundleError if the precision loses too much recall,
+    InputError for int8 without a captioned gallery; then nothing changes. `on_stage` gets each stage's name,
+    `on_progress` the units (pairs scored or compiler steps) done in that stage and their total.
     """
     bundle = Bundle.open(path)
     builder = Compiler(import_tensorrt(compiler), architectures_of(architectures))
@@ -79,7 +79,7 @@ def compile_bundle(
 
 
 def _held(bundle: Bundle, wanted: PlanSet) -> PlanSet | None:
-    """The set of that name, where it is whole and belongs to these graphs and limits."""
+    """The set of that name, if it is complete and belongs to these graphs and limits."""
     folder = bundle.path / ENGINES / wanted.name
     if folder not in plan_sets(bundle):
         return None

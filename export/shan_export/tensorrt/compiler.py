@@ -1,4 +1,4 @@
-"""TensorRT's builder: one ONNX graph into one plan."""
+"""TensorRT's builder: compiles one ONNX graph to one plan."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from shan_engine.bundle.plans import Limits, profile
 
 
 class Compiler:
-    """A builder for some GPU architectures.
+    """A builder for the given GPU architectures.
 
-    TensorRT for RTX compiles for any of those it knows, without a GPU; TensorRT for the GPU that is there alone.
-    Raises BackendError, naming those that can be asked for, for an architecture it cannot compile for.
+    TensorRT for RTX compiles for any architecture it knows, without a GPU. TensorRT compiles only for the GPU
+    present. Raises BackendError for any other architecture; the message lists the supported ones.
     """
 
     def __init__(self, library: TensorRt, architectures: Sequence[str]) -> None:
@@ -29,13 +29,13 @@ class Compiler:
         known = self.targets() if self.crosses else [self._own()]
         for name in self.architectures:
             if name not in known:
-                only = "for these alone" if self.crosses else "for the GPU that is there"
+                choice = "one of" if self.crosses else "the GPU that is present,"
                 raise BackendError(
-                    f"{library.name} {library.version} cannot compile for {name}: it does {only}: {', '.join(known)}"
+                    f"{library.name} {library.version} cannot compile for {name}: choose {choice} {', '.join(known)}"
                 )
 
     def targets(self) -> list[str]:
-        """The architectures that can be compiled for without a GPU."""
+        """The architectures that need no GPU to compile for."""
         names = self.library.module.ComputeCapability.__members__
         return [f"sm_{name[2:]}" for name in names if name.startswith("SM")]
 
@@ -56,13 +56,13 @@ class Compiler:
         timing_cache: Path | None = None,
         on_progress: Callable[[int, int], None] = lambda done, total: None,
     ) -> bytes:
-        """The plan of a graph, dynamic up to `limits`; `on_progress` hears of the steps of its phases.
+        """The plan of a graph, dynamic up to `limits`; `on_progress` gets the steps done and their total.
 
-        Interrupted, it ends at the compiler's next step. Raises BackendError with what TensorRT says.
+        An interrupt takes effect at the compiler's next step. Raises BackendError with TensorRT's message.
         """
         trt, log = self.library.module, self.library.logger()
         builder = trt.Builder(log)
-        # TensorRT 11 has no other networks and may have no name for these.
+        # TensorRT 11 has only strongly typed networks and may lack the flag's name.
         typed = getattr(getattr(trt, "NetworkDefinitionCreationFlag", None), "STRONGLY_TYPED", None)
         network = builder.create_network(0 if typed is None else 1 << int(typed))
         parser = trt.OnnxParser(network, log)
@@ -104,20 +104,20 @@ class Compiler:
         return held
 
     def _timing_cache(self, config: Any, path: Path | None) -> Any:
-        if self.crosses or path is None:  # TensorRT for RTX times nothing while it compiles
+        if self.crosses or path is None:  # TensorRT for RTX measures no timings while it compiles
             return None
         held = path.read_bytes() if path.is_file() else b""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)
             cache = config.create_timing_cache(held)
-            if not config.set_timing_cache(cache, False):  # of another GPU or version
+            if not config.set_timing_cache(cache, False):  # from another GPU or version
                 cache = config.create_timing_cache(b"")
                 config.set_timing_cache(cache, False)
         return cache
 
 
 def _monitor(trt: Any, on_progress: Callable[[int, int], None]) -> Any:
-    """A progress monitor; Ctrl-C makes the compiler end at its next step."""
+    """A progress monitor; Ctrl-C stops the compiler at its next step."""
 
     class Monitor(trt.IProgressMonitor):  # type: ignore[misc]
         def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""The graphs that plans are made from, out of a bundle's, in each precision."""
+"""Build the graphs that plans are compiled from, in each precision, from a bundle's graphs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Feeds = Mapping[str, NDArray[Any]]
 
 
 def plan_graphs(bundle: Bundle) -> dict[str, ModelProto]:
-    """The float32 graphs by name; the pair scorer makes the image terms that no gallery stores."""
+    """The float32 graphs by name; the pair scorer computes the image terms that no gallery stores."""
     graphs = {Path(name).stem: onnx.load(str(bundle.path / name)) for name in GRAPHS}
     if IMAGE_TERMS in bundle.manifest.files:
         graphs[SCORER] = chain_graphs(onnx.load(str(bundle.path / IMAGE_TERMS)), graphs[SCORER])
@@ -29,7 +29,7 @@ def plan_graphs(bundle: Bundle) -> dict[str, ModelProto]:
 
 
 def chain_graphs(first: ModelProto, second: ModelProto) -> ModelProto:
-    """One graph of two, in which outputs of the first are inputs of the second; inputs of one name are one input."""
+    """Join two graphs: outputs of the first feed the second's inputs. Inputs of the same name become one."""
     result = compose.add_prefix(first, "terms_", rename_inputs=False, rename_outputs=False)
     made = {value.name for value in result.graph.output}
     given = {value.name for value in result.graph.input}
@@ -45,8 +45,8 @@ def chain_graphs(first: ModelProto, second: ModelProto) -> ModelProto:
 def convert_graphs(
     graphs: Mapping[str, ModelProto], precision: Precision, calibration: Iterable[Feeds]
 ) -> dict[str, ModelProto]:
-    """The graphs in a precision. int8 is the pair scorer's products, its ranges those of `calibration`; its encoders
-    are fp16: they run once an image or caption."""
+    """The graphs in a precision. int8 applies to the pair scorer's products, with ranges from `calibration`; the
+    encoders are fp16, since they run only once for each image or caption."""
     if precision == "fp32":
         return dict(graphs)
     low = "fp16" if precision == "int8" else precision
@@ -57,11 +57,11 @@ def convert_graphs(
 
 
 def quantise(model: ModelProto, feeds: Iterator[Feeds]) -> ModelProto:
-    """A copy with the inputs of all products in 8 bits: symmetric, as TensorRT wants it, ranges as seen in `feeds`."""
+    """A copy with the inputs of all products in 8 bits: symmetric, as TensorRT requires, with ranges from `feeds`."""
     import logging
     import tempfile
 
-    from onnxruntime.quantization import (  # a second to load
+    from onnxruntime.quantization import (  # takes a second to import
         CalibrationDataReader,
         CalibrationMethod,
         QuantFormat,
@@ -74,9 +74,9 @@ def quantise(model: ModelProto, feeds: Iterator[Feeds]) -> ModelProto:
             feed = next(feeds, None)
             return None if feed is None else dict(feed)
 
-    logging.getLogger().setLevel(logging.ERROR)  # it asks for a step that our graphs do not need
+    logging.getLogger().setLevel(logging.ERROR)  # it suggests a preprocessing step that our graphs do not need
     given = ModelProto()
-    given.CopyFrom(model)  # it takes the weights out of what it is given
+    given.CopyFrom(model)  # it removes the weights from the model it is given
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder, "int8.onnx")
         quantize_static(
@@ -94,9 +94,9 @@ def quantise(model: ModelProto, feeds: Iterator[Feeds]) -> ModelProto:
 
 
 def simulate_rounding(model: ModelProto) -> ModelProto:
-    """The same numbers as a model in 16 bits gives, for a processor that has no such products.
+    """A model that gives the same numbers as a 16-bit one, for a processor without 16-bit products.
 
-    Every node computes in float32 from inputs and to outputs that are rounded to the model's types.
+    Every node computes in float32; its inputs and outputs are rounded to the model's types.
     """
     types = _types(model)
     result = ModelProto()

@@ -1,7 +1,7 @@
-"""A graph's products in 16 bits: what strongly typed TensorRT networks want written into the ONNX file.
+"""Convert a graph's products to 16 bits. Strongly typed TensorRT networks take their types from the ONNX file.
 
-Products (MatMul) and sigmoids are computed in 16 bits, and so are sums and products of elements whose results only
-ever feed those: they would be rounded there anyway. Softmaxes, lengths, means and the scores stay float32, and so
+Products (MatMul) and sigmoids are computed in 16 bits, and so are elementwise sums and products whose results
+feed only those: they would be rounded there anyway. Softmaxes, lengths, means and the scores stay float32, and so
 does the GRU, which no TensorRT parses in 16 bits with `sequence_lens`.
 """
 
@@ -21,13 +21,13 @@ NUMPY: dict[int, np.dtype[np.generic]] = {
 }
 ALWAYS = {"MatMul", "Sigmoid"}
 ELEMENTWISE = {"Add", "Sub", "Mul"}
-MOVES = {"Reshape", "Transpose", "Squeeze", "Unsqueeze"}  # they run in what they are given
+MOVES = {"Reshape", "Transpose", "Squeeze", "Unsqueeze"}  # they run in the type of their input
 
 
 def lower_precision(model: ModelProto, precision: str, *, full_outputs: Collection[str] = ()) -> ModelProto:
     """A copy of a float32 model with its products in `precision`, fp16 or bf16.
 
-    With fp16 its float inputs and outputs are so too, but for `full_outputs`. With bf16 they stay float32: NumPy has
+    With fp16 its float inputs and outputs are fp16 too, except `full_outputs`. With bf16 they stay float32: NumPy has
     no bfloat16.
     """
     result = ModelProto()
@@ -36,7 +36,7 @@ def lower_precision(model: ModelProto, precision: str, *, full_outputs: Collecti
     ends = {value.name for value in (*model.graph.input, *model.graph.output)} & _float_tensors(inferred)
     half_ends = ends - set(full_outputs) if precision == "fp16" else set[str]()
     _Rewriter(result.graph, LOW[precision], _low_nodes(inferred, ends - half_ends), half_ends).run()
-    del result.graph.value_info[:]  # their types are of before
+    del result.graph.value_info[:]  # their types are those before the conversion
     return result
 
 
@@ -75,7 +75,7 @@ def _float_tensors(graph: GraphProto) -> set[str]:
 
 
 class _Rewriter:
-    """One pass over a graph's nodes; a tensor exists in float32, in 16 bits, or in both where both are needed.
+    """One pass over a graph's nodes. A tensor exists in float32, in 16 bits, or in both if both are needed.
 
     `half_ends` are the inputs and outputs that are in 16 bits; they keep their names.
     """
@@ -83,7 +83,7 @@ class _Rewriter:
     def __init__(self, graph: GraphProto, low: int, low_nodes: set[str], half_ends: set[str]) -> None:
         self.graph, self.low, self.low_nodes, self.half_ends = graph, low, low_nodes, half_ends
         self.constants = {tensor.name: tensor for tensor in graph.initializer}
-        self.full: dict[str, str] = {}  # the names of both forms, by the name of before
+        self.full: dict[str, str] = {}  # the names of both forms, by the original name
         self.half: dict[str, str] = {}
         self.nodes: list[NodeProto] = []
 
@@ -138,7 +138,7 @@ class _Rewriter:
 
     def as_full(self, name: str) -> str:
         if not name:
-            return name  # an input that is left out
+            return name  # an omitted optional input
         if name not in self.full:
             self.full[name] = self.full_name(name)
             self.nodes.append(helper.make_node("Cast", [self.half[name]], [self.full[name]], to=TensorProto.FLOAT))

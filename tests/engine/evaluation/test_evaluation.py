@@ -104,7 +104,7 @@ def test_what_cannot_be_normalised_is_refused_before_anything_is_scored(scorer, 
     assert "the split 'test' has images of 'test'" in refused([plain], "test")
     assert "has no image 'photo99'" in refused([plain], "other")
     assert "has 500 words" in refused([plain], "long")
-    assert "is normalised by a querybank already: leave --querybank out" in refused([normalised], "train")
+    assert "is already normalised by a querybank: leave --querybank out" in refused([normalised], "train")
     assert "are not normalised by the same querybank" in refused([plain, normalised], None)
     assert not started
     figures = evaluate_split([(scorer, normalised)], table, "test").as_dict()

@@ -116,7 +116,7 @@ def test_widths_are_those_of_the_whole_gallery(scorer, gallery, monkeypatch):
     [
         ("yeer >= 2020", "no such column: yeer"),
         ('"yeer" >= 2020', "the filter names 'yeer'"),
-        ('licence = "CC0"', "the filter names 'CC0'.*texts stand in single quotes"),
+        ('licence = "CC0"', "the filter names 'CC0'.*put texts in single quotes"),
         ("year >=", "syntax error"),
         ("year >= 2020)", "syntax error"),
         ("licence = 'CC0", "unrecognized token"),

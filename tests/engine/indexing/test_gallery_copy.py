@@ -99,10 +99,10 @@ def test_what_cannot_be_split_or_merged(scorer, gallery_path, gallery_copy, othe
         merge_galleries([gallery, Gallery.open(gallery_copy)], tmp_path / "merged")
     with make_store(tmp_path / "store", range(100, 103)) as store:
         index_store(store, scorer, tmp_path / "int8", dtype="int8")
-    with pytest.raises(InputError, match=r"are of another storage \(float32, int8\): index their stores alike"):
+    with pytest.raises(InputError, match=r"differ in storage \(float32, int8\): index their stores alike"):
         merge_galleries([gallery, Gallery.open(tmp_path / "int8")], tmp_path / "merged")
     foreign = Gallery(other.path, structs.replace(other.manifest, fingerprint="f" * 64))
-    with pytest.raises(InputError, match=r"are of another bundle \("):
+    with pytest.raises(InputError, match=r"differ in bundle \("):
         merge_galleries([gallery, foreign], tmp_path / "merged")
     with pytest.raises(InputError, match="nothing to merge"):
         merge_galleries([], tmp_path / "merged")

@@ -118,7 +118,7 @@ def test_a_second_writer_is_refused(scorer, store_path, gallery_copy):
 def test_a_store_with_none_of_the_images_is_refused_unless_all_are_to_go(scorer, gallery_copy, tmp_path):
     before = everything(gallery_copy)
     with make_store(tmp_path / "other", range(100, 103)) as store:
-        with pytest.raises(InputError, match=r"other has none of the 41 images of .* new folder, or say --replace"):
+        with pytest.raises(InputError, match=r"other has none of the 41 images of .* new folder, or pass --replace"):
             index_store(store, scorer, gallery_copy)
         assert everything(gallery_copy) == before
         outcome = index_store(store, scorer, gallery_copy, replace_all=True)

@@ -266,7 +266,7 @@ def test_banks_are_evenly_spread_and_not_of_nothing(tmp_path):
     for beta in (0, np.nan, np.inf, 1e5, -1):
         with pytest.raises(InputError, match=r"the inverse temperature is .*: choose one from 0\.001 to 10,000"):
             Querybank.of(("a",), inverse_temperature=beta)
-    with pytest.raises(InputError, match=r"log\.csv is no querybank: give a \.txt file"):
+    with pytest.raises(InputError, match=r"log\.csv is not a querybank: give a \.txt file"):
         Querybank.read(tmp_path / "log.csv")
 
 

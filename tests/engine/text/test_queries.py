@@ -67,7 +67,7 @@ class TestColumns:
     def test_other_bytes(self, tmp_path, suffix):
         path = tmp_path / f"q{suffix}"
         path.write_bytes(b'{"title":"caf\xe9"}\ntitle\n')
-        with pytest.raises(InputError, match=r"is not UTF-8 text \(line 1\)|is no Parquet file"):
+        with pytest.raises(InputError, match=r"is not UTF-8 text \(line 1\)|is not a readable Parquet file"):
             list(read_queries(path, column="title"))
 
 
@@ -82,10 +82,10 @@ def test_a_number_that_is_no_whole_one_is_no_id(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
-        ("q.jsonl", '{"caption": "a"}\n{', r"line 2 is no JSON \("),
-        ("q.jsonl", '{"caption": "a"}\n[1]\n', "line 2 is no JSON object"),
+        ("q.jsonl", '{"caption": "a"}\n{', r"line 2 is not JSON \("),
+        ("q.jsonl", '{"caption": "a"}\n[1]\n', "line 2 is not a JSON object"),
         ("q.jsonl", '{"caption": "a"}\n\n{"caption": "a"}\n', "line 2 is empty"),
-        ("q.csv", 'caption\n"a', r"line 2 is no CSV \("),
+        ("q.csv", 'caption\n"a', r"line 2 is not CSV \("),
         ("q.csv", "id,caption\n1,a\n2,b,c\n", "line 3 has 3 columns, the first line 2"),
         ("q.txt", "a\n\n\nb\n", "line 2 is empty: remove it"),
         ("q.txt", "a\n" + "x" * (LONGEST_LINE + 1), "line 2 is longer than 65,536 bytes"),

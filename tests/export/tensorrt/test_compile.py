@@ -123,7 +123,7 @@ def test_int8_wants_real_images(bundle_copy):
 
 
 def test_the_command(bundle_copy, captioned, checkpoint, tmp_path):
-    assert "cannot compile for sm_90: it does for these alone: sm_75, sm_80" in refusal(
+    assert "cannot compile for sm_90: choose one of sm_75, sm_80" in refusal(
         "compile", bundle_copy, "--gpu-arch", "sm_90"
     )
     assert "'86' is no GPU architecture" in refusal("compile", bundle_copy, "--gpu-arch", "86")
