@@ -6,6 +6,7 @@ import logging
 import os
 import subprocess
 
+from installed import expect_output, expect_refusal
 from typer.testing import CliRunner
 
 
@@ -28,17 +29,9 @@ def shan(*arguments: object, **variables: str) -> subprocess.CompletedProcess[st
 
 def output_of(*arguments: object, **variables: str) -> str:
     """Standard output of a command that must succeed."""
-    done = shan(*arguments, **variables)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    return expect_output(shan(*arguments, **variables))
 
 
 def refusal(*arguments: object, **variables: str) -> str:
     """The one sentence of a command that must refuse: exit 1, nothing on standard output."""
-    done = shan(*arguments, **variables)
-    assert done.returncode == 1, (done.returncode, done.stdout, done.stderr)
-    assert done.stdout == ""
-    errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
-    assert len(errors) == 1, done.stderr
-    assert done.stderr.rstrip().endswith(errors[0])
-    return errors[0].removeprefix("error: ")
+    return expect_refusal(shan(*arguments, **variables))

@@ -28,14 +28,22 @@ def shan(*arguments: object, **variables: str) -> subprocess.CompletedProcess[st
 
 def output_of(*arguments: object, **variables: str) -> str:
     """Standard output of a command that must succeed."""
-    done = shan(*arguments, **variables)
+    return expect_output(shan(*arguments, **variables))
+
+
+def expect_output(done: subprocess.CompletedProcess[str]) -> str:
+    """Standard output of a command that has succeeded."""
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
 def refusal(*arguments: object, **variables: str) -> str:
     """The one sentence of a command that must refuse: exit 1, nothing on standard output, no traceback."""
-    done = shan(*arguments, **variables)
+    return expect_refusal(shan(*arguments, **variables))
+
+
+def expect_refusal(done: subprocess.CompletedProcess[str]) -> str:
+    """The one sentence of a command that has refused: exit 1, nothing on standard output, no traceback."""
     assert done.returncode == 1, (done.returncode, done.stdout, done.stderr)
     assert done.stdout == ""
     assert "Traceback" not in done.stderr

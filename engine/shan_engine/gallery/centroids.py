@@ -18,7 +18,6 @@ from shan_engine.base.errors import GalleryError
 from shan_engine.gallery.storage import file_checksum
 
 CENTROIDS = 2048
-REGIONS = "image_regions"
 # A gallery gets centroids from this size on: below it an exhaustive search is as quick (benchmarks/large_gallery.py).
 FROM_IMAGES = 4096
 

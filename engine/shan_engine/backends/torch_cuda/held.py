@@ -8,15 +8,10 @@ from typing import TYPE_CHECKING, Any
 from numpy.typing import NDArray
 
 from shan_engine.backends.interface import HeldGallery
-from shan_engine.kernel.constants import ShanConstants
+from shan_engine.kernel.constants import MASK, REGIONS, ShanConstants
 
 if TYPE_CHECKING:
     from shan_engine.backends.interface import Images
-
-REGIONS, HUBNESS = (
-    "image_regions",
-    "hubness",
-)  # not imported from gallery/storage.py, because a GPU machine may lack xxhash
 
 
 class GivenImages:
@@ -25,7 +20,7 @@ class GivenImages:
     normalised = False
 
     def __init__(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        self._regions, self._mask = arrays[REGIONS], arrays["region_mask"]
+        self._regions, self._mask = arrays[REGIONS], arrays[MASK]
         _, self.regions, self.dim = self._regions.shape
         self.dtype = self._regions.dtype
 
