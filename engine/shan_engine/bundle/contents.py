@@ -1,32 +1,34 @@
 """A bundle: the graphs, tokenizer and manifest that score without PyTorch.
 
 Files: `manifest.json`, `image_encoder.onnx`, `text_encoder.onnx`, `pair_scorer.onnx`, a tokenizer (`vocab.json` or
-`tokenizer.json`), `image_terms.onnx` and `kernel.npz` where the model has them, and optionally `feature_extractor.onnx`
-with its recipe. The engine knows a model only by its graphs:
+`tokenizer.json`), `image_terms.onnx`, `kernel.npz` and `classes.json` where the model has them, and optionally
+`feature_extractor.onnx` with its recipe. The engine knows a model only by its graphs:
 
 - image encoder: `features` B x K x F, `region_mask` B x K (bool) -> the arrays a gallery stores;
 - image terms: those arrays -> the image arrays that are made from them again when they are scored;
 - text encoder: `tokens` C x n (int64), `lengths` C (int64) -> the arrays of a caption;
 - pair scorer: all image and caption arrays and `region_mask` by name -> `scores` B x C, `step_scores` B x C x steps,
   and, where the model has it, `word_attention` B x C x n x K: the weight each token gives to each region.
+
+A bundle whose scores have further parts (the package `parts`) has more outputs: `image_vector` B x D of the image
+encoder, `query_vector` C x D and `class_weights` C x L of the text encoder. `classes.json` lists the L classes' names.
 """
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 from shan_engine.base.errors import BundleError
 from shan_engine.base.files import sha256
-from shan_engine.bundle.manifest import (
-    GRAPHS,
-    Manifest,
-)
+from shan_engine.bundle.manifest import GRAPHS, Manifest
 from shan_engine.text.tokenizer import Tokenizer
 from shan_engine.text.tokenizer_files import TOKENIZERS, load_tokenizer, tokenizer_file
 
 IMAGE_TERMS = "image_terms.onnx"
+CLASSES = "classes.json"
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,16 @@ class Bundle:
         name = tokenizer_file(self.manifest.files)
         assert name is not None  # `open` looked
         return load_tokenizer(self.path / name)
+
+    @cached_property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes that photos are seen as, by number; empty where the bundle has none."""
+        if CLASSES not in self.manifest.files:
+            return ()
+        names = json.loads((self.path / CLASSES).read_text("utf-8"))
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise BundleError(f"{self.path / CLASSES} is not a list of names: export the bundle again")
+        return tuple(names)
 
     @property
     def feature_extractor(self) -> Path | None:

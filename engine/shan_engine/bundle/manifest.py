@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Any
 
-from msgspec import Meta
+from msgspec import Meta, field
 
 from shan_engine.base.errors import BundleError
 from shan_engine.base.manifests import Fields, Format, NotNegative, Sha256, Size, demand
@@ -22,7 +22,8 @@ class Manifest(Fields, frozen=True):
     """What a bundle holds. `fingerprint` stands for its weights, tokenizer and configuration.
 
     `parity` is the largest difference between graphs and PyTorch modules at export; `files` maps a
-    file's name to its SHA-256; `max_words` counts the start and end markers too.
+    file's name to its SHA-256; `max_words` counts the start and end markers too. `parts` maps each further part of a
+    score (the package `parts`) to its settings; a bundle without any does not write the field.
     """
 
     fingerprint: Sha256
@@ -33,6 +34,7 @@ class Manifest(Fields, frozen=True):
     parity: NotNegative
     files: dict[str, str]
     version: int = SCHEMA_VERSION
+    parts: dict[str, dict[str, float]] = field(default_factory=dict)
 
     @classmethod
     def load(cls, bundle: Path) -> Manifest:
@@ -42,6 +44,10 @@ class Manifest(Fields, frozen=True):
     def save(self, bundle: Path) -> None:
         """Write it into the bundle's folder."""
         FORMAT.save(bundle / MANIFEST, self)
+
+    def as_dict(self) -> dict[str, Any]:
+        """All fields by name; without `parts` where there are none, as older bundles have it."""
+        return {name: value for name, value in super().as_dict().items() if name != "parts" or value}
 
     def validate(self) -> None:
         """Names of files lead nowhere else, and each has a SHA-256."""

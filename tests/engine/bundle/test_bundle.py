@@ -118,3 +118,14 @@ def test_a_manifest_nested_without_end_is_damage(bundle_copy):
 
 def test_the_demos_bundle_opens():
     assert Bundle.open(demo_bundle()).manifest.feature_extractor == "efficientnet-lite2-384-hypercolumn-conse-grid6"
+
+
+def test_settings_of_parts_are_read_and_a_bundle_without_any_does_not_write_them(bundle_copy):
+    assert "parts" not in json.loads((bundle_copy / "manifest.json").read_text())
+    assert Bundle.open(bundle_copy).manifest.parts == {}
+    settings = {"classes": {"floor": 0.2, "weight": 0.1}}
+    write(bundle_copy, parts=settings)
+    assert Bundle.open(bundle_copy).manifest.parts == settings
+    write(bundle_copy, parts={"classes": {"floor": "low"}})
+    with pytest.raises(BundleError, match=r"at parts.*: expected float, got str.*: export"):
+        Bundle.open(bundle_copy)
