@@ -16,6 +16,9 @@ Loss = Literal["contrastive", "triplet"]
 Pooling = Literal["lse", "mean"]
 """How SCAN makes one score of its cosines."""
 
+WordVectors = Literal["alone", "masked", "context"]
+"""What a word of a sentence model sees: itself between markers, its own pieces, or the whole text."""
+
 TrainPrecision = Literal["auto", "float32", "bfloat16"]
 """What the encoders compute in; `auto` is bfloat16 where the machine has instructions for it."""
 
