@@ -62,3 +62,26 @@ def backbone(folder: Path, **recipe: object) -> Path:
         [helper.make_tensor_value_info("map", TensorProto.FLOAT, ["b", 3, 2, 2])],
         {},
     )
+
+
+SEEN = {
+    "seen_classes": np.array([[2, 0]]),
+    "seen_probabilities": np.array([[0.75, 0.125]], np.float32),
+    "seen_regions": np.array([[1, 0]]),
+}
+
+
+def classifier(folder: Path, **seen: np.ndarray) -> Path:
+    """`detector`, which sees every photo as `SEEN` of three classes, or as other arrays 1 x m."""
+    told = {**SEEN, **seen}
+    graph = onnx.load(detector(folder)).graph
+    nodes = [*graph.node, *(helper.make_node("Tile", [f"{name}_one", "repeats_of_rows"], [name]) for name in told)]
+    nodes.insert(-len(told), helper.make_node("Concat", ["batch", "single"], ["repeats_of_rows"], axis=0))
+    kinds = {name: helper.np_dtype_to_tensor_dtype(array.dtype) for name, array in told.items()}
+    outputs = [helper.make_tensor_value_info(name, kind, ["b", 2]) for name, kind in kinds.items()]
+    constants = {one.name: numpy_helper.to_array(one) for one in graph.initializer}
+    constants |= {"single": np.array([1]), **{f"{name}_one": array for name, array in told.items()}}
+    recipe = {"name": "halves-and-classes", "width": 16, "height": 8, "classes": ["cat", "dog", "hen"]}
+    (folder / "classifier.json").write_text(json.dumps(recipe))
+    # The outputs that tell classes come first, for they are found by name.
+    return save(folder / "classifier.onnx", nodes, list(graph.input), [*outputs, *graph.output], constants)

@@ -31,6 +31,7 @@ def info(store: Store, json: Json = False, verbose: Verbose = False) -> None:
             "images": len(opened),
             "bytes": opened.bytes_used,
             **opened.schema.as_dict(),
+            "images_with_classes": sum(info.classes > 0 for info in opened.infos()),
             "metadata": list(table.columns) if (table := opened.metadata()) else [],
         }
     if json:

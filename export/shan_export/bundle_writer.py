@@ -84,7 +84,7 @@ def extractor_name(feature_extractor: Path, checkpoint: Path, feature_dim: int) 
     """
     extractor = FeatureExtractor(feature_extractor, "cpu")
     recipe = extractor.recipe
-    ((features, _),) = extractor(np.zeros((1, recipe.height, recipe.width, 3), np.uint8), ["a blank photo"])
+    ((features, *_),) = extractor(np.zeros((1, recipe.height, recipe.width, 3), np.uint8), ["a blank photo"])
     size = features.shape[1]
     if size != feature_dim:
         raise InputError(

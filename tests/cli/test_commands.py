@@ -194,7 +194,7 @@ def test_a_checkpoint_is_trained_exported_and_evaluated(tmp_path):
 def test_store_commands(tmp_path):
     make_store(tmp_path / "s", range(6)).close()
     facts = json.loads(output_of("store", "info", tmp_path / "s", "--json"))
-    assert (facts["images"], facts["feature_dim"]) == (6, 24)
+    assert (facts["images"], facts["feature_dim"], facts["images_with_classes"]) == (6, 24, 0)
     output_of("store", "delete", tmp_path / "s", "photo1", "photo4")
     output_of("store", "compact", tmp_path / "s")
     output_of("store", "verify", tmp_path / "s")

@@ -21,7 +21,7 @@ from shan_engine.store.dtype import stored_dtype
 from shan_engine.store.feature_store import FeatureStore
 from shan_engine.store.lmdb import is_store
 from shan_engine.store.records import RegionRecord
-from shan_engine.store.schema import StoreSchema
+from shan_engine.store.schema import SCHEMA_VERSION, StoreSchema
 
 _AHEAD = 64  # photos decoded before the extractor asks for them
 _Decoded = tuple[Photo, ScaledPhoto]
@@ -82,7 +82,7 @@ def extract_photos(
             found = extractor(np.stack([scaled.pixels for _, scaled in batch]), [photo.path for photo, _ in batch])
             records = []
             for (photo, scaled), regions in zip(batch, found, strict=True):
-                if len(regions[0]):
+                if len(regions.features):
                     records.append(_record(photo, scaled, regions))
                 else:
                     broken[photo.id] = f"{photo.path} has no regions: {extractor.model} found nothing in it"
@@ -90,7 +90,8 @@ def extract_photos(
                 continue
             if store is None:
                 most = max(len(record.features) for record in records)
-                schema = StoreSchema(extractor.recipe.name, records[0].features.shape[1], max(100, most), dtype)
+                size, version = records[0].features.shape[1], SCHEMA_VERSION if extractor.recipe.classes else 1
+                schema = StoreSchema(extractor.recipe.name, size, max(100, most), dtype, version)
                 store = stack.enter_context(FeatureStore.create(store_path, schema))
             store.write(records)
             added += len(records)
@@ -112,12 +113,12 @@ def extract_photos(
 
 def _record(photo: Photo, scaled: ScaledPhoto, regions: Regions) -> RegionRecord:
     """The record of a photo, with boxes in pixels of the whole photo."""
-    features, boxes = regions
+    boxes = regions.boxes
     if boxes is not None:
         x0, y0, x1, y1 = scaled.part
         boxes = np.array([x0, y0] * 2) + boxes * np.array([x1 - x0, y1 - y0] * 2)
         boxes = (boxes * np.array(scaled.size * 2, np.float32)).astype(np.float32)
-    return RegionRecord(photo.id, features, boxes, str(photo.path), *scaled.size, photo.stamp)
+    return RegionRecord(photo.id, regions.features, boxes, str(photo.path), *scaled.size, photo.stamp, regions.seen)
 
 
 @dataclass(frozen=True)

@@ -12,15 +12,23 @@ The first output has one of two forms:
 
 - regions B x K x F; a second output, if there is one, holds their boxes B x K x 4 (x0, y0, x1, y1, each from 0 to 1);
 - a feature map B x F x H x W, whose cells become the regions.
+
+Three further outputs may tell what a photo is seen as, if the recipe names the classes, in the order of their numbers
+(`"classes": ["tench", "goldfish", ...]`):
+
+- `seen_classes` B x m: numbers of classes, the most probable first;
+- `seen_probabilities` B x m: how probable each is for the whole photo;
+- `seen_regions` B x m: the region where each is most probable.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import repeat
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import xxhash
@@ -30,22 +38,36 @@ from shan_engine.backends.onnx_runtime.graph import OnnxRuntimeGraph
 from shan_engine.base.choices import Device
 from shan_engine.base.errors import InputError
 from shan_engine.photos.decode import WHOLE, Part
+from shan_engine.store.records import SeenClasses
 
 CROP_SIDES = (0.7, 0.92)
 """Least and greatest side of a random part, relative to the photo."""
-Regions = tuple[NDArray[np.float32], NDArray[np.float32] | None]
-"""One photo's features K x F and its relative boxes K x 4, or None if these are unknown."""
+SEEN = ("seen_classes", "seen_probabilities", "seen_regions")
+"""Outputs that tell what a photo is seen as."""
+LAST_REGION = 255  # that a class can be seen in: stores keep its number in a byte
+
+
+class Regions(NamedTuple):
+    """One photo's features K x F, its relative boxes K x 4 if known, and what it is seen as if that is known."""
+
+    features: NDArray[np.float32]
+    boxes: NDArray[np.float32] | None = None
+    seen: SeenClasses | None = None
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """The images that an extractor expects. A store records `name` as the origin of its features."""
+    """The images that an extractor expects, and names of the classes that it tells.
+
+    A store records `name` as the origin of its features.
+    """
 
     name: str
     width: int
     height: int
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
     std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    classes: tuple[str, ...] = ()
 
 
 class FeatureExtractor:
@@ -78,6 +100,7 @@ class FeatureExtractor:
         self._raw = dtype == np.uint8
         self._one_by_one = shape[:1] == (1,)
         self._check_input(shape)
+        self._seen = self._seen_outputs()
 
     def _check_input(self, shape: tuple[int | str | None, ...]) -> None:
         height, width = self.recipe.height, self.recipe.width
@@ -92,6 +115,15 @@ class FeatureExtractor:
             raise InputError(
                 f"{self.model} takes exactly {shape[0]} photos a call: export it with a free batch axis or a batch of 1"
             )
+
+    def _seen_outputs(self) -> list[str]:
+        given = [name for name in SEEN if name in self._graph.outputs]
+        if len(given) not in (0, len(SEEN)) or bool(given) != bool(self.recipe.classes):
+            raise InputError(
+                f"{self.model} has {len(given)} of the outputs {', '.join(SEEN)}, and its recipe names "
+                f"{len(self.recipe.classes)} classes: give all three outputs and the classes, or neither"
+            )
+        return given
 
     def part_of(self, id: str) -> Part:
         """The part of photo `id` to extract: the whole, or with `crop` above 0 a random part.
@@ -117,12 +149,12 @@ class FeatureExtractor:
             regions for start in range(0, len(images), step) for regions in self._run(images[start : start + step])
         ]
         for row, regions in enumerate(found):
-            if not all(array is None or np.isfinite(array).all() for array in regions):
+            if not all(array is None or np.isfinite(array).all() for array in (regions.features, regions.boxes)):
                 raise InputError(
                     f"{self.model} gives NaN or infinite numbers for {names[row] if names else f'photo {row + 1}'}: "
                     "check its recipe's mean and std, or remove that photo"
                 )
-        return [(features, _mirrored(boxes)) for features, boxes in found] if self._mirror else found
+        return [regions._replace(boxes=_mirrored(regions.boxes)) for regions in found] if self._mirror else found
 
     def _scaled(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8] | NDArray[np.float32]:
         if self._raw:
@@ -132,26 +164,42 @@ class FeatureExtractor:
         return np.ascontiguousarray(scaled.transpose(0, 3, 1, 2), np.float32)
 
     def _run(self, images: NDArray[Any]) -> Iterator[Regions]:
-        names = self._graph.outputs[:2]
-        outputs = self._graph.run({self._input: images}, names)
+        names = [name for name in self._graph.outputs if name not in SEEN][:2]
+        outputs = self._graph.run({self._input: images}, [*names, *self._seen])
         features = self._floats(outputs[names[0]], "first")
         if features.ndim not in (3, 4) or len(features) != len(images):
             raise InputError(
                 f"the first output of {self.model} is {_shape(features.shape)} for {len(images)} photos: export "
                 "it with regions B x K x F or a feature map B x F x H x W, where B is the number of photos"
             )
+        boxes: Iterable[NDArray[np.float32] | None] = repeat(None)
         if features.ndim == 4:
-            boxes = grid_boxes(*features.shape[2:])
-            return ((image.reshape(len(image), -1).T, boxes) for image in features)
-        if len(names) == 1:
-            return ((image, None) for image in features)
-        given = self._floats(outputs[names[1]], "second")
-        if given.shape != (*features.shape[:2], 4):
+            boxes = repeat(grid_boxes(*features.shape[2:]))
+            features = features.reshape(*features.shape[:2], -1).transpose(0, 2, 1)
+        elif len(names) == 2:
+            boxes = self._floats(outputs[names[1]], "second")
+            if boxes.shape != (*features.shape[:2], 4):
+                raise InputError(
+                    f"the second output of {self.model} is {_shape(boxes.shape)}, not the boxes of its regions "
+                    f"({_shape((*features.shape[:2], 4))}): export it with regions and boxes as its first two outputs"
+                )
+        seen = self._seen_classes(*(outputs[name] for name in self._seen)) if self._seen else repeat(None)
+        return map(Regions, features, boxes, seen)
+
+    def _seen_classes(self, *outputs: Any) -> Iterator[SeenClasses]:
+        numbers, probabilities, regions = (
+            self._floats(output, name) for output, name in zip(outputs, SEEN, strict=True)
+        )
+        last = len(self.recipe.classes) - 1
+        if not ((numbers >= 0) & (numbers <= last)).all():
             raise InputError(
-                f"the second output of {self.model} is {_shape(given.shape)}, not the boxes of its regions "
-                f"({_shape((*features.shape[:2], 4))}): export it with regions and boxes as its first two outputs"
+                f"{self.model} gives classes outside 0 to {last}: name all its classes in "
+                f"{self.model.with_suffix('.json')}"
             )
-        return zip(features, given, strict=True)
+        if not ((regions >= 0) & (regions < LAST_REGION + 1)).all():
+            raise InputError(f"{self.model} gives regions of classes outside 0 to {LAST_REGION}: export it with fewer")
+        arrays = numbers.astype(np.uint16), probabilities.astype(np.float16), regions.astype(np.uint8)
+        return (SeenClasses(*photo) for photo in zip(*arrays, strict=True))
 
     def _floats(self, output: Any, place: str) -> NDArray[np.float32]:
         if not isinstance(output, np.ndarray) or output.dtype.kind not in "fiu":
@@ -186,7 +234,7 @@ def read_recipe(model: Path) -> Recipe:
         raise InputError(f"there is no feature extractor {model}: name its .onnx file")
     try:
         data = json.loads(path.read_text("utf-8"))
-        recipe = Recipe(**{**data, **{key: tuple(data[key]) for key in ("mean", "std") if key in data}})
+        recipe = Recipe(**{**data, **{key: tuple(data[key]) for key in ("mean", "std", "classes") if key in data}})
     except FileNotFoundError as error:
         raise InputError(
             f'{model} has no recipe: write {path} as {{"name": "…", "width": 640, "height": 640}}'
@@ -196,6 +244,8 @@ def read_recipe(model: Path) -> Recipe:
     sizes_fit = all(isinstance(size, int) and size > 0 for size in (recipe.width, recipe.height))
     scales = (*recipe.mean, *recipe.std)
     scales_fit = len(recipe.mean) == len(recipe.std) == 3 and all(isinstance(x, int | float) for x in scales)
+    if not isinstance(data.get("classes", []), list) or not all(isinstance(name, str) for name in recipe.classes):
+        raise InputError(f'the recipe {path} needs a list of names as its "classes"')
     if not recipe.name or not isinstance(recipe.name, str) or not sizes_fit or not scales_fit or 0 in recipe.std:
         raise InputError(
             f"the recipe {path} needs a name, a width and height above 0, and 3 numbers each for mean and std"

@@ -50,7 +50,7 @@ class QueryPhoto:
             raise InputError(f"there is no photo {path}: give the path of an image file")
         network, bundle = extractor(), encoders.bundle
         scaled = read_scaled(path, network.recipe.width, network.recipe.height)
-        ((features, boxes),) = network(scaled.pixels[None], [path])
+        ((features, boxes, _),) = network(scaled.pixels[None], [path])
         if not len(features):
             raise InputError(f"{path} has no region: {network.model} found nothing in it")
         if features.shape[1] != bundle.manifest.feature_dim:

@@ -35,6 +35,7 @@ from shan_engine.store.metadata import Described, compare, read_metadata, write_
 from shan_engine.store.records import (
     RecordInfo,
     RegionRecord,
+    SeenClasses,
     decode_record,
     how_to_replace,
     pad_regions,
@@ -167,6 +168,10 @@ class FeatureStore:
     def regions(self, ids: Sequence[str]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """Features B x K x F (float32, zero-padded to the largest K) and mask B x K, true for real regions."""
         return pad_regions(self.read(ids))
+
+    def seen(self, ids: Sequence[str]) -> list[SeenClasses | None]:
+        """The classes that each photo was seen as, None where the store does not know. Raises as `read`."""
+        return self._read(lambda transaction: [self._decode(transaction, id).seen for id in ids])
 
     def refuse_held(self, ids: Sequence[str]) -> None:
         """Raise InputError if the store has images with any of these ids, saying how many and naming one."""

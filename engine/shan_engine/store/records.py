@@ -1,8 +1,8 @@
 """One image's record in the feature store, and its bytes.
 
-Layout (little-endian): `crc32 u32 | regions u16 | flags u16 | metadata bytes u32 | unused u32`, then the
-features (K x F, the schema's dtype), the boxes (K x 4 float32, if flag 1), then the metadata as JSON.
-The checksum covers everything after itself.
+Layout (little-endian): `crc32 u32 | regions u16 | flags u16 | metadata bytes u32 | classes u32`, then the features
+(K x F, the schema's dtype), the boxes (K x 4 float32, if flag 1), the classes seen (m u16, m float16, m u8, where m is
+the header's `classes`), then the metadata as JSON. The checksum covers everything after itself.
 """
 
 from __future__ import annotations
@@ -24,6 +24,20 @@ from shan_engine.base.ids import MAX_ID_BYTES, encode_id, spelt_out
 _HEADER = struct.Struct("<IHHII")
 _HAS_BOXES = 1
 MAX_REGIONS = 2**16 - 1
+_SEEN_BYTES = 5  # a class seen: its number, probability and region
+
+
+@dataclass(frozen=True)
+class SeenClasses:
+    """What an extractor's classifier saw in one image: m of its classes, the most probable first.
+
+    `classes` are their numbers (uint16), `probabilities` those of the whole image (float16), and `regions` the region
+    where each is most probable (uint8). All have length m.
+    """
+
+    classes: NDArray[np.uint16]
+    probabilities: NDArray[np.float16]
+    regions: NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -31,7 +45,8 @@ class RegionRecord:
     """The regions that a detector or backbone found in one image.
 
     `features` is K x F, float. `boxes` is K x 4 in pixels (x0, y0, x1, y1), or None. `width` and `height` are in
-    pixels, 0 if unknown. `path` is the photo's file, empty if unknown; `stamp` changes when that file does.
+    pixels, 0 if unknown. `path` is the photo's file, empty if unknown; `stamp` changes when that file does. `seen` is
+    None if the extractor has no classifier.
     """
 
     id: str
@@ -41,17 +56,22 @@ class RegionRecord:
     width: int = 0
     height: int = 0
     stamp: str = ""
+    seen: SeenClasses | None = None
 
 
 @dataclass(frozen=True)
 class RecordInfo:
-    """A record without its arrays, for listing a store. `checksum` identifies the content."""
+    """A record without its arrays, for listing a store. `checksum` identifies the content.
+
+    `classes` is how many classes the photo was seen as, 0 if that is unknown.
+    """
 
     id: str
     checksum: int
     regions: int
     path: str
     stamp: str
+    classes: int = 0
 
 
 def how_to_replace(store: Path, id: str) -> str:
@@ -84,6 +104,19 @@ def check_record(record: RegionRecord, *, feature_dim: int, max_regions: int) ->
         raise InputError(
             f"{name} has boxes of shape {record.boxes.shape}, or NaN in them: give {shape[0]} x 4 finite numbers"
         )
+    if record.seen is not None:
+        _check_seen(name, record.seen, shape[0])
+
+
+def _check_seen(name: str, seen: SeenClasses, regions: int) -> None:
+    arrays = (seen.classes, seen.probabilities, seen.regions)
+    if len({array.shape for array in arrays}) != 1 or arrays[0].ndim != 1 or not len(arrays[0]):
+        shapes = ", ".join(str(array.shape) for array in arrays)
+        raise InputError(f"{name} has classes, probabilities and regions of shapes {shapes}: give one row of each")
+    if not ((seen.probabilities >= 0) & (seen.probabilities <= 1)).all():
+        raise InputError(f"{name} has classes with probabilities outside 0 to 1: extract it again")
+    if (seen.regions >= regions).any():
+        raise InputError(f"{name} has classes in region {seen.regions.max()}, but {regions} regions: extract it again")
 
 
 def encode_record(record: RegionRecord, dtype: np.dtype[np.floating]) -> bytes:
@@ -101,24 +134,29 @@ def encode_record(record: RegionRecord, dtype: np.dtype[np.floating]) -> bytes:
     }
     text = json.dumps(metadata, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogateescape")
     flags = _HAS_BOXES if boxes else 0
-    header = _HEADER.pack(0, len(features), flags, len(text), 0)
-    body = b"".join([header[4:], features.tobytes(), boxes, text])
+    classes, seen = 0, b""
+    if record.seen is not None:
+        classes = len(record.seen.classes)
+        seen = record.seen.classes.tobytes() + record.seen.probabilities.tobytes() + record.seen.regions.tobytes()
+    header = _HEADER.pack(0, len(features), flags, len(text), classes)
+    body = b"".join([header[4:], features.tobytes(), boxes, seen, text])
     return struct.pack("<I", zlib.crc32(body)) + body
 
 
 def decode_record(value: memoryview | bytes, *, dtype: np.dtype[np.floating], feature_dim: int) -> RegionRecord:
     """Decode a record, copying its arrays as float32. Raises StoreError if the bytes are damaged."""
     view = memoryview(value)
-    _, regions, flags, text_bytes, _ = _checked_header(view)
+    _, regions, flags, text_bytes, classes = _checked_header(view)
     end_features = _HEADER.size + regions * feature_dim * dtype.itemsize
     end_boxes = end_features + (regions * 16 if flags & _HAS_BOXES else 0)
-    if end_boxes + text_bytes != len(view):
+    end_seen = end_boxes + classes * _SEEN_BYTES
+    if end_seen + text_bytes != len(view):
         raise StoreError("a record's length does not match its header")
     features = np.frombuffer(view[_HEADER.size : end_features], dtype).reshape(regions, feature_dim)
     boxes = None
     if flags & _HAS_BOXES:
         boxes = np.frombuffer(view[end_features:end_boxes], np.float32).reshape(regions, 4).copy()
-    metadata = json.loads(bytes(view[end_boxes:]).decode("utf-8", "surrogateescape"))
+    metadata = json.loads(bytes(view[end_seen:]).decode("utf-8", "surrogateescape"))
     width, height = metadata["size"]
     return RegionRecord(
         id=metadata["id"],
@@ -128,6 +166,16 @@ def decode_record(value: memoryview | bytes, *, dtype: np.dtype[np.floating], fe
         width=width,
         height=height,
         stamp=metadata["stamp"],
+        seen=_decode_seen(view[end_boxes:end_seen]) if classes else None,
+    )
+
+
+def _decode_seen(view: memoryview) -> SeenClasses:
+    count = len(view) // _SEEN_BYTES
+    return SeenClasses(
+        np.frombuffer(view[: 2 * count], np.uint16).copy(),
+        np.frombuffer(view[2 * count : 4 * count], np.float16).copy(),
+        np.frombuffer(view[4 * count :], np.uint8).copy(),
     )
 
 
@@ -135,9 +183,9 @@ def peek_record(value: memoryview | bytes) -> RecordInfo:
     """Decode a record's metadata, without checking or copying its arrays. Raises StoreError if it cannot be read."""
     view = memoryview(value)
     try:
-        checksum, regions, _, text_bytes, _ = _HEADER.unpack_from(view)
+        checksum, regions, _, text_bytes, classes = _HEADER.unpack_from(view)
         metadata = json.loads(bytes(view[len(view) - text_bytes :]).decode("utf-8", "surrogateescape"))
-        return RecordInfo(metadata["id"], checksum, regions, metadata["path"], metadata["stamp"])
+        return RecordInfo(metadata["id"], checksum, regions, metadata["path"], metadata["stamp"], classes)
     except (struct.error, ValueError, LookupError, TypeError) as error:
         raise StoreError("its header or metadata cannot be read") from error
 

@@ -18,7 +18,8 @@ from shan_engine.store.records import RegionRecord, check_record, encode_record
 if TYPE_CHECKING:  # the GPU check runs where there is no lmdb
     import lmdb
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""Version of stores whose records may hold the classes that photos were seen as; other stores keep version 1."""
 
 
 class StoreSchema(Fields, frozen=True):
@@ -31,7 +32,7 @@ class StoreSchema(Fields, frozen=True):
     feature_dim: Size
     max_regions: Size = 100
     dtype: StoreDtype = "float32"
-    version: int = SCHEMA_VERSION
+    version: int = 1
 
     def __post_init__(self) -> None:
         if self.dtype not in STORE_DTYPES:
@@ -43,6 +44,10 @@ class StoreSchema(Fields, frozen=True):
         Raises InputError, naming the image, if a record does not fit the schema.
         """
         for record in records:
+            if record.seen is not None and self.version < SCHEMA_VERSION:
+                raise InputError(
+                    f"image '{record.id}' tells what it is seen as, which this store was not made for: use a new store"
+                )
             check_record(record, feature_dim=self.feature_dim, max_regions=self.max_regions)
         dtype = np.dtype(self.dtype)
         return {encode_id(record.id): encode_record(record, dtype) for record in records}

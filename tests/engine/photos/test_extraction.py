@@ -67,7 +67,7 @@ def test_cells_are_in_reading_order_with_their_features(tmp_path: Path) -> None:
     extractor = FeatureExtractor(backbone(tmp_path, mean=[0, 0, 0], std=[1, 1, 1]), "cpu", threads=1)
     pixels = np.zeros((1, 8, 8, 3), np.uint8)
     pixels[0, :4, 4:] = 255  # upper right
-    ((features, boxes),) = extractor(pixels)
+    ((features, boxes, _),) = extractor(pixels)
     assert boxes is not None
     np.testing.assert_allclose(features[:, 0], [0, 1, 0, 0], atol=1e-6)
     np.testing.assert_array_equal(boxes[1], [0.5, 0, 1, 0.5])

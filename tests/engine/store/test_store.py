@@ -17,27 +17,29 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from shan_engine.base.errors import InputError, StoreError
 from shan_engine.store.feature_store import FeatureStore
-from shan_engine.store.records import RegionRecord
+from shan_engine.store.records import RegionRecord, encode_record, peek_record
 from shan_engine.store.schema import StoreSchema
-from stores import SCHEMA, F, assert_same, record
+from stores import SCHEMA, F, assert_same, record, seen_as
 
 
 @given(
     ids=st.lists(st.text(min_size=1, max_size=40).filter(str.strip), min_size=1, max_size=4, unique=True),
     regions=st.integers(1, 100),
     boxed=st.booleans(),
+    classes=st.lists(st.integers(0, 65535), max_size=40),
     path=st.text(max_size=20),
     dtype=st.sampled_from(["float32", "float16"]),
 )
 @settings(max_examples=25, deadline=None)
-def test_round_trip(ids: list[str], regions: int, boxed: bool, path: str, dtype: str) -> None:
+def test_round_trip(ids: list[str], regions: int, boxed: bool, classes: list[int], path: str, dtype: str) -> None:
     boxes = np.random.default_rng(1).random((regions, 4), np.float32) * 500 if boxed else None
+    seen = seen_as(*classes, regions=regions) if classes else None
     wanted = [
-        record(id, seed, regions, boxes=boxes, path=path, width=640, height=480, stamp="7:9")
+        record(id, seed, regions, boxes=boxes, path=path, width=640, height=480, stamp="7:9", seen=seen)
         for seed, id in enumerate(ids)
     ]
     with tempfile.TemporaryDirectory() as folder:
-        with FeatureStore.create(Path(folder) / "s", StoreSchema("test", F, dtype=dtype)) as store:
+        with FeatureStore.create(Path(folder) / "s", StoreSchema("test", F, dtype=dtype, version=2)) as store:
             store.write(wanted)
         with FeatureStore.open(Path(folder) / "s") as store:
             assert store.ids() == ids
@@ -48,6 +50,31 @@ def test_round_trip(ids: list[str], regions: int, boxed: bool, path: str, dtype:
         else:
             np.testing.assert_allclose(one.features, other.features, rtol=2**-11, atol=2**-24)
             assert (one.boxes is not None) == boxed
+
+
+def test_records_without_classes_have_the_bytes_that_they_always_had() -> None:
+    with FeatureStore.open(Path(__file__).parents[2] / "golden" / "store-1") as store:
+        assert store.schema.version == StoreSchema("test", F).version == 1
+        for info, held in zip(store.infos(), store.read(store.ids()), strict=True):
+            again = encode_record(held, np.dtype(store.schema.dtype))
+            assert info.checksum == peek_record(again).checksum
+            assert info.classes == 0
+
+
+def test_a_store_tells_what_photos_were_seen_as_where_it_knows(tmp_path: Path) -> None:
+    seen = seen_as(7, 999)
+    with FeatureStore.create(tmp_path / "s", StoreSchema("test", F, version=2)) as store:
+        store.write([record("a"), record("b", seen=seen)])
+        assert [info.classes for info in store.infos()] == [0, 2]
+        none, found = store.seen(["a", "b"])
+    assert none is None
+    assert found is not None
+    assert found.classes.tolist() == [7, 999]
+    with (
+        FeatureStore.create(tmp_path / "old", SCHEMA) as store,
+        pytest.raises(InputError, match="image 'b' tells what it is seen as, which this store was not made for"),
+    ):
+        store.write([record("b", seen=seen)])
 
 
 def test_file_name_bytes_that_are_no_unicode_are_kept(tmp_path: Path) -> None:
@@ -132,7 +159,7 @@ def test_another_schema_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [(json.dumps({"version": 2}), "newer than 1"), ("{", "damaged"), ("[]", "damaged")],
+    [(json.dumps({"version": 3}), "newer than 2"), ("{", "damaged"), ("[]", "damaged")],
 )
 def test_schema_record_newer_or_damaged(tmp_path: Path, text: str, message: str) -> None:
     FeatureStore.create(tmp_path / "s", SCHEMA).close()

@@ -21,7 +21,7 @@ from shan_engine.store.feature_store import FeatureStore
 from shan_engine.store.lmdb import clear_errors
 from shan_engine.store.schema import StoreSchema, read_schema
 from shan_engine.store.verify import verify_store
-from stores import SCHEMA, record
+from stores import SCHEMA, F, record, seen_as
 
 
 def _flip(path: Path, needle: bytes, offset: int = 0) -> None:
@@ -31,15 +31,18 @@ def _flip(path: Path, needle: bytes, offset: int = 0) -> None:
     path.write_bytes(data)
 
 
-@pytest.mark.parametrize("part", ["features", "metadata", "header"])
+@pytest.mark.parametrize("part", ["features", "classes", "metadata", "header"])
 def test_a_damaged_record_is_found_by_id(tmp_path: Path, part: str) -> None:
     path = tmp_path / "s"
-    records = [record(f"image-{number}", number, 40, stamp=f"stamp-{number}") for number in range(3)]
-    with FeatureStore.create(path, SCHEMA) as store:
+    seen = [seen_as(*range(1000 * number, 1000 * number + 32)) for number in range(3)]
+    records = [record(f"image-{n}", n, 40, stamp=f"stamp-{n}", seen=seen[n]) for n in range(3)]
+    with FeatureStore.create(path, StoreSchema("test", F, version=2)) as store:
         store.write(records)
     feature_bytes = records[1].features.tobytes()
     if part == "metadata":
         _flip(path / "data.mdb", b'"stamp":"stamp-1"')
+    elif part == "classes":
+        _flip(path / "data.mdb", seen[1].classes.tobytes())
     else:
         _flip(path / "data.mdb", feature_bytes[:64], 10 if part == "features" else -16 + 9)
     with FeatureStore.open(path) as store:
@@ -50,7 +53,7 @@ def test_a_damaged_record_is_found_by_id(tmp_path: Path, part: str) -> None:
         assert "damaged" in str(found["image-1"])
         with pytest.raises(StoreError, match=r"'image-1' in .* is damaged"):
             store.read(["image-0", "image-1"])
-        if part != "features":
+        if part in ("metadata", "header"):
             with pytest.raises(StoreError, match=r"'image-1' in .* is damaged"):
                 store.infos()
     with FeatureStore.open(path, readonly=False) as store:
