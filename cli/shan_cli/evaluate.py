@@ -18,6 +18,7 @@ from shan_cli.options import (
     Device,
     InverseTemperature,
     Json,
+    Languages,
     Precision,
     QuerybankSize,
     Verbose,
@@ -44,6 +45,7 @@ def evaluate(
     split: Annotated[
         str, typer.Option(help="Split of the captions to use. Other images of the gallery are left out.")
     ] = "test",
+    language: Languages = None,
     protocol: Annotated[
         Protocol,
         typer.Option(
@@ -76,6 +78,8 @@ def evaluate(
         --gallery i2t.gallery --model i2t --gallery t2i.gallery --model t2i
 
       shan-engine evaluate --gallery flickr8k.gallery --model bundle --captions captions.tsv --querybank train
+
+      shan-engine evaluate --gallery flickr8k.gallery --model bundle --captions multi30k.tsv --language de
     """
     from shan_engine.base.errors import InputError
     from shan_engine.evaluation.evaluate import Normalisation
@@ -91,7 +95,7 @@ def evaluate(
     normalisation = None
     if querybank is not None:
         normalisation = Normalisation(querybank, querybank_size, inverse_temperature)
-    table = CaptionTable.read(captions)
+    table = CaptionTable.read(captions, language or ())
     engine, *ensemble = (
         open_engine(place, bundle, device, backend, precision) for place, bundle in zip_longest(galleries, models)
     )

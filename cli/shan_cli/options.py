@@ -60,7 +60,18 @@ GalleryStorage = Annotated[
 
 Captions = Annotated[
     Path,
-    typer.Option(help="Tab-separated file with the columns split, image, caption; or a folder of SCAN's *_caps.txt."),
+    typer.Option(
+        help="Tab-separated file with the columns split, image, caption and perhaps language; or a folder of SCAN's "
+        "*_caps.txt."
+    ),
+]
+Languages = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--language",
+        help="Use only the captions of this language, as the column language names it. Repeatable.",
+        show_default=False,
+    ),
 ]
 QuerybankSize = Annotated[
     int | None, typer.Option(help="How many of --querybank to use, evenly spread.", min=1, show_default="2,000")

@@ -1,8 +1,11 @@
-"""Captioned images: a tab-separated table of split, image id and caption, or SCAN's folder of caption files."""
+"""Captioned images: a tab-separated table of split, image id and caption, or SCAN's folder of caption files.
+
+A table may have a column `language`, such as that of Multi30k, and one file may hold several languages.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +15,7 @@ from numpy.typing import NDArray
 from shan_engine.base.errors import InputError
 
 COLUMNS = ("split", "image", "caption")
+LANGUAGE = "language"
 SCAN_CAPTIONS = "_caps.txt"
 SCAN_FEATURES = "_ims.npy"
 CAPTIONS_AN_IMAGE = 5  # in SCAN's files
@@ -40,27 +44,34 @@ class CaptionTable:
     rows: tuple[tuple[str, str, str], ...]
 
     @classmethod
-    def read(cls, path: Path) -> CaptionTable:
-        """Read a table with the header `split, image, caption`, tab-separated, no quoting.
+    def read(cls, path: Path, languages: Sequence[str] = ()) -> CaptionTable:
+        """Read a table whose header names the columns split, image and caption, tab-separated, no quoting.
 
-        Or a folder in SCAN's layout: `<split>_caps.txt`, one caption a line, five for each image; its images are
-        `<split>-0`, `<split>-1` and so on, as `import` names those of `<split>_ims.npy`. Raises InputError,
-        naming the line, if it has other columns or an empty field.
+        With `languages`, only the rows that have one of them in a further column `language`. Or a folder in SCAN's layout:
+        `<split>_caps.txt`, one caption a line, five for each image; its images are `<split>-0`, `<split>-1` and so on,
+        as `import` names those of `<split>_ims.npy`. Raises InputError, naming the line, if it has other columns or an
+        empty field, or if no row has one of the languages.
         """
         if path.is_dir():
+            if languages:
+                raise InputError(f"{path} does not tell languages apart: leave the language out")
             return cls(path, tuple(_scan_rows(path)))
         text = _read(path)
         # Not splitlines: it also splits at characters such as U+2028 that may stand inside a caption.
-        lines = text.removesuffix("\n").split("\n")
-        if tuple(lines[0].split("\t")) != COLUMNS:
-            raise InputError(f"{path}, line 1: expected the tab-separated header {', '.join(COLUMNS)}")
-        rows = []
-        for number, line in enumerate(lines[1:], 2):
-            fields = line.split("\t")
-            if len(fields) != 3 or not all(field.strip() for field in fields):
-                raise InputError(f"{path}, line {number}: expected a split, an image and a caption between tabs")
-            rows.append((fields[0], fields[1], fields[2]))
-        return cls(path, tuple(rows))
+        header, *lines = text.removesuffix("\n").split("\n")
+        rows = list(_rows(path, header.split("\t"), lines))
+        held = {row[3] for row in rows if row[3]}
+        for language in languages:
+            if language not in held:
+                known = ", ".join(sorted(held)) or "none"
+                raise InputError(f"{path} has no caption of the language '{language}': it has {known}")
+        return cls(path, tuple(row[:3] for row in rows if not languages or row[3] in languages))
+
+    def and_rows(self, others: Sequence[CaptionTable]) -> CaptionTable:
+        """This table, and the captions that `others` add to images of its splits, after its own."""
+        images = {(split, image) for split, image, _ in self.rows}
+        added = [row for other in others for row in other.rows if row[:2] in images]
+        return CaptionTable(self.path, (*self.rows, *added))
 
     def split(self, name: str) -> CaptionSplit:
         """The rows of one split. Raises InputError if there are none."""
@@ -72,6 +83,24 @@ class CaptionTable:
         return CaptionSplit(
             tuple(places), tuple(row[2] for row in rows), np.array([places[row[1]] for row in rows], np.int64)
         )
+
+
+def _rows(path: Path, header: Sequence[str], lines: Sequence[str]) -> Iterator[tuple[str, str, str, str | None]]:
+    """Split, image, caption and perhaps language of each line."""
+    known = (*COLUMNS, LANGUAGE)
+    if not set(COLUMNS) <= set(header) <= set(known) or len(set(header)) < len(header):
+        raise InputError(
+            f"{path}, line 1: expected the tab-separated header {', '.join(COLUMNS)}, perhaps with {LANGUAGE}"
+        )
+    order = [header.index(name) if name in header else None for name in known]
+    for number, line in enumerate(lines, 2):
+        fields = line.split("\t")
+        if len(fields) != len(header) or not all(field.strip() for field in fields):
+            said = "a split, an image and a caption" if len(header) == len(COLUMNS) else ", ".join(header)
+            raise InputError(f"{path}, line {number}: expected {said} between tabs")
+        split, image, caption, language = (None if place is None else fields[place] for place in order)
+        assert split and image and caption
+        yield split, image, caption, language
 
 
 def scan_image(split: str, row: int) -> str:
