@@ -47,9 +47,9 @@ class CaptionTable:
     def read(cls, path: Path, languages: Sequence[str] = ()) -> CaptionTable:
         """Read a table whose header names the columns split, image and caption, tab-separated, no quoting.
 
-        With `languages`, only the rows that have one of them in a further column `language`. Or a folder in SCAN's layout:
-        `<split>_caps.txt`, one caption a line, five for each image; its images are `<split>-0`, `<split>-1` and so on,
-        as `import` names those of `<split>_ims.npy`. Raises InputError, naming the line, if it has other columns or an
+        With `languages`, only the rows that have one of them in a further column `language`. Or a folder in SCAN's
+        layout: `<split>_caps.txt`, one caption a line, five for each image; its images are `<split>-0`, `<split>-1` and
+        so on, as `import` names those of `<split>_ims.npy`. Raises InputError, naming the line, if it has other columns or an
         empty field, or if no row has one of the languages.
         """
         if path.is_dir():
@@ -92,15 +92,15 @@ def _rows(path: Path, header: Sequence[str], lines: Sequence[str]) -> Iterator[t
         raise InputError(
             f"{path}, line 1: expected the tab-separated header {', '.join(COLUMNS)}, perhaps with {LANGUAGE}"
         )
-    order = [header.index(name) if name in header else None for name in known]
+    order = [header.index(name) for name in COLUMNS]
+    spoken = header.index(LANGUAGE) if LANGUAGE in header else None
     for number, line in enumerate(lines, 2):
         fields = line.split("\t")
         if len(fields) != len(header) or not all(field.strip() for field in fields):
             said = "a split, an image and a caption" if len(header) == len(COLUMNS) else ", ".join(header)
             raise InputError(f"{path}, line {number}: expected {said} between tabs")
-        split, image, caption, language = (None if place is None else fields[place] for place in order)
-        assert split and image and caption
-        yield split, image, caption, language
+        split, image, caption = (fields[place] for place in order)
+        yield split, image, caption, None if spoken is None else fields[spoken]
 
 
 def scan_image(split: str, row: int) -> str:

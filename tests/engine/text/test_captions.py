@@ -82,3 +82,23 @@ def test_caption_file(tmp_path):
             read_captions(path)
     with pytest.raises(InputError, match="gone"):
         read_captions(tmp_path / "gone")
+
+
+def test_a_language_chooses_its_rows(tmp_path):
+    text = "split\timage\tlanguage\tcaption\ntrain\ta\tde\tHund\ntrain\ta\tfr\tchien\ntest\tb\tde\tKatze\n"
+    everything = table(tmp_path, text)
+    assert [row[2] for row in everything.rows] == ["Hund", "chien", "Katze"]
+    german = CaptionTable.read(everything.path, ["de"])
+    assert german.rows == (("train", "a", "Hund"), ("test", "b", "Katze"))
+    with pytest.raises(InputError, match="no caption of the language 'cs': it has de, fr"):
+        CaptionTable.read(everything.path, ["cs"])
+    with pytest.raises(InputError, match="no caption of the language 'de': it has none"):
+        CaptionTable.read(table(tmp_path, HEADER + "train\ta\tx\n").path, ["de"])
+
+
+def test_captions_of_other_files_join_those_of_their_image(tmp_path):
+    own = table(tmp_path, HEADER + "train\ta\ta dog\ntest\tb\ta cat\n")
+    other = CaptionTable(tmp_path, (("train", "a", "ein Hund"), ("train", "b", "eine Katze")))
+    joined = own.and_rows([other]).split("train")
+    assert joined.captions == ("a dog", "ein Hund")
+    assert joined.images == ("a",)
