@@ -79,5 +79,6 @@ def _problem(
         torch.ones(count, K, dtype=torch.bool),
         torch.randint(4, words, (count, n)),
         torch.randint(5, n + 1, (count,)),
+        torch.eye(count, dtype=torch.bool),
     )
     return model.to(device), loss.to(device), Batch(*(value.to(device) for value in vars(batch).values()))

@@ -20,12 +20,13 @@ from shan_model.schedule import TrainConfig
 
 @dataclass(frozen=True)
 class Batch:
-    """Images B x K x F and one caption each, as tensors on the device."""
+    """Images B x K x F and one caption each, as tensors on the device; `matches` B x B, own pairs diagonal."""
 
     features: Tensor
     region_mask: Tensor
     tokens: Tensor
     lengths: Tensor
+    matches: Tensor
 
 
 def mix_views(
@@ -55,7 +56,7 @@ def augmented_loss(
     # Scores in float32: between 2 and 4, bfloat16 has steps of 1/64, too coarse to rank by.
     image = model.image_terms(regions.float(), region_mask)
     caption = model.caption_terms(words.float(), word_mask)
-    value: Tensor = loss(model, image, caption, hardest=hardest)
+    value: Tensor = loss(model, image, caption, matches=batch.matches, hardest=hardest)
     return value
 
 

@@ -11,12 +11,12 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
 from shan_model.grid import GridScorer, score_first_step, score_in_chunks
 from shan_model.retrieval import RetrievalModel, Terms
 
 MAX_LOG_SCALE = math.log(100.0)
+GLOBAL_SHARE = 0.3
 
 
 class RankingLoss(nn.Module):
@@ -32,34 +32,57 @@ class RankingLoss(nn.Module):
     With `candidates` 0 there is one loss alone, of the full score over all B x B pairs: the triplet loss is then
     SHAN's own. Of its hardest negatives only they and the own pairs have a gradient, so that all other scores are made
     without one; while all negatives count, and in a contrastive loss, it costs B x B full scores, each twice.
+
+    A model's global term counts in the first step's loss, and has a loss of its own of weight `GLOBAL_SHARE`: a large
+    gallery's first pass may rank by it alone.
     """
 
     def __init__(self, kind: str, *, candidates: int, margin: float, temperature: float) -> None:
         super().__init__()
         self.contrastive, self.candidates, self.margin = kind == "contrastive", candidates, margin
-        # The sum of all steps spans about twice what the first does.
-        scales = torch.tensor([1 / temperature, 0.5 / temperature]).log()
+        # Of the first step, of the sum of all steps, which spans about twice as much, and of the global term.
+        scales = torch.tensor([1 / temperature, 0.5 / temperature, 2 / temperature]).log()
         self.log_scales = nn.Parameter(scales, requires_grad=self.contrastive)
 
-    def forward(self, model: RetrievalModel, image: Terms, caption: Terms, *, hardest: bool = False) -> Tensor:
-        """The loss from both sides' terms; with `hardest` only the worst negatives count in a triplet loss."""
+    def forward(
+        self,
+        model: RetrievalModel,
+        image: Terms,
+        caption: Terms,
+        *,
+        matches: Tensor | None = None,
+        hardest: bool = False,
+    ) -> Tensor:
+        """The loss from both sides' terms; with `hardest` only the worst negatives count in a triplet loss.
+
+        `matches` B x B tells which images a caption fits besides its own. By default it fits no other.
+        """
         scales = self.log_scales.clamp_max(MAX_LOG_SCALE).exp()
+        if matches is None:
+            one = next(iter(image.values()))
+            matches = torch.eye(len(one), dtype=torch.bool, device=one.device)
         if len(model.steps) > 1 and not self.candidates:
             if hardest and not self.contrastive:
                 ranking = GridScorer(model).scores(image, caption)
-                return self.of_pairs(model, image, caption, mine_pairs(ranking, 1), scales[1], hardest)
-            return self.of_grid(score_in_chunks(model, image, caption, images=32, recompute=True), scales[1], hardest)
+                return self.of_pairs(model, image, caption, mine_pairs(ranking, 1, matches), scales[1], hardest)
+            scores = score_in_chunks(model, image, caption, images=32, recompute=True)
+            return self.of_grid(scores, scales[1], matches, hardest)
         first = score_first_step(model, image, caption)
-        loss = self.of_grid(first, scales[0], hardest)
+        term = model.global_term(image, caption)
+        loss = self.of_grid(first if term is None else first + term.weighted, scales[0], matches, hardest)
+        if term is not None:
+            loss = loss + GLOBAL_SHARE * self.of_grid(term.cosines, scales[2], matches, hardest)
         if len(model.steps) == 1:
             return loss
         ranking = (first * scales[0] + gumbel(first)).detach() if self.contrastive else first.detach()
-        pairs = mine_pairs(ranking, self.candidates)
+        pairs = mine_pairs(ranking, self.candidates, matches)
         return loss + self.of_pairs(model, image, caption, pairs, scales[1], hardest)
 
-    def of_grid(self, scores: Tensor, scale: Tensor, hardest: bool) -> Tensor:
-        """The loss of scores B x B (own pairs diagonal)."""
-        return grid_contrastive(scores * scale) if self.contrastive else grid_hinge(scores, self.margin, hardest)
+    def of_grid(self, scores: Tensor, scale: Tensor, matches: Tensor, hardest: bool) -> Tensor:
+        """The loss of scores B x B (own pairs diagonal) and the pairs that match."""
+        if self.contrastive:
+            return grid_contrastive(scores * scale, matches)
+        return grid_hinge(scores, self.margin, matches, hardest)
 
     def of_pairs(
         self,
@@ -87,36 +110,40 @@ def gumbel(like: Tensor) -> Tensor:
     return -torch.empty_like(like).exponential_().log()
 
 
-def grid_contrastive(logits: Tensor) -> Tensor:
-    """Cross-entropy of finding the own caption and the own image, their mean, from logits B x B (own diagonal)."""
-    own = torch.arange(len(logits), device=logits.device)
-    return (cross_entropy(logits, own) + cross_entropy(logits.T, own)) / 2
+def grid_contrastive(logits: Tensor, matches: Tensor) -> Tensor:
+    """Cross-entropy of finding a matching caption and a matching image, their mean, from logits B x B.
+
+    `matches` B x B holds the pairs that match, own pairs among them; all of a row or column count alike.
+    """
+    wanted = matches.to(logits)
+    losses = [-(wanted / wanted.sum(dim, keepdim=True) * logits.log_softmax(dim)).sum(dim).mean() for dim in (0, 1)]
+    return sum(losses, torch.zeros_like(losses[0])) / 2
 
 
-def grid_hinge(scores: Tensor, margin: float, hardest: bool) -> Tensor:
+def grid_hinge(scores: Tensor, margin: float, matches: Tensor, hardest: bool) -> Tensor:
     """Mean over the batch of max(0, margin - own + negative), both ways, from scores B x B (own pairs diagonal).
 
-    With `hardest` only the worst negative of each row and column counts, else the sum over all.
+    Pairs that match, B x B, are no negatives. With `hardest` only the worst negative of each row and column counts,
+    else the sum over all.
     """
     own = scores.diagonal()
-    negatives = ~torch.eye(len(scores), dtype=torch.bool, device=scores.device)
-    by_image = (margin - own[:, None] + scores).clamp_min(0) * negatives
-    by_caption = (margin - own[None, :] + scores).clamp_min(0) * negatives
+    by_image = (margin - own[:, None] + scores).clamp_min(0) * ~matches
+    by_caption = (margin - own[None, :] + scores).clamp_min(0) * ~matches
     if hardest:
         return (by_image.amax(1).sum() + by_caption.amax(0).sum()) / len(scores)
     return (by_image.sum() + by_caption.sum()) / len(scores)
 
 
-def mine_pairs(ranking: Tensor, negatives: int) -> tuple[Tensor, Tensor]:
+def mine_pairs(ranking: Tensor, negatives: int, matches: Tensor) -> tuple[Tensor, Tensor]:
     """Image and caption numbers of the pairs that the loss needs, from a ranking B x B (own pairs diagonal).
 
     First the B own pairs, then for every image the `negatives` other captions that rank highest, then for every
-    caption such images.
+    caption such images. Pairs that match, B x B, come last.
     """
     count = len(ranking)
     negatives = min(negatives, count - 1)
     own = torch.arange(count, device=ranking.device)
-    apart = ranking.masked_fill(torch.eye(count, dtype=torch.bool, device=ranking.device), -torch.inf)
+    apart = ranking.masked_fill(matches, -torch.inf)
     captions = apart.topk(negatives, dim=1).indices.flatten()
     images = apart.T.topk(negatives, dim=1).indices.flatten()
     repeated = own.repeat_interleave(negatives)

@@ -28,6 +28,13 @@ class GridScores(NamedTuple):
     word_attention: Tensor | None
 
 
+class GlobalTerm(NamedTuple):
+    """Cosines B x C of a vector of each image and of each caption, and what they add to a score."""
+
+    cosines: Tensor
+    weighted: Tensor
+
+
 class RetrievalModel(nn.Module, ABC):
     """Base of the models; `steps` names the parts of its score."""
 
@@ -86,6 +93,10 @@ class RetrievalModel(nn.Module, ABC):
 
     def compiled_first_step(self, image: Terms, caption: Terms) -> Tensor | None:
         """Scores B x C by the first step in compiled code, with gradients; None if there is no such code for them."""
+        return None
+
+    def global_term(self, image: Terms, caption: Terms) -> GlobalTerm | None:
+        """The part of the score that compares one vector a side; None if the model has none."""
         return None
 
     def kernel_constants(self) -> dict[str, Tensor]:

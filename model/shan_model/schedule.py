@@ -28,6 +28,8 @@ class TrainConfig(Settings):
     negatives each image and caption has in the loss of the full score. 0 puts all pairs of the batch in one loss of the
     full score. `warmup_steps` are training steps.
 
+    `phrases` is the share of captions that a training step replaces by a short phrase of theirs (phrases.py).
+
     `dev_images` images of split `dev` choose the best epoch. Training ends after `patience` epochs without improvement.
     `precision` of the encoders is float32 or bfloat16 (autocast), `auto` bfloat16 on a GPU and on a CPU
     that has instructions for it; scores and loss are float32.
@@ -58,13 +60,22 @@ class TrainConfig(Settings):
     precision: str = "auto"
     dev_images: int = 200
     min_count: int = 4
+    phrases: float = 0.0
     open_vocabulary: bool = True
     seed: int = 0
     device: str = "auto"
 
     def __post_init__(self) -> None:
         """Raise InputError, naming the setting, for a value that is not allowed."""
-        shares = ("region_dropout", "feature_dropout", "embedding_dropout", "word_dropout", "row_dropout", "average")
+        shares = (
+            "region_dropout",
+            "feature_dropout",
+            "embedding_dropout",
+            "word_dropout",
+            "row_dropout",
+            "average",
+            "phrases",
+        )
         self.demand(shares, lambda value: is_number(value, int, float) and 0 <= value < 1, "a number from 0 to below 1")
         self.demand_positive("learning_rate", "margin", "loss_temperature", "gradient_clip")
         self.demand_counts("epochs", "patience", "batch_size", "embed_dim", "embedding_dim", "dev_images", "min_count")

@@ -24,6 +24,7 @@ from shan_model.data import AnyOf, RegionSource, Words, choose_words, refuse_mis
 from shan_model.grid import score_split
 from shan_model.loss import RankingLoss
 from shan_model.machine import choose_device, choose_precision, explain_memory_errors, keep_freed_memory
+from shan_model.phrases import Phrases
 from shan_model.plot import plot_metrics
 from shan_model.registry import find_registration, new_model
 from shan_model.retrieval import RetrievalModel
@@ -118,6 +119,7 @@ class _Run:
         self.training, self.dev, self.data = training, dev, data
         self.model, self.output, self.config, self.device = model, output, config, device
         self.tokens = [words.vocabulary.encode(caption).tokens for caption in training.captions]
+        self.phrases = Phrases(training)
         self.loss = RankingLoss(
             config.loss, candidates=config.candidates, margin=config.margin, temperature=config.loss_temperature
         ).to(device)
@@ -177,13 +179,21 @@ class _Run:
                 yield batch
 
     def read(self, captions: Sequence[int], place: tuple[int, int]) -> Batch:
-        """Features and tokens of some captions, by number; `place` (epoch, batch) seeds the choice of views."""
+        """Features and tokens of some captions, by number; `place` (epoch, batch) seeds the random choices."""
         rows = self.training.caption_images[captions]
         ids = [self.training.images[row] for row in rows]
         random = np.random.default_rng((self.config.seed, *place))
         features, mask = mix_views(self.views, ids, self.holders[rows], random)
-        tokens, lengths = pad([self.tokens[i] for i in captions])
-        return Batch(*(torch.from_numpy(array).to(self.device) for array in (features, mask, tokens, lengths)))
+        short = random.random(len(captions)) < self.config.phrases
+        phrases = [self.phrases.cut(i, random) if cut else None for i, cut in zip(captions, short, strict=True)]
+        tokens, lengths = pad(
+            [
+                self.words.vocabulary.encode(phrase.text).tokens if phrase else self.tokens[i]
+                for i, phrase in zip(captions, phrases, strict=True)
+            ]
+        )
+        arrays = (features, mask, tokens, lengths, self.phrases.matches(rows.tolist(), phrases))
+        return Batch(*(torch.from_numpy(array).to(self.device) for array in arrays))
 
     def update(self, batch: Batch, epoch: int, total: int) -> float:
         """Take one training step; returns the loss before it."""

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from shan_model.config import ShanConfig
-from shan_model.loss import RankingLoss, grid_hinge, gumbel, mine_pairs, pair_contrastive, pair_hinge
+from shan_model.loss import RankingLoss, grid_contrastive, grid_hinge, gumbel, mine_pairs, pair_contrastive, pair_hinge
 from shan_model.shan import Shan
 from synthetic import F
 
@@ -14,7 +14,9 @@ def test_the_loss_on_pairs_is_the_dense_loss(hardest):
     torch.manual_seed(0)
     B, margin = 7, 0.2
     scores = torch.randn(B, B, dtype=torch.float64)
-    images, captions = mine_pairs(scores, B - 1)  # all negatives, so the mean is the dense mean
+    images, captions = mine_pairs(
+        scores, B - 1, torch.eye(B, dtype=torch.bool)
+    )  # all negatives, so the mean is the dense mean
     found = pair_hinge(scores[images, captions], B, margin, hardest=hardest)
     total = 0.0
     for i in range(B):
@@ -100,7 +102,9 @@ def test_in_float32_the_hardest_negatives_are_the_papers_after_every_update():
     loss = RankingLoss("triplet", candidates=0, margin=0.2, temperature=0.1)
     for _ in range(2):
         found = loss(model, *terms(model, *batch), hardest=True)
-        dense = grid_hinge(plain_parts(model, *batch).sum(-1), 0.2, hardest=True)
+        dense = grid_hinge(
+            plain_parts(model, *batch).sum(-1), 0.2, torch.eye(len(features), dtype=torch.bool), hardest=True
+        )
         torch.testing.assert_close(found, dense)
         assert_same_gradients(model, found, dense)
         with torch.no_grad():
@@ -149,7 +153,7 @@ def test_the_losss_gradients_are_those_of_the_plain_module(kind, steps):
 def test_two_candidates_hold_each_row_and_columns_hardest():
     torch.manual_seed(1)
     scores = torch.randn(9, 9)
-    images, captions = mine_pairs(scores, 2)
+    images, captions = mine_pairs(scores, 2, torch.eye(len(scores), dtype=torch.bool))
     assert len(images) == 9 + 2 * 18
     assert (images[:9] == captions[:9]).all()
     assert (images[9:] != captions[9:]).all()
@@ -192,3 +196,18 @@ def test_gradients_are_the_same_to_the_bit_on_two_threads():
     finally:
         torch.set_num_threads(threads)
     assert all(torch.equal(a, b) for one in found[1:] for a, b in zip(one, found[0], strict=True))
+
+
+def test_matching_pairs_share_the_target_and_are_no_negatives():
+    matches = torch.eye(4, dtype=torch.bool)
+    matches[0, 2] = True
+    logits = torch.randn(4, 4)
+    by_image, by_caption = logits.log_softmax(1), logits.log_softmax(0)
+    image = -((by_image[0, 0] + by_image[0, 2]) / 2 + by_image[1, 1] + by_image[2, 2] + by_image[3, 3]) / 4
+    caption = -(by_caption[0, 0] + by_caption[1, 1] + (by_caption[0, 2] + by_caption[2, 2]) / 2 + by_caption[3, 3]) / 4
+    torch.testing.assert_close(grid_contrastive(logits, matches), (image + caption) / 2)
+    scores = torch.zeros(4, 4)
+    scores[0, 2] = 9.0  # right, however high
+    assert grid_hinge(scores, 0.2, matches, hardest=True).item() == pytest.approx(8 * 0.2 / 4)
+    images, captions = mine_pairs(scores, 2, matches)
+    assert (0, 2) not in set(zip(images.tolist(), captions.tolist(), strict=True))

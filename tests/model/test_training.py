@@ -115,7 +115,11 @@ def test_bfloat16_changes_the_loss_a_little_and_keeps_it_float32():
     torch.manual_seed(0)
     model = new_model("shan", {}, feature_dim=F, vocab_size=9, embed_dim=24, word_vector_dim=6, embedding_dim=4)
     batch = augment.Batch(
-        torch.randn(7, 5, F), torch.ones(7, 5, dtype=torch.bool), torch.randint(3, 9, (7, 4)), torch.full((7,), 4)
+        torch.randn(7, 5, F),
+        torch.ones(7, 5, dtype=torch.bool),
+        torch.randint(3, 9, (7, 4)),
+        torch.full((7,), 4),
+        torch.eye(7, dtype=torch.bool),
     )
     dropout = dict.fromkeys(
         ("region_dropout", "feature_dropout", "embedding_dropout", "word_dropout", "row_dropout"), 0.0

@@ -49,8 +49,8 @@ class CaptionTable:
 
         With `languages`, only the rows that have one of them in a further column `language`. Or a folder in SCAN's
         layout: `<split>_caps.txt`, one caption a line, five for each image; its images are `<split>-0`, `<split>-1` and
-        so on, as `import` names those of `<split>_ims.npy`. Raises InputError, naming the line, if it has other columns or an
-        empty field, or if no row has one of the languages.
+        so on, as `import` names those of `<split>_ims.npy`. Raises InputError, naming the line, if it has other columns
+        or an empty field, or if no row has one of the languages.
         """
         if path.is_dir():
             if languages:
