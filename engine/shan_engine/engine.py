@@ -45,6 +45,8 @@ class Engine(Session):
         super().__init__(scorer)
         self._gallery: Gallery | None = gallery
         self._cascade: Cascade | None = None
+        for name in scorer.parts.without_data(gallery.manifest.arrays):
+            log.info("the gallery %s has no data for the part '%s' of scores, which stays 0", gallery.path, name)
 
     @property
     def gallery(self) -> Gallery:

@@ -16,6 +16,19 @@ from numpy.typing import NDArray
 from shan_engine.base.packing import SCALES, Arrays
 
 HUBNESS = "hubness"  # one number an image (indexing/querybank.py); only in a gallery that is normalised
+# The m classes that an image was seen as, the most probable first (parts/class_evidence.py): their numbers, their
+# probabilities, the region where each is most probable.
+SEEN_CLASSES, SEEN_PROBABILITIES, SEEN_REGIONS = "seen_classes", "seen_probabilities", "seen_regions"
+SEEN = (SEEN_CLASSES, SEEN_PROBABILITIES, SEEN_REGIONS)
+NOT_ENCODED = (HUBNESS, *SEEN)
+"""Arrays of a gallery that do not come from the image encoder."""
+_TYPES = {
+    "region_mask": "bool",
+    HUBNESS: "float32",
+    SEEN_CLASSES: "uint16",
+    SEEN_PROBABILITIES: "float16",
+    SEEN_REGIONS: "uint16",
+}
 Layout = dict[str, tuple[np.dtype[Any], tuple[int, ...]]]
 
 
@@ -31,7 +44,9 @@ def layout(arrays: Mapping[str, tuple[int, ...]], dtype: str) -> Layout:
 
 def _type(name: str, dtype: str) -> np.dtype[Any]:
     """Type of an array on disk in a gallery of `dtype`."""
-    return np.dtype({"region_mask": "bool", HUBNESS: "float32"}.get(name, dtype))
+    if name == "class_weights" and dtype == "int8":
+        return np.dtype(np.float16)  # of a caption's weights a few are large, and the many small ones count too
+    return np.dtype(_TYPES.get(name, dtype))
 
 
 def packed(name: str, values: NDArray[Any], dtype: str) -> Arrays:

@@ -18,15 +18,16 @@ from shan_engine.gallery.block_files import METADATA
 from shan_engine.gallery.centroids import FROM_IMAGES, Centroids
 from shan_engine.gallery.manifest import MANIFEST, BlockEntry, GalleryManifest, check_same_bundle, is_block_name
 from shan_engine.gallery.reader import Gallery
-from shan_engine.gallery.storage import HUBNESS
+from shan_engine.gallery.storage import HUBNESS, NOT_ENCODED
 from shan_engine.indexing.block_writer import write_block
 from shan_engine.indexing.centroids import add_centroids
-from shan_engine.indexing.encoding import encoded
+from shan_engine.indexing.encoding import array_shapes, encoded
 from shan_engine.indexing.querybank import FILE, HubnessOf, Querybank
 from shan_engine.indexing.tables import renew_tables
 from shan_engine.kernel.constants import KERNEL_CONSTANTS
 from shan_engine.scoring.scorer import Scorer
 from shan_engine.store.feature_store import FeatureStore
+from shan_engine.store.records import RecordInfo
 
 BLOCK_IMAGES = 2048
 
@@ -92,7 +93,7 @@ def index_store(
         with hold_lock(output / LOCK, busy):
             manifest, bank, hubness = _settled(output, scorer, dtype, querybank)
             if manifest is None:
-                manifest = _new_manifest(store, scorer, dtype, max(info.regions for info in infos))
+                manifest = _new_manifest(store, scorer, dtype, infos)
                 if bank:
                     manifest = replace(manifest, arrays={**manifest.arrays, HUBNESS: ()})
                     bank.save(output)
@@ -181,12 +182,12 @@ def _refuse_all_other(output: Path, manifest: GalleryManifest, store: FeatureSto
         )
 
 
-def _new_manifest(store: FeatureStore, scorer: Scorer, dtype: str | None, regions: int) -> GalleryManifest:
+def _new_manifest(store: FeatureStore, scorer: Scorer, dtype: str | None, infos: list[RecordInfo]) -> GalleryManifest:
     return GalleryManifest(
         scorer.bundle.manifest.fingerprint,
         store.schema.feature_extractor,
         dtype or GALLERY_DTYPES[0],
-        scorer.encoders.image_array_shapes(regions),
+        array_shapes(store, scorer, infos),
     )
 
 
@@ -253,7 +254,8 @@ class _Update:
     ) -> IndexResult:
         """Encode new images, then those that fill up blocks, saving after each block."""
         todo = [*self._new, *self._refill]
-        regions = self._regions(scorer) if todo else 0
+        if todo:
+            self._check_arrays(scorer)
         held = self._manifest.centroids
         centroids = Centroids.load(self._output, held) if held and todo else None
         # Only a model that the kernel scores is searched in stages.
@@ -266,9 +268,9 @@ class _Update:
             def report(done: int, start: int = start) -> None:
                 on_images(start + done)
 
-            beside = self._output.parent
+            beside, shapes = self._output.parent, self._manifest.arrays
             parts = encoded(
-                store, scorer, ids, self._wanted, beside=beside, regions=regions, hubness=hubness, on_images=report
+                store, scorer, ids, self._wanted, beside=beside, shapes=shapes, hubness=hubness, on_images=report
             )
             entry = write_block(self._output, self._manifest, len(ids), parts, centroids, self._metadata)
             self._written.append(entry)
@@ -283,16 +285,15 @@ class _Update:
         columns = tuple(self._metadata.columns) if self._metadata else ()
         return IndexResult(len(self._new), self._removed, self._unchanged, columns)
 
-    def _regions(self, scorer: Scorer) -> int:
-        """Regions K of the gallery. Raises GalleryError if its arrays are not those of the bundle."""
-        arrays = {name: shape for name, shape in self._manifest.arrays.items() if name != HUBNESS}
+    def _check_arrays(self, scorer: Scorer) -> None:
+        """Raise GalleryError if the gallery's arrays are not those of the bundle."""
+        arrays = {name: shape for name, shape in self._manifest.arrays.items() if name not in NOT_ENCODED}
         regions = arrays.get("region_mask", (0,))[0]
         if not regions or arrays != scorer.encoders.image_array_shapes(regions):
             raise GalleryError(
                 f"{self._output / MANIFEST} is damaged (its arrays are not those of {scorer.bundle.path}): "
                 "index the store into a new gallery"
             )
-        return regions
 
     def _save(self) -> None:
         held = (replace(entry, deleted=tuple(sorted(self._deleted[entry.name]))) for entry in self._manifest.blocks)

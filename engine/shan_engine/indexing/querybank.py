@@ -103,9 +103,8 @@ class Querybank(Fields, frozen=True):
             return CaptionBatches.encode(scorer.encoders, tokens)
 
         def of(images: Arrays) -> NDArray[np.float32]:
-            prepared = scorer.pairs.prepare(images)
-            found = scorer.pairs.scores((None, prepared, batch) for batch in encoded().arrays)
-            return self.hubness(np.concatenate([outputs["scores"].T for _, outputs in found]))
+            found = scorer.score_batches(images, encoded().arrays)
+            return self.hubness(np.concatenate([scores.T for scores in found]))
 
         return of
 

@@ -84,7 +84,7 @@ class BlockScorer:
         """Scores C x T of all captions with the images from `start` to before `stop`, and steps C x T x S."""
         shape = (len(captions), stop - start)
         scores = np.empty(shape, np.float32)
-        steps = np.empty((*shape, 0 if self._task.matrix else len(self._scorer.steps)), np.float32)
+        steps = np.empty((*shape, 0 if self._task.matrix else len(self._scorer.score_parts)), np.float32)
         outputs = ["scores", *(["step_scores"] if steps.shape[2] else [])]
         for rows, place, found in pair_scores(self._scorer, images, captions, start=start, stop=stop, outputs=outputs):
             columns = slice(place.start - start, place.stop - start)

@@ -85,7 +85,7 @@ class Job:
             else:
                 if last:
                     last.check(self.identity)
-                lost = last.take_over(new, self._images, self.identity, len(self._scorer.steps)) if last else ()
+                lost = last.take_over(new, self._images, self.identity, len(self._scorer.score_parts)) if last else ()
                 self._plan = self._planned(longest)
                 new.set_facts(identity=asdict(self.identity), plan=asdict(self._plan), lost=lost)
                 # Captions and options are now known to be valid. The journal goes first: the rest depends on it.
@@ -115,7 +115,7 @@ class Job:
             self.captions,
             len(self._images),
             self._options,
-            steps=len(self._scorer.steps),
+            steps=len(self._scorer.score_parts),
             matrix=self._matrix,
             caption_bytes=sum(array.nbytes for array in encoded.values()),
         )
@@ -200,18 +200,18 @@ class Job:
             journal,
             self._images,
             self._names,
-            self._scorer.steps,
+            self._scorer.score_parts,
             self._by_image,
             kept[0],
             self._shape[0],
             self._plan.images if self._by_image else self._plan.captions,
-            most_pairs(self._options.memory, len(self._scorer.steps)),
+            most_pairs(self._options.memory, len(self._scorer.score_parts)),
         )
         result = (
             self._folder / self._output.name
         )  # if the job is killed, its unfinished result is removed with the folder
         with hits_writer(
-            result, self._scorer.steps, len(self._names) > 1, self.identity.metadata(self._images, self._names)
+            result, self._scorer.score_parts, len(self._names) > 1, self.identity.metadata(self._images, self._names)
         ) as writer:
             merge.write(writer)
         result.replace(self._output)

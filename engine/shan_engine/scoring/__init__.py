@@ -8,5 +8,5 @@ In reading order:
 - `stored_images`: a gallery on disk, for back ends that keep galleries on their devices
 - `vectors`: one vector per photo, for other indexes
 
-It may import everything up to `gallery`.
+It may import everything up to `parts`.
 """

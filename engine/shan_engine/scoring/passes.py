@@ -16,6 +16,7 @@ from shan_engine.backends.interface import HeldGallery
 from shan_engine.base.errors import GalleryError
 from shan_engine.base.packing import Arrays
 from shan_engine.gallery.block_files import FIX
+from shan_engine.gallery.blocks import Block
 from shan_engine.gallery.images import Images
 from shan_engine.gallery.reader import Gallery
 from shan_engine.gallery.storage import HUBNESS
@@ -59,7 +60,7 @@ class CaptionBatches:
 
 
 PairScores = Iterator[tuple[NDArray[np.int64], slice, Arrays]]
-"""Caption numbers, a slice of the images, and their outputs B x C: `scores`, `step_scores`."""
+"""Caption numbers, a slice of the images, and their outputs: `scores` B x C, `step_scores` B x C x `score_parts`."""
 
 
 def pair_scores(
@@ -73,26 +74,45 @@ def pair_scores(
 ) -> PairScores:
     """Score every caption with the images `start` to `stop` (exclusive), in the images' order.
 
-    A score is the sum of its steps, minus the image's hubness if its gallery stores that. Memory: one call's images
-    and outputs. Raises GalleryError, naming the image, for a score that is NaN or infinite.
+    A score is the sum of its steps and of the bundle's further parts, minus the image's hubness if its gallery stores
+    that. `step_scores` has a column for each of `Scorer.score_parts`. Memory: one call's images and outputs. Raises
+    GalleryError, naming the image, for a score that is NaN or infinite.
     """
     stop = len(images) if stop is None else stop
     if start >= stop:
         return
-    pairs = scorer.pairs
+    pairs, parts = scorer.pairs, scorer.parts
+    asked = [name for name in outputs if name != "step_scores" or scorer.steps]
     size = pairs.images_per_call(images.shapes, len(captions.rows[0]), captions.longest)
 
     def calls() -> Iterator[tuple[Any, Arrays, Arrays]]:
         for place, stored, gallery, within in images.batches(start, stop, size):
             prepared = pairs.prepare(stored)
+            known = parts.read(*_rows(gallery, within)) if parts else {}
             for rows, batch in zip(captions.rows, captions.arrays, strict=True):
-                yield (rows, place, gallery, within, stored.get(HUBNESS)), prepared, batch
+                yield (rows, place, gallery, within, stored.get(HUBNESS), known, batch), prepared, batch
 
-    for (rows, place, gallery, within, hubness), found in pairs.scores(calls(), outputs):
+    for (rows, place, gallery, within, hubness, known, batch), found in pairs.scores(calls(), asked):
+        if parts:
+            _add(parts.scores(known, batch, (len(within), len(rows))), found, outputs)
         if hubness is not None:
             found["scores"] = found["scores"] - hubness[:, None]
         refuse_not_finite(gallery, within, found["scores"])
         yield rows, place, found
+
+
+def _rows(gallery: Gallery, within: range) -> tuple[Block, NDArray[np.int64]]:
+    """The block and the rows of images of a gallery that lie in one block."""
+    block, row = gallery.find(within.start)
+    return block, block.rows[row : row + len(within)]
+
+
+def _add(parts: NDArray[np.float32], found: Arrays, outputs: Sequence[str]) -> None:
+    """Add further parts B x C x P to the scores, and as columns to the steps' where those are asked for."""
+    found["scores"] = found["scores"] + parts.sum(-1)
+    if "step_scores" in outputs:
+        steps = [found["step_scores"]] if "step_scores" in found else []
+        found["step_scores"] = np.concatenate([*steps, parts], axis=-1)
 
 
 @dataclass(frozen=True)
@@ -127,7 +147,9 @@ def group_scores(
     done = group.numbers.start * len(gallery)
     held = scorer.held(gallery)
     found = (
-        _held_scores(gallery, held, group.captions) if held else pair_scores(scorer, Images([gallery]), group.captions)
+        _held_scores(scorer, gallery, held, group.captions)
+        if held
+        else pair_scores(scorer, Images([gallery]), group.captions)
     )
     for rows, place, outputs in found:
         yield rows, place, outputs["scores"]
@@ -135,8 +157,12 @@ def group_scores(
         on_pairs(done)
 
 
-def _held_scores(gallery: Gallery, held: HeldGallery, captions: CaptionBatches) -> PairScores:
+def _held_scores(scorer: Scorer, gallery: Gallery, held: HeldGallery, captions: CaptionBatches) -> PairScores:
+    """Parts are added here: they are cheap, and the back end holds only what the steps need."""
+    parts = scorer.held_parts(gallery) if scorer.parts else None
     for number, place, scores in held.scores(captions.arrays):
+        if parts:
+            scores = scores + parts.totals(captions.arrays[number], scores.shape[1], place)
         refuse_not_finite(gallery, range(place.start, place.stop), scores)
         yield captions.rows[number], place, {"scores": scores}
 

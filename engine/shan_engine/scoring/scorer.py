@@ -1,8 +1,8 @@
-"""A bundle opened for scoring: its encoders, its pair scorer, and what explains a score."""
+"""A bundle opened for scoring: its encoders, its pair scorer, its further parts, and what explains a score."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from threading import Lock
 from typing import Any
@@ -19,6 +19,8 @@ from shan_engine.bundle.contents import Bundle
 from shan_engine.gallery.reader import Gallery
 from shan_engine.kernel.constants import load_constants
 from shan_engine.kernel.shan import Kernel
+from shan_engine.parts.table import open_parts
+from shan_engine.parts.whole_gallery import GalleryParts
 from shan_engine.scoring.encoders import Encoders
 from shan_engine.scoring.stored_images import StoredImages
 
@@ -40,12 +42,12 @@ class Scorer:
         precision: Precision | None = None,
         runtime: Runtime | None = None,
     ) -> None:
-        self.bundle, self.constants = bundle, load_constants(bundle)
+        self.bundle, self.constants, self.parts = bundle, load_constants(bundle), open_parts(bundle)
         self.choice = device, backend, precision
         request = Request(bundle, self.constants, device, threads, precision)
         self._runtime = runtime or open_runtime(request, backend)
         self.encoders = Encoders(bundle, self._runtime.load)
-        self._held: tuple[Gallery, HeldGallery | None] | None = None
+        self._held: tuple[Gallery, HeldGallery | None, GalleryParts] | None = None
         self._opening = Lock()
 
     @cached_property
@@ -61,28 +63,48 @@ class Scorer:
 
     @property
     def steps(self) -> tuple[str, ...]:
-        """Names of the score's parts; empty if the model has no parts."""
+        """Names of the steps of the model; empty if it has none."""
         return tuple(self.bundle.manifest.model.get("steps", ()))
+
+    @property
+    def score_parts(self) -> tuple[str, ...]:
+        """Names of what a score is the sum of: the steps of the model, then the bundle's further parts."""
+        return self.steps + self.parts.names
 
     def held(self, gallery: Gallery) -> HeldGallery | None:
         """The gallery on the back end's devices, kept until another is requested; None if the back end holds none."""
         held = self._held  # read once: other threads may ask for other galleries meanwhile
         if held is None or held[0] is not gallery:
             self._held = None  # frees the memory first
-            held = self._held = gallery, self.pairs.hold(StoredImages(gallery))
+            held = self._held = gallery, self.pairs.hold(StoredImages(gallery)), GalleryParts(self.parts, gallery)
         return held[1]
+
+    def held_parts(self, gallery: Gallery) -> GalleryParts:
+        """The bundle's parts over a gallery that the back end holds, kept as long."""
+        held = self._held
+        return held[2] if held is not None and held[0] is gallery else GalleryParts(self.parts, gallery)
 
     def score_pairs(
         self, images: Mapping[str, NDArray[Any]], captions: Mapping[str, NDArray[Any]]
     ) -> NDArray[np.float32]:
         """Scores B x C of images, by the arrays that a gallery stores, with captions; hubness is not subtracted."""
-        ((_, found),) = self.pairs.scores([(None, self.pairs.prepare(images), captions)])
-        return found["scores"]
+        (scores,) = self.score_batches(images, [captions])
+        return scores
+
+    def score_batches(
+        self, images: Mapping[str, NDArray[Any]], batches: Iterable[Mapping[str, NDArray[Any]]]
+    ) -> Iterator[NDArray[np.float32]]:
+        """As `score_pairs`, of the same images with batch after batch of captions."""
+        prepared = self.pairs.prepare(images)
+        for captions, found in self.pairs.scores((batch, prepared, batch) for batch in batches):
+            if self.parts:
+                found["scores"] = found["scores"] + self.parts.totals(images, captions, found["scores"].shape)
+            yield found["scores"]
 
     def explain(self, images: Mapping[str, NDArray[Any]], captions: Mapping[str, NDArray[Any]]) -> Arrays:
-        """All of the pair scorer graph's outputs for images by the arrays that a gallery stores.
+        """All of the pair scorer graph's outputs for images by the arrays that a gallery stores, without further parts.
 
-        `scores` B x C, `step_scores` B x C x steps if the model has parts, perhaps `word_attention` B x C x n x K.
+        `scores` B x C, `step_scores` B x C x steps if the model has steps, perhaps `word_attention` B x C x n x K.
         """
         graph = self.encoders.graph("pair_scorer.onnx")
         missing = [name for name in graph.inputs if name not in images and name not in captions]

@@ -10,6 +10,7 @@ import numpy as np
 
 from shan_engine.base.choices import DEFAULT_RECALL_TARGET
 from shan_engine.base.errors import InputError
+from shan_engine.base.packing import Arrays
 from shan_engine.gallery.centroids import FROM_IMAGES
 from shan_engine.gallery.reader import Gallery
 from shan_engine.scoring.scorer import Scorer
@@ -56,7 +57,7 @@ def search(
     many are done.
 
     Memory: one call's images and captions, k rows per query, and in stages the codes of all images. A query of several
-    parts also holds a score of every image. Ties go to the image indexed first. Raises InputError for a query that is
+    clauses also holds a score of every image. Ties go to the image indexed first. Raises InputError for a query that is
     empty or has no known word, an empty gallery, an invalid condition, k below 1 or a target outside 0 to 1.
     """
     if top_k < 1:
@@ -93,6 +94,7 @@ def search(
             sum(reading.left_out for reading in query.readings),
             ranking.stages,
             len(searched),
+            scorer.score_parts,
         )
         for query, ranking in zip(read, rankings, strict=True)
     ]
@@ -117,7 +119,7 @@ def _hits(
         for rank, image, metadata in zip(ranks, block.images_at(rows), known, strict=True):
             why = explanations[rank]
             score = float(ranking.scores[rank])
-            hits[rank] = Hit(rank + 1, score, image, why.step_scores, why.words, metadata, why.hubness)
+            hits[rank] = Hit(rank + 1, score, image, why.step_scores, why.words, metadata, why.hubness, why.seen)
     return tuple(hit for hit in hits if hit is not None)
 
 
@@ -126,8 +128,12 @@ def _explanations(scorer: Scorer, gallery: Gallery, query: ReadQuery, ranking: R
     found: list[Explanation] = []
     for start in range(0, len(ranking.places), EXPLAINED_TOGETHER):
         at = [gallery.find(int(place)) for place in ranking.places[start : start + EXPLAINED_TOGETHER]]
-        stored = [block.rows_of([row]) for block, row in at]
-        images = {name: np.concatenate([one[name] for one in stored]) for name in stored[0]}
+        images = _together([block.rows_of([row]) for block, row in at])
+        known = _together([scorer.parts.read(block, block.rows[row : row + 1]) for block, row in at])
         boxes = np.stack([block.boxes(row) for block, row in at])
-        found += explain(scorer, query, ranking.captions, images, boxes)
+        found += explain(scorer, query, ranking.captions, images, boxes, known)
     return found
+
+
+def _together(images: Sequence[Arrays]) -> Arrays:
+    return {name: np.concatenate([one[name] for one in images]) for name in images[0]}

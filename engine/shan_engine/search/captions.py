@@ -60,15 +60,14 @@ def search_captions(
     """
     if top_k < 1:
         raise InputError(f"top-k is {top_k}: ask for at least 1")
-    prepared, done = scorer.pairs.prepare(photo.images), 0
+    done = 0
     best: list[tuple[float, int, int, int]] = []  # score below 0, place in the file, block, row
     for number, block in enumerate(gallery.blocks):
         arrays = gallery.arrays(block)
-        calls = (
-            (None, prepared, _rows(arrays, slice(start, start + SCORED_TOGETHER)))
-            for start in range(0, block.captions, SCORED_TOGETHER)
+        batches = (
+            _rows(arrays, slice(start, start + SCORED_TOGETHER)) for start in range(0, block.captions, SCORED_TOGETHER)
         )
-        scores = np.concatenate([found["scores"][0] for _, found in scorer.pairs.scores(calls)])
+        scores = np.concatenate([of_batch[0] for of_batch in scorer.score_batches(photo.images, batches)])
         if not np.isfinite(scores).all():
             raise GalleryError(f"a caption of {gallery.path} has a NaN or infinite score: {FIX}")
         # Ties go to the first in the file, so a block's captions are ranked with their places.
@@ -86,7 +85,7 @@ def search_captions(
         if explain:
             caption = _rows(gallery.arrays(block), slice(row, row + 1))
             read = scorer.bundle.tokenizer.encode(text).words
-            steps, (words,) = explain_phrase(scorer, read, photo.images, caption, photo.boxes[None])
+            steps, (words,) = explain_phrase(scorer, read, photo.images, caption, photo.boxes[None], photo.images)
             hit = replace(hit, step_scores=tuple(steps[0].tolist()), words=tuple(words))
         hits.append(hit)
     return CaptionHits(photo.path, tuple(hits), len(gallery))

@@ -8,7 +8,8 @@ SHAN's score is itself a cascade. Each stage keeps the best images for the next,
 3. all steps, exact.
 
 The numbers of images in stages 2 and 3 decide how many of the exhaustive ranking's hits are found; `tune` measures
-them on a user's own queries.
+them on a user's own queries. Further parts of a score and hubness are known for every image before stage 1, and count
+in all three.
 """
 
 from __future__ import annotations
@@ -28,9 +29,10 @@ from shan_engine.gallery.storage import HUBNESS
 from shan_engine.kernel.constants import MASK, REGIONS, ShanConstants
 from shan_engine.kernel.shan import Kernel
 from shan_engine.kernel.step_1 import centroid_tables
+from shan_engine.parts.whole_gallery import GalleryParts
 from shan_engine.scoring.passes import refuse_not_finite
 from shan_engine.scoring.scorer import Scorer
-from shan_engine.search.query import EncodedPart, ReadQuery, phrase_weight
+from shan_engine.search.query import EncodedClause, ReadQuery, phrase_weight
 from shan_engine.search.ranking import Ranking, StageCounts, highest
 from shan_engine.search.tuning import StageWidths
 
@@ -66,6 +68,22 @@ class Cascade:
         if HUBNESS not in self.gallery.manifest.arrays:
             return np.zeros(len(self.gallery), np.float32)
         return np.concatenate([block.files[HUBNESS][block.rows] for block in self.gallery.blocks])
+
+    @cached_property
+    def _parts(self) -> GalleryParts:
+        return GalleryParts(self.scorer.parts, self.gallery)
+
+    def offsets(self, group: Sequence[Sequence[EncodedClause]]) -> list[NDArray[np.float32]]:
+        """What each query's clauses add to the steps of all images, N each: further parts, minus hubness."""
+        found = [self.hubness * np.float32(-phrase_weight(clauses)) for clauses in group]
+        for photo in (False, True) if self.scorer.parts else ():
+            own = [(row, clause) for row, clauses in enumerate(group) for clause in clauses if clause.photo is photo]
+            if not own:
+                continue
+            further = self._parts.totals(self.scorer.parts.joined([clause.caption for _, clause in own]), len(own))
+            for (row, clause), column in zip(own, further.T, strict=True):
+                found[row] += np.float32(clause.weight) * column
+        return found
 
     def first_pass(self, captions: Sequence[Arrays]) -> NDArray[np.float32]:
         """Approximate step 1 of all images with C captions, each encoded alone, N x C."""
@@ -113,18 +131,20 @@ def rank_in_stages(
     widths: StageWidths,
     on_queries: Callable[[int], None] = lambda done: None,
 ) -> Iterator[Ranking]:
-    """The best `top_k` images for each query, in order; each stage sums the scores of a query's parts by weight."""
+    """The best `top_k` images for each query, in order; each stage sums the scores of a query's clauses by weight."""
     done, kernel, encoders = 0, cascade.kernel, cascade.scorer.encoders
     with ThreadPoolExecutor(kernel.threads) as pool:
         for start in range(0, len(queries), GROUP):
             group = [query.encode(encoders) for query in queries[start : start + GROUP]]
             # Several queries get one thread each; a single query gets all threads.
             own = kernel.on_one_thread() if len(group) > 1 else kernel
-            approximate = cascade.first_pass([part.caption for parts in group for part in parts])
-            ends = np.cumsum([len(parts) for parts in group])
+            approximate = cascade.first_pass([clause.caption for clauses in group for clause in clauses])
+            ends = np.cumsum([len(clauses) for clauses in group])
             jobs = [
-                pool.submit(_rank, cascade, own, parts, approximate[:, end - len(parts) : end], top_k, widths)
-                for parts, end in zip(group, ends, strict=True)
+                pool.submit(
+                    _rank, cascade, own, clauses, approximate[:, end - len(clauses) : end], added, top_k, widths
+                )
+                for clauses, end, added in zip(group, ends, cascade.offsets(group), strict=True)
             ]
             for job in jobs:
                 yield job.result()
@@ -135,48 +155,48 @@ def rank_in_stages(
 def _rank(
     cascade: Cascade,
     kernel: Kernel,
-    parts: Sequence[EncodedPart],
+    clauses: Sequence[EncodedClause],
     approximate: NDArray[np.float32],
+    added: NDArray[np.float32],
     top_k: int,
     widths: StageWidths,
 ) -> Ranking:
-    """`approximate` are the first pass's scores of all images with each part, N x parts."""
-    weights = np.array([part.weight for part in parts], np.float32)
-    demotion = cascade.hubness * np.float32(phrase_weight(parts))
-    first = approximate @ weights - demotion
+    """`approximate` are the first pass's scores of all images with each clause, N x clauses; `added` N is known."""
+    weights = np.array([clause.weight for clause in clauses], np.float32)
+    first = approximate @ weights + added
     near = highest(first, max(widths.step_1, top_k))
-    local = np.stack([cascade.step_1(part.caption, near, kernel) for part in parts], axis=1)
+    local = np.stack([cascade.step_1(clause.caption, near, kernel) for clause in clauses], axis=1)
     refuse_not_finite(cascade.gallery, near, local)
-    normalised = local @ weights - demotion[near]
-    order = highest(normalised, max(widths.all_steps, top_k))
+    second = local @ weights + added[near]
+    order = highest(second, max(widths.all_steps, top_k))
     places = near[order]
     exact = [
         local[order, column]
-        if part.photo or kernel.constants.steps == 1
-        else cascade.all_steps(part.caption, places, kernel)
-        for column, part in enumerate(parts)
+        if clause.photo or kernel.constants.steps == 1
+        else cascade.all_steps(clause.caption, places, kernel)
+        for column, clause in enumerate(clauses)
     ]
-    scores = np.stack(exact, axis=1) @ weights - demotion[places]
+    scores = np.stack(exact, axis=1) @ weights + added[places]
     refuse_not_finite(cascade.gallery, places, scores[:, None])
     ranked = np.lexsort((places, -scores))[:top_k]
-    unseen = -float(demotion.min()) if len(near) < len(first) else None
-    limit = _limit(kernel.constants, parts, np.delete(normalised, order), unseen)
+    unseen = float(np.delete(added, near).max()) if len(near) < len(first) else None
+    limit = _limit(kernel.constants, clauses, np.delete(second, order), unseen)
     proven = bool(scores[ranked[-1]] >= limit)
     cascade.gallery.release()  # a query maps a page's neighbours but reads few of them
-    captions = [part.caption for part in parts if not part.photo]
+    captions = [clause.caption for clause in clauses if not clause.photo]
     counts = StageCounts(len(first), len(near), len(order), proven)
     return Ranking(scores[ranked], places[ranked], captions, counts)
 
 
 def _limit(
-    constants: ShanConstants, parts: Sequence[EncodedPart], left_out: NDArray[np.float32], unseen: float | None
+    constants: ShanConstants, clauses: Sequence[EncodedClause], left_out: NDArray[np.float32], unseen: float | None
 ) -> float:
     """An upper bound on the scores of images with these step 1 scores, or not seen in step 1: cosines are at most 1.
 
-    `unseen` is the most that normalisation adds to an unseen image; None if all were seen.
+    `unseen` is the most that further parts and normalisation add to an unseen image; None if all were seen.
     """
     a_b = constants.region_weight + constants.word_weight
-    everywhere = sum(abs(part.weight) for part in parts)
-    phrases = sum(abs(part.weight) for part in parts if not part.photo)
+    everywhere = sum(abs(clause.weight) for clause in clauses)
+    phrases = sum(abs(clause.weight) for clause in clauses if not clause.photo)
     local = max(float(left_out.max(initial=-np.inf)), -np.inf if unseen is None else everywhere * a_b + unseen)
     return local + phrases * ((a_b if constants.steps > 1 else 0) + (1 if constants.steps > 2 else 0))

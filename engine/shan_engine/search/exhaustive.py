@@ -49,7 +49,7 @@ def best_of_captions(
 ) -> Iterator[tuple[Group, NDArray[np.float32], NDArray[np.int64]]]:
     """Groups of captions, each with scores and image places of its best, best first: captions x min(k, images)."""
     k = min(top_k, len(gallery))
-    held = scorer.held(gallery)
+    held = None if scorer.parts else scorer.held(gallery)  # a device that ranks does not know further parts
     # A row holds the best k, as many new ones, their places, and the merge's copies.
     for group in caption_groups(scorer, token_lists, 64 * max(k, MERGED_COLUMNS)):
         if held:
@@ -74,14 +74,14 @@ def _best_held(
 
 
 def _combined(scorer: Scorer, gallery: Gallery, query: ReadQuery) -> tuple[NDArray[np.float32], list[Arrays]]:
-    """Scores N of every image with a query of several parts, and its encoded phrases."""
+    """Scores N of every image with a query of several clauses, and its encoded phrases."""
     scores = np.zeros(len(gallery), np.float32)
     captions: list[Arrays] = []
     weights = np.array([phrase.weight for phrase in query.query.phrases], np.float32)
     for group in caption_groups(scorer, query.token_lists, 4 * len(gallery)):
         captions += [group.captions.caption(number) for number in range(len(group))]
-        for rows, images, part in group_scores(scorer, gallery, group):
-            scores[images] += part @ weights[group.numbers][rows]
+        for rows, images, found in group_scores(scorer, gallery, group):
+            scores[images] += found @ weights[group.numbers][rows]
     if query.query.photo:
         _add_likeness(scorer, gallery, query.query.photo, query.query.photo_weight, scores)
     return scores, captions
@@ -96,6 +96,9 @@ def _add_likeness(
         for place, stored in block.batches(PHOTO_IMAGES):
             places = slice(offset + place.start, offset + place.stop)
             scores[places] += weight * step_1(scorer, stored, caption)
+            if scorer.parts:
+                further = scorer.parts.totals(stored, caption, (place.stop - place.start, 1))
+                scores[places] += weight * further[:, 0]
             refuse_not_finite(gallery, range(places.start, places.stop), scores[places, None])
         offset += len(block)
         block.release()

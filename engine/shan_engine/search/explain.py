@@ -9,7 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shan_engine.base.packing import Arrays
-from shan_engine.gallery.storage import HUBNESS
+from shan_engine.gallery.storage import HUBNESS, SEEN
+from shan_engine.kernel.constants import MASK
+from shan_engine.parts.class_evidence import seen_classes
 from shan_engine.scoring.scorer import Scorer
 from shan_engine.search.photo_query import step_1
 from shan_engine.search.query import ReadQuery, phrase_weight
@@ -29,12 +31,26 @@ class WordRegion:
 
 
 @dataclass(frozen=True)
+class SeenAs:
+    """A class that a photo was seen as, its probability, and the region where it shows most, with its box in pixels."""
+
+    name: str
+    probability: float
+    region: int
+    box: Box | None
+
+
+@dataclass(frozen=True)
 class Explanation:
-    """The parts of one score, the regions behind its words, and the subtracted hubness (None: not normalised)."""
+    """The parts of one score (`Scorer.score_parts`), the regions behind its words, and what the photo was seen as.
+
+    `hubness` is what was subtracted, None in a gallery that is not normalised.
+    """
 
     step_scores: tuple[float, ...] = ()
     words: tuple[WordRegion, ...] = ()
     hubness: float | None = None
+    seen: tuple[SeenAs, ...] = ()
 
 
 def explain(
@@ -43,42 +59,75 @@ def explain(
     captions: Sequence[Arrays],
     images: Arrays,
     boxes: NDArray[np.float32],
+    known: Arrays,
 ) -> list[Explanation]:
     """Explain the scores of B images with a query, in one call per phrase.
 
     `captions` are the query's encoded phrases, `images` the arrays that the gallery stores, B x their shape, `boxes`
-    B x K x 4. Each part of a score is the weighted sum over the query's parts; words come from phrases with a positive
-    weight.
+    B x K x 4, `known` what further parts read of the images. Each part of a score is the weighted sum over the query's
+    clauses; words come from phrases with a positive weight.
     """
-    count, parts = len(boxes), query.parts(captions)
+    count, clauses = len(boxes), query.clauses(captions)
     steps = np.zeros((count, 0))
     words: list[list[WordRegion]] = [[] for _ in range(count)]
-    for part, reading in zip(parts, query.readings, strict=False):  # a photo has none and comes last
-        of_phrase, found = explain_phrase(scorer, reading.words, images, part.caption, boxes)
-        steps = of_phrase * part.weight if not steps.size else steps + of_phrase * part.weight
-        for row, regions in enumerate(found if part.weight > 0 else ()):
+    for clause, reading in zip(clauses, query.readings, strict=False):  # a photo has none and comes last
+        of_phrase, found = explain_phrase(scorer, reading.words, images, clause.caption, boxes, known)
+        steps = of_phrase * clause.weight if not steps.size else steps + of_phrase * clause.weight
+        for row, regions in enumerate(found if clause.weight > 0 else ()):
             words[row] += regions
     if query.query.photo:
-        like = step_1(scorer, images, parts[-1].caption) * parts[-1].weight
-        steps = steps if steps.size else np.zeros((count, 1))
-        steps[:, 0] += like
-    hubness = images[HUBNESS].astype(float) * phrase_weight(parts) if HUBNESS in images else [None] * count
+        like = _likeness(scorer, images, clauses[-1].caption, known, steps.shape[1]) * clauses[-1].weight
+        steps = steps + like if steps.size else like
+    hubness = images[HUBNESS].astype(float) * phrase_weight(clauses) if HUBNESS in images else [None] * count
     return [
-        Explanation(tuple(row.tolist()), tuple(found), None if hub is None else float(hub))
-        for row, found, hub in zip(steps, words, hubness, strict=True)
+        Explanation(tuple(row.tolist()), tuple(found), None if hub is None else float(hub), seen)
+        for row, found, hub, seen in zip(steps, words, hubness, _seen(scorer, images, boxes), strict=True)
     ]
 
 
-def explain_phrase(
-    scorer: Scorer, words: Sequence[Word], images: Arrays, caption: Arrays, boxes: NDArray[np.float32]
-) -> tuple[NDArray[np.float64], list[list[WordRegion]]]:
-    """Parts B x steps of the scores of B images with one phrase of these words, and the regions its words look at.
+def _likeness(scorer: Scorer, images: Arrays, photo: Arrays, known: Arrays, width: int) -> NDArray[np.float64]:
+    """What a photo gives each part of the scores of B images: `width` columns as phrases have, as few as fit if 0."""
+    further = scorer.parts.scores(known, photo, (len(images[MASK]), 1))[:, 0]
+    steps = width - len(scorer.parts) if width else max(1, len(scorer.steps)) if scorer.parts else 1
+    found = np.zeros((len(further), steps + len(scorer.parts)))
+    found[:, 0], found[:, steps:] = step_1(scorer, images, photo), further
+    return found
 
-    Either is empty if the model does not give it.
+
+def _seen(scorer: Scorer, images: Arrays, boxes: NDArray[np.float32]) -> list[tuple[SeenAs, ...]]:
+    """What each of B photos was seen as, nothing where the gallery does not say."""
+    if not all(name in images for name in SEEN):
+        return [()] * len(boxes)
+    return [
+        tuple(SeenAs(one.name, one.probability, one.region, _box(own, one.region)) for one in seen)
+        for own, seen in zip(boxes, seen_classes(images, scorer.bundle.classes), strict=True)
+    ]
+
+
+def _box(boxes: NDArray[np.float32], region: int) -> Box | None:
+    """The box of a region among K x 4; None where it is not known."""
+    if region >= len(boxes) or not np.isfinite(boxes[region]).all():
+        return None
+    x0, y0, x1, y1 = boxes[region].tolist()
+    return x0, y0, x1, y1
+
+
+def explain_phrase(
+    scorer: Scorer,
+    words: Sequence[Word],
+    images: Arrays,
+    caption: Arrays,
+    boxes: NDArray[np.float32],
+    known: Arrays,
+) -> tuple[NDArray[np.float64], list[list[WordRegion]]]:
+    """Parts B x P of the scores of B images with one phrase of these words, and the regions its words look at.
+
+    Either is empty if the model does not give it. `known` is what further parts read of the images.
     """
     outputs = scorer.explain(images, caption)
     count = len(boxes)
     steps = outputs["step_scores"][:, 0].astype(float) if "step_scores" in outputs else np.zeros((count, 0))
+    steps = np.concatenate([steps, scorer.parts.scores(known, caption, (count, 1))[:, 0]], axis=1)
     if "word_attention" not in outputs:
         return steps, [[] for _ in range(count)]
     return steps, [
@@ -95,7 +144,5 @@ def _word_regions(
     for word in words:
         weights = attention[list(word.tokens)].mean(0)  # a word of several tokens
         region = int(weights.argmax())
-        x0, y0, x1, y1 = boxes[region].tolist()
-        known = bool(np.isfinite(boxes[region]).all())
-        found.append(WordRegion(word.text, region, (x0, y0, x1, y1) if known else None, float(weights[region])))
+        found.append(WordRegion(word.text, region, _box(boxes, region), float(weights[region])))
     return found

@@ -13,6 +13,7 @@ from shan_engine.gallery.reader import Gallery
 from shan_engine.scoring.scorer import Scorer
 from shan_engine.search.cascade import Cascade, has_cascade
 from shan_engine.search.exhaustive import best_of_captions
+from shan_engine.search.query import EncodedClause
 from shan_engine.search.tuning import LOST_BEFORE_STEP_1, TARGETS, Tuning
 
 
@@ -59,8 +60,9 @@ def measure(
     first, second = [], []
     for done, (hits, words) in enumerate(zip(exhaustive, tokens, strict=True), 1):
         caption = cascade.scorer.encoders.encode_captions([words])
-        first.append(_ranks(cascade.first_pass([caption])[:, 0] - cascade.hubness, hits))
-        second.append(_ranks(cascade.step_1(caption, everything) - cascade.hubness, hits))
+        (added,) = cascade.offsets([[EncodedClause(1.0, caption)]])
+        first.append(_ranks(cascade.first_pass([caption])[:, 0] + added, hits))
+        second.append(_ranks(cascade.step_1(caption, everything) + added, hits))
         on_queries(done)
     before, after = np.concatenate(first), np.concatenate(second)
     kept_before = [1 - LOST_BEFORE_STEP_1 * (1 - target) for target in TARGETS]

@@ -4,7 +4,7 @@ No model here was trained to compare photos. Their similarity is step 1 of the s
 place of words. Each region of one side attends to the most similar ones of the other; its cosines with what it attends
 to are averaged, both ways as in the model's direction. So the kernel and the cascade take a photo as they take a
 caption. On Flickr8k the ten most similar photos by this measure share more caption words than the ten by the cosine of
-mean regions (docs/searching.md).
+mean regions (docs/searching.md). In a model that has the global term, the cosine of both photos' vectors is added.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from shan_engine.base.errors import InputError
 from shan_engine.base.packing import Arrays
 from shan_engine.bundle.contents import Bundle
 from shan_engine.kernel.step_1 import local_scores, regions_as_caption
+from shan_engine.parts.global_term import IMAGE_VECTOR, QUERY_VECTOR
 from shan_engine.scoring.encoders import Encoders
 from shan_engine.scoring.scorer import Scorer
 
@@ -63,8 +64,12 @@ class QueryPhoto:
         return cls(path, images, pixels.astype(np.float32))
 
     def as_caption(self) -> Arrays:
-        """The photo's arrays as step 1 takes a caption's. Raises InputError if the model stores no regions."""
-        return regions_as_caption(self.images)
+        """The photo's arrays as step 1 and the global term take a caption's.
+
+        Raises InputError if the model stores no regions.
+        """
+        caption = regions_as_caption(self.images)
+        return caption | ({QUERY_VECTOR: self.images[IMAGE_VECTOR]} if IMAGE_VECTOR in self.images else {})
 
 
 def open_extractor(bundle: Bundle, model: Path | None = None, device: Device = "auto") -> FeatureExtractor:

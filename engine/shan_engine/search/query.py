@@ -1,6 +1,7 @@
 """Queries: one phrase, or several with weights (negative for unwanted ones), a photo, or both.
 
-An image's score with a query is the sum of its exact scores with each part, times the part's weight.
+A query's phrases and its photo are its clauses. An image's score with a query is the sum of its exact scores with each
+clause, times the clause's weight.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ class Phrase:
 
 @dataclass(frozen=True)
 class Query:
-    """Phrases and perhaps a photo; at least one part must have a positive weight."""
+    """Phrases and perhaps a photo; at least one of them must have a positive weight."""
 
     phrases: tuple[Phrase, ...] = ()
     photo: QueryPhoto | None = None
@@ -104,17 +105,17 @@ class Query:
 
 
 @dataclass(frozen=True)
-class EncodedPart:
-    """A phrase or a photo of a query as arrays of one caption; of a photo, step 1 alone counts."""
+class EncodedClause:
+    """A phrase or a photo of a query as arrays of one caption; of a photo, step 1 and further parts alone count."""
 
     weight: float
     caption: Arrays
     photo: bool = False
 
 
-def phrase_weight(parts: Sequence[EncodedPart]) -> float:
+def phrase_weight(clauses: Sequence[EncodedClause]) -> float:
     """How many times an image's hubness is subtracted: the sum of the phrases' weights, without the photo's."""
-    return sum(part.weight for part in parts if not part.photo)
+    return sum(clause.weight for clause in clauses if not clause.photo)
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,7 @@ class ReadQuery:
 
     @classmethod
     def read(cls, encoders: Encoders, query: Query) -> ReadQuery:
-        """Raises InputError if no part is wanted, or if the model knows no word of a phrase."""
+        """Raises InputError if nothing is wanted, or if the model knows no word of a phrase."""
         if query.photo is None and not any(phrase.weight > 0 for phrase in query.phrases):
             raise InputError('nothing to search for: give a description in quotes, such as "a dog on grass"')
         return cls(query, tuple(encoders.read(phrase.text) for phrase in query.phrases))
@@ -136,14 +137,14 @@ class ReadQuery:
         """The tokens of each phrase."""
         return [list(reading.tokens) for reading in self.readings]
 
-    def parts(self, captions: Sequence[Arrays]) -> tuple[EncodedPart, ...]:
-        """The parts, from the phrases' arrays, 1 x their shape; the photo comes last."""
+    def clauses(self, captions: Sequence[Arrays]) -> tuple[EncodedClause, ...]:
+        """The clauses, from the phrases' arrays, 1 x their shape; the photo comes last."""
         phrases = zip(self.query.phrases, captions, strict=True)
-        parts = [EncodedPart(phrase.weight, caption) for phrase, caption in phrases]
+        clauses = [EncodedClause(phrase.weight, caption) for phrase, caption in phrases]
         if self.query.photo:
-            parts.append(EncodedPart(self.query.photo_weight, self.query.photo.as_caption(), photo=True))
-        return tuple(parts)
+            clauses.append(EncodedClause(self.query.photo_weight, self.query.photo.as_caption(), photo=True))
+        return tuple(clauses)
 
-    def encode(self, encoders: Encoders) -> tuple[EncodedPart, ...]:
-        """The parts, each phrase encoded alone."""
-        return self.parts([encoders.encode_captions([tokens]) for tokens in self.token_lists])
+    def encode(self, encoders: Encoders) -> tuple[EncodedClause, ...]:
+        """The clauses, each phrase encoded alone."""
+        return self.clauses([encoders.encode_captions([tokens]) for tokens in self.token_lists])

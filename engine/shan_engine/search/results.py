@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from shan_engine.base.optional import import_pyarrow
 from shan_engine.gallery.blocks import GalleryImage
-from shan_engine.search.explain import WordRegion
+from shan_engine.search.explain import SeenAs, WordRegion
 from shan_engine.search.ranking import StageCounts
 
 if TYPE_CHECKING:
@@ -22,8 +22,10 @@ if TYPE_CHECKING:
 class Hit:
     """One image found for a query; `step_scores` are the score's parts, `words` explain it, `metadata` by column.
 
-    The score is the sum of its parts, minus `hubness` in a normalised gallery: the image's own, times the phrases'
-    weights. `hubness` is None if the gallery is not normalised or hits are not explained.
+    The parts are the model's steps and the bundle's further parts; `QueryHits.score_parts` names them. The score is
+    their sum, minus `hubness` in a normalised gallery: the image's own, times the phrases' weights. `hubness` is None
+    if the gallery is not normalised or hits are not explained. `seen` are the classes that the photo was seen as, the
+    most probable first.
     """
 
     rank: int
@@ -33,6 +35,7 @@ class Hit:
     words: tuple[WordRegion, ...] = ()
     metadata: Mapping[str, Value] = field(default_factory=dict)
     hubness: float | None = None
+    seen: tuple[SeenAs, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,7 @@ class QueryHits:
     """The best images for a query, best first; `replaced`, `unknown` and `left_out` are as in `tokenizer.Tokenized`.
 
     `stages` counts the images that each stage of the cascade scored; None after an exhaustive search. `matching` is
-    how many images were searched: all, or those that pass the filter.
+    how many images were searched: all, or those that pass the filter. `score_parts` names a hit's `step_scores`.
     """
 
     query: str
@@ -50,6 +53,7 @@ class QueryHits:
     left_out: int = 0
     stages: StageCounts | None = None
     matching: int = 0
+    score_parts: tuple[str, ...] = ()
 
     def __iter__(self) -> Iterator[Hit]:
         return iter(self.hits)

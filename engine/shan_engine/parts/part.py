@@ -1,0 +1,100 @@
+"""A part of a score: one number for a photo and a caption, added to the steps of the model.
+
+A part has two sides. Of a photo it reads some arrays, which a gallery stores beside the model's own. Of a caption it
+takes outputs of the text encoder. Neither is an input of the pair scorer, so every back end computes the same parts.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shan_engine.base.packing import SCALES, Arrays
+from shan_engine.gallery.blocks import Block
+
+Named = Mapping[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Part(ABC):
+    """One part with its weight; `name` is that of its column in tables, explanations and the bundle's manifest."""
+
+    name: ClassVar[str]
+    image_arrays: ClassVar[tuple[str, ...]]
+    caption_arrays: ClassVar[tuple[str, ...]]
+    weight: float
+
+    def read(self, block: Block, rows: NDArray[np.int64]) -> Arrays:
+        """What the part needs of the photos in some rows of a block, B x its shape; empty where nothing is known.
+
+        It comes as stored, and unchecked. A part with a file of its own beside the gallery reads it here.
+        """
+        files = block.files
+        names = [file for name in self.image_arrays for file in (name, name + SCALES)]
+        return {name: files[name][rows] for name in names if name in files}
+
+    @abstractmethod
+    def scores(self, images: Named, captions: Named) -> NDArray[np.float32]:
+        """The part B x C before its weight, from `image_arrays` B x their shape and `caption_arrays` C x theirs."""
+
+    def knows(self, images: Named, captions: Named) -> bool:
+        """Whether both sides have what the part needs; without it the part is 0."""
+        return all(name in images for name in self.image_arrays) and all(
+            name in captions for name in self.caption_arrays
+        )
+
+
+class Parts:
+    """A bundle's parts in order; empty for most."""
+
+    def __init__(self, parts: Sequence[Part] = ()) -> None:
+        self._parts = tuple(parts)
+
+    def __len__(self) -> int:
+        return len(self._parts)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Their names."""
+        return tuple(part.name for part in self._parts)
+
+    def read(self, block: Block, rows: NDArray[np.int64]) -> Arrays:
+        """What the parts need of the photos in some rows of a block, B x its shape; see `Part.read`."""
+        return {name: array for part in self._parts for name, array in part.read(block, rows).items()}
+
+    def scores(self, images: Named, captions: Named, shape: tuple[int, int]) -> NDArray[np.float32]:
+        """Weighted parts B x C x P of B photos with C captions (`shape` is B, C), from arrays as a gallery stores them.
+
+        Names that no part reads are ignored. A part is 0 where either side lacks what it needs.
+        """
+        found = np.zeros((*shape, len(self)), np.float32)
+        for place, part in self._known(images, captions):
+            found[:, :, place] = part
+        return found
+
+    def totals(self, images: Named, captions: Named, shape: tuple[int, int]) -> NDArray[np.float32]:
+        """Sums B x C of the weighted parts, as in `scores`."""
+        found = np.zeros(shape, np.float32)
+        for _, part in self._known(images, captions):
+            found += part
+        return found
+
+    def _known(self, images: Named, captions: Named) -> Iterator[tuple[int, NDArray[np.float32]]]:
+        """Place and weighted scores B x C of the parts for which both sides have what they need."""
+        for place, part in enumerate(self._parts):
+            if part.knows(images, captions):
+                yield place, part.scores(images, captions) * np.float32(part.weight)
+
+    def without_data(self, arrays: Mapping[str, object]) -> list[str]:
+        """Names of the parts for which a gallery with these arrays has nothing."""
+        return [part.name for part in self._parts if any(name not in arrays for name in part.image_arrays)]
+
+    def joined(self, captions: Sequence[Named]) -> Arrays:
+        """What the parts take of captions that were encoded alone, together: C x its shape."""
+        names = [name for part in self._parts for name in part.caption_arrays if all(name in one for one in captions)]
+        return {name: np.concatenate([one[name] for one in captions]) for name in names}
