@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,10 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from resigned import sign_fields
 from shan_engine.base.files import sha256
-from shan_engine.base.packing import Arrays
+from shan_engine.store.feature_store import FeatureStore
+from shan_engine.store.records import SeenClasses
+from shan_engine.store.schema import StoreSchema
+from tiny import EXTRACTOR, FEATURES, make_record
 
 CLASSES, SEEN, DIM = 10, 4, 8
 PARTS = {"global": {"weight": 0.3}, "classes": {"weight": 0.15, "floor": 0.2}}
@@ -64,18 +68,21 @@ def _add_outputs(path: Path, rows: str, mask: str, projections: dict[str, np.nda
     onnx.save(model, path)
 
 
-def seen_in(store: object, ids: list[str]) -> Arrays:
-    """What photos were seen as, made up of their ids; nothing of those whose number ends with 7."""
-    found: list[Arrays] = []
-    for id in ids:
-        number = int("".join(filter(str.isdigit, id)))
-        random = np.random.default_rng(number)
-        probabilities = np.sort(random.dirichlet(np.full(SEEN + 1, 0.5))[:SEEN])[::-1].astype(np.float32)
-        found.append(
-            {
-                "seen_classes": random.choice(CLASSES, SEEN, replace=False),
-                "seen_probabilities": probabilities * (number % 10 != 7),
-                "seen_regions": random.integers(0, 9, SEEN),
-            }
-        )
-    return {name: np.stack([one[name] for one in found]) for name in found[0]}
+def seen_of(id: str) -> SeenClasses | None:
+    """What a photo was seen as, made up of its id's number; nothing where that ends with 7."""
+    number = int("".join(filter(str.isdigit, id)))
+    random = np.random.default_rng(number)
+    likely = np.sort(random.dirichlet(np.full(SEEN + 1, 0.5))[:SEEN])[::-1].astype(np.float16)
+    classes = random.choice(CLASSES, SEEN, replace=False).astype(np.uint16)
+    # The record of every third photo has as few as one region (`tiny.make_record`).
+    regions = random.integers(0, 1 if number % 3 == 0 else 9, SEEN).astype(np.uint8)
+    return None if number % 10 == 7 else SeenClasses(classes, likely, regions)
+
+
+def make_seen_store(path: Path, numbers: range, *, seen: bool = True) -> FeatureStore:
+    """As `tiny.make_store`, with what photos were seen as."""
+    schema = StoreSchema(EXTRACTOR, FEATURES, max_regions=9, version=2)
+    store = FeatureStore.create(path, schema)
+    records = [make_record(number) for number in numbers]
+    store.write([replace(record, seen=seen_of(record.id) if seen else None) for record in records])
+    return store

@@ -27,7 +27,7 @@ _TYPES = {
     HUBNESS: "float32",
     SEEN_CLASSES: "uint16",
     SEEN_PROBABILITIES: "float16",
-    SEEN_REGIONS: "uint16",
+    SEEN_REGIONS: "uint8",
 }
 Layout = dict[str, tuple[np.dtype[Any], tuple[int, ...]]]
 

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shan_engine.base.errors import InputError
-from shan_engine.base.packing import Arrays
 from shan_engine.gallery.blocks import GalleryImage
 from shan_engine.gallery.storage import HUBNESS, SEEN, SEEN_CLASSES
 from shan_engine.indexing.block_writer import Part
@@ -18,17 +17,16 @@ from shan_engine.indexing.querybank import HubnessOf
 from shan_engine.parts.class_evidence import ClassEvidence
 from shan_engine.scoring.scorer import Scorer
 from shan_engine.store.feature_store import FeatureStore
-from shan_engine.store.records import RecordInfo, RegionRecord, pad_regions
+from shan_engine.store.records import RecordInfo, RegionRecord, pad_classes, pad_regions
 
 ENCODE_BATCH = 32
 
 
-def array_shapes(store: FeatureStore, scorer: Scorer, infos: Sequence[RecordInfo]) -> dict[str, tuple[int, ...]]:
+def array_shapes(scorer: Scorer, infos: Sequence[RecordInfo]) -> dict[str, tuple[int, ...]]:
     """Shape per image of every array of a new gallery of a store's images."""
     shapes = scorer.encoders.image_array_shapes(max(info.regions for info in infos))
-    if ClassEvidence.name in scorer.parts.names:
-        shapes |= {name: values.shape[1:] for name, values in seen_in(store, [infos[0].id]).items()}
-    return shapes
+    classes = max(info.classes for info in infos) if ClassEvidence.name in scorer.parts.names else 0
+    return shapes | (dict.fromkeys(SEEN, (classes,)) if classes else {})
 
 
 def encoded(
@@ -51,7 +49,7 @@ def encoded(
         records = store.read(ids[start : start + ENCODE_BATCH])
         arrays = scorer.encoders.encode_images(*pad_to(records, regions))
         if seen:
-            arrays |= _fitting(seen_in(store, [record.id for record in records]), len(records), seen)
+            arrays |= zip(SEEN, pad_classes([record.seen for record in records], seen), strict=True)
         if hubness:
             arrays[HUBNESS] = hubness(arrays)
         listed = [
@@ -62,19 +60,6 @@ def encoded(
         ]
         yield arrays, _boxes(records, regions), listed
         on_images(start + len(records))
-
-
-def seen_in(store: FeatureStore, ids: Sequence[str]) -> Arrays:
-    """What photos of a store were seen as: the arrays `SEEN`, B x m; empty where the store has none of it."""
-    return {}
-
-
-def _fitting(seen: Arrays, count: int, width: int) -> Arrays:
-    """The arrays `SEEN` of `count` images as a gallery of `width` classes an image has them; 0 where unknown."""
-    found = {name: np.zeros((count, width), seen[name].dtype if seen else np.float32) for name in SEEN}
-    for name, values in seen.items():
-        found[name][:, : values.shape[1]] = values[:, :width]
-    return found
 
 
 def relative_path(path: str, beside: Path) -> str:

@@ -187,7 +187,7 @@ def _new_manifest(store: FeatureStore, scorer: Scorer, dtype: str | None, infos:
         scorer.bundle.manifest.fingerprint,
         store.schema.feature_extractor,
         dtype or GALLERY_DTYPES[0],
-        array_shapes(store, scorer, infos),
+        array_shapes(scorer, infos),
     )
 
 

@@ -21,10 +21,12 @@ from shan_engine.base.choices import Device
 from shan_engine.base.errors import InputError
 from shan_engine.base.packing import Arrays
 from shan_engine.bundle.contents import Bundle
+from shan_engine.gallery.storage import SEEN
 from shan_engine.kernel.step_1 import local_scores, regions_as_caption
 from shan_engine.parts.global_term import IMAGE_VECTOR, QUERY_VECTOR
 from shan_engine.scoring.encoders import Encoders
 from shan_engine.scoring.scorer import Scorer
+from shan_engine.store.records import pad_classes
 
 if TYPE_CHECKING:
     from shan_engine.photos.extractor import FeatureExtractor
@@ -51,7 +53,7 @@ class QueryPhoto:
             raise InputError(f"there is no photo {path}: give the path of an image file")
         network, bundle = extractor(), encoders.bundle
         scaled = read_scaled(path, network.recipe.width, network.recipe.height)
-        ((features, boxes, _),) = network(scaled.pixels[None], [path])
+        ((features, boxes, seen),) = network(scaled.pixels[None], [path])
         if not len(features):
             raise InputError(f"{path} has no region: {network.model} found nothing in it")
         if features.shape[1] != bundle.manifest.feature_dim:
@@ -60,6 +62,8 @@ class QueryPhoto:
                 f"{bundle.manifest.feature_dim}: name the extractor that it was trained on"
             )
         images = encoders.encode_images(features[None], np.ones((1, len(features)), np.bool_))
+        if seen is not None:
+            images |= zip(SEEN, pad_classes([seen], len(seen.classes)), strict=True)
         pixels = np.full((len(features), 4), np.nan) if boxes is None else boxes * np.array(scaled.size * 2)
         return cls(path, images, pixels.astype(np.float32))
 

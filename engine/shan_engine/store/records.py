@@ -206,3 +206,17 @@ def pad_regions(records: Sequence[RegionRecord]) -> tuple[NDArray[np.float32], N
     for row, record in enumerate(records):
         features[row, : counts[row]] = record.features
     return features, np.arange(max(counts)) < np.array(counts)[:, None]
+
+
+def pad_classes(
+    seen: Sequence[SeenClasses | None], classes: int
+) -> tuple[NDArray[np.uint16], NDArray[np.float16], NDArray[np.uint8]]:
+    """Class numbers, probabilities and regions of B images, each B x `classes`; 0 after an image's own."""
+    shape = len(seen), classes
+    numbers, shares, regions = np.zeros(shape, np.uint16), np.zeros(shape, np.float16), np.zeros(shape, np.uint8)
+    for row, own in enumerate(seen):
+        if own is not None:
+            count = min(classes, len(own.classes))
+            numbers[row, :count], shares[row, :count] = own.classes[:count], own.probabilities[:count]
+            regions[row, :count] = own.regions[:count]
+    return numbers, shares, regions

@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from extractors import SEEN, classifier
 from gallery_scores import assert_same, by_id
-from part_bundle import NAMES, PARTS, add_parts, seen_in
+from part_bundle import NAMES, PARTS, add_parts, make_seen_store, seen_of
 from resigned import sign_fields
 from shan_engine.base.errors import BundleError
 from shan_engine.bundle.contents import Bundle
@@ -28,6 +29,7 @@ from shan_engine.indexing.querybank import Querybank
 from shan_engine.jobs.options import JobOptions
 from shan_engine.jobs.run import score_job
 from shan_engine.kernel.library import variants
+from shan_engine.photos.extractor import FeatureExtractor
 from shan_engine.scoring.scorer import Scorer
 from shan_engine.search.answer import search
 from shan_engine.search.captions import search_captions
@@ -43,19 +45,11 @@ IMAGES = 300
 needs_kernel = pytest.mark.skipif(not variants(), reason="the kernel is not built")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def seen():
-    """Photos have been seen as some classes."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("shan_engine.indexing.encoding.seen_in", seen_in)
-        yield
-
-
 @pytest.fixture(scope="module")
 def folder(bundle_path, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("parts")
     add_parts(Path(shutil.copytree(bundle_path, folder / "bundle")))
-    make_store(folder / "store", range(IMAGES)).close()
+    make_seen_store(folder / "store", range(IMAGES)).close()
     return folder
 
 
@@ -84,13 +78,13 @@ def further(folder, parted) -> dict[str, np.ndarray]:
         for info in store.infos():
             (record,) = store.read([info.id])
             vector = parted.encoders.encode_images(*pad_to([record], 9))["image_vector"][0].astype(float)
-            held = {name: array[0] for name, array in seen_in(store, [info.id]).items()}
             parts = np.zeros((len(CAPTIONS), 2))
             for row, caption in enumerate(captions):
                 parts[row, 0] = PARTS["global"]["weight"] * vector @ caption["query_vector"][0]
-                shares = held["seen_probabilities"].astype(np.float16).astype(float)
-                evidence = caption["class_weights"][0][held["seen_classes"]] @ shares
-                if shares.any():
+                if record.seen is not None:
+                    evidence = caption["class_weights"][0][record.seen.classes] @ record.seen.probabilities.astype(
+                        float
+                    )
                     floor, weight = PARTS["classes"]["floor"], PARTS["classes"]["weight"]
                     parts[row, 1] = weight * np.log(floor + evidence)
             found[info.id] = parts
@@ -130,12 +124,12 @@ def test_a_hit_tells_what_it_was_seen_as_and_where(parted, gallery):
     assert told["photo7"] == ()
     boxes = {id: block.boxes(row) for block in gallery.blocks for row, id in enumerate(block.ids)}
     for id, seen in told.items():
-        held = {name: array[0] for name, array in seen_in(None, [id]).items()}
-        likely = [at for at in range(3) if held["seen_probabilities"][at] >= 0.05]
-        assert [one.name for one in seen] == [NAMES[held["seen_classes"][at]] for at in likely]
+        held = seen_of(id)
+        likely = [at for at in range(3) if held and held.probabilities[at] >= 0.05]
+        assert [one.name for one in seen] == [NAMES[held.classes[at]] for at in likely]
         for one, at in zip(seen, likely, strict=True):
-            assert one.probability == pytest.approx(held["seen_probabilities"][at], abs=1e-3)
-            box = boxes[id][held["seen_regions"][at]]
+            assert one.probability == pytest.approx(float(held.probabilities[at]))
+            box = boxes[id][held.regions[at]]
             assert one.box == (tuple(box.tolist()) if np.isfinite(box).all() else None)
 
 
@@ -191,9 +185,7 @@ def test_hubness_is_measured_with_the_parts(folder, parted, expected, tmp_path):
     found = by_id(parted, indexed(folder, parted, tmp_path / "gallery", querybank=bank), tmp_path)
     for id, scores in expected.items():
         hubness = np.log(np.exp(7.0 * scores.astype(float)).mean()) / 7.0
-        np.testing.assert_allclose(
-            found[id], scores - hubness, rtol=0, atol=1e-4, err_msg=id
-        )  # probabilities are rounded later
+        np.testing.assert_allclose(found[id], scores - hubness, rtol=0, atol=2e-5, err_msg=id)
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-5), ("int8", 3e-2)])
@@ -238,9 +230,9 @@ def test_a_gallery_held_on_a_device_gives_the_same(folder, gallery, expected):
             assert hit.score == pytest.approx(expected[hit.image.id][number], abs=1e-5)
 
 
-def test_a_gallery_without_classes_has_no_evidence_and_says_so(folder, parted, further, tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr("shan_engine.indexing.encoding.seen_in", lambda store, ids: {})
-    gallery = indexed(folder, parted, tmp_path / "gallery")
+def test_a_gallery_without_classes_has_no_evidence_and_says_so(folder, parted, further, tmp_path, caplog):
+    make_store(tmp_path / "store", range(50)).close()
+    gallery = indexed(tmp_path, parted, tmp_path / "gallery")
     assert not any(name.startswith("seen") for name in gallery.manifest.arrays)
     with caplog.at_level(logging.INFO):
         (found,) = Engine(parted, gallery).search_all(CAPTIONS[0], exhaustive=True)
@@ -277,3 +269,10 @@ def test_parts_that_cannot_be_scored_are_refused(folder, tmp_path, parts, fault)
     with pytest.raises(BundleError) as raised:
         Scorer(Bundle.open(own), "cpu", threads=1)
     assert fault in str(raised.value)
+
+
+def test_a_query_photo_brings_what_it_is_seen_as(seeing, album, tmp_path):
+    network = FeatureExtractor(classifier(tmp_path), "cpu")
+    photo = QueryPhoto.read(album / "photos" / "05.png", seeing.encoders, lambda: network)
+    for name, values in SEEN.items():
+        np.testing.assert_array_equal(photo.images[name], values)
