@@ -47,6 +47,7 @@ def as_dict(result: QueryHits) -> dict[str, object]:
         "words_left_out": result.left_out,
         "matching": result.matching,
         "scanned": vars(result.stages) if result.stages else None,
+        "score_parts": list(result.score_parts),
         "hits": [
             {
                 "rank": hit.rank,
@@ -56,6 +57,7 @@ def as_dict(result: QueryHits) -> dict[str, object]:
                 "step_scores": list(hit.step_scores),
                 "hubness": hit.hubness,
                 "words": [vars(word) for word in hit.words],
+                "seen": [vars(one) for one in hit.seen],
                 "metadata": dict(hit.metadata),
             }
             for hit in result.hits
@@ -80,10 +82,11 @@ def print_columns(result: QueryHits, columns: Sequence[str]) -> None:
 
 
 def print_table(result: QueryHits) -> None:
-    """A search for photos as a table, with the regions behind the words where hits are explained."""
+    """A search for photos as a table, with what explains a hit: regions, what it is seen as, parts of its score."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
+    from shan_engine.parts.table import PARTS
 
     console = Console()
     # On a narrow console, a path that only puts a folder before the id is left out. Ids then get up to two thirds of
@@ -97,7 +100,8 @@ def print_table(result: QueryHits) -> None:
     for name in ("rank", "score"):
         table.add_column(name, justify="right")
     table.add_column("id", overflow="fold", max_width=None if with_path else id_width)
-    explained = any(hit.words for hit in result.hits)
+    explained = any(hit.words or hit.seen for hit in result.hits)
+    names = result.score_parts if any(name in PARTS for name in result.score_parts) else ()
     if explained:
         table.add_column(REGIONS, overflow="fold", max_width=None if with_path else room - id_width)
     if with_path:
@@ -107,7 +111,7 @@ def print_table(result: QueryHits) -> None:
             str(hit.rank),
             f"{hit.score:.3f}",
             Text(hit.image.id),
-            *([Text(_best_regions(hit.words))] if explained else []),
+            *([Text(_explanation(hit, names))] if explained else []),
             *([Text(hit.image.path)] if with_path else []),
         )
     console.print(table)
@@ -169,6 +173,15 @@ def _print_hits(
     for hit, row in zip(hits, rows, strict=True):
         table.add_row(str(hit.rank), f"{hit.score:.3f}", *map(Text, row))
     Console().print(table)
+
+
+def _explanation(hit: Hit, names: Sequence[str]) -> str:
+    """A line each for the words' regions, what the photo is seen as, and the parts of its score if they have names."""
+    seen = ", ".join(f"{one.name} {one.probability:.2f}" for one in hit.seen)
+    parts = [f"{name} {value:.3f}" for name, value in zip(names, hit.step_scores, strict=False)]
+    parts += [f"hubness {-hit.hubness:.3f}"] if parts and hit.hubness is not None else []
+    lines = [_best_regions(hit.words), seen and f"seen as {seen}", "  ".join(parts)]
+    return "\n".join(line for line in lines if line)
 
 
 def _best_regions(words: Sequence[WordRegion]) -> str:

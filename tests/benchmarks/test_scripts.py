@@ -41,6 +41,13 @@ def test_every_script_has_a_test():
     assert [name for name in sorted(names) if f'script("{name}")' not in tests and f'"{name}.py"' not in tests] == []
 
 
+def test_further_parts(script, capsys):
+    script("further_parts").main(["--photos", "5000", "--dim", "8", "--turns", "1"])
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(":")[0] for line in lines] == ["classes", "global", "classes", "global"]
+    assert all(float(line.split()[1]) >= 0 and line.endswith("together, 5,000 photos") for line in lines)
+
+
 def test_asking(script, captions, capsys):
     script("asking").main([str(DEMO / "gallery"), str(captions), "--queries", "3"])
     printed = capsys.readouterr().out

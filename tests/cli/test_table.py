@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from shan_cli.printing import print_table
+from shan_cli.printing import as_dict, print_table
 from shan_engine.gallery.blocks import GalleryImage
-from shan_engine.search.explain import WordRegion
+from shan_engine.search.explain import SeenAs, WordRegion
 from shan_engine.search.results import Hit, QueryHits
 
 WORDS = tuple(
@@ -51,3 +51,19 @@ def test_an_id_too_long_for_any_console_is_folded_and_whole(monkeypatch, capsys,
     id = "x" * 150 + ".jpg"
     lines = table(monkeypatch, capsys, columns, (id, f"/home/{id}"))
     assert "".join(line.split("│")[3].strip() for line in lines if line.startswith("│")) == id
+
+
+def test_a_hit_tells_what_it_is_seen_as_and_its_parts_where_a_model_has_more_than_steps(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "100")
+    seen = (SeenAs("porcupine", 0.7, 12, None), SeenAs("echidna", 0.104, 40, (0, 0, 8, 8)))
+    hit = Hit(1, 0.5, GalleryImage("a.jpg", "", 8, 8, 0), (0.25, 0.125, 0.325), WORDS[:1], {}, 0.2, seen)
+    print_table(QueryHits("a porcupine", (hit,), score_parts=("l2l", "global", "classes")))
+    text = capsys.readouterr().out
+    assert "grandmother #0 0.50 " in text
+    assert "seen as porcupine 0.70, echidna 0.10 " in text
+    assert "l2l 0.250  global 0.125  classes 0.325  hubness -0.200 " in text
+    told = as_dict(QueryHits("a porcupine", (hit,), score_parts=("l2l", "global", "classes")))
+    assert told["score_parts"] == ["l2l", "global", "classes"]
+    assert told["hits"][0]["seen"][1] == {"name": "echidna", "probability": 0.104, "region": 40, "box": (0, 0, 8, 8)}
+    print_table(QueryHits("a porcupine", (hit,), score_parts=("l2l", "g2l", "g2g")))
+    assert "l2l" not in capsys.readouterr().out

@@ -8,10 +8,10 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from shan_engine.base.packing import SCALES, unpacked
+from shan_engine.base.packing import SCALES
 from shan_engine.parts.part import Named, Part
 
-TOGETHER = 4096  # photos whose vectors are unpacked together: they stay in the cache
+TOGETHER = 1024  # photos whose vectors become float32 together: they stay in the cache
 IMAGE_VECTOR, QUERY_VECTOR = "image_vector", "query_vector"
 
 
@@ -25,11 +25,12 @@ class GlobalTerm(Part):
 
     def scores(self, images: Named, captions: Named) -> NDArray[np.float32]:
         """Cosines B x C."""
-        queries = captions[QUERY_VECTOR].T
-        stored = {name: images[name] for name in (IMAGE_VECTOR, IMAGE_VECTOR + SCALES) if name in images}
-        count = len(images[IMAGE_VECTOR])
-        found = np.empty((count, queries.shape[1]), np.float32)
-        for start in range(0, count, TOGETHER):
+        vectors, scales = images[IMAGE_VECTOR], images.get(IMAGE_VECTOR + SCALES)
+        queries = np.asarray(captions[QUERY_VECTOR], np.float32).T
+        found = np.empty((len(vectors), queries.shape[1]), np.float32)
+        for start in range(0, len(vectors), TOGETHER):
             some = slice(start, start + TOGETHER)
-            found[some] = unpacked({name: array[some] for name, array in stored.items()})[IMAGE_VECTOR] @ queries
+            found[some] = vectors[some].astype(np.float32, copy=False) @ queries
+        if scales is not None:
+            found *= scales[:, None]
         return found

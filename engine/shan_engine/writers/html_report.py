@@ -51,9 +51,13 @@ class _Word:
 
 @dataclass(frozen=True)
 class _Card:
-    """A hit as the template shows it. `thumbnail` is a JPEG in base64; if it is None, `problem` says why."""
+    """A hit as the template shows it. `thumbnail` is a JPEG in base64; if it is None, `problem` says why.
+
+    `parts` are the parts of its score with their names, which are empty where they are not known.
+    """
 
     hit: Hit
+    parts: tuple[tuple[str, float], ...]
     thumbnail: str | None
     problem: str
     width: int
@@ -73,7 +77,10 @@ def write_report(path: Path, results: Sequence[QueryHits]) -> None:
     def sections() -> Iterator[tuple[str, Iterator[_Card]]]:
         keys = (f"w{number}" for number in itertools.count())
         for result in results:
-            yield result.query, (_card(hit, keys, *thumbnail(hit.image.path)) for hit in result.hits)
+            yield (
+                result.query,
+                (_card(hit, result.score_parts, keys, *thumbnail(hit.image.path)) for hit in result.hits),
+            )
 
     source = resources.files(__package__).joinpath("report.html").read_text("utf-8")
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
@@ -99,7 +106,9 @@ def _thumbnail(photo: str) -> tuple[str | None, str]:
     return base64.b64encode(buffer.getvalue()).decode("ascii"), ""
 
 
-def _card(hit: Hit, keys: Iterator[str], thumbnail: str | None, problem: str) -> _Card:
+def _card(hit: Hit, names: Sequence[str], keys: Iterator[str], thumbnail: str | None, problem: str) -> _Card:
+    named = len(names) == len(hit.step_scores)
+    parts = tuple((names[place] if named else "", value) for place, value in enumerate(hit.step_scores))
     known = hit.image.width > 0 and hit.image.height > 0
     colours = {place: colour for colour, place in enumerate(_drawn(hit.words))} if known else {}
     words = tuple(
@@ -112,7 +121,7 @@ def _card(hit: Hit, keys: Iterator[str], thumbnail: str | None, problem: str) ->
         )
         for place, (word, key) in enumerate(zip(hit.words, keys, strict=False))
     )
-    return _Card(hit, thumbnail, problem, hit.image.width, hit.image.height, words)
+    return _Card(hit, parts, thumbnail, problem, hit.image.width, hit.image.height, words)
 
 
 def _drawn(words: Sequence[WordRegion]) -> list[int]:

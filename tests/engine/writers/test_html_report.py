@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from shan_engine.base.errors import InputError
 from shan_engine.gallery.blocks import GalleryImage
-from shan_engine.search.explain import WordRegion
+from shan_engine.search.explain import SeenAs, WordRegion
 from shan_engine.search.results import Hit, QueryHits
 from shan_engine.writers.html_report import write_report
 
@@ -76,6 +76,14 @@ def test_a_hit_shows_its_scores_and_a_small_photo(tmp_path: Path, root: Path) ->
     assert score.split() == ["#1", "0.7500"]
     assert steps == "steps 0.5000 · 0.2500"
     assert id == "red"
+
+
+def test_a_hit_shows_named_parts_and_what_it_is_seen_as(tmp_path: Path, root: Path) -> None:
+    seen = (SeenAs("brick", 0.7, 0, None), SeenAs(HOSTILE, 0.1, 0, None))
+    result = QueryHits("a red wall", (replace(hit("red.png"), seen=seen),), score_parts=("l2l", "classes"))
+    _, parts, told, _ = report(tmp_path, result).texts["p"]
+    assert parts == "l2l 0.5000 · classes 0.2500"
+    assert told == f"seen as brick 0.70, {HOSTILE} 0.10"
 
 
 def test_a_hit_shows_what_is_known_of_it(tmp_path: Path, root: Path) -> None:
