@@ -86,3 +86,13 @@ def make_seen_store(path: Path, numbers: range, *, seen: bool = True) -> Feature
     records = [make_record(number) for number in numbers]
     store.write([replace(record, seen=seen_of(record.id) if seen else None) for record in records])
     return store
+
+
+def add_querybank(bundle: Path, queries: list[str], inverse_temperature: float, weight: float) -> Path:
+    """Give a bundle a querybank of its own, in place."""
+    (bundle / "querybank.txt").write_text("".join(f"{query}\n" for query in queries), "utf-8")
+    files = json.loads((bundle / "manifest.json").read_text())["files"]
+    files["querybank.txt"] = sha256(bundle / "querybank.txt")
+    settings = {"inverse_temperature": inverse_temperature, "weight": weight}
+    sign_fields(bundle / "manifest.json", files=files, querybank=settings)
+    return bundle

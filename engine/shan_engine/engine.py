@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from shan_engine.base.choices import DEFAULT_RECALL_TARGET
 from shan_engine.base.errors import InputError
 from shan_engine.gallery.captions import CaptionGallery
+from shan_engine.gallery.normalised import normalised, raw
 from shan_engine.gallery.reader import Gallery
 from shan_engine.scoring.passes import score_matrix
 from shan_engine.scoring.scorer import Scorer
@@ -44,6 +45,7 @@ class Engine(Session):
     def __init__(self, scorer: Scorer, gallery: Gallery) -> None:
         super().__init__(scorer)
         self._gallery: Gallery | None = gallery
+        self._normalised: Gallery | None = None
         self._cascade: Cascade | None = None
         for name in scorer.parts.without_data(gallery.manifest.arrays):
             log.info("the gallery %s has no data for the part '%s' of scores, which stays 0", gallery.path, name)
@@ -58,7 +60,7 @@ class Engine(Session):
     def close(self) -> None:
         """Give back everything that is loaded and mapped. Using the engine afterwards raises InputError."""
         with self._lock:
-            self._gallery = self._cascade = None
+            self._gallery = self._normalised = self._cascade = None
             super().close()
 
     def refresh(self) -> bool:
@@ -70,7 +72,7 @@ class Engine(Session):
             renewed = self.gallery.renewed(self.scorer.bundle)
             if renewed is self._gallery:
                 return False
-            self._gallery, self._cascade = renewed, None
+            self._gallery, self._normalised, self._cascade = renewed, None, None
             log.info("%d images in %s now", len(renewed), renewed.path)
             return True
 
@@ -109,6 +111,8 @@ class Engine(Session):
         explain: bool = True,
         exhaustive: bool = False,
         recall_target: float = DEFAULT_RECALL_TARGET,
+        normalise: bool = True,
+        threshold: float | None = None,
     ) -> QueryHits:
         """The `top_k` best photos for a query, a photo `image`, or both.
 
@@ -125,7 +129,14 @@ class Engine(Session):
         photo = image if image is None or isinstance(image, QueryPhoto) else self.photo(image)
         asked = Query.of(query, also=as_list(also), without=as_list(without), photo=photo, photo_weight=image_weight)
         (found,) = self.search_all(
-            [asked], where=where, top_k=top_k, explain=explain, exhaustive=exhaustive, recall_target=recall_target
+            [asked],
+            where=where,
+            top_k=top_k,
+            explain=explain,
+            exhaustive=exhaustive,
+            recall_target=recall_target,
+            normalise=normalise,
+            threshold=threshold,
         )
         return found
 
@@ -138,6 +149,8 @@ class Engine(Session):
         explain: bool = True,
         exhaustive: bool = False,
         recall_target: float = DEFAULT_RECALL_TARGET,
+        normalise: bool = True,
+        threshold: float | None = None,
         with_metadata: bool = True,
         on_start: Callable[[int], None] = lambda total: None,
         on_pairs: Callable[[int], None] = lambda done: None,
@@ -145,11 +158,14 @@ class Engine(Session):
         """The best photos for each query, in fewer passes over the gallery than one search each takes.
 
         A large gallery is searched in stages, careful enough to find `recall_target` of the hits that an `exhaustive`
-        search finds. `explain` and `with_metadata` say whether hits carry explanations and metadata. `on_start` is
-        called with the number of pairs of query and photo, `on_pairs` with how many are done.
+        search finds. With `normalise`, hubness by a querybank is subtracted where the gallery has it. A `threshold`
+        leaves out hits with a smaller probability. `explain` and `with_metadata` say whether hits carry explanations
+        and metadata. `on_start` is called with the number of pairs of query and photo, `on_pairs` with how many are
+        done.
 
         Raises InputError for a query that is empty or has no known word, an empty gallery, a condition that is not
-        one, k below 1 or a target outside 0 to 1. Raises GalleryError for a damaged photo.
+        one, k below 1, a target outside 0 to 1, or a threshold where hits have no probability. Raises GalleryError for
+        a damaged photo.
 
         >>> import shan_engine
         >>> with shan_engine.open() as engine:
@@ -159,12 +175,13 @@ class Engine(Session):
         with self._turn() as scorer:
             return search(
                 scorer,
-                self.gallery,
+                self._searched() if normalise else raw(self.gallery),
                 as_list(queries),
                 top_k=top_k,
                 explain=explain,
                 exhaustive=exhaustive,
                 recall_target=recall_target,
+                threshold=threshold,
                 where=where,
                 with_metadata=with_metadata,
                 cascade=self._kept_cascade(scorer),
@@ -172,11 +189,18 @@ class Engine(Session):
                 on_pairs=on_pairs,
             )
 
+    def _searched(self) -> Gallery:
+        """The gallery as a search ranks it: normalised by the bundle's querybank where it can be."""
+        with self._lock:
+            if self._normalised is None:
+                self._normalised = normalised(self.gallery, self.scorer.bundle)
+            return self._normalised
+
     def _kept_cascade(self, scorer: Scorer) -> Cascade | None:
         """The cascade over the gallery with its codes and hubness; None where it has none."""
         with self._lock:
             if self._cascade is None and has_cascade(scorer, self.gallery):
-                self._cascade = Cascade(scorer, self.gallery)
+                self._cascade = Cascade(scorer, self._searched())
             return self._cascade
 
     def score(self, captions: str | Sequence[str], *, ids: str | Sequence[str] | None = None) -> NDArray[np.float32]:
@@ -223,7 +247,7 @@ class Engine(Session):
         from shan_engine.search.measure import tune_gallery
 
         with self._turn() as scorer:
-            return tune_gallery(scorer, self.gallery, as_list(queries), **options)
+            return tune_gallery(scorer, self._searched(), as_list(queries), **options)
 
     def vectors(self) -> NDArray[np.float32]:
         """A vector of length 1 for each photo, N x D: the mean of its regions, for an index that takes one a photo.

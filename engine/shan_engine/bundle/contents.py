@@ -2,7 +2,7 @@
 
 Files: `manifest.json`, `image_encoder.onnx`, `text_encoder.onnx`, `pair_scorer.onnx`, a tokenizer (`vocab.json` or
 `tokenizer.json`), `image_terms.onnx`, `kernel.npz` and `classes.json` where the model has them, and optionally
-`feature_extractor.onnx` with its recipe. The engine knows a model only by its graphs:
+`querybank.txt`, `learnt.npz` and `feature_extractor.onnx` with its recipe. The engine knows a model only by its graphs:
 
 - image encoder: `features` B x K x F, `region_mask` B x K (bool) -> the arrays a gallery stores;
 - image terms: those arrays -> the image arrays that are made from them again when they are scored;
@@ -12,6 +12,9 @@ Files: `manifest.json`, `image_encoder.onnx`, `text_encoder.onnx`, `pair_scorer.
 
 A bundle whose scores have further parts (the package `parts`) has more outputs: `image_vector` B x D of the image
 encoder, `query_vector` C x D and `class_weights` C x L of the text encoder. `classes.json` lists the L classes' names.
+
+`querybank.txt` has a query on each line (indexing/querybank.py). `learnt.npz` says in `tokens`, a bit each
+(numpy.packbits), which tokens photos taught the model.
 """
 
 from __future__ import annotations
@@ -21,14 +24,18 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from shan_engine.base.errors import BundleError
 from shan_engine.base.files import sha256
-from shan_engine.bundle.manifest import GRAPHS, Manifest
+from shan_engine.bundle.manifest import GRAPHS, QUERYBANK, Manifest
 from shan_engine.text.tokenizer import Tokenizer
 from shan_engine.text.tokenizer_files import TOKENIZERS, load_tokenizer, tokenizer_file
 
 IMAGE_TERMS = "image_terms.onnx"
 CLASSES = "classes.json"
+LEARNT = "learnt.npz"
 
 
 @dataclass(frozen=True)
@@ -74,6 +81,21 @@ class Bundle:
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
             raise BundleError(f"{self.path / CLASSES} is not a list of names: export the bundle again")
         return tuple(names)
+
+    @cached_property
+    def querybank(self) -> tuple[str, ...]:
+        """Queries of many topics, over which `index` measures images' hubness; empty where the bundle has none."""
+        if not self.manifest.querybank:
+            return ()
+        return tuple((self.path / QUERYBANK).read_text("utf-8").splitlines())
+
+    @cached_property
+    def learnt(self) -> NDArray[np.bool_] | None:
+        """Whether photos taught the model a token, by number; None where the bundle does not say."""
+        if LEARNT not in self.manifest.files:
+            return None
+        with np.load(self.path / LEARNT) as held:
+            return np.unpackbits(held["tokens"], count=len(self.tokenizer)).astype(np.bool_)
 
     @property
     def feature_extractor(self) -> Path | None:

@@ -14,6 +14,8 @@ from shan_engine.base.manifests import Fields, Format, NotNegative, Sha256, Size
 SCHEMA_VERSION = 2
 GRAPHS = ("image_encoder.onnx", "text_encoder.onnx", "pair_scorer.onnx")
 MANIFEST = "manifest.json"
+QUERYBANK = "querybank.txt"
+OF_PARTS = ("parts", "querybank", "calibration")
 _SHA256 = re.compile("[0-9a-f]{64}")
 _PLAIN_NAME = re.compile("[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
@@ -23,7 +25,9 @@ class Manifest(Fields, frozen=True):
 
     `parity` is the largest difference between graphs and PyTorch modules at export; `files` maps a
     file's name to its SHA-256; `max_words` counts the start and end markers too. `parts` maps each further part of a
-    score (the package `parts`) to its settings; a bundle without any does not write the field.
+    score (the package `parts`) to its settings. `querybank` says how the bundle's own bank (`querybank.txt`) is used:
+    its `inverse_temperature`, and the `weight` of hubness. `calibration` turns the parts of a score into a probability
+    (search/calibration.py). A bundle that has none of these does not write their fields.
     """
 
     fingerprint: Sha256
@@ -35,6 +39,8 @@ class Manifest(Fields, frozen=True):
     files: dict[str, str]
     version: int = SCHEMA_VERSION
     parts: dict[str, dict[str, float]] = field(default_factory=dict)
+    querybank: dict[str, float] = field(default_factory=dict)
+    calibration: dict[str, float] = field(default_factory=dict)
 
     @classmethod
     def load(cls, bundle: Path) -> Manifest:
@@ -46,8 +52,8 @@ class Manifest(Fields, frozen=True):
         FORMAT.save(bundle / MANIFEST, self)
 
     def as_dict(self) -> dict[str, Any]:
-        """All fields by name; without `parts` where there are none, as older bundles have it."""
-        return {name: value for name, value in super().as_dict().items() if name != "parts" or value}
+        """All fields by name; without those of a score's parts that are empty, as older bundles have it."""
+        return {name: value for name, value in super().as_dict().items() if value or name not in OF_PARTS}
 
     def validate(self) -> None:
         """Names of files lead nowhere else, and each has a SHA-256."""
@@ -55,6 +61,11 @@ class Manifest(Fields, frozen=True):
             # Joined to the bundle's folder, it must not lead out of it.
             demand(_PLAIN_NAME.fullmatch(name) is not None, f"the file name {name!r} is not a plain one")
             demand(_SHA256.fullmatch(held) is not None, f"the file {name} has no SHA-256")
+        if self.querybank:
+            whole = set(self.querybank) == {"inverse_temperature", "weight"} and QUERYBANK in self.files
+            demand(whole and self.querybank["inverse_temperature"] > 0, "its querybank is not whole")
+        known = {"bias", "steps", "hubness", *self.parts}
+        demand(set(self.calibration) <= known, "its calibration names an unknown part of a score")
 
 
 FORMAT = Format(

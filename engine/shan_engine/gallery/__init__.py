@@ -3,6 +3,7 @@
 In reading order:
 
 - `reader`: opens a gallery, and narrows it down to some images.
+- `normalised`: the same gallery, less the hubness by the bundle's querybank.
 - `manifest`: what a gallery says of itself.
 - `blocks`, `block_files`: the images of a block, and its mapped and checked files.
 - `storage`: types and shapes of the files, and checksums.

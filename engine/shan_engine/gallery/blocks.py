@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 from msgspec.structs import replace
@@ -50,6 +50,20 @@ class _Files(Protocol):
     def codes(self, centroids: str) -> NDArray[np.uint16]: ...
 
 
+class _Presented:
+    """A block's files with other arrays, made of its own when they are first read."""
+
+    def __init__(self, files: _Files, arrays: Callable[[Arrays], Arrays]) -> None:
+        self._files, self._made_of = files, arrays
+
+    @cached_property
+    def arrays(self) -> Arrays:
+        return self._made_of(self._files.arrays)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._files, name)
+
+
 class Block:
     """The images of one block that are not deleted, in order; rows are numbers in the block's files."""
 
@@ -67,6 +81,10 @@ class Block:
         """The same block with only some rows of its files; it shares what is mapped and checked."""
         deleted = np.setdiff1d(np.arange(self.entry.images), rows).tolist()
         return Block(replace(self.entry, deleted=tuple(deleted)), self._files, self._beside)
+
+    def presented(self, arrays: Callable[[Arrays], Arrays]) -> Block:
+        """The same block with other arrays, made of those of all its rows; it shares what is mapped and checked."""
+        return Block(self.entry, cast(_Files, _Presented(self._files, arrays)), self._beside)
 
     def renewed(self, entry: BlockEntry) -> Block | None:
         """The block as a later manifest names it, if only its deleted images differ: it shares what is mapped."""

@@ -106,7 +106,10 @@ class Gallery:
     def keeping(self, rows: Iterable[NDArray[np.int64]]) -> Gallery:
         """The same gallery with only some rows of each block's files; it shares what is mapped and checked."""
         blocks = [block.keeping(kept) for block, kept in zip(self.blocks, rows, strict=True)]
-        manifest = replace(self.manifest, blocks=tuple(block.entry for block in blocks))
+        return self.of_blocks(replace(self.manifest, blocks=tuple(block.entry for block in blocks)), blocks)
+
+    def of_blocks(self, manifest: GalleryManifest, blocks: Sequence[Block]) -> Gallery:
+        """The same gallery seen through another manifest and its blocks."""
         return Gallery(self.path, manifest, blocks, release_pages=self._release_pages)
 
     def release(self) -> None:

@@ -16,15 +16,17 @@ from numpy.typing import NDArray
 from shan_engine.base.packing import SCALES, Arrays
 
 HUBNESS = "hubness"  # one number an image (indexing/querybank.py); only in a gallery that is normalised
+BANK_HUBNESS = "bank_hubness"  # the same by the bundle's own querybank, before its weight; searches subtract it
 # The m classes that an image was seen as, the most probable first (parts/class_evidence.py): their numbers, their
 # probabilities, the region where each is most probable.
 SEEN_CLASSES, SEEN_PROBABILITIES, SEEN_REGIONS = "seen_classes", "seen_probabilities", "seen_regions"
 SEEN = (SEEN_CLASSES, SEEN_PROBABILITIES, SEEN_REGIONS)
-NOT_ENCODED = (HUBNESS, *SEEN)
+NOT_ENCODED = (HUBNESS, BANK_HUBNESS, *SEEN)
 """Arrays of a gallery that do not come from the image encoder."""
 _TYPES = {
     "region_mask": "bool",
     HUBNESS: "float32",
+    BANK_HUBNESS: "float32",
     SEEN_CLASSES: "uint16",
     SEEN_PROBABILITIES: "float16",
     SEEN_REGIONS: "uint8",

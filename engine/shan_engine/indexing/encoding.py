@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from shan_engine.base.errors import InputError
 from shan_engine.gallery.blocks import GalleryImage
-from shan_engine.gallery.storage import HUBNESS, SEEN, SEEN_CLASSES
+from shan_engine.gallery.storage import BANK_HUBNESS, HUBNESS, SEEN, SEEN_CLASSES
 from shan_engine.indexing.block_writer import Part
-from shan_engine.indexing.querybank import HubnessOf
+from shan_engine.indexing.querybank import HubnessOf, bundle_hubness
 from shan_engine.parts.class_evidence import ClassEvidence
 from shan_engine.scoring.scorer import Scorer
 from shan_engine.store.feature_store import FeatureStore
@@ -26,7 +26,8 @@ def array_shapes(scorer: Scorer, infos: Sequence[RecordInfo]) -> dict[str, tuple
     """Shape per image of every array of a new gallery of a store's images."""
     shapes = scorer.encoders.image_array_shapes(max(info.regions for info in infos))
     classes = max(info.classes for info in infos) if ClassEvidence.name in scorer.parts.names else 0
-    return shapes | (dict.fromkeys(SEEN, (classes,)) if classes else {})
+    shapes |= dict.fromkeys(SEEN, (classes,)) if classes else {}
+    return shapes | ({BANK_HUBNESS: ()} if scorer.bundle.querybank and scorer.parts else {})
 
 
 def encoded(
@@ -45,6 +46,7 @@ def encoded(
     `shapes` are those per image of the gallery's arrays.
     """
     (regions,), (seen,) = shapes["region_mask"], shapes.get(SEEN_CLASSES, (0,))
+    of_bank = bundle_hubness(scorer) if BANK_HUBNESS in shapes else None
     for start in range(0, len(ids), ENCODE_BATCH):
         records = store.read(ids[start : start + ENCODE_BATCH])
         arrays = scorer.encoders.encode_images(*pad_to(records, regions))
@@ -52,6 +54,8 @@ def encoded(
             arrays |= zip(SEEN, pad_classes([record.seen for record in records], seen), strict=True)
         if hubness:
             arrays[HUBNESS] = hubness(arrays)
+        if of_bank:
+            arrays[BANK_HUBNESS] = of_bank(arrays)
         listed = [
             GalleryImage(
                 record.id, relative_path(record.path, beside), record.width, record.height, checksums[record.id]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,16 +44,30 @@ class ClassEvidence(Part):
         """Evidence B x C."""
         classes, probabilities = images[SEEN_CLASSES], images[SEEN_PROBABILITIES]
         weights = np.asarray(captions[CLASS_WEIGHTS], np.float32)
-        found = np.empty((len(classes), len(weights)), np.float32)
-        for start in range(0, len(classes), TOGETHER):
-            some = slice(start, start + TOGETHER)
-            numbers, shares = classes[some].astype(np.intp), probabilities[some].astype(np.float32, copy=False)
-            for column, own in enumerate(weights):
-                # Clipped: the numbers of photos that are only skimmed are not checked.
-                found[some, column] = np.einsum("bm,bm->b", own.take(numbers, mode="clip"), shares)
+        found = (_of_captions if weights.flags.c_contiguous else _of_photos)(classes, probabilities, weights)
         evidence: NDArray[np.float32] = np.log(found + np.float32(self.floor))
         evidence[probabilities[:, 0] == 0] = 0
         return evidence
+
+
+def _of_captions(classes: NDArray[Any], shares: NDArray[Any], weights: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Σ_m p_m class_weights[c_m], B x C, caption by caption: for many photos."""
+    found = np.empty((len(classes), len(weights)), np.float32)
+    for start in range(0, len(classes), TOGETHER):
+        some = slice(start, start + TOGETHER)
+        numbers, own = classes[some].astype(np.intp), shares[some].astype(np.float32, copy=False)
+        for column, weight in enumerate(weights):
+            # Clipped: the numbers of photos that are only skimmed are not checked.
+            found[some, column] = np.einsum("bm,bm->b", weight.take(numbers, mode="clip"), own)
+    return found
+
+
+def _of_photos(classes: NDArray[Any], shares: NDArray[Any], weights: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The same, photo by photo: for the many captions of a querybank, whose `weights` lie class by class."""
+    found = np.empty((len(classes), len(weights)), np.float32)
+    for row, (numbers, own) in enumerate(zip(classes.astype(np.intp), shares.astype(np.float32), strict=True)):
+        found[row] = own @ weights.T.take(numbers, axis=0, mode="clip")
+    return found
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +15,7 @@ from shan_engine.base.packing import Arrays
 from shan_engine.gallery.centroids import FROM_IMAGES
 from shan_engine.gallery.reader import Gallery
 from shan_engine.scoring.scorer import Scorer
+from shan_engine.search.calibration import Calibration, check_threshold
 from shan_engine.search.cascade import Cascade, has_cascade, rank_in_stages
 from shan_engine.search.exhaustive import rank_exhaustively
 from shan_engine.search.explain import Explanation, explain
@@ -39,6 +41,7 @@ def search(
     explain: bool = True,
     exhaustive: bool = False,
     recall_target: float = DEFAULT_RECALL_TARGET,
+    threshold: float | None = None,
     where: str | None = None,
     with_metadata: bool = True,
     cascade: Cascade | None = None,
@@ -50,15 +53,16 @@ def search(
     """The `top_k` best images for each query, among those for which the SQL condition `where` is true.
 
     A large gallery is searched in stages (cascade.py), careful enough to find `recall_target` of the hits that an
-    `exhaustive` search finds. All other searches are exhaustive, also where few images match the condition.
-    `explain` and `with_metadata` say whether hits carry explanations and metadata. `cascade` is the whole gallery's,
-    where the caller keeps one; fewer matching images than `cascade_from` are not worth it, and `widths` overrules
-    `recall_target`. `on_start` is called with the number of pairs of query and image, `on_pairs` with how
-    many are done.
+    `exhaustive` search finds. All other searches are exhaustive, also where few images match the condition. A
+    `threshold` leaves out those of the hits with a smaller probability (calibration.py). `explain` and `with_metadata`
+    say whether hits carry explanations and metadata. `cascade` is the whole gallery's, where the caller keeps one;
+    fewer matching images than `cascade_from` are not worth it, and `widths` overrules `recall_target`. `on_start` is
+    called with the number of pairs of query and image, `on_pairs` with how many are done.
 
     Memory: one call's images and captions, k rows per query, and in stages the codes of all images. A query of several
     clauses also holds a score of every image. Ties go to the image indexed first. Raises InputError for a query that is
-    empty or has no known word, an empty gallery, an invalid condition, k below 1 or a target outside 0 to 1.
+    empty or has no known word, an empty gallery, an invalid condition, k below 1, a target outside 0 to 1, or a
+    threshold where hits have no probability.
     """
     if top_k < 1:
         raise InputError(f"top-k is {top_k}: ask for at least 1")
@@ -71,6 +75,8 @@ def search(
 
         searched = matching(gallery, where)
     asked = [Query.of(query) if isinstance(query, str) else query for query in queries]
+    calibration = Calibration.of(scorer, gallery)
+    check_threshold(threshold, calibration, asked, scorer)
     read = [ReadQuery.read(scorer.encoders, query) for query in asked]
     on_start(len(read) * len(searched))
     rankings: Iterator[Ranking]
@@ -85,19 +91,30 @@ def search(
         log.info("%d images in stages: step 1 of %d, all steps of %d", len(searched), widths.step_1, widths.all_steps)
         stages = cascade if cascade and cascade.gallery is searched else Cascade(scorer, searched)
         rankings = rank_in_stages(stages, read, top_k, widths, lambda done: on_pairs(done * len(searched)))
-    return [
-        QueryHits(
-            str(query.query),
-            _hits(scorer, searched, query, ranking, explained=explain, with_metadata=with_metadata),
-            {word: other for reading in query.readings for word, other in reading.replaced.items()},
-            tuple(dict.fromkeys(word for reading in query.readings for word in reading.unknown)),
-            sum(reading.left_out for reading in query.readings),
-            ranking.stages,
-            len(searched),
-            scorer.score_parts,
+    found = []
+    for query, ranking in zip(read, rankings, strict=True):
+        chances = calibration.of_ranking(scorer, searched, ranking) if calibration and query.query.plain else None
+        if chances is not None and threshold is not None:
+            ranking = ranking.only(chances >= threshold)
+        hits = _hits(scorer, searched, query, ranking, explained=explain, with_metadata=with_metadata)
+        if chances is not None:
+            kept = chances if threshold is None else chances[chances >= threshold]
+            hits = tuple(replace(hit, probability=float(chance)) for hit, chance in zip(hits, kept, strict=True))
+        found.append(
+            QueryHits(
+                str(query.query),
+                hits,
+                {word: other for reading in query.readings for word, other in reading.replaced.items()},
+                tuple(dict.fromkeys(word for reading in query.readings for word in reading.unknown)),
+                sum(reading.left_out for reading in query.readings),
+                ranking.stages,
+                len(searched),
+                scorer.score_parts,
+                unlearnt=query.unlearnt(scorer.bundle.learnt),
+                best_probability=None if chances is None or not len(chances) else float(chances.max()),
+            )
         )
-        for query, ranking in zip(read, rankings, strict=True)
-    ]
+    return found
 
 
 def _hits(

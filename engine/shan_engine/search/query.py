@@ -11,11 +11,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from shan_engine.base.errors import InputError
 from shan_engine.base.packing import Arrays
 from shan_engine.scoring.encoders import Encoders
 from shan_engine.search.photo_query import QueryPhoto
-from shan_engine.text.tokenizer import Tokenized
+from shan_engine.text.tokenizer import Tokenized, has_letter
 
 UNWANTED = 0.4
 """Weight subtracted for an unwanted phrase that gives no weight itself."""
@@ -136,6 +139,23 @@ class ReadQuery:
     def token_lists(self) -> list[list[int]]:
         """The tokens of each phrase."""
         return [list(reading.tokens) for reading in self.readings]
+
+    def unlearnt(self, learnt: NDArray[np.bool_] | None) -> tuple[str, ...]:
+        """Words of the phrases none of whose tokens photos taught the model; `learnt` says it of each token.
+
+        Unknown words are not among them; there are none where the bundle does not say.
+        """
+        if learnt is None:
+            return ()
+        words = (
+            word.text
+            for reading in self.readings
+            for word in reading.words
+            if word.text not in reading.unknown
+            and has_letter(word.text)
+            and not any(learnt[reading.tokens[place]] for place in word.tokens)
+        )
+        return tuple(dict.fromkeys(words))
 
     def clauses(self, captions: Sequence[Arrays]) -> tuple[EncodedClause, ...]:
         """The clauses, from the phrases' arrays, 1 x their shape; the photo comes last."""

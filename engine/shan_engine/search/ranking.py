@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +35,10 @@ class Ranking:
     places: NDArray[np.int64]
     captions: Sequence[Arrays] = ()
     stages: StageCounts | None = None
+
+    def only(self, kept: NDArray[np.bool_]) -> Ranking:
+        """The same without the images where `kept` is false."""
+        return replace(self, scores=self.scores[kept], places=self.places[kept])
 
 
 class BestColumns:

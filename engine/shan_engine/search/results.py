@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from shan_engine.base.metadata import Value
 
 
+LIKELY = 0.5
+"""The probability from which on a photo is likelier than not to show what was asked."""
+
+
 @dataclass(frozen=True)
 class Hit:
     """One image found for a query; `step_scores` are the score's parts, `words` explain it, `metadata` by column.
@@ -25,7 +29,8 @@ class Hit:
     The parts are the model's steps and the bundle's further parts; `QueryHits.score_parts` names them. The score is
     their sum, minus `hubness` in a normalised gallery: the image's own, times the phrases' weights. `hubness` is None
     if the gallery is not normalised or hits are not explained. `seen` are the classes that the photo was seen as, the
-    most probable first.
+    most probable first. `probability` is that the photo shows what was asked: None without a calibration, and for a
+    query that is not a single phrase.
     """
 
     rank: int
@@ -36,6 +41,7 @@ class Hit:
     metadata: Mapping[str, Value] = field(default_factory=dict)
     hubness: float | None = None
     seen: tuple[SeenAs, ...] = ()
+    probability: float | None = None
 
 
 @dataclass(frozen=True)
@@ -44,6 +50,8 @@ class QueryHits:
 
     `stages` counts the images that each stage of the cascade scored; None after an exhaustive search. `matching` is
     how many images were searched: all, or those that pass the filter. `score_parts` names a hit's `step_scores`.
+    `unlearnt` are words that no photo taught the model. `best_probability` is the highest of the ranked images, those
+    below a threshold too.
     """
 
     query: str
@@ -54,6 +62,13 @@ class QueryHits:
     stages: StageCounts | None = None
     matching: int = 0
     score_parts: tuple[str, ...] = ()
+    unlearnt: tuple[str, ...] = ()
+    best_probability: float | None = None
+
+    @property
+    def nothing_fits(self) -> bool:
+        """Whether no image is likelier than not to show what was asked; false where probabilities are not known."""
+        return self.best_probability is not None and self.best_probability < LIKELY
 
     def __iter__(self) -> Iterator[Hit]:
         return iter(self.hits)
