@@ -91,8 +91,11 @@ def make_seen_store(path: Path, numbers: range, *, seen: bool = True) -> Feature
 def add_querybank(bundle: Path, queries: list[str], inverse_temperature: float, weight: float) -> Path:
     """Give a bundle a querybank of its own, in place."""
     (bundle / "querybank.txt").write_text("".join(f"{query}\n" for query in queries), "utf-8")
-    files = json.loads((bundle / "manifest.json").read_text())["files"]
-    files["querybank.txt"] = sha256(bundle / "querybank.txt")
-    settings = {"inverse_temperature": inverse_temperature, "weight": weight}
-    sign_fields(bundle / "manifest.json", files=files, querybank=settings)
+    sign_files(bundle, querybank={"inverse_temperature": inverse_temperature, "weight": weight})
     return bundle
+
+
+def sign_files(bundle: Path, **changes: Any) -> None:
+    """List a bundle's files as they are now in its manifest, and change other fields."""
+    files = {file.name: sha256(file) for file in sorted(bundle.iterdir()) if file.name != "manifest.json"}
+    sign_fields(bundle / "manifest.json", files=files, **changes)

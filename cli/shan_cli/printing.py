@@ -21,9 +21,19 @@ def reading_line(result: QueryHits) -> str:
     """Which words of a query the model replaces, does not know or leaves out; empty where it reads all."""
     said = [f"'{word}' is read as '{other}'" for word, other in result.replaced.items()]
     said += [f"'{word}' is unknown to the model" for word in result.unknown]
+    said += [f"no photo taught the model '{word}'" for word in result.unlearnt]
     if result.left_out:
         said.append(f"its last {result.left_out} words are left out, the model takes no more")
     return f"{shortened(result.query)}: {', '.join(said)}" if said else ""
+
+
+def fitting_line(result: QueryHits, threshold: float | None) -> str:
+    """That nothing fits a query, where its best guess is unlikely or all are below the threshold; else empty."""
+    best = result.best_probability
+    if best is None or (result.hits if threshold is not None else not result.nothing_fits):
+        return ""
+    said = f"{best:.2f}" if best >= 0.01 else "less than 0.01"
+    return f"{shortened(result.query)}: nothing seems to show this: the best guess has a probability of {said}"
 
 
 def scanned_line(result: QueryHits) -> str:
@@ -44,6 +54,8 @@ def as_dict(result: QueryHits) -> dict[str, object]:
         "query": result.query,
         "replaced_words": dict(result.replaced),
         "unknown_words": list(result.unknown),
+        "unlearnt_words": list(result.unlearnt),
+        "best_probability": result.best_probability,
         "words_left_out": result.left_out,
         "matching": result.matching,
         "scanned": vars(result.stages) if result.stages else None,
@@ -52,6 +64,7 @@ def as_dict(result: QueryHits) -> dict[str, object]:
             {
                 "rank": hit.rank,
                 "score": hit.score,
+                "probability": hit.probability,
                 "id": hit.image.id,
                 "path": hit.image.path,
                 "step_scores": list(hit.step_scores),
@@ -94,10 +107,11 @@ def print_table(result: QueryHits) -> None:
     with_path = console.width >= NARROW or any(
         not hit.image.path.endswith(hit.image.id) for hit in result.hits if hit.image.path
     )
-    room = max(3, console.width - 23)
+    probable = any(hit.probability is not None for hit in result.hits)
+    room = max(3, console.width - (37 if probable else 23))
     id_width = min(max((Text(hit.image.id).cell_len for hit in result.hits), default=0), room * 2 // 3)
     table = Table(title=Text(result.query), title_justify="left")
-    for name in ("rank", "score"):
+    for name in ("rank", "score", *(["probability"] if probable else [])):
         table.add_column(name, justify="right")
     table.add_column("id", overflow="fold", max_width=None if with_path else id_width)
     explained = any(hit.words or hit.seen for hit in result.hits)
@@ -110,6 +124,7 @@ def print_table(result: QueryHits) -> None:
         table.add_row(
             str(hit.rank),
             f"{hit.score:.3f}",
+            *([f"{hit.probability:.2f}"] if hit.probability is not None else []),
             Text(hit.image.id),
             *([Text(_explanation(hit, names))] if explained else []),
             *([Text(hit.image.path)] if with_path else []),

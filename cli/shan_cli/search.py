@@ -78,6 +78,17 @@ def search(
         float,
         typer.Option(help="Share of an exhaustive search's hits that a search in stages should find; see `tune`."),
     ] = DEFAULT_RECALL_TARGET,
+    threshold: Annotated[
+        float | None,
+        typer.Option(
+            help="Keep only hits that show what was asked with at least this probability, such as 0.5. The bundle must "
+            "have a calibration.",
+            show_default=False,
+        ),
+    ] = None,
+    no_querybank: Annotated[
+        bool, typer.Option("--no-querybank", help="Leave hubs where they are: photos that match every query.")
+    ] = False,
     device: Device = "auto",
     backend: Backend = "auto",
     precision: Precision = None,
@@ -119,6 +130,8 @@ def search(
             "--html": html,
             "--exhaustive": exhaustive,
             "--recall-target": recall_target != DEFAULT_RECALL_TARGET,
+            "--threshold": threshold is not None,
+            "--no-querybank": no_querybank,
             "--backend": backend != "auto",
             "--precision": precision,
         }
@@ -140,10 +153,12 @@ def search(
         explain=not no_explain,
         exhaustive=exhaustive,
         recall_target=recall_target,
+        normalise=not no_querybank,
+        threshold=threshold,
         where=where,
         with_metadata=json or bool(shown) or html is not None,
     )
-    _print_results(results, shown, html, json)
+    _print_results(results, shown, html, json, threshold)
 
 
 def _search_photos(engine: Engine, asked: list[Query], *, where: str | None, **options: Any) -> list[QueryHits]:
@@ -154,12 +169,15 @@ def _search_photos(engine: Engine, asked: list[Query], *, where: str | None, **o
     return results
 
 
-def _print_results(results: Sequence[QueryHits], columns: Sequence[str], html: Path | None, json: bool) -> None:
-    from shan_cli.printing import as_dict, print_columns, print_table, reading_line, scanned_line
+def _print_results(
+    results: Sequence[QueryHits], columns: Sequence[str], html: Path | None, json: bool, threshold: float | None
+) -> None:
+    from shan_cli.printing import as_dict, fitting_line, print_columns, print_table, reading_line, scanned_line
 
     for result in results:
-        if line := reading_line(result):
-            say(line)
+        for line in (reading_line(result), fitting_line(result, threshold)):
+            if line:
+                say(line)
         log(scanned_line(result))
     if html:
         from shan_engine.writers.html_report import write_report
