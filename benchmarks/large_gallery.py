@@ -34,7 +34,7 @@ from shan_engine.bundle.contents import Bundle
 from shan_engine.gallery.blocks import GalleryImage
 from shan_engine.gallery.centroids import FROM_IMAGES
 from shan_engine.gallery.reader import Gallery
-from shan_engine.indexing.block_writer import Part, write_block
+from shan_engine.indexing.block_writer import Encoded, write_block
 from shan_engine.indexing.centroids import add_centroids
 from shan_engine.indexing.images import BLOCK_IMAGES
 from shan_engine.locate import demo_bundle
@@ -74,7 +74,7 @@ def make_gallery(original: Path | None, images: int, output: Path, storage: str)
     print(f"centroids, {time.perf_counter() - began:.0f} s", flush=True)
 
 
-def _recombined(regions: Floats, start: int, count: int) -> Iterator[Part]:
+def _recombined(regions: Floats, start: int, count: int) -> Iterator[Encoded]:
     _, K, D = regions.shape
     for first in range(start, start + count, PART):
         size = min(PART, start + count - first)

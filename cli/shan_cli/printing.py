@@ -81,7 +81,8 @@ def as_dict(result: QueryHits) -> dict[str, object]:
 def captions_as_dict(result: CaptionHits) -> dict[str, object]:
     """A search for captions as JSON has it."""
     hits = [{**vars(hit), "words": [vars(word) for word in hit.words]} for hit in result.hits]
-    return {"photo": str(result.photo), "captions": result.captions, "hits": hits}
+    parts = list(result.score_parts)
+    return {"photo": str(result.photo), "captions": result.captions, "score_parts": parts, "hits": hits}
 
 
 def print_columns(result: QueryHits, columns: Sequence[str]) -> None:

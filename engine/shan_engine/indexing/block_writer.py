@@ -25,7 +25,7 @@ from shan_engine.gallery.manifest import BlockEntry, GalleryManifest
 from shan_engine.gallery.storage import file_checksum, layout, packed, row_checksums
 from shan_engine.indexing.tables import write_table
 
-Part = tuple[Arrays, NDArray[np.float32], Sequence[GalleryImage]]
+Encoded = tuple[Arrays, NDArray[np.float32], Sequence[GalleryImage]]
 """Arrays of B images by name, their boxes B x K x 4, and their lines in the list of images."""
 
 
@@ -95,27 +95,27 @@ def write_block(
     gallery: Path,
     manifest: GalleryManifest,
     images: int,
-    parts: Iterable[Part],
+    batches: Iterable[Encoded],
     centroids: Centroids | None = None,
     metadata: Metadata | None = None,
 ) -> BlockEntry:
-    """Write a new block of `images` images that arrive in parts, and return its manifest entry.
+    """Write a new block of `images` images that arrive in batches, and return its manifest entry.
 
     With `centroids` it has codes, with `metadata` a table. Raises OSError if a write fails; then no block is left.
     """
     files = layout(manifest.arrays, manifest.dtype)
     listed: list[dict[str, Any]] = []
     with new_block(gallery, images, LIST) as block:
-        for arrays, boxes, images_of_part in parts:
+        for arrays, boxes, images_of_batch in batches:
             rows: Arrays = {}
             for array, values in arrays.items():
                 rows.update(packed(array, values, manifest.dtype))
             rows = {file: np.ascontiguousarray(rows[file]) for file in files}
-            rows["rows"] = row_checksums(list(rows.values()), range(len(images_of_part)))
+            rows["rows"] = row_checksums(list(rows.values()), range(len(images_of_batch)))
             rows["boxes"] = np.asarray(boxes, np.float32)
             if centroids and "region_mask" in manifest.arrays:
                 rows[f"codes-{centroids.checksum}"] = centroids.codes(arrays["image_regions"], arrays["region_mask"])
-            lines = [asdict(image) for image in images_of_part]
+            lines = [asdict(image) for image in images_of_batch]
             block.append(rows, lines)
             listed.extend(lines)
         return finish_block(block, images, enumerate(listed), metadata)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from shan_engine.base.errors import InputError
 from shan_engine.gallery.blocks import GalleryImage
 from shan_engine.gallery.storage import BANK_HUBNESS, HUBNESS, SEEN, SEEN_CLASSES
-from shan_engine.indexing.block_writer import Part
+from shan_engine.indexing.block_writer import Encoded
 from shan_engine.indexing.querybank import HubnessOf, bundle_hubness
 from shan_engine.parts.class_evidence import ClassEvidence
 from shan_engine.scoring.scorer import Scorer
@@ -40,7 +40,7 @@ def encoded(
     shapes: Mapping[str, tuple[int, ...]],
     hubness: HubnessOf | None,
     on_images: Callable[[int], None],
-) -> Iterator[Part]:
+) -> Iterator[Encoded]:
     """Encode images of the store for a block, a batch at a time; `hubness` computes a batch's from its arrays.
 
     `shapes` are those per image of the gallery's arrays.

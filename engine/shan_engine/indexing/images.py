@@ -269,10 +269,10 @@ class _Update:
                 on_images(start + done)
 
             beside, shapes = self._output.parent, self._manifest.arrays
-            parts = encoded(
+            batches = encoded(
                 store, scorer, ids, self._wanted, beside=beside, shapes=shapes, hubness=hubness, on_images=report
             )
-            entry = write_block(self._output, self._manifest, len(ids), parts, centroids, self._metadata)
+            entry = write_block(self._output, self._manifest, len(ids), batches, centroids, self._metadata)
             self._written.append(entry)
             for name, row in (self._leaves[id] for id in ids if id in self._leaves):
                 self._deleted[name].add(row)

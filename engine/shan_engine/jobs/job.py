@@ -16,7 +16,7 @@ from shan_engine.jobs.identity import JobIdentity, refuse_another
 from shan_engine.jobs.journal import JOURNAL, NEW, Journal
 from shan_engine.jobs.merge import Merge
 from shan_engine.jobs.options import JobOptions
-from shan_engine.jobs.plan import JobBlock, Part, Plan, job_blocks, make_plan, most_pairs
+from shan_engine.jobs.plan import JobBlock, Plan, Portion, job_blocks, make_plan, most_pairs
 from shan_engine.jobs.since import LastResult
 from shan_engine.scoring.scorer import Scorer
 from shan_engine.text.query_files import QueryLine
@@ -92,8 +92,10 @@ class Job:
                 for name in (JOURNAL, f"{JOURNAL}-journal", MATRIX) if restart else ():
                     (self._folder / name).unlink(missing_ok=True)
                 journal = stack.enter_context(new.publish(path))
-            self._views, parts = last.views(lost) if last else ((View(self._images),), (Part(0, len(self._images)),))
-            self._blocks = list(job_blocks(self._plan, self.captions, parts))
+            self._views, portions = (
+                last.views(lost) if last else ((View(self._images),), (Portion(0, len(self._images)),))
+            )
+            self._blocks = list(job_blocks(self._plan, self.captions, portions))
             yield journal
 
     def _checked(self, queries: Iterable[QueryLine], longest: list[int]) -> Iterator[QueryLine]:

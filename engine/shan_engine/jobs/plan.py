@@ -30,7 +30,7 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Part:
+class Portion:
     """The `images` images of view `view`, to be scored with the captions numbered `only` (None: all captions)."""
 
     view: int
@@ -78,17 +78,17 @@ def most_pairs(memory: int, steps: int) -> int:
     return max(1, memory // 4 // (3 * pairs_dtype(steps).itemsize))
 
 
-def job_blocks(plan: Plan, captions: int, parts: Sequence[Part]) -> Iterator[JobBlock]:
-    """All blocks in order: a group of captions with the images of every part, then the next group."""
+def job_blocks(plan: Plan, captions: int, portions: Sequence[Portion]) -> Iterator[JobBlock]:
+    """All blocks in order: a group of captions with the images of every portion, then the next group."""
     number = 0
-    chosen = [None if part.only is None else np.array(sorted(part.only), np.int64) for part in parts]
+    chosen = [None if portion.only is None else np.array(sorted(portion.only), np.int64) for portion in portions]
     for first in range(0, captions, plan.captions):
         last = min(first + plan.captions, captions)
-        for part, only in zip(parts, chosen, strict=True):
+        for portion, only in zip(portions, chosen, strict=True):
             if only is None:
                 group = tuple(range(first, last))
             else:
                 group = tuple(only[np.searchsorted(only, first) : np.searchsorted(only, last)].tolist())
-            for start in range(0, part.images if group else 0, plan.images):
-                yield JobBlock(number, group, part.view, start, min(start + plan.images, part.images))
+            for start in range(0, portion.images if group else 0, plan.images):
+                yield JobBlock(number, group, portion.view, start, min(start + plan.images, portion.images))
                 number += 1

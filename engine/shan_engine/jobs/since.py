@@ -28,7 +28,7 @@ from shan_engine.jobs.compute import View
 from shan_engine.jobs.identity import JobIdentity
 from shan_engine.jobs.journal import Journal
 from shan_engine.jobs.kept_pairs import pairs_dtype, ranked
-from shan_engine.jobs.plan import Part
+from shan_engine.jobs.plan import Portion
 from shan_engine.writers.hits_parquet import METADATA
 
 _FIX = "score once without --since, and keep that result"
@@ -85,11 +85,11 @@ class LastResult:
                 difference = f"{name.replace('_', '-')} {self.metadata.get(name)}, not {wanted[name]}"
                 raise InputError(f"{self.path} was made with other options ({difference}): {_FIX}")
 
-    def views(self, lost: tuple[int, ...]) -> tuple[tuple[View, ...], tuple[Part, ...]]:
+    def views(self, lost: tuple[int, ...]) -> tuple[tuple[View, ...], tuple[Portion, ...]]:
         """What to score: all captions with the new images, and the `lost` captions with the old images, too."""
         views = (View(self.new, self.images.places_of(self.new)), View(self.old, self.images.places_of(self.old)))
-        parts = (Part(0, len(self.new)), *([Part(1, len(self.old), lost)] if lost else []))
-        return views, parts
+        portions = (Portion(0, len(self.new)), *([Portion(1, len(self.old), lost)] if lost else []))
+        return views, portions
 
     def take_over(self, journal: Journal, images: Images, identity: JobIdentity, steps: int) -> tuple[int, ...]:
         """Copy the pairs that are still valid into a new journal. Returns the captions to score again, by number.

@@ -59,10 +59,10 @@ def search(
     fewer matching images than `cascade_from` are not worth it, and `widths` overrules `recall_target`. `on_start` is
     called with the number of pairs of query and image, `on_pairs` with how many are done.
 
-    Memory: one call's images and captions, k rows per query, and in stages the codes of all images. A query of several
-    clauses also holds a score of every image. Ties go to the image indexed first. Raises InputError for a query that is
-    empty or has no known word, an empty gallery, an invalid condition, k below 1, a target outside 0 to 1, or a
-    threshold where hits have no probability.
+    Memory: one call's images and captions, k rows per query, and in stages the codes of all images and what further
+    parts read of them. A query of several clauses also holds a score of every image. Ties go to the image indexed
+    first. Raises InputError for a query that is empty or has no known word, an empty gallery, an invalid condition, k
+    below 1, a target outside 0 to 1, or a threshold where hits have no probability.
     """
     if top_k < 1:
         raise InputError(f"top-k is {top_k}: ask for at least 1")

@@ -20,7 +20,10 @@ SCORED_TOGETHER = 256
 
 @dataclass(frozen=True)
 class CaptionHit:
-    """A caption that fits a photo; `step_scores` are the score's parts, `words` the regions its words look at."""
+    """A caption that fits a photo; `step_scores` are the score's parts, `words` the regions its words look at.
+
+    `CaptionHits.score_parts` names the parts.
+    """
 
     rank: int
     score: float
@@ -37,6 +40,7 @@ class CaptionHits:
     photo: Path
     hits: tuple[CaptionHit, ...]
     captions: int
+    score_parts: tuple[str, ...] = ()
 
     def __iter__(self) -> Iterator[CaptionHit]:
         return iter(self.hits)
@@ -88,7 +92,7 @@ def search_captions(
             steps, (words,) = explain_phrase(scorer, read, photo.images, caption, photo.boxes[None], photo.images)
             hit = replace(hit, step_scores=tuple(steps[0].tolist()), words=tuple(words))
         hits.append(hit)
-    return CaptionHits(photo.path, tuple(hits), len(gallery))
+    return CaptionHits(photo.path, tuple(hits), len(gallery), scorer.score_parts)
 
 
 def _rows(arrays: Arrays, rows: slice) -> Arrays:

@@ -14,7 +14,7 @@ from job_runs import captions
 from shan_engine.gallery.reader import Gallery
 from shan_engine.jobs.kept_pairs import ranked, ranks, select
 from shan_engine.jobs.options import JobOptions
-from shan_engine.jobs.plan import Part, job_blocks, make_plan
+from shan_engine.jobs.plan import Portion, job_blocks, make_plan
 
 
 @pytest.fixture(params=["kernel", "onnx-runtime"])
@@ -166,7 +166,7 @@ def test_blocks_cover_every_pair_once_within_memory(
     options = JobOptions(memory=memory, block_pairs=pairs, threshold=None if as_matrix else threshold)
     plan = make_plan(captions_, images, options, steps=3, matrix=as_matrix, caption_bytes=caption_bytes)
     seen = np.zeros((captions_, images), np.int8)
-    for number, block in enumerate(job_blocks(plan, captions_, [Part(0, images)])):
+    for number, block in enumerate(job_blocks(plan, captions_, [Portion(0, images)])):
         assert block.number == number
         seen[block.captions[0] : block.captions[-1] + 1, block.start : block.stop] += 1
         assert block.pairs == len(block.captions) * (block.stop - block.start)

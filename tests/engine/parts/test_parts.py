@@ -33,6 +33,7 @@ from shan_engine.photos.extractor import FeatureExtractor
 from shan_engine.scoring.scorer import Scorer
 from shan_engine.search.answer import search
 from shan_engine.search.captions import search_captions
+from shan_engine.search.measure import tune_gallery
 from shan_engine.search.photo_query import QueryPhoto
 from shan_engine.search.query import Query
 from shan_engine.search.tuning import StageWidths
@@ -152,6 +153,19 @@ def test_parts_count_before_the_first_cut(folder, tmp_path):
     stages = search(heavy, gallery, CAPTIONS, top_k=10, widths=StageWidths(20, 10))
     wanted = search(heavy, gallery, CAPTIONS, top_k=10, exhaustive=True)
     assert [[hit.image.id for hit in one] for one in stages] == [[hit.image.id for hit in one] for one in wanted]
+    # The steps add so little that no image left out can be a hit, and the bound knows it.
+    assert any(one.stages.proven for one in stages)
+
+
+@needs_kernel
+def test_tuning_measures_ranks_with_the_parts(parted, gallery):
+    tuning = tune_gallery(parted, gallery, CAPTIONS, top_k=10)
+    (gallery.path / "tuning.json").unlink()
+    ranks = []
+    for every in search(parted, gallery, CAPTIONS, top_k=IMAGES, exhaustive=True):
+        step_1 = [hit.step_scores[0] + sum(hit.step_scores[3:]) for hit in every]
+        ranks += [sum(score >= own for score in step_1) for own in step_1[:10]]
+    assert tuning.all_steps[-1] == max(ranks)
 
 
 def test_some_images_of_a_gallery_have_the_same_scores(parted, gallery, expected, tmp_path):
@@ -195,6 +209,7 @@ def test_captions_that_fit_a_photo_are_ranked_by_the_sum(parted, gallery, expect
     block, row = gallery.find(12)
     photo = QueryPhoto(Path("photo12"), block.rows_of([row]), block.boxes(row))
     found = search_captions(parted, CaptionGallery.open(tmp_path / "captions", parted.bundle), photo)
+    assert found.score_parts == parted.score_parts
     for hit in found:
         assert hit.score == pytest.approx(expected["photo12"][int(hit.id) - 1], abs=tolerance)
         assert sum(hit.step_scores) == pytest.approx(hit.score, abs=1e-3 if dtype == "int8" else 1e-5)
