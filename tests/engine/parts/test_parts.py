@@ -174,6 +174,18 @@ def test_some_images_of_a_gallery_have_the_same_scores(parted, gallery, expected
     assert_same(found, {id: expected[id] for id in ids})
 
 
+@needs_kernel
+def test_some_images_of_a_gallery_are_searched_in_stages(parted, gallery, expected):
+    ids = [f"photo{number}" for number in range(0, IMAGES, 3)]
+    widths = StageWidths(len(ids), len(ids))
+    for number, found in enumerate(search(parted, gallery.restricted_to(ids), CAPTIONS, top_k=5, widths=widths)):
+        assert found.stages.first_pass == len(ids)
+        order = sorted(ids, key=lambda id: -expected[id][number])
+        assert [hit.image.id for hit in found] == order[:5]
+        for hit in found:
+            assert hit.score == pytest.approx(expected[hit.image.id][number], abs=1e-5)
+
+
 def test_a_table_of_hits_has_a_column_for_each_part(parted, gallery, further, tmp_path):
     options = JobOptions(top_k=7, block_pairs=200)
     score_job(parted, [gallery], numbered(CAPTIONS), tmp_path / "best.parquet", options=options)
