@@ -12,6 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 import typer.main
 from shan_cli.main import app
@@ -76,6 +77,36 @@ def test_batching(gallery_path, bundle_path):
     printed = subprocess.run([*command, *options], capture_output=True, text=True, check=True).stdout
     assert printed.count("pairs/s") == 12
     assert printed.count("1.00 of the engine's choice") >= 2
+
+
+def test_calibration(script, gallery_path, bundle_path, tmp_path, capsys):
+    benchmark, names = script("calibration"), ("dog", "cat", "bike", "grass", "water")
+    rows = [f"photo{number}\t{name}" for place, name in enumerate(names) for number in range(place, 40, 5)]
+    (tmp_path / "boxes.tsv").write_text("\n".join(["image\tcategory", *rows]))
+    paths = ["--judged", tmp_path / "boxes.tsv", "--output", tmp_path / "weights.json", "--report", tmp_path / "r.json"]
+    benchmark.main([str(word) for word in [*paths, "--gallery", gallery_path, "--model", bundle_path]])
+    found = report(tmp_path / "r.json")
+    assert json.loads(capsys.readouterr().out)["weights"] == report(tmp_path / "weights.json") == found["weights"]
+    assert found["weights"].keys() == {"bias", "steps"}
+    assert sum(pairs for pairs, _, _ in found["reliability"]["bins"]) == found["reliability"]["pairs"]
+    assert set(found["recorded"]) == RECORDED
+
+
+def test_a_calibration_finds_the_weights_of_pairs_drawn_from_one(script):
+    random, benchmark = np.random.default_rng(0), script("calibration")
+    rows = random.normal(size=(20_000, 2)) * [0.1, 3]
+    p = benchmark.probabilities(np.array([-1, 20, 0.5]), rows)
+    right = (random.random(len(p)) < p).astype(float)
+    np.testing.assert_allclose(benchmark.fit(rows, right), [-1, 20, 0.5], rtol=0.1)
+    assert benchmark.reliability(p, right)["expected_calibration_error"] < 0.02
+    passed = benchmark.chance(np.array([0.2, 0.6]))["0.5"]
+    assert passed == {"share": 0.5, "best of 254": 1.0, "best of 1,000,000": 1.0}
+
+
+def test_animals_that_no_file_name_says(script):
+    absent = script("calibration").absent_animals(["zebras-2.jpg", "dog.jpg", "bee_on_flower.jpg"])
+    assert not {"zebra", "Norfolk terrier", "bee", "flamingos"} & set(absent)
+    assert {"ostrich", "hippopotamus", "flamingo"} <= set(absent)
 
 
 def test_demo_queries(script, capsys):
