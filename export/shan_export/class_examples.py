@@ -4,7 +4,7 @@ The frozen backbone tells 1,000 classes apart; Flickr8k's captions name few of t
 what features a region of each class would have. For classes of equal covariance Σ of features, whose best classifier
 has the weights W = Σ⁻¹ μ (linear discriminant analysis; Hastie et al., Elements of Statistical Learning, 4.3), the
 class's mean lies along Σ W. So an example is a training photo with one block of its regions moved along Σ W of a
-class, until the classifier sees the class there. The block's mean word vectors (ConSE) are recomputed, and the class's
+class, until the classifier sees the class there. The block's mean class vectors (ConSE) are recomputed, and the class's
 names are the captions. No other photos or captions are used.
 
     python -m shan_export.class_examples --store f8k --store f8k.mirrored --captions captions.tsv \
@@ -56,7 +56,7 @@ class Classes:
     def __init__(self, regions: NDArray[np.float32]) -> None:
         """Estimate the directions from regions R x F of training photos."""
         self.extractor = GridExtractor(load_backbone(), RegionStatistics.load()).eval()
-        weight: NDArray[np.float32] = self.extractor.classifier.float().numpy()
+        weight: NDArray[np.float32] = self.extractor.backbone._fc.weight.numpy()
         self.late = weight.shape[1]
         covariance = np.cov(regions[:, : self.late], rowvar=False).astype(np.float32)
         differences = weight - weight.mean(0)
@@ -74,7 +74,7 @@ class Classes:
             others = logits.index_fill(1, torch.tensor([number]), -torch.inf).logsumexp(1)
             near, far = (middle, far) if (logits[:, number] - others).mean() < above else (near, middle)
         moved = (late + far * direction).clamp(*LAST_MAP)
-        words = self.extractor.standardised(self.extractor.word_vectors_seen(moved))
+        words = self.extractor.standardised(self.extractor.mean_class(self.extractor.logits(moved)))
         rest = torch.from_numpy(regions[:, self.late + words.shape[1] :])
         shown: NDArray[np.float32] = torch.cat([moved, words, rest], dim=1).numpy()
         return shown

@@ -12,9 +12,11 @@ from shan_engine.text.captions import CaptionTable
 from shan_export import class_examples
 from shan_export.class_examples import LAST_MAP, Classes, example_id, known_names
 from shan_export.efficientnet import GAIN, NAME, SIZE
+from shan_export.region_statistics import CLASS_NUMBERS
 
 PHOTOS = demo_bundle().parent / "photos"
 PANDA, ZEBRA = 388, 340
+END = 1280 + CLASS_NUMBERS  # of the last map's numbers and the mean class vector
 
 
 @pytest.fixture(scope="module")
@@ -40,10 +42,10 @@ def test_moved_regions_are_seen_as_the_class(classes, extractor, seen):
     others = np.logaddexp.reduce(np.delete(logits, ZEBRA, 1), 1)
     assert (logits[:, ZEBRA] - others).mean() == pytest.approx(-1.0, abs=0.3)
     assert LAST_MAP[0] <= moved[:, :1280].min() <= moved[:, :1280].max() <= LAST_MAP[1]
-    np.testing.assert_array_equal(moved[:, 1380:], regions[:, 1380:])
+    np.testing.assert_array_equal(moved[:, END:], regions[:, END:])
     vectors = torch.softmax(torch.from_numpy(logits), -1) @ extractor.class_vectors
-    expected = (vectors - extractor.mean[:100]) / extractor.std[:100] * GAIN
-    np.testing.assert_allclose(moved[:, 1280:1380], expected, atol=1e-3)
+    expected = (vectors - extractor.mean[:CLASS_NUMBERS]) / extractor.std[:CLASS_NUMBERS] * GAIN
+    np.testing.assert_allclose(moved[:, 1280:END], expected, atol=1e-3)
 
 
 def test_a_real_panda_lies_along_the_direction_of_pandas(classes, seen):
