@@ -109,6 +109,19 @@ def test_animals_that_no_file_name_says(script):
     assert {"ostrich", "hippopotamus", "flamingo"} <= set(absent)
 
 
+def test_blanks(script, tmp_path, capsys):
+    for name in ("bee.jpg", "cat.jpg", "bison.jpg"):
+        shutil.copy(DEMO / "photos" / name, tmp_path)
+    script("blanks").main(["--photos", str(tmp_path), "--queries", "12"])
+    head, *rows = capsys.readouterr().out.splitlines()
+    assert re.fullmatch(r"of 1?\d queries: .*", head)
+    names = ["white", "black", "grey", "noise", "text"]
+    assert [row.split()[0] for row in rows[:5]] == [f"drawn-{name}.png" for name in names]
+    # Three of eight photos come first for each query.
+    assert sum(float(row.split()[2].rstrip("%")) for row in rows[:5]) <= 300
+    assert re.fullmatch(r"a page of text: rank [1-8] of 8", rows[5])
+
+
 def test_demo_queries(script, capsys):
     script("demo_queries").main([])
     lines = capsys.readouterr().out.splitlines()
