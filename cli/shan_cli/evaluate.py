@@ -62,6 +62,10 @@ def evaluate(
     ] = None,
     querybank_size: QuerybankSize = None,
     inverse_temperature: InverseTemperature = None,
+    as_searched: Annotated[
+        bool,
+        typer.Option("--as-searched", help="Subtract hubness by the bundle's own querybank, as `search` does."),
+    ] = False,
     device: Device = "auto",
     backend: Backend = "auto",
     precision: Precision = None,
@@ -106,6 +110,7 @@ def evaluate(
             ensemble=ensemble,
             protocol=protocol,
             normalisation=normalisation,
+            as_searched=as_searched,
             on_start=on_start,
             on_pairs=on_pairs,
         )

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from shan_engine.base.choices import Protocol
 from shan_engine.base.errors import InputError
 from shan_engine.evaluation.recall import Interval, Recall, joined, ranks
+from shan_engine.gallery.normalised import normalised
 from shan_engine.gallery.reader import Gallery
 from shan_engine.indexing.querybank import Querybank, refuse_unlike, spread
 from shan_engine.scoring.passes import score_matrix
@@ -102,19 +103,23 @@ def evaluate_split(
     *,
     protocol: Protocol = "all",
     normalisation: Normalisation | None = None,
+    as_searched: bool = False,
     on_start: Callable[[int], None] = lambda total: None,
     on_pairs: Callable[[int], None] = lambda done: None,
 ) -> Evaluation:
     """Recall of a split from exact scores of all captions with all images of each fold.
 
     The scores of several members, each a bundle with its gallery, are averaged; with a `normalisation` they are
-    normalised both ways. Gallery images outside the splits are ignored. Raises InputError, before anything is scored,
-    for an image that a gallery lacks, a caption that a bundle cannot take, galleries with different querybanks, and a
-    normalisation by the split's own images or of galleries that are already normalised.
+    normalised both ways. `as_searched` subtracts hubness by the bundles' own querybanks, as a search does. Gallery
+    images outside the splits are ignored. Raises InputError, before anything is scored, for an image that a gallery
+    lacks, a caption that a bundle cannot take, galleries with different querybanks, and a normalisation by the split's
+    own images or of galleries that are already normalised.
     """
     parts = folds(table.split(split), protocol)
     galleries = [gallery for _, gallery in members]
     refuse_unlike(galleries)
+    if normalisation and as_searched:
+        raise InputError("scores are normalised once: by a split (--querybank), or as searched (--as-searched)")
     own = Querybank.of_gallery(galleries[0])
     bank, images = normalisation.of(table, split) if normalisation else (None, ())
     if own and bank:
@@ -139,7 +144,8 @@ def evaluate_split(
         nonlocal done
         scores = np.zeros((len(captions), len(images)), np.float32)
         for scorer, gallery in members:
-            scores += all_scores(scorer, gallery, images, captions, lambda now, before=done: on_pairs(before + now))  # type: ignore[misc]
+            seen = normalised(gallery, scorer.bundle) if as_searched else gallery
+            scores += all_scores(scorer, seen, images, captions, lambda now, before=done: on_pairs(before + now))  # type: ignore[misc]
             done += scores.size
         return scores / np.float32(len(members))
 

@@ -9,15 +9,17 @@ import numpy as np
 import pytest
 from gallery_scores import assert_same, by_id
 from part_bundle import add_parts, add_querybank, make_seen_store
-from shan_engine.base.errors import BundleError
+from shan_engine.base.errors import BundleError, InputError
 from shan_engine.bundle.contents import Bundle
 from shan_engine.engine import Engine
+from shan_engine.evaluation.evaluate import Normalisation
 from shan_engine.gallery.reader import Gallery
 from shan_engine.indexing.images import BlockSizes, index_store
 from shan_engine.indexing.querybank import Querybank
 from shan_engine.kernel.library import variants
 from shan_engine.scoring.scorer import Scorer
 from shan_engine.store.feature_store import FeatureStore
+from shan_engine.text.captions import CaptionTable
 from tiny import CAPTIONS, WORDS
 
 IMAGES, BETA, WEIGHT = 300, 9.0, 0.7
@@ -101,6 +103,22 @@ def test_score_and_evaluation_stay_raw(own, gallery, folder):
     assert_same(by_id(own, gallery, folder), raw, 1e-5)
     rows = engine.score(CAPTIONS)
     assert_same(dict(zip(engine.ids, rows, strict=True)), raw, 1e-5)
+
+
+def test_evaluation_as_searched_ranks_as_a_search(own, gallery):
+    ids = gallery.ids()[:40]
+    rows = [("test", id, CAPTIONS[place % len(CAPTIONS)]) for place, id in enumerate(ids)]
+    table = CaptionTable(Path("captions"), tuple(rows))
+    engine = Engine(own, gallery)
+    found = {as_searched: engine.evaluate(table, "test", as_searched=as_searched) for as_searched in (True, False)}
+    for as_searched, outcome in found.items():
+        hits = engine.search_all(CAPTIONS, top_k=IMAGES, exhaustive=True, normalise=as_searched)
+        ranked = [[hit.image.id for hit in one if hit.image.id in ids] for one in hits]
+        first = np.mean([ranked[place % len(CAPTIONS)].index(id) < 10 for place, id in enumerate(ids)])
+        assert outcome.recall.image_retrieval[2] == pytest.approx(100 * first)
+    assert found[True].recall.image_retrieval != found[False].recall.image_retrieval
+    with pytest.raises(InputError, match="normalised once"):
+        engine.evaluate(table, "test", as_searched=True, normalisation=Normalisation("test"))
 
 
 def test_a_bank_given_to_index_takes_its_place(own, folder, gallery, tmp_path):
