@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 from shan_engine.text.hugging_face import HuggingFaceTokenizer
 from shan_export.sentence_tokenizer import SentencePieces, tokenizer_definition
+from shan_model.class_table import ClassTable, Node
+from shan_model.sentence_folder import save_sentence_model
 from shan_model.sentence_model import SentenceModel, starts_word
 from synthetic import NOUNS, PLACES
 
@@ -33,3 +37,26 @@ def tiny_tokenizer() -> HuggingFaceTokenizer:
     """The tokenizer of `PIECES`."""
     scores = [-float(number) / 8 for number in range(len(PIECES))]
     return HuggingFaceTokenizer(tokenizer_definition(SentencePieces(list(PIECES), scores, b"")))
+
+
+def save_tiny_sentence_model(folder: Path, seed: int = 0) -> Path:
+    """Its folder, as training takes it."""
+    folder.mkdir()
+    save_sentence_model(tiny_sentence_model(seed), tiny_tokenizer(), folder)
+    return folder
+
+
+class tiny_table:  # noqa: N801 stands for ClassTable
+    """Three classes, two of which are animals."""
+
+    @staticmethod
+    def load() -> ClassTable:
+        """The table."""
+        return ClassTable(
+            (
+                Node("1", ["dog", "hound"], ["dogs"], [0]),
+                Node("2", ["cat"], [], [1]),
+                Node("3", ["hat"], ["hats"], [2]),
+                Node("4", ["animal", "beast"], [], [0, 1]),
+            )
+        )

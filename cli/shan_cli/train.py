@@ -12,22 +12,45 @@ import typer
 from shan_model.choices import Direction, Loss, Pooling, TrainPrecision
 
 from shan_cli.console import OnDone, progress, say
-from shan_cli.options import Captions, Device, Verbose
+from shan_cli.options import Device, Verbose
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from shan_engine.text.captions import CaptionTable
     from shan_model.schedule import TrainConfig
     from shan_model.training import TrainProgress
 
 
 def train(
     store: Annotated[Path, typer.Option(help="Feature store with the images of the captions.")],
-    captions: Captions,
-    word_vectors: Annotated[Path, typer.Option(help="Word vectors in GloVe's text format, plain or .gz.")],
+    captions: Annotated[
+        list[Path],
+        typer.Option(
+            help="Tab-separated file with the columns split, image, caption; or a folder of SCAN's *_caps.txt. "
+            "Repeatable: further files add captions to the images of the first, as in other languages."
+        ),
+    ],
     output: Annotated[
         Path, typer.Option(help="Checkpoint folder: the best epoch by dev rSum, and the state to resume from.")
     ],
+    word_vectors: Annotated[
+        Path | None, typer.Option(help="Word vectors in GloVe's text format, plain or .gz.", show_default=False)
+    ] = None,
+    sentence_model: Annotated[
+        Path | None,
+        typer.Option(
+            help="sentence-shan: folder that `python -m shan_export.pack_sentence_model` makes.", show_default=False
+        ),
+    ] = None,
+    language: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Of the further --captions, use only those in this language, as their column language names it. "
+            "Repeatable.",
+            show_default=False,
+        ),
+    ] = None,
     view: Annotated[
         list[Path] | None,
         typer.Option(
@@ -38,7 +61,10 @@ def train(
         ),
     ] = None,
     model: Annotated[
-        str, typer.Option(help="shan, or on the same features scan, vse, tern or one of your own (docs/models.md).")
+        str,
+        typer.Option(
+            help="shan, sentence-shan, or on the same features scan, vse, tern or one of your own (docs/models.md)."
+        ),
     ] = "shan",
     direction: Annotated[
         Direction | None,
@@ -125,6 +151,9 @@ def train(
 
       shan-engine train --store S --captions captions.tsv --word-vectors glove.txt.gz --output checkpoint
 
+      shan-engine train --store S --captions captions.tsv --captions multi30k.tsv --language de \\
+        --model sentence-shan --sentence-model sentence-model --output checkpoint
+
       shan-engine train --store S --view MIRRORED --captions captions.tsv --word-vectors glove.txt.gz \\
         --output scan --model scan --direction t2i --pooling mean
     """
@@ -156,15 +185,42 @@ def train(
         "device": device,
     }
     config = _config(of_training, of_model, settings or ())
-    best = _train(store, view or [], captions, word_vectors, output, config, resume)
+    text_source = _text_source(model, word_vectors, sentence_model)
+    table = _read_captions(captions, language or [])
+    best = _train(store, view or [], table, text_source, output, config, resume)
     say(f"{output}: the checkpoint with the best dev rSum, {best:.1f}")
+
+
+def _text_source(model: str, word_vectors: Path | None, sentence_model: Path | None) -> Path:
+    """What the model's text side starts from. Raises InputError if it is not given, or something else is."""
+    from shan_engine.base.errors import InputError
+    from shan_model.registry import find_registration
+
+    if find_registration(model).model.takes_sentence_model:
+        wanted, source, other = "--sentence-model", sentence_model, word_vectors
+    else:
+        wanted, source, other = "--word-vectors", word_vectors, sentence_model
+    if source is None or other is not None:
+        raise InputError(f"the model {model} takes {wanted}: give that, and no other word vectors")
+    return source
+
+
+def _read_captions(paths: Sequence[Path], languages: Sequence[str]) -> CaptionTable:
+    """The first table, with the captions that the others add to its images."""
+    from shan_engine.base.errors import InputError
+    from shan_engine.text.captions import CaptionTable
+
+    if languages and len(paths) == 1:
+        raise InputError("--language chooses among further captions: give their file with another --captions")
+    first, *others = paths
+    return CaptionTable.read(first).and_rows([CaptionTable.read(path, languages) for path in others])
 
 
 def _train(
     store: Path,
     views: Sequence[Path],
-    captions: Path,
-    word_vectors: Path,
+    table: CaptionTable,
+    text_source: Path,
     output: Path,
     config: TrainConfig,
     resume: bool,
@@ -172,7 +228,6 @@ def _train(
     """Train with a progress bar; the best dev rSum."""
     from shan_engine.base.errors import InputError
     from shan_engine.store.feature_store import FeatureStore
-    from shan_engine.text.captions import CaptionTable
     from shan_model.training import train as run
 
     resolved = [path.resolve() for path in (store, *views)]
@@ -181,11 +236,10 @@ def _train(
     with ExitStack() as stack:
         source, *others = [stack.enter_context(FeatureStore.open(path)) for path in (store, *views)]
         show = _reporting(*stack.enter_context(progress("training", "steps")))
-        table = CaptionTable.read(captions)
         images = table.split("train").images
         for path, held in zip(views, others, strict=True):
             say(f"{path}: {sum(image in held for image in images):,} of {len(images):,} training images")
-        return run(source, table, word_vectors, output, config, views=others, resume=resume, on_progress=show)
+        return run(source, table, text_source, output, config, views=others, resume=resume, on_progress=show)
 
 
 def _reporting(on_start: Callable[[int], None], on_step: OnDone) -> Callable[[TrainProgress], None]:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from shan_engine.base.errors import BundleError, InputError
 from shan_engine.base.files import fresh_folder, sha256
-from shan_engine.bundle.contents import IMAGE_TERMS, Bundle
+from shan_engine.bundle.contents import CLASSES, IMAGE_TERMS, Bundle
 from shan_engine.bundle.manifest import GRAPHS, Manifest
 from shan_engine.kernel.constants import KERNEL_CONSTANTS
 from shan_engine.photos.extractor import FeatureExtractor
@@ -53,6 +53,8 @@ def export_bundle(
     with fresh_folder(output, overwrite=overwrite) as fresh:
         write_graphs(model, fresh, on_stage)
         tokenizer.save(fresh / tokenizer.file_name)
+        if model.class_names:
+            (fresh / CLASSES).write_text(json.dumps(model.class_names, ensure_ascii=False) + "\n", "utf-8")
         if feature_extractor is not None:
             shutil.copyfile(feature_extractor, fresh / "feature_extractor.onnx")
             shutil.copyfile(feature_extractor.with_suffix(".json"), fresh / "feature_extractor.json")
@@ -70,6 +72,7 @@ def export_bundle(
             feature_extractor=feature_extractor_name,
             max_words=max_words,
             parity=difference,
+            parts=model.parts(),
             files={file.name: sha256(file) for file in sorted(fresh.iterdir())},
         )
         manifest.save(fresh)
@@ -122,7 +125,9 @@ def write_graphs(model: RetrievalModel, folder: Path, on_stage: Callable[[str], 
         encoded = image_graph(features, mask)
         image = model.image_terms(model.image_encoder(features), mask)
         derived = [name for name in image if name not in (*encoded, "region_mask")]
-        caption = model.caption_terms(*model.text_encoder(tokens, lengths))
+        words, word_mask = model.text_encoder(tokens, lengths)
+        caption = model.caption_terms(words, word_mask)
+        vectors = model.caption_vectors(tokens, lengths, words, word_mask)
     on_stage("image encoder")
     export_graph(
         image_graph,
@@ -133,7 +138,7 @@ def write_graphs(model: RetrievalModel, folder: Path, on_stage: Callable[[str], 
     )
     if derived:
         on_stage("image terms")
-        stored = {name: image[name] for name in (*encoded, "region_mask")}
+        stored = {name: image[name] for name in (*encoded, "region_mask") if name in image}
         export_graph(
             ImageTermsGraph(model),
             inputs=stored,
@@ -148,7 +153,7 @@ def write_graphs(model: RetrievalModel, folder: Path, on_stage: Callable[[str], 
     export_graph(
         text_graph,
         inputs={"tokens": tokens, "lengths": lengths},
-        outputs=list(caption),
+        outputs=[*caption, *vectors],
         dynamic={"tokens": {0: "captions", 1: "words"}, "lengths": {0: "captions"}},
         path=folder / GRAPHS[1],
     )

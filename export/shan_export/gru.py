@@ -9,6 +9,42 @@ from torch import Tensor, nn
 from torch.nn.functional import embedding
 
 
+class GruRows(nn.Module):
+    """Embedded tokens C x n x size and lengths C -> T (C x n x D, 0 for padding) and its mask C x n.
+
+    The GRU is written as its ONNX node: `nn.GRU` has no `sequence_lens` and would read the padding.
+    """
+
+    weight_ih: Tensor
+    weight_hh: Tensor
+    bias: Tensor
+
+    def __init__(self, gru: nn.GRU) -> None:
+        super().__init__()
+        self.hidden = gru.hidden_size
+        sides = ("", "_reverse")
+        stacked = {
+            name: torch.stack([_to_onnx_gates(getattr(gru, f"{name}_l0{side}").detach()) for side in sides])
+            for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+        }
+        self.register_buffer("weight_ih", stacked["weight_ih"])
+        self.register_buffer("weight_hh", stacked["weight_hh"])
+        self.register_buffer("bias", torch.cat([stacked["bias_ih"], stacked["bias_hh"]], dim=1))
+
+    def forward(self, embedded: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Run the GRU over each caption's own length."""
+        captions, n = embedded.shape[:2]
+        states = torch.onnx.ops.symbolic(
+            "GRU",
+            (embedded.transpose(0, 1), self.weight_ih, self.weight_hh, self.bias, lengths.to(torch.int32)),
+            {"hidden_size": self.hidden, "direction": "bidirectional", "linear_before_reset": 1},
+            dtype=torch.float32,
+            shape=(n, 2, captions, self.hidden),
+        )
+        mask = torch.arange(n)[None, :] < lengths[:, None]
+        return l2_normalise(states.mean(dim=1).transpose(0, 1)) * mask[:, :, None], mask
+
+
 class GruTextEncoderGraph(nn.Module):
     """tokens C x n, lengths C -> the model's caption terms, by a GRU node that knows the captions' lengths."""
 
@@ -25,37 +61,13 @@ class GruTextEncoderGraph(nn.Module):
         self.register_buffer("embedding", torch.cat([weight[seen], weight.new_zeros(1, weight.shape[1])]))
         self.embedding_row: Tensor
         self.register_buffer("embedding_row", torch.where(seen, seen.cumsum(0) - 1, seen.sum()).to(torch.int32))
-        gru = text.gru
-        self.hidden = gru.hidden_size
-        self.weight_ih: Tensor
-        self.weight_hh: Tensor
-        self.bias: Tensor
-        sides = ("", "_reverse")
-        stacked = {
-            name: torch.stack([_to_onnx_gates(getattr(gru, f"{name}_l0{side}").detach()) for side in sides])
-            for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-        }
-        self.register_buffer("weight_ih", stacked["weight_ih"])
-        self.register_buffer("weight_hh", stacked["weight_hh"])
-        self.register_buffer("bias", torch.cat([stacked["bias_ih"], stacked["bias_hh"]], dim=1))
+        self.rows = GruRows(text.gru)
 
     def forward(self, tokens: Tensor, lengths: Tensor) -> dict[str, Tensor]:
-        """Embed, run the GRU over each caption's own length, then compute what a score needs of a caption.
-
-        The GRU is written as its ONNX node: `nn.GRU` has no `sequence_lens` and would read the padding.
-        """
+        """Embed, run the GRU, then compute what a score needs of a caption."""
         learnt = embedding(self.embedding_row[tokens], self.embedding)
         embedded = torch.cat([embedding(tokens, self.word_vectors).to(learnt.dtype), learnt], dim=-1)
-        states = torch.onnx.ops.symbolic(
-            "GRU",
-            (embedded.transpose(0, 1), self.weight_ih, self.weight_hh, self.bias, lengths.to(torch.int32)),
-            {"hidden_size": self.hidden, "direction": "bidirectional", "linear_before_reset": 1},
-            dtype=torch.float32,
-            shape=(tokens.shape[1], 2, tokens.shape[0], self.hidden),
-        )
-        word_mask = torch.arange(tokens.shape[1])[None, :] < lengths[:, None]
-        words = l2_normalise(states.mean(dim=1).transpose(0, 1)) * word_mask[:, :, None]
-        return self.model.caption_terms(words, word_mask)
+        return self.model.caption_terms(*self.rows(embedded, lengths))
 
 
 def _halve_if_exact(weight: Tensor) -> Tensor:

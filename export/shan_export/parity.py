@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from shan_engine.backends.onnx_runtime.graph import OnnxRuntimeGraph
 from shan_engine.bundle.contents import IMAGE_TERMS
 from shan_engine.bundle.manifest import GRAPHS
 from shan_model.retrieval import RetrievalModel
 from torch import Tensor
 
-from shan_export.cases import Markers, cases
+from shan_export.cases import Case, Markers, cases
 
 TOLERANCE = 1e-4
 
@@ -35,10 +38,27 @@ def largest_difference(
         expected = reference_scores(model, *map(torch.from_numpy, case)).numpy()
         difference = float(np.abs(outputs["scores"] - expected.sum(-1)).max())
         difference = max(difference, float(np.abs(outputs["step_scores"] - expected).max()))
+        difference = max(difference, vector_difference(model, case, {**image, **caption}))
         if not np.isfinite(difference):
             return float("inf")
         worst = max(worst, difference)
     return worst
+
+
+def vector_difference(model: RetrievalModel, case: Case, found: Mapping[str, NDArray[Any]]) -> float:
+    """The largest difference of the vectors for further parts of the score, relative to numbers above 1."""
+    features, mask, tokens, lengths = map(torch.from_numpy, case)
+    with torch.no_grad():
+        words, word_mask = model.text_encoder(tokens, lengths)
+        wanted = {
+            **model.image_vectors(features, mask),
+            **model.caption_vectors(tokens, lengths, words, word_mask),
+        }
+    differences = [
+        float((np.abs(found[name] - vector.numpy()) / np.maximum(np.abs(vector.numpy()), 1)).max())
+        for name, vector in wanted.items()
+    ]
+    return max(differences, default=0.0)
 
 
 def reference_scores(model: RetrievalModel, features: Tensor, mask: Tensor, tokens: Tensor, lengths: Tensor) -> Tensor:

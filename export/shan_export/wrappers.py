@@ -13,7 +13,10 @@ REGIONS = "image_regions"
 
 
 class ImageEncoderGraph(nn.Module):
-    """features B x K x F, region_mask B x K -> what a gallery stores: V if the model's terms have it, otherwise all."""
+    """features B x K x F, region_mask B x K -> what a gallery stores.
+
+    That is V if the model's terms have it, otherwise all terms; and the vectors of the score's further parts.
+    """
 
     def __init__(self, model: RetrievalModel) -> None:
         super().__init__()
@@ -21,11 +24,9 @@ class ImageEncoderGraph(nn.Module):
 
     def forward(self, features: Tensor, region_mask: Tensor) -> dict[str, Tensor]:
         """Encode the features; a padding region's row is 0."""
-        regions = self.model.image_encoder(features)
-        terms = self.model.image_terms(regions, region_mask)
-        if REGIONS in terms:
-            return {REGIONS: terms[REGIONS] * region_mask[..., None]}
-        return terms
+        terms = self.model.image_terms(self.model.image_encoder(features), region_mask)
+        stored = {REGIONS: terms[REGIONS] * region_mask[..., None]} if REGIONS in terms else terms
+        return {**stored, **self.model.image_vectors(features, region_mask)}
 
 
 class ImageTermsGraph(nn.Module):
@@ -50,7 +51,7 @@ class TextEncoderGraph(nn.Module):
 
     def forward(self, tokens: Tensor, lengths: Tensor) -> dict[str, Tensor]:
         """Encode the tokens, then compute what a score needs of a caption."""
-        return self.model.caption_terms(*self.model.text_encoder(tokens, lengths))
+        return self.model.encode_captions(tokens, lengths)
 
 
 def wrap_text_encoder(model: RetrievalModel) -> nn.Module:

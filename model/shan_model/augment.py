@@ -14,7 +14,7 @@ from torch.nn.functional import dropout
 from shan_model.data import RegionSource
 from shan_model.encoders import TextDropout
 from shan_model.loss import RankingLoss
-from shan_model.retrieval import RetrievalModel
+from shan_model.retrieval import RetrievalModel, Terms
 from shan_model.schedule import TrainConfig
 
 
@@ -51,22 +51,28 @@ def augmented_loss(
     model: RetrievalModel, loss: RankingLoss, batch: Batch, config: TrainConfig, *, hardest: bool
 ) -> Tensor:
     """The loss of a batch after all random changes; the encoders run in `config.precision`."""
-    with torch.autocast(batch.features.device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
-        regions, region_mask, words, word_mask = augmented_rows(model, batch, config)
-    # Scores in float32: between 2 and 4, bfloat16 has steps of 1/64, too coarse to rank by.
-    image = model.image_terms(regions.float(), region_mask)
-    caption = model.caption_terms(words.float(), word_mask)
+    image, caption = augmented_terms(model, batch, config)
     value: Tensor = loss(model, image, caption, matches=batch.matches, hardest=hardest)
     return value
 
 
-def augmented_rows(model: RetrievalModel, batch: Batch, config: TrainConfig) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """A batch's regions and mask, words and mask, encoded with dropout of regions, features, words and rows."""
-    features, mask = drop_regions(batch.features, batch.region_mask, config.region_dropout)
-    regions = model.image_encoder(drop_values(features, config.feature_dropout))
-    rates = TextDropout(embedding=config.embedding_dropout, values=config.word_dropout)
-    words, word_mask = model.text_encoder.forward_with_dropout(batch.tokens, batch.lengths, rates)
-    return dropout(regions, config.row_dropout), mask, dropout(words, config.row_dropout), word_mask
+def augmented_terms(model: RetrievalModel, batch: Batch, config: TrainConfig) -> tuple[Terms, Terms]:
+    """Terms and vectors of a batch's images and captions, with dropout of regions, features, words and rows."""
+    with torch.autocast(batch.features.device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
+        features, mask = drop_regions(batch.features, batch.region_mask, config.region_dropout)
+        features = drop_values(features, config.feature_dropout)
+        regions = model.image_encoder(features)
+        rates = TextDropout(embedding=config.embedding_dropout, values=config.word_dropout)
+        words, word_mask = model.text_encoder.forward_with_dropout(batch.tokens, batch.lengths, rates)
+        vectors = (
+            model.image_vectors(features, mask),
+            model.caption_vectors(batch.tokens, batch.lengths, words, word_mask),
+        )
+    # Scores in float32: between 2 and 4, bfloat16 has steps of 1/64, too coarse to rank by.
+    image = model.image_terms(dropout(regions, config.row_dropout).float(), mask)
+    caption = model.caption_terms(dropout(words, config.row_dropout).float(), word_mask)
+    image_vectors, caption_vectors = ({name: x.float() for name, x in side.items()} for side in vectors)
+    return {**image, **image_vectors}, {**caption, **caption_vectors}
 
 
 def drop_regions(features: Tensor, mask: Tensor, probability: float) -> tuple[Tensor, Tensor]:

@@ -13,11 +13,13 @@ from shan_engine.base.files import replacing
 from shan_engine.text.tokenizer import Tokenizer
 from shan_engine.text.tokenizer_files import TOKENIZERS, load_tokenizer, tokenizer_file
 from shan_engine.text.vocabulary import Vocabulary
+from torch import Tensor
 
 from shan_model.registry import find_registration
 from shan_model.retrieval import RetrievalModel
 
 TENSORS = "model.safetensors"
+SMALL = (torch.bool, torch.uint8, torch.int8, torch.int32, torch.float16)
 FILES = (TENSORS, "config.json", *TOKENIZERS)
 FIX = "copy the whole checkpoint again, or train it again"
 
@@ -27,12 +29,18 @@ def save_checkpoint(model: RetrievalModel, tokenizer: Tokenizer, folder: Path) -
 
     Raises InputError if the disk is full. The tensors, by far the largest, are written before anything changes.
     """
-    tensors = {name: tensor.detach().cpu().float().contiguous() for name, tensor in model.state_dict().items()}
+    state = model.state_dict().items()
+    tensors = {name: tensor.detach().cpu().to(stored_type(tensor)).contiguous() for name, tensor in state}
     with replacing(folder / TENSORS) as path:
         path.write_bytes(save(tensors))
         with replacing(folder / "config.json") as config:
             config.write_text(json.dumps(model.config.to_dict(), indent=2) + "\n", "utf-8")
         tokenizer.save(folder / tokenizer.file_name)
+
+
+def stored_type(tensor: Tensor) -> torch.dtype:
+    """The type of a model's tensor in a checkpoint: float32, unless the model has it smaller."""
+    return tensor.dtype if tensor.dtype in SMALL else torch.float32
 
 
 def refuse_checkpoint_alone(folder: Path) -> None:
@@ -81,9 +89,12 @@ def load_checkpoint(folder: Path) -> tuple[RetrievalModel, Tokenizer]:
                 f"{folder}/model.safetensors: {name} has shape {list(tensor.shape)}, "
                 f"not {list(expected[name].shape)}: {FIX}"
             )
-        if tensor.dtype != torch.float32:
-            raise InputError(f"{folder}/model.safetensors: {name} is {tensor.dtype}, not float32: {FIX}")
-        if not bool(torch.isfinite(tensor).all()):
+        wanted = stored_type(expected[name])
+        if tensor.dtype != wanted:
+            raise InputError(
+                f"{folder}/model.safetensors: {name} is {tensor.dtype}, not {str(wanted).removeprefix('torch.')}: {FIX}"
+            )
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
             raise InputError(f"{folder}/model.safetensors: {name} has NaN or infinite values: {FIX}")
     model.load_state_dict(tensors, assign=True)
     return model.eval().requires_grad_(False), tokenizer

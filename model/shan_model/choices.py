@@ -24,4 +24,5 @@ TrainPrecision = Literal["auto", "float32", "bfloat16"]
 
 DIRECTIONS: tuple[Direction, ...] = get_args(Direction)
 LOSSES: tuple[Loss, ...] = get_args(Loss)
+WORD_VECTORS: tuple[WordVectors, ...] = get_args(WordVectors)
 POOLINGS: tuple[Pooling, ...] = get_args(Pooling)

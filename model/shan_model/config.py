@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Self
 
 from shan_engine.base.errors import InputError
 
-from shan_model.choices import DIRECTIONS
+from shan_model.choices import DIRECTIONS, WORD_VECTORS
 
 STEPS = ("l2l", "g2l", "g2g")
 
@@ -93,10 +93,9 @@ class GruConfig(ModelConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ShanConfig(GruConfig):
-    """SHAN: temperature of the attention, direction, and the steps of its score."""
+class AlignedConfig(ModelConfig):
+    """SHAN's score: temperature of the attention, direction, and steps."""
 
-    model: ClassVar[str] = "shan"
     temperature: float = 9.0
     direction: str = "full"
     steps: tuple[str, ...] = STEPS
@@ -109,3 +108,40 @@ class ShanConfig(GruConfig):
             raise InputError(
                 f"the model's steps are {list(self.steps)}: they must begin {list(STEPS)} and may end early"
             )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShanConfig(AlignedConfig, GruConfig):
+    """SHAN."""
+
+    model: ClassVar[str] = "shan"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SentenceShanConfig(AlignedConfig):
+    """SHAN over a sentence model's word vectors, with a global term and class evidence.
+
+    `words` is the kind of word vectors (`SentenceModel.word_vectors`). The sentence model has `vocab_size` pieces, of
+    which `refined` have four bits a value, and vectors of `word_vector_dim` numbers. Class evidence has `classes`, 0
+    for none, `nodes` with at most `names` names, `lemmas` names in all, and at most `depth` nodes above a class.
+    """
+
+    model: ClassVar[str] = "sentence-shan"
+    steps: tuple[str, ...] = ("l2l",)
+    words: str = "alone"
+    refined: int
+    word_vector_dim: int = 512
+    channels: int = 256
+    hidden: int = 320
+    classes: int = 0
+    nodes: int = 0
+    names: int = 0
+    lemmas: int = 0
+    depth: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.demand_one_of("words", WORD_VECTORS)
+        self.demand_counts("refined", "word_vector_dim", "channels", "hidden")
+        sizes = ("classes", "nodes", "names", "lemmas", "depth")
+        self.demand(sizes, lambda value: is_number(value, int) and value >= 0, "a whole number, at least 0")

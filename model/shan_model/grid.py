@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -56,8 +56,14 @@ def score_in_chunks(
 
 def select_captions(caption: Terms, rows: Tensor, words: int) -> Terms:
     """Some captions' terms, cut to their first `words` words."""
-    selected = {name: term[rows, :words] for name, term in caption.items()}
+    vectors = {name: term[rows] for name, term in caption.items() if _is_vector(name)}
+    selected = {name: term[rows, :words] for name, term in caption.items() if name not in vectors} | vectors
     return {name: term[..., :words] if name.endswith("_gram") else term for name, term in selected.items()}
+
+
+def _is_vector(name: str) -> bool:
+    """Whether a term has one row for a caption, not one for each word."""
+    return name.endswith("_vector") or name == "class_weights"
 
 
 def score_first_step(model: RetrievalModel, image: Terms, caption: Terms) -> Tensor:
@@ -100,15 +106,23 @@ def score_split(
     for start in range(0, len(order), 128):
         part = order[start : start + 128]
         padded, lengths = (torch.from_numpy(array).to(device) for array in pad([tokens[i] for i in part]))
-        captions.append((part, model.caption_terms(*model.text_encoder(padded, lengths))))
+        captions.append((part, model.encode_captions(padded, lengths)))
     for first in range(0, len(split.images), 64):
         features, mask = (
             torch.from_numpy(array).to(device) for array in source.regions(split.images[first : first + 64])
         )
-        image = model.image_terms(model.image_encoder(features), mask)
+        image = model.encode_images(features, mask)
         for part, caption in captions:
-            scores[first : first + 64, part] = scorer.scores(image, caption).cpu().numpy()
+            scores[first : first + 64, part] = with_global_term(model, image, caption, scorer.scores).cpu().numpy()
     return scores
+
+
+def with_global_term(
+    model: RetrievalModel, image: Terms, caption: Terms, scores: Callable[[Terms, Terms], Tensor]
+) -> Tensor:
+    """Scores B x C of both sides by `scores`, and the model's global term if it has one."""
+    term, steps = model.global_term(image, caption), scores(image, caption)
+    return steps if term is None else steps + term.weighted
 
 
 def shan_constants(tensors: Mapping[str, Tensor]) -> ShanConstants | None:

@@ -18,8 +18,23 @@ from shan_model.norms import l2_normalise
 from shan_model.retrieval import RetrievalModel
 
 
-class GruTextEncoder(TextEncoder):
-    """t_j = l2((h→_j + h←_j) / 2), h from a bidirectional GRU over [word vector ; learnt embedding]."""
+class RecurrentTextEncoder(TextEncoder):
+    """t_j = l2((h→_j + h←_j) / 2), h from a bidirectional GRU over a vector for each token."""
+
+    gru: nn.GRU
+
+    def encode(self, embedded: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """T and its mask from the embedded words, C x n x input size."""
+        words = embedded.shape[1]
+        packed = pack_padded_sequence(embedded, lengths.cpu(), batch_first=True, enforce_sorted=False)
+        states, _ = pad_packed_sequence(self.gru(packed)[0], batch_first=True, total_length=words)
+        forward, backward = states.chunk(2, dim=-1)
+        mask = torch.arange(words, device=embedded.device)[None, :] < lengths[:, None].to(embedded.device)
+        return l2_normalise((forward + backward) / 2) * mask[:, :, None], mask
+
+
+class GruTextEncoder(RecurrentTextEncoder):
+    """The GRU over [word vector ; learnt embedding]."""
 
     def __init__(self, *, vocab_size: int, word_vector_dim: int, embedding_dim: int, embed_dim: int) -> None:
         super().__init__()
@@ -37,15 +52,6 @@ class GruTextEncoder(TextEncoder):
         keep = torch.rand_like(tokens, dtype=torch.float32) >= dropout.embedding
         embedded = torch.cat([self.word_vectors(tokens), self.embedding(tokens) * keep[:, :, None]], dim=-1)
         return self.encode(dropped(embedded, dropout.values), lengths)
-
-    def encode(self, embedded: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """T and its mask from the embedded words, C x n x (vector + embedding size)."""
-        words = embedded.shape[1]
-        packed = pack_padded_sequence(embedded, lengths.cpu(), batch_first=True, enforce_sorted=False)
-        states, _ = pad_packed_sequence(self.gru(packed)[0], batch_first=True, total_length=words)
-        forward, backward = states.chunk(2, dim=-1)
-        mask = torch.arange(words, device=embedded.device)[None, :] < lengths[:, None].to(embedded.device)
-        return l2_normalise((forward + backward) / 2) * mask[:, :, None], mask
 
     @torch.no_grad()
     def load_word_vectors(self, vectors: Tensor) -> None:
@@ -75,7 +81,7 @@ class GruModel(RetrievalModel):
 
         The further words have no learnt embedding.
         """
-        words = dict(state)
+        words = {**self.state_dict(), **state}
         words["text_encoder.word_vectors.weight"] = vectors
         learnt = state["text_encoder.embedding.weight"]
         words["text_encoder.embedding.weight"] = pad(learnt, (0, 0, 0, len(vectors) - len(learnt)))

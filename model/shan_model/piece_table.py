@@ -53,9 +53,9 @@ class PackedTable(nn.Module):
     def forward(self, tokens: Tensor) -> Tensor:
         """Tokens C x n to C x n x size."""
         refined = tokens.clamp_max(len(self.refinements) - 1)
-        values = embedding(self.codes[tokens].int(), self.book[0])
-        values = values + embedding(self.refinements[refined].int(), self.book[1])
-        return values.flatten(-2) * self.scale[tokens].to(values.dtype)[..., None]
+        values = embedding(embedding(tokens, self.codes).int(), self.book[0])
+        values = values + embedding(embedding(refined, self.refinements).int(), self.book[1])
+        return values.flatten(-2) * embedding(tokens, self.scale[:, None]).to(values.dtype)
 
 
 def pack(table: WholeTable, refined: int, *, sample: int = 400_000, rounds: int = 15) -> PackedTable:

@@ -20,10 +20,12 @@ from shan_model.config import GruConfig
 from shan_model.global_models import Tern, Vse
 from shan_model.retrieval import RetrievalModel
 from shan_model.scan import Scan
+from shan_model.sentence_shan import SentenceShan
 from shan_model.shan import Shan
 
 ENTRY_POINTS = "shan_engine.models"
-SIZES = frozenset(field.name for field in fields(GruConfig))
+OF_SENTENCES = frozenset({"refined", "channels", "hidden", "classes", "nodes", "names", "lemmas", "depth"})
+SIZES = frozenset(field.name for field in fields(GruConfig)) | OF_SENTENCES
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,10 @@ class Registration:
 MODELS = {
     model.Config.model: Registration(model, text_graph="shan_export.gru:GruTextEncoderGraph")
     for model in (Shan, Scan, Vse, Tern)
+} | {
+    SentenceShan.Config.model: Registration(
+        SentenceShan, text_graph="shan_export.sentence_shan:SentenceTextEncoderGraph"
+    )
 }
 
 

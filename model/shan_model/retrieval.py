@@ -36,11 +36,19 @@ class GlobalTerm(NamedTuple):
 
 
 class RetrievalModel(nn.Module, ABC):
-    """Base of the models; `steps` names the parts of its score."""
+    """Base of the models; `steps` names the steps of its score.
+
+    A score may have further parts, which the engine adds: `parts` names them, and they need `image_vectors` and
+    `caption_vectors`.
+    """
 
     Config: ClassVar[type[ModelConfig]]
     adds_words: ClassVar[bool] = False
     """Whether `trained_copy` can add words that no caption has, by their vectors alone."""
+    takes_sentence_model: ClassVar[bool] = False
+    """Whether its text side starts from a sentence model, not from word vectors."""
+    frozen: ClassVar[tuple[str, ...]] = ()
+    """How the names of tensors begin that training leaves as they are. Its states do not hold them."""
     steps: tuple[str, ...] = ("score",)
 
     def __init__(self, config: ModelConfig) -> None:
@@ -57,9 +65,13 @@ class RetrievalModel(nn.Module, ABC):
     def build_text_encoder(self) -> TextEncoder:
         """The encoder of captions: a GRU, a transformer or another."""
 
+    def trained_state(self) -> dict[str, Tensor]:
+        """The tensors that training changes, by name."""
+        return {name: tensor for name, tensor in self.state_dict().items() if not name.startswith(self.frozen)}
+
     def trained_copy(self, state: Mapping[str, Tensor], vectors: Tensor) -> Self:
-        """A copy on the CPU with the weights `state`. A model that `adds_words` takes the words of `vectors`."""
-        return self._copy(self.config, state)
+        """A copy on the CPU with trained weights `state`. A model that `adds_words` takes the words of `vectors`."""
+        return self._copy(self.config, {**self.state_dict(), **state})
 
     def _copy(self, config: ModelConfig, state: Mapping[str, Tensor]) -> Self:
         with torch.device("meta"):
@@ -82,6 +94,36 @@ class RetrievalModel(nn.Module, ABC):
         A term is C x n x anything, or C x n x n if its name ends in `_gram`. If the mask is among them, as `word_mask`,
         training scores captions of similar length together. Otherwise a term is a vector, C x D.
         """
+
+    def image_vectors(self, features: Tensor, region_mask: Tensor) -> Terms:
+        """Vectors of an image for further parts of a score, from its features (B x K x F); here none.
+
+        `image_vector`, B x D of length 1, is for the global term.
+        """
+        return {}
+
+    def caption_vectors(self, tokens: Tensor, lengths: Tensor, words: Tensor, word_mask: Tensor) -> Terms:
+        """The same of a caption: `query_vector` C x D, and, except in training, `class_weights` C x L. Here none."""
+        return {}
+
+    def encode_images(self, features: Tensor, region_mask: Tensor) -> Terms:
+        """Terms and vectors of images: features B x K x F, mask B x K."""
+        terms = self.image_terms(self.image_encoder(features), region_mask)
+        return {**terms, **self.image_vectors(features, region_mask)}
+
+    def encode_captions(self, tokens: Tensor, lengths: Tensor) -> Terms:
+        """Terms and vectors of captions: tokens C x n, lengths C."""
+        words, mask = self.text_encoder(tokens, lengths)
+        return {**self.caption_terms(words, mask), **self.caption_vectors(tokens, lengths, words, mask)}
+
+    @property
+    def class_names(self) -> list[str]:
+        """Names of the classes that `class_weights` are of; here none."""
+        return []
+
+    def parts(self) -> dict[str, dict[str, float]]:
+        """Settings of the score's further parts by name, as a bundle's manifest lists them."""
+        return {}
 
     @abstractmethod
     def score_grid(self, image: Terms, caption: Terms, *, last_step: str | None = None) -> GridScores:

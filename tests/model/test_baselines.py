@@ -100,4 +100,4 @@ def test_options_that_a_model_does_not_have():
         new_model("tern", {"heads": 3}, **SIZES)
     with pytest.raises(InputError, match="'clip': it must be one of shan, scan, vse, tern"):
         new_model("clip", {}, **SIZES)
-    assert list(MODELS) == ["shan", "scan", "vse", "tern"]
+    assert list(MODELS) == ["shan", "scan", "vse", "tern", "sentence-shan"]

@@ -57,6 +57,15 @@ def test_each_word_has_the_vector_that_the_package_gives_it_alone(model, package
     assert not vectors[5, lengths[5] :].any()
 
 
+@pytest.mark.parametrize("kind", ["alone", "masked", "context"])
+def test_one_pass_gives_words_and_sentences(model, package, kind):
+    tokens, lengths = read(package)
+    tokens[0, 0] = tokens[1, 3]  # no start of a word: a text may also be given without markers
+    words, sentences = model.words_and_sentence(tokens, lengths, kind)
+    torch.testing.assert_close(words, model.word_vectors(tokens, lengths, kind), atol=1e-5, rtol=0)
+    torch.testing.assert_close(sentences, model.sentence(tokens, lengths), atol=1e-5, rtol=0)
+
+
 def test_words_are_cut_at_spaces_marks_and_pieces_of_scripts_without_spaces(model, package):
     pieces, (tokens, lengths) = package._tokenizer._pieces, read(package)
     numbers = model.word_numbers(tokens, lengths)
