@@ -1,7 +1,7 @@
 """Words that name nothing to see: articles, pronouns, conjunctions, common prepositions and auxiliary verbs.
 
 Words that place things, such as "under" or "behind", are not among them, and none that names a thing in another of
-these languages, such as "van". The lists cover the languages of the
+these languages, such as "van", "man" and "hat". The lists cover the languages of the
 multilingual sentence model that write spaces and have such words.
 """
 
@@ -17,8 +17,8 @@ FUNCTION_WORDS = {
         zur von vom für mit ohne bei beim aus als wie ist sind waren sein seine seiner seinem seinen
         seines ihr ihre ihrer ihrem ihren ihres hat haben hatte hatten wird werden wurde wurden kann er
         sie es ihn ihm ihnen sich dieser diese dieses diesem diesen dass während wenn nicht kein keine
-        keinen auch noch nur so da man wo welche welcher""",
-    "fr": """un une le la les l d de du des et ou mais avec sans dans en sur à au aux par chez est sont était étaient
+        keinen auch noch nur so da wo welche welcher""",
+    "fr": """un une le la les l d de du des et ou avec sans dans en sur à au aux par chez est sont était étaient
         être a ont avait ayant qui que quoi dont où ce cet cette ces sa ses leur leurs mon ma mes il
         elle ils elles on lui se s y ne n pas plus très aussi tandis lorsque""",
     "es": """un una unos unas el la los las lo de del al a y e o u pero con sin en por para es está están era eran
@@ -30,9 +30,9 @@ FUNCTION_WORDS = {
         più""",
     "pt": """um uma uns umas o a os as de do da dos das em no na nos nas ao à aos às por para com sem e ou mas é são
         está estão era eram ser tem têm que quem onde enquanto este esta estes estas seu sua seus suas
-        se não muito também mais""",
+        se não muito também""",
     "nl": """een de het in op aan met zonder bij voor uit naar en of maar is zijn was waren wordt worden heeft hebben
-        had die dat deze dit wie wat waar terwijl hij zij ze haar hun er zich niet geen ook zeer als te
+        had die dat deze dit wie wat waar terwijl hij zij ze hun er zich niet geen ook zeer als te
         om""",
     "pl": """i oraz lub albo ale w we na z ze do od dla przez o u po jest są był była było były się to ta te który
         która które jego jej ich nie też""",

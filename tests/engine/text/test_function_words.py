@@ -13,5 +13,6 @@ def test_what_names_a_thing_stays(sentence):
 
 def test_words_that_place_things_stay():
     assert not any(map(is_function_word, ("under", "behind", "unter", "hinter", "sous", "bajo", "two")))
+    assert not any(map(is_function_word, ("man", "hat", "Haar", "Mais", "van")))  # function words elsewhere
     assert is_function_word("THE")
     assert is_function_word("--")
