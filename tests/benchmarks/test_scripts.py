@@ -45,8 +45,9 @@ def test_every_script_has_a_test():
 def test_further_parts(script, capsys):
     script("further_parts").main(["--photos", "5000", "--dim", "8", "--turns", "1"])
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split(":")[0] for line in lines] == ["classes", "global", "classes", "global"]
-    assert all(float(line.split()[1]) >= 0 and line.endswith("together, 5,000 photos") for line in lines)
+    assert [line.split(":")[0] for line in lines] == ["classes", "global", "classes", "global", "hubness"]
+    assert all(float(line.split()[1]) >= 0 and line.endswith("together, 5,000 photos") for line in lines[:4])
+    assert lines[4].endswith("s for 100,000 photos by 2,000 queries")
 
 
 def test_asking(script, captions, capsys):

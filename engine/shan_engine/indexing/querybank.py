@@ -113,7 +113,7 @@ def bundle_hubness(scorer: Scorer) -> HubnessOf | None:
     bundle = scorer.bundle
     if not bundle.querybank or not scorer.parts:
         return None
-    beta = np.float32(bundle.manifest.querybank["inverse_temperature"])
+    beta = bundle.manifest.querybank["inverse_temperature"]
 
     @cache
     def encoded() -> tuple[Arrays, int]:
@@ -125,11 +125,16 @@ def bundle_hubness(scorer: Scorer) -> HubnessOf | None:
     def of(images: Arrays) -> NDArray[np.float32]:
         captions, count = encoded()
         scores = scorer.parts.totals(images, captions, (len(next(iter(images.values()))), count))
-        highest = scores.max(axis=1, keepdims=True)
-        means = np.exp(beta * (scores - highest)).mean(axis=1)
-        return np.asarray(highest[:, 0] + np.log(means) / beta, np.float32)
+        return mean_of_exponentials(scores, beta)
 
     return of
+
+
+def mean_of_exponentials(scores: NDArray[np.float32], beta: float) -> NDArray[np.float32]:
+    """log(mean of exp(β s)) / β over the columns of scores B x Q, in float32: B."""
+    highest = scores.max(axis=1, keepdims=True)
+    means = np.exp(np.float32(beta) * (scores - highest)).mean(axis=1)
+    return np.asarray(highest[:, 0] + np.log(means) / np.float32(beta), np.float32)
 
 
 def _known_tokens(scorer: Scorer, captions: Sequence[str]) -> list[tuple[int, ...]]:
