@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -27,11 +28,13 @@ from shan_engine.search.answer import search
 from shan_engine.search.captions import search_captions
 from shan_engine.search.photo_query import QueryPhoto
 from shan_engine.store.feature_store import FeatureStore
+from shan_engine.store.records import RegionRecord, SeenClasses
+from shan_engine.store.schema import StoreSchema
 from shan_engine.text.query_files import QueryLine
 from shan_export.bundle_writer import export_bundle
 
 sys.path.append(str(Path(__file__).parents[1]))
-from tiny import CAPTIONS, EXTRACTOR, make_store, random_tensors, tiny_config, write_checkpoint
+from tiny import CAPTIONS, EXTRACTOR, FEATURES, make_record, make_store, random_tensors, tiny_config, write_checkpoint
 
 IMAGES = 6
 
@@ -47,6 +50,7 @@ def main(folder: Path) -> None:
     with make_store(folder / "store-1", range(IMAGES)) as store:
         index_store(store, scorer, folder / "gallery-2")
         store.compact()
+    write_store_2(folder / "store-2")
     index_captions(folder / "captions.txt", scorer, folder / "captions-1")
     queries = [QueryLine(f"q{number}", text, "captions.txt") for number, text in enumerate(CAPTIONS)]
     gallery = Gallery.open(folder / "gallery-2", scorer.bundle)
@@ -70,6 +74,24 @@ def main(folder: Path) -> None:
     for lock in folder.rglob("lock.mdb"):
         lock.unlink()
     shutil.rmtree(folder / "result-1.parquet.job", ignore_errors=True)
+
+
+def write_store_2(folder: Path) -> None:
+    """A store that knows what photos were seen as."""
+    with FeatureStore.create(folder, StoreSchema(EXTRACTOR, FEATURES, max_regions=9, version=2)) as store:
+        store.write([seen_record(number) for number in range(2)])
+        store.compact()
+
+
+def seen_record(number: int) -> RegionRecord:
+    """The image that `store-2` holds: the second is one whose classes are unknown."""
+    classes, shares, regions = (
+        np.array([7, 999], np.uint16),
+        np.array([0.5, 0.25], np.float16),
+        np.array([0, 2], np.uint8),
+    )
+    record: RegionRecord = make_record(number, regions=3)
+    return record if number else replace(record, seen=SeenClasses(classes, shares, regions))
 
 
 def measure(folder: Path) -> dict[str, dict[str, list[float]]]:

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from golden.make import IMAGES, measure
+from golden.make import IMAGES, measure, seen_record
 from resigned import sign_fields
 from shan_engine.base.errors import BackendError, BundleError, GalleryError, StoreError
 from shan_engine.bundle.contents import Bundle
@@ -17,6 +17,7 @@ from shan_engine.gallery.captions import CaptionManifest
 from shan_engine.gallery.manifest import GalleryManifest
 from shan_engine.store.feature_store import FeatureStore
 from shan_engine.store.schema import read_schema
+from stores import assert_same
 from tiny import make_record
 
 FOLDER = Path(__file__).parent
@@ -58,6 +59,12 @@ def test_a_stores_records_are_those_that_were_written(golden):
             wanted = make_record(number)
             assert (record.features == wanted.features).all()
             assert (record.path, record.width, record.height) == (wanted.path, 100, 100)
+
+
+def test_a_store_knows_what_its_photos_were_seen_as(golden):
+    with FeatureStore.open(golden / "store-2") as store:
+        for number, record in enumerate(store.read(["photo0", "photo1"])):
+            assert_same(record, seen_record(number))
 
 
 def test_a_checkpoint_loads(golden):
@@ -102,5 +109,5 @@ def test_another_schema_is_an_error_that_names_a_command(golden, kind):
 
 
 def test_a_newer_store_asks_for_an_upgrade(tmp_path):
-    with pytest.raises(StoreError, match="has schema 2, newer than 1: upgrade shan-engine"):
-        read_schema(tmp_path, b'{"version": 2}')
+    with pytest.raises(StoreError, match="has schema 3, newer than 2: upgrade shan-engine"):
+        read_schema(tmp_path, b'{"version": 3}')
