@@ -5,17 +5,19 @@ from __future__ import annotations
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from shan_engine.text.captions import CaptionSplit
 from shan_engine.text.tokenizer import Tokenizer, pad
 from torch import Tensor
 
 from shan_model.class_evidence import class_evidence, sizes
 from shan_model.class_table import ClassTable
-from shan_model.data import choose_words
+from shan_model.data import RegionSource, choose_words
 from shan_model.piece_table import PackedTable
 from shan_model.registry import find_registration, new_model
 from shan_model.retrieval import RetrievalModel
@@ -88,9 +90,9 @@ class SentencePieces(TrainText):
 
     name = "sentence model"
 
-    def __init__(self, folder: Path, training: CaptionSplit) -> None:
+    def __init__(self, folder: Path, training: CaptionSplit, source: RegionSource | None = None) -> None:
         self.sentence_model, self.tokenizer = load_sentence_model(folder)
-        self.captions = training.captions
+        self.captions, self.images, self.source = training.captions, training.images, source
 
     def digest(self) -> str:
         """Of the tokenizer and the weights."""
@@ -100,7 +102,10 @@ class SentencePieces(TrainText):
         return digest.hexdigest()
 
     def new_model(self, config: TrainConfig, feature_dim: int) -> RetrievalModel:
-        """A model with the sentence model, its words centred over the training captions, and ImageNet's classes."""
+        """A model with the sentence model, its words centred over the training captions, and ImageNet's classes.
+
+        How frequent classes are comes from what the training images are seen as, if their store tells that.
+        """
         table, held = ClassTable.load(), self.sentence_model
         assert isinstance(held.table, PackedTable)
         model = new_model(
@@ -121,6 +126,9 @@ class SentencePieces(TrainText):
         model.text_encoder.centre_words(torch.from_numpy(tokens), torch.from_numpy(lengths))
         encode = sentence_encoder(held, lambda text: self.tokenizer.encode(text).tokens)
         model.class_evidence = class_evidence(table, encode)
+        shares = class_shares(self.source, self.images, len(table.leaves))
+        if shares is not None:
+            model.class_evidence.set_prior(shares)
         return model
 
     def trained(self, model: RetrievalModel, state: Mapping[str, Tensor]) -> RetrievalModel:
@@ -128,11 +136,26 @@ class SentencePieces(TrainText):
         return model.trained_copy(state, torch.empty(0))
 
 
-def prepare_text(path: Path, training: CaptionSplit, dev: CaptionSplit, config: TrainConfig) -> TrainText:
+def class_shares(source: RegionSource | None, images: Sequence[str], classes: int) -> NDArray[np.float32] | None:
+    """The mean probability of each class over the images; None if their store does not tell what they are seen as."""
+    if source is None or not hasattr(source, "seen"):
+        return None
+    total, known = np.zeros(classes), 0
+    for first in range(0, len(images), 1000):
+        for seen in source.seen([image for image in images[first : first + 1000] if image in source]):
+            if seen is not None:
+                np.add.at(total, seen.classes, seen.probabilities.astype(np.float64))
+                known += 1
+    return (total / known).astype(np.float32) if known else None
+
+
+def prepare_text(
+    path: Path, training: CaptionSplit, dev: CaptionSplit, config: TrainConfig, source: RegionSource
+) -> TrainText:
     """From word vectors, or from the folder of a sentence model if the model takes one.
 
     Raises InputError if they cannot be read.
     """
     if find_registration(config.model).model.takes_sentence_model:
-        return SentencePieces(path, training)
+        return SentencePieces(path, training, source)
     return WordVectors(path, training, dev, config)

@@ -74,7 +74,7 @@ def train(
     config = replace(config, precision=choose_precision(config.precision, device))
     keep_freed_memory()
     training, dev = captions.split("train"), captions.split("dev").images_between(0, config.dev_images)
-    text = prepare_text(text_source, training, dev, config)
+    text = prepare_text(text_source, training, dev, config, source)
     sources = AnyOf((source, *views))
     refuse_missing(sources, training, dev)
     refuse_missing(source, dev)

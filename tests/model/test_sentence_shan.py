@@ -7,6 +7,9 @@ import pytest
 import torch
 from sentences import PIECES, save_tiny_sentence_model, tiny_table
 from shan_engine.base.errors import InputError
+from shan_engine.store.feature_store import FeatureStore
+from shan_engine.store.records import RegionRecord, SeenClasses
+from shan_engine.store.schema import StoreSchema
 from shan_engine.text.tokenizer import pad
 from shan_model import train_text, training
 from shan_model.checkpoint import load_checkpoint, save_checkpoint
@@ -94,6 +97,20 @@ def test_a_class_weighs_what_its_own_and_its_kinds_names_say(model):
     prior = table.members().astype(np.float32) @ shares
     expected = (share / prior) @ table.members()
     np.testing.assert_allclose(evidence(sentences), expected, rtol=0.15, atol=1e-3)
+
+
+def test_the_prior_is_how_often_training_photos_were_seen_as_a_class(start, tmp_path):
+    table, folder = start
+    split = table.split("train")
+    records = []
+    for number, image in enumerate(split.images):
+        seen = SeenClasses(*(np.array(x, t) for x, t in (([0, 2], "u2"), ([0.75, 0.25], "f2"), ([0, 0], "u1"))))
+        records.append(RegionRecord(image, np.ones((1, 10), np.float32), seen=seen if number else None))
+    with FeatureStore.create(tmp_path / "store", StoreSchema("synthetic", 10, version=2)) as store:
+        store.write(records)
+        model = train_text.SentencePieces(folder, split, store).new_model(sentence_settings(), 10)
+    prior = model.class_evidence.log_prior.exp()
+    torch.testing.assert_close(prior, torch.tensor([0.75, 1e-6, 0.25, 0.75]), atol=1e-4, rtol=0)
 
 
 def test_a_checkpoint_gives_back_model_and_small_tensors(model, tmp_path):
