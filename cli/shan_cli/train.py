@@ -95,7 +95,7 @@ def train(
             "--set",
             help="A setting that has no option, as NAME=VALUE (number, true, false or text). It is the model's own or "
             "one of training: region_dropout, feature_dropout, embedding_dropout, word_dropout, row_dropout, average, "
-            "margin, loss_temperature, warmup_steps, gradient_clip, min_count, embedding_dim, open_vocabulary "
+            "margin, loss_temperature, warmup_steps, gradient_clip, min_count, embedding_dim, phrases, open_vocabulary "
             "(docs/models.md). Repeatable.",
             show_default=False,
         ),
@@ -185,23 +185,20 @@ def train(
         "device": device,
     }
     config = _config(of_training, of_model, settings or ())
-    text_source = _text_source(model, word_vectors, sentence_model)
+    text_source = _text_source(word_vectors, sentence_model)
     table = _read_captions(captions, language or [])
     best = _train(store, view or [], table, text_source, output, config, resume)
     say(f"{output}: the checkpoint with the best dev rSum, {best:.1f}")
 
 
-def _text_source(model: str, word_vectors: Path | None, sentence_model: Path | None) -> Path:
-    """What the model's text side starts from. Raises InputError if it is not given, or something else is."""
+def _text_source(word_vectors: Path | None, sentence_model: Path | None) -> Path:
+    """What the model's text side starts from. Raises InputError unless exactly one is given."""
     from shan_engine.base.errors import InputError
-    from shan_model.registry import find_registration
 
-    if find_registration(model).model.takes_sentence_model:
-        wanted, source, other = "--sentence-model", sentence_model, word_vectors
-    else:
-        wanted, source, other = "--word-vectors", word_vectors, sentence_model
-    if source is None or other is not None:
-        raise InputError(f"the model {model} takes {wanted}: give that, and no other word vectors")
+    if (word_vectors is None) == (sentence_model is None):
+        raise InputError("words need their vectors: give --word-vectors, or for sentence-shan --sentence-model instead")
+    source = word_vectors or sentence_model
+    assert source is not None
     return source
 
 

@@ -92,6 +92,13 @@ def test_candidates_reach_the_training(asked):
         assert (config.loss, config.candidates) == wanted
 
 
+def test_words_need_vectors_or_a_sentence_model():
+    for options in (TRAIN[:5] + TRAIN[7:], (*TRAIN, "--sentence-model", "M")):
+        done = CliRunner().invoke(app, options)
+        assert done.exit_code == 1
+        assert "give --word-vectors, or for sentence-shan --sentence-model instead" in " ".join(done.output.split())
+
+
 def test_a_model_of_ones_own_is_trained_with_its_own_settings(asked):
     config = asked(
         "--model",
