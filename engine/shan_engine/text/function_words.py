@@ -15,7 +15,7 @@ FUNCTION_WORDS = {
         some any each every both other another such same too also very just more most own""",
     "de": """ein eine einen einem einer eines der die das den dem des und oder aber in im ins an am ans auf zu zum
         zur von vom für mit ohne bei beim aus als wie ist sind waren sein seine seiner seinem seinen
-        seines ihr ihre ihrer ihrem ihren ihres hat haben hatte hatten wird werden wurde wurden kann er
+        seines ihr ihre ihrer ihrem ihren ihres haben hatte hatten wird werden wurde wurden kann er
         sie es ihn ihm ihnen sich dieser diese dieses diesem diesen dass während wenn nicht kein keine
         keinen auch noch nur so da wo welche welcher""",
     "fr": """un une le la les l d de du des et ou avec sans dans en sur à au aux par chez est sont était étaient
