@@ -65,14 +65,14 @@ class Session:
         where there is no fitting extractor.
         """
         model = Path(extractor) if extractor else None
-
-        def network() -> FeatureExtractor:
-            with self._lock:
-                if model not in self._extractors:
-                    # One photo: `cuda` is for the scores, and may be PyTorch's alone.
-                    device: Device = "cpu" if self.scorer.choice[0] == "cpu" else "auto"
-                    self._extractors[model] = open_extractor(self.scorer.bundle, model, device)
-                return self._extractors[model]
-
         with self._turn() as scorer:
-            return QueryPhoto.read(Path(path), scorer.encoders, network)
+            return QueryPhoto.read(Path(path), scorer.encoders, lambda: self._extractor(model))
+
+    def _extractor(self, model: Path | None = None) -> FeatureExtractor:
+        """The bundle's feature extractor or another file of the same one, loaded once and kept."""
+        with self._lock:
+            if model not in self._extractors:
+                # One photo: `cuda` is for the scores, and may be PyTorch's alone.
+                device: Device = "cpu" if self.scorer.choice[0] == "cpu" else "auto"
+                self._extractors[model] = open_extractor(self.scorer.bundle, model, device)
+            return self._extractors[model]

@@ -88,7 +88,7 @@ def search_captions(
         hit = CaptionHit(rank, -score, id, text)
         if explain:
             caption = _rows(gallery.arrays(block), slice(row, row + 1))
-            read = scorer.bundle.tokenizer.encode(text).words
+            read = scorer.bundle.tokenizer.encode(text)
             steps, (words,) = explain_phrase(scorer, read, photo.images, caption, photo.boxes[None], photo.images)
             hit = replace(hit, step_scores=tuple(steps[0].tolist()), words=tuple(words))
         hits.append(hit)

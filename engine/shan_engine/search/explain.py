@@ -14,15 +14,19 @@ from shan_engine.kernel.constants import MASK
 from shan_engine.parts.class_evidence import seen_classes
 from shan_engine.scoring.scorer import Scorer
 from shan_engine.search.photo_query import step_1
+from shan_engine.search.pointing import Pointer, content_words
 from shan_engine.search.query import ReadQuery, phrase_weight
-from shan_engine.text.tokenizer import Word
+from shan_engine.text.tokenizer import Tokenized, Word
 
 Box = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
 class WordRegion:
-    """The region a word attends to most: its number, its box in pixels (None if unknown), the weight 0..1."""
+    """The region that a content word means: its number, its box in pixels (None if unknown), how near it is.
+
+    `weight` is the cosine of word and region; of other models than SHAN it is the attention weight, 0 to 1.
+    """
 
     word: str
     region: int
@@ -71,7 +75,7 @@ def explain(
     steps = np.zeros((count, 0))
     words: list[list[WordRegion]] = [[] for _ in range(count)]
     for clause, reading in zip(clauses, query.readings, strict=False):  # a photo has none and comes last
-        of_phrase, found = explain_phrase(scorer, reading.words, images, clause.caption, boxes, known)
+        of_phrase, found = explain_phrase(scorer, reading, images, clause.caption, boxes, known)
         steps = of_phrase * clause.weight if not steps.size else steps + of_phrase * clause.weight
         for row, regions in enumerate(found if clause.weight > 0 else ()):
             words[row] += regions
@@ -114,13 +118,13 @@ def _box(boxes: NDArray[np.float32], region: int) -> Box | None:
 
 def explain_phrase(
     scorer: Scorer,
-    words: Sequence[Word],
+    reading: Tokenized,
     images: Arrays,
     caption: Arrays,
     boxes: NDArray[np.float32],
     known: Arrays,
 ) -> tuple[NDArray[np.float64], list[list[WordRegion]]]:
-    """Parts B x P of the scores of B images with one phrase of these words, and the regions its words look at.
+    """Parts B x P of the scores of B images with one phrase, and the regions that its content words mean.
 
     Either is empty if the model does not give it. `known` is what further parts read of the images.
     """
@@ -130,6 +134,15 @@ def explain_phrase(
     steps = np.concatenate([steps, scorer.parts.scores(known, caption, (count, 1))[:, 0]], axis=1)
     if "word_attention" not in outputs:
         return steps, [[] for _ in range(count)]
+    if pointer := Pointer.of(scorer, reading, caption):
+        return steps, [
+            [
+                WordRegion(word.text, region, _box(own, region), cosine)
+                for word, (region, cosine) in zip(pointer.words, regions, strict=True)
+            ]
+            for regions, own in zip(pointer.regions(images), boxes, strict=True)
+        ]
+    words = content_words(reading.words)
     return steps, [
         _word_regions(words, attention, own)
         for attention, own in zip(outputs["word_attention"][:, 0], boxes, strict=True)
