@@ -19,5 +19,5 @@ class SentenceTextEncoderGraph(nn.Module):
         """Word vectors by the sentence model, the GRU over them, then what a score needs of a caption."""
         text = self.model.text_encoder
         vectors, sentence = text.sentence_model.words_and_sentence(tokens, lengths, text.kind)
-        words, mask = self.rows(text.centred(vectors), lengths)
+        words, mask = text.kept(tokens, lengths, *self.rows(text.centred(vectors), lengths))
         return {**self.model.caption_terms(words, mask), **self.model.sentence_vectors(sentence, words, mask)}

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from shan_model.class_table import ClassTable
 
 LEVELS = 127
+SMOOTHING = 1e-3  # added to shares of nodes: one that training photos never show is no proof of itself
 
 
 class ClassEvidence(nn.Module):
@@ -56,7 +57,7 @@ class ClassEvidence(nn.Module):
         sums = torch.zeros_like(padded).index_add(
             0, self.leaf_nodes.flatten(), torch.from_numpy(shares).float().repeat_interleave(self.leaf_nodes.shape[1])
         )
-        self.log_prior.copy_(sums[:-1].clamp_min(1e-6).log())
+        self.log_prior.copy_((sums[:-1] + SMOOTHING).log())
 
 
 def sizes(table: ClassTable) -> dict[str, int]:

@@ -121,7 +121,8 @@ class ShanConfig(AlignedConfig, GruConfig):
 class SentenceShanConfig(AlignedConfig):
     """SHAN over a sentence model's word vectors, with a global term and class evidence.
 
-    `words` is the kind of word vectors (`SentenceModel.word_vectors`). The sentence model has `vocab_size` pieces, of
+    `words` is the kind of word vectors (`SentenceModel.word_vectors`). `rows` says which words count in a score: `all`,
+    or only those `naming` something, without markers and function words. The sentence model has `vocab_size` pieces, of
     which `refined` have four bits a value, and vectors of `word_vector_dim` numbers. Class evidence has `classes`, 0
     for none, `nodes` with at most `names` names, `lemmas` names in all, and at most `depth` nodes above a class.
     """
@@ -129,6 +130,7 @@ class SentenceShanConfig(AlignedConfig):
     model: ClassVar[str] = "sentence-shan"
     steps: tuple[str, ...] = ("l2l",)
     words: str = "alone"
+    rows: str = "naming"
     refined: int
     word_vector_dim: int = 512
     channels: int = 256
@@ -142,6 +144,7 @@ class SentenceShanConfig(AlignedConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.demand_one_of("words", WORD_VECTORS)
+        self.demand_one_of("rows", ("all", "naming"))
         self.demand_counts("refined", "word_vector_dim", "channels", "hidden")
         sizes = ("classes", "nodes", "names", "lemmas", "depth")
         self.demand(sizes, lambda value: is_number(value, int) and value >= 0, "a whole number, at least 0")

@@ -17,8 +17,10 @@ from shan_engine.text.captions import CaptionSplit
 from shan_engine.text.vocabulary import Vocabulary, tokenise
 
 if TYPE_CHECKING:  # the GPU check runs on machines without the store's packages
+    from shan_engine.store.records import SeenClasses
     from shan_engine.store.schema import StoreSchema
 
+READ_TOGETHER = 256  # images whose features are decoded together
 _FIX = "give a file in GloVe's text format, plain or .gz"
 
 
@@ -36,6 +38,10 @@ class RegionSource(Protocol):
 
     def regions(self, ids: Sequence[str]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """Features B x K x F and mask B x K."""
+        ...
+
+    def seen(self, ids: Sequence[str]) -> Sequence[SeenClasses | None]:
+        """The classes that each image was seen as, None where that is unknown."""
         ...
 
 
@@ -80,6 +86,18 @@ def refuse_other_features(source: RegionSource, views: Sequence[RegionSource]) -
                 f"a view has features of '{held.feature_extractor}', not of '{wanted.feature_extractor}': extract it "
                 "with the extractor of --store"
             )
+
+
+def class_shares(source: RegionSource, ids: Sequence[str], classes: int) -> NDArray[np.float32] | None:
+    """The mean probability of each class over these images, L; None if it is unknown what they were seen as."""
+    shares, count = np.zeros(classes, np.float64), 0
+    held = [id for id in ids if id in source]  # views may hold others
+    for first in range(0, len(held), READ_TOGETHER):
+        for seen in source.seen(held[first : first + READ_TOGETHER]):
+            if seen is not None:
+                np.add.at(shares, seen.classes, seen.probabilities.astype(np.float64))
+                count += 1
+    return (shares / count).astype(np.float32) if count else None
 
 
 def read_word_vectors(path: Path) -> tuple[dict[str, int], NDArray[np.float32]]:

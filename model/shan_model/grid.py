@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from shan_model.data import RegionSource
+from shan_model.norms import used_rows
 from shan_model.retrieval import RetrievalModel, Terms
 
 
@@ -41,7 +42,7 @@ def score_in_chunks(
     part_scores = partial(checkpoint, scores, use_reentrant=False, preserve_rng_state=False) if recompute else scores
     if "word_mask" not in caption:  # a vector a side: one product
         return scores(image, caption)
-    lengths = caption["word_mask"].sum(-1)
+    lengths = used_rows(caption["word_mask"])
     order = lengths.argsort()
     columns = []
     for part in torch.split(order, captions):

@@ -11,6 +11,7 @@ from shan_engine.kernel.library import chosen_variant, load_library
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from shan_model.norms import used_rows
 from shan_model.retrieval import Terms
 
 WORDS = 16  # captions are padded to a multiple of it
@@ -33,7 +34,7 @@ def can_score(image: Terms, caption: Terms) -> bool:
 
 def local_scores(image: Terms, caption: Terms, region_weight: float, word_weight: float) -> Tensor:
     """S_L2L, B x C, of every image with every caption; captions of similar length are scored together."""
-    lengths = (caption["word_mask"].sum(-1) + WORDS - 1) // WORDS
+    lengths = (used_rows(caption["word_mask"]) + WORDS - 1) // WORDS
     columns, order = [], []
     for length in sorted(set(lengths.tolist())):
         rows = (lengths == length).nonzero()[:, 0]

@@ -33,3 +33,9 @@ def masked_mean(x: Tensor, mask: Tensor) -> Tensor:
     """Mean of the last axis over the places where `mask` (broadcast to x) is true."""
     weight = mask.to(x.dtype)
     return (x * weight).sum(dim=-1) / weight.sum(dim=-1)
+
+
+def used_rows(mask: Tensor) -> Tensor:
+    """How many of the first rows hold all that a mask C x n keeps, C."""
+    places = torch.arange(1, mask.shape[-1] + 1, device=mask.device)
+    return (mask * places).amax(-1)

@@ -8,8 +8,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from shan_engine.base.errors import InputError
 from shan_engine.base.files import replacing
+from shan_engine.text.hugging_face import HuggingFaceTokenizer
 from shan_engine.text.tokenizer import Tokenizer
-from shan_engine.text.tokenizer_files import load_tokenizer
 
 from shan_model.sentence_model import SentenceModel
 
@@ -24,7 +24,7 @@ def save_sentence_model(model: SentenceModel, tokenizer: Tokenizer, folder: Path
     tokenizer.save(folder / tokenizer.file_name)
 
 
-def load_sentence_model(folder: Path) -> tuple[SentenceModel, Tokenizer]:
+def load_sentence_model(folder: Path) -> tuple[SentenceModel, HuggingFaceTokenizer]:
     """The model, which must be packed, and its tokenizer. Raises InputError if a file is missing or damaged."""
     path = folder / TENSORS
     try:
@@ -41,7 +41,7 @@ def load_sentence_model(folder: Path) -> tuple[SentenceModel, Tokenizer]:
         raise InputError(f"there is no sentence model {path}: {FIX}") from error
     except (OSError, KeyError, RuntimeError, SafetensorError) as error:
         raise InputError(f"the sentence model {path} cannot be read ({error}): {FIX}") from error
-    tokenizer = load_tokenizer(folder / "tokenizer.json")
+    tokenizer = HuggingFaceTokenizer.load(folder / HuggingFaceTokenizer.file_name)
     if len(tokenizer) != len(model.starts_word):
         raise InputError(
             f"{folder}: tokenizer.json has {len(tokenizer)} pieces, {TENSORS} {len(model.starts_word)}: {FIX}"

@@ -176,9 +176,7 @@ class SentenceModel(nn.Module):
         """Each word between markers of its own: tokens and word numbers C x (3n + 1)."""
         captions, n = tokens.shape
         order = torch.arange(n, device=tokens.device)
-        real = words != OUTSIDE
-        first = real & ((words != words.index_select(1, within(order - 1, order))) | (order == 0))
-        last = real & ((words != words.index_select(1, within(order + 1, order))) | (order == order.amax(0)))
+        real, (first, last) = words != OUTSIDE, edges(words)
         places, spare = order + 2 * words + 1, 3 * n  # what is nowhere else goes to the spare place, outside all words
         moves = ((real, places), (first, places - 1), (last, places + 1))
         index = torch.cat([torch.where(held, place, spare) for held, place in moves], dim=1)
@@ -205,6 +203,15 @@ class SentenceModel(nn.Module):
         hidden = (self.hidden_from_hidden(self.hidden(mean).relu()) + self.hidden_residual(mean)).relu()
         vector = torch.tanh(self.output_from_output(self.output(hidden).relu()) + self.output_residual(hidden))
         return vector / vector.square().sum(-1, keepdim=True).clamp_min(EPSILON).sqrt()
+
+
+def edges(words: Tensor) -> tuple[Tensor, Tensor]:
+    """Which pieces are the first and which the last of their word, from word numbers C x n."""
+    order = torch.arange(words.shape[1], device=words.device)
+    real = words != OUTSIDE
+    first = real & ((words != words.index_select(1, within(order - 1, order))) | (order == 0))
+    last = real & ((words != words.index_select(1, within(order + 1, order))) | (order == order.amax(0)))
+    return first, last
 
 
 def within(places: Tensor, order: Tensor) -> Tensor:

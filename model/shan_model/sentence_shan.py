@@ -17,10 +17,10 @@ from shan_model.encoders import TextDropout
 from shan_model.gru import RecurrentTextEncoder
 from shan_model.norms import l2_normalise, masked_mean
 from shan_model.retrieval import GlobalTerm, Terms
-from shan_model.sentence_model import END, START, SentenceModel
+from shan_model.sentence_model import END, START, SentenceModel, edges
 from shan_model.shan import AlignedModel
 
-CLASSES_WEIGHT, CLASSES_FLOOR = 0.1, 0.05
+CLASSES_WEIGHT, CLASSES_FLOOR = 0.1, 0.01
 SENTENCE_DROPOUT = 0.2
 Key = tuple[int, ...]
 
@@ -30,26 +30,43 @@ class SentenceTextEncoder(RecurrentTextEncoder):
 
     word_mean: Tensor
     word_scale: Tensor
+    function_pieces: Tensor
 
     def __init__(self, config: SentenceShanConfig) -> None:
         super().__init__()
         self.kind: WordVectors = config.words  # type: ignore[assignment]
+        self.naming_only = config.rows == "naming"
         self.sentence_model = SentenceModel(
             pieces=config.vocab_size, refined=config.refined, size=config.word_vector_dim, channels=config.channels,
             hidden=config.hidden,
         )  # fmt: skip
         self.register_buffer("word_mean", torch.zeros(config.word_vector_dim))
         self.register_buffer("word_scale", torch.ones(()))
+        self.register_buffer("function_pieces", torch.zeros(config.vocab_size, dtype=torch.bool))
         self.gru = nn.GRU(config.word_vector_dim, config.embed_dim, batch_first=True, bidirectional=True)
         self._remembered: dict[Key, Tensor] = {}
 
     def forward(self, tokens: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Tokens C x n (int64) and lengths C to words T, C x n x D, and their mask C x n."""
-        return self.encode(self.embed(tokens, lengths), lengths)
+        return self.kept(tokens, lengths, *self.encode(self.embed(tokens, lengths), lengths))
 
     def forward_with_dropout(self, tokens: Tensor, lengths: Tensor, dropout: TextDropout) -> tuple[Tensor, Tensor]:
         """The same, with single values of the word vectors left out."""
-        return self.encode(dropped(self.embed(tokens, lengths), dropout.values), lengths)
+        embedded = dropped(self.embed(tokens, lengths), dropout.values)
+        return self.kept(tokens, lengths, *self.encode(embedded, lengths))
+
+    def kept(self, tokens: Tensor, lengths: Tensor, words: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """T and its mask without markers and function words, if the model leaves them out; the GRU has read them.
+
+        A text of nothing else keeps all its rows.
+        """
+        if not self.naming_only:
+            return words, mask
+        first, last = edges(self.sentence_model.word_numbers(tokens, lengths))
+        naming = mask & ~(self.function_pieces[tokens] & first & last)
+        none = naming.long().amax(1, keepdim=True) == 0
+        naming = naming | (mask & none)
+        return words * naming[:, :, None], naming
 
     @torch.no_grad()
     def embed(self, tokens: Tensor, lengths: Tensor) -> Tensor:
@@ -120,7 +137,7 @@ class SentenceShan(AlignedModel):
     config: SentenceShanConfig
     text_encoder: SentenceTextEncoder
     takes_sentence_model = True
-    frozen = ("text_encoder.sentence_model.", "text_encoder.word_", "class_evidence.")
+    frozen = ("text_encoder.sentence_model.", "text_encoder.word_", "text_encoder.function_", "class_evidence.")
 
     def __init__(self, config: SentenceShanConfig) -> None:
         super().__init__(config)

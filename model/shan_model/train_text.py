@@ -8,21 +8,21 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from shan_engine.text.captions import CaptionSplit
+from shan_engine.text.function_words import is_function_word
 from shan_engine.text.tokenizer import Tokenizer, pad
 from torch import Tensor
 
 from shan_model.class_evidence import class_evidence, sizes
 from shan_model.class_table import ClassTable
-from shan_model.data import RegionSource, choose_words
+from shan_model.data import RegionSource, choose_words, class_shares
 from shan_model.piece_table import PackedTable
 from shan_model.registry import find_registration, new_model
 from shan_model.retrieval import RetrievalModel
 from shan_model.schedule import TrainConfig
 from shan_model.sentence_folder import load_sentence_model
+from shan_model.sentence_model import END, START
 from shan_model.sentence_shan import SentenceShan, sentence_encoder
 
 
@@ -91,7 +91,8 @@ class SentencePieces(TrainText):
     name = "sentence model"
 
     def __init__(self, folder: Path, training: CaptionSplit, source: RegionSource | None = None) -> None:
-        self.sentence_model, self.tokenizer = load_sentence_model(folder)
+        self.sentence_model, tokenizer = load_sentence_model(folder)
+        self.tokenizer, self.pieces = tokenizer, tokenizer.pieces
         self.captions, self.images, self.source = training.captions, training.images, source
 
     def digest(self) -> str:
@@ -122,13 +123,15 @@ class SentencePieces(TrainText):
         )
         assert isinstance(model, SentenceShan)
         model.text_encoder.sentence_model = held
+        model.text_encoder.function_pieces = function_pieces(self.pieces)
         tokens, lengths = pad([self.tokenizer.encode(caption).tokens for caption in self.captions])
         model.text_encoder.centre_words(torch.from_numpy(tokens), torch.from_numpy(lengths))
         encode = sentence_encoder(held, lambda text: self.tokenizer.encode(text).tokens)
         model.class_evidence = class_evidence(table, encode)
-        shares = class_shares(self.source, self.images, len(table.leaves))
-        if shares is not None:
-            model.class_evidence.set_prior(shares)
+        if self.source is not None:
+            shares = class_shares(self.source, self.images, len(table.leaves))
+            if shares is not None:
+                model.class_evidence.set_prior(shares)
         return model
 
     def trained(self, model: RetrievalModel, state: Mapping[str, Tensor]) -> RetrievalModel:
@@ -136,17 +139,13 @@ class SentencePieces(TrainText):
         return model.trained_copy(state, torch.empty(0))
 
 
-def class_shares(source: RegionSource | None, images: Sequence[str], classes: int) -> NDArray[np.float32] | None:
-    """The mean probability of each class over the images; None if their store does not tell what they are seen as."""
-    if source is None or not hasattr(source, "seen"):
-        return None
-    total, known = np.zeros(classes), 0
-    for first in range(0, len(images), 1000):
-        for seen in source.seen([image for image in images[first : first + 1000] if image in source]):
-            if seen is not None:
-                np.add.at(total, seen.classes, seen.probabilities.astype(np.float64))
-                known += 1
-    return (total / known).astype(np.float32) if known else None
+def function_pieces(pieces: Sequence[str]) -> Tensor:
+    """Which pieces are markers, punctuation or whole words that name nothing."""
+    flags = [piece.startswith("▁") and is_function_word(piece[1:]) for piece in pieces]
+    flags = [flag or not any(map(str.isalnum, piece)) for flag, piece in zip(flags, pieces, strict=True)]
+    found = torch.tensor(flags)
+    found[[START, END]] = True
+    return found
 
 
 def prepare_text(

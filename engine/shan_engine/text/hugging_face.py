@@ -70,6 +70,12 @@ class HuggingFaceTokenizer(Tokenizer):
     def __len__(self) -> int:
         return int(self._tokenizer.get_vocab_size())
 
+    @property
+    def pieces(self) -> list[str]:
+        """The text of each token, by number."""
+        vocabulary = self._tokenizer.get_vocab()
+        return sorted(vocabulary, key=vocabulary.__getitem__)
+
     @cached_property
     def markers(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """The special tokens that the file's post-processor puts before and after a text."""
