@@ -188,4 +188,4 @@ class TestWords:
         answer = json.loads(done.stdout)[0]
         assert answer["replaced_words"] == {"dogs": "dog"}
         assert answer["unknown_words"] == ["qqqq"]
-        assert [word["word"] for word in answer["hits"][0]["words"]] == ["a", "dog", "qqqq"]
+        assert [word["word"] for word in answer["hits"][0]["words"]] == ["dog", "qqqq"]
