@@ -12,6 +12,9 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from resigned import sign_fields
 from shan_engine.base.files import sha256
+from shan_engine.gallery.reader import Gallery
+from shan_engine.indexing.images import BlockSizes, index_store
+from shan_engine.scoring.scorer import Scorer
 from shan_engine.store.feature_store import FeatureStore
 from shan_engine.store.records import SeenClasses
 from shan_engine.store.schema import StoreSchema
@@ -86,6 +89,13 @@ def make_seen_store(path: Path, numbers: range, *, seen: bool = True) -> Feature
     records = [make_record(number) for number in numbers]
     store.write([replace(record, seen=seen_of(record.id) if seen else None) for record in records])
     return store
+
+
+def indexed(folder: Path, scorer: Scorer, output: Path, **options: Any) -> Gallery:
+    """A gallery in small blocks, with centroids, of the folder's store."""
+    with FeatureStore.open(folder / "store") as store:
+        index_store(store, scorer, output, sizes=BlockSizes(128, centroids_from=100), **options)
+    return Gallery.open(output, scorer.bundle)
 
 
 def add_querybank(bundle: Path, queries: list[str], inverse_temperature: float, weight: float) -> Path:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import groupby
 
 import numpy as np
@@ -31,13 +32,21 @@ class Phrases:
     """The words of a split's captions and images."""
 
     def __init__(self, split: CaptionSplit) -> None:
-        self._captions = split.captions
-        self._runs = [_runs(caption) for caption in split.captions]
-        said: list[set[str]] = [set() for _ in split.images]
-        for caption, image in enumerate(split.caption_images):
+        self._split = split
+
+    @cached_property
+    def _runs(self) -> list[list[list[tuple[int, int]]]]:
+        """The runs of each caption; found when the first phrase is cut."""
+        return [_runs(caption) for caption in self._split.captions]
+
+    @cached_property
+    def _said(self) -> list[frozenset[str]]:
+        """The words of each image's captions."""
+        said: list[set[str]] = [set() for _ in self._split.images]
+        for caption, image in enumerate(self._split.caption_images):
             for run in self._runs[caption]:
                 said[image].update(self._words(caption, run))
-        self._said = [frozenset(words) for words in said]
+        return [frozenset(words) for words in said]
 
     def cut(self, caption: int, random: np.random.Generator) -> Phrase | None:
         """A random phrase of a caption; None if it names nothing."""
@@ -48,7 +57,7 @@ class Phrases:
         size = int(random.integers(1, min(len(run), MOST_WORDS) + 1))
         first = int(random.integers(len(run) - size + 1))
         chosen = run[first : first + size]
-        text = self._captions[caption][chosen[0][0] : chosen[-1][1]]
+        text = self._split.captions[caption][chosen[0][0] : chosen[-1][1]]
         return Phrase(text, frozenset(self._words(caption, chosen)))
 
     def matches(self, images: Sequence[int], phrases: Sequence[Phrase | None]) -> NDArray[np.bool_]:
@@ -60,7 +69,7 @@ class Phrases:
         return found
 
     def _words(self, caption: int, run: Sequence[tuple[int, int]]) -> list[str]:
-        return [self._captions[caption][start:end].lower() for start, end in run]
+        return [self._split.captions[caption][start:end].lower() for start, end in run]
 
 
 def _runs(caption: str) -> list[list[tuple[int, int]]]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from gallery_scores import assert_same, by_id
-from part_bundle import add_parts, add_querybank, make_seen_store
+from part_bundle import add_parts, add_querybank, indexed, make_seen_store
 from shan_engine.base.errors import BundleError, InputError
 from shan_engine.bundle.contents import Bundle
 from shan_engine.engine import Engine
@@ -37,12 +37,6 @@ def folder(bundle_path, tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def own(folder) -> Scorer:
     return Scorer(Bundle.open(folder / "bundle"), "cpu", threads=1)
-
-
-def indexed(folder, scorer, output, **options) -> Gallery:
-    with FeatureStore.open(folder / "store") as store:
-        index_store(store, scorer, output, sizes=BlockSizes(128, centroids_from=100), **options)
-    return Gallery.open(output, scorer.bundle)
 
 
 @pytest.fixture(scope="module")

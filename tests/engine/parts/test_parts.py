@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from extractors import SEEN, classifier
 from gallery_scores import assert_same, by_id
-from part_bundle import NAMES, PARTS, add_parts, make_seen_store, seen_of
+from part_bundle import NAMES, PARTS, add_parts, indexed, make_seen_store, seen_of
 from resigned import sign_fields
 from shan_engine.base.errors import BundleError
 from shan_engine.bundle.contents import Bundle
@@ -57,12 +57,6 @@ def folder(bundle_path, tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def parted(folder) -> Scorer:
     return Scorer(Bundle.open(folder / "bundle"), "cpu", threads=1)
-
-
-def indexed(folder, scorer, output, **options) -> Gallery:
-    with FeatureStore.open(folder / "store") as store:
-        index_store(store, scorer, output, sizes=BlockSizes(128, centroids_from=100), **options)
-    return Gallery.open(output, scorer.bundle)
 
 
 @pytest.fixture(scope="module")
