@@ -23,6 +23,7 @@ from torch import Tensor
 
 from shan_export.onnx_file import export_graph
 from shan_export.parity import TOLERANCE, largest_difference
+from shan_export.small_weights import pack_weights
 from shan_export.wrappers import ImageEncoderGraph, ImageTermsGraph, PairScorerGraph, wrap_text_encoder
 
 MAX_WORDS = 128
@@ -157,6 +158,8 @@ def write_graphs(model: RetrievalModel, folder: Path, on_stage: Callable[[str], 
         dynamic={"tokens": {0: "captions", 1: "words"}, "lengths": {0: "captions"}},
         path=folder / GRAPHS[1],
     )
+    for graph in GRAPHS[:2]:
+        pack_weights(folder / graph)
     on_stage("pair scorer")
     write_pair_scorer(model, image, caption, folder / GRAPHS[2])
 

@@ -62,7 +62,7 @@ class ClassEvidence(nn.Module):
 
 def sizes(table: ClassTable) -> dict[str, int]:
     """The sizes of a table's class evidence, by their names in a model's configuration."""
-    names = [[*node.names, *node.plurals] for node in table.nodes]
+    names = [node.names for node in table.nodes]
     return {
         "classes": len(table.leaves),
         "nodes": len(table.nodes),
@@ -73,8 +73,11 @@ def sizes(table: ClassTable) -> dict[str, int]:
 
 
 def class_evidence(table: ClassTable, encode: Callable[[list[str]], Tensor]) -> ClassEvidence:
-    """The evidence of a table's classes, all equally likely; `encode` gives texts their sentence vectors."""
-    texts, numbers = table.texts()
+    """The evidence of a table's classes, all equally likely; `encode` gives texts their sentence vectors.
+
+    Plurals are left out: their vectors are near their singulars', and they would take as much space again.
+    """
+    texts, numbers = table.texts(plurals=False)
     vectors = encode(texts)
     found = sizes(table)
     evidence = ClassEvidence(**found, size=vectors.shape[1])

@@ -111,7 +111,7 @@ class _Run:
         self.training, self.dev, self.data = training, dev, data
         self.model, self.output, self.config, self.device = model, output, config, device
         self.tokens = [text.tokenizer.encode(caption).tokens for caption in training.captions]
-        self.phrases = Phrases(training)
+        self.phrases, self.classes = Phrases(training), model.classes
         self.loss = RankingLoss(
             config.loss, candidates=config.candidates, margin=config.margin, temperature=config.loss_temperature
         ).to(device)
@@ -175,7 +175,7 @@ class _Run:
         rows = self.training.caption_images[captions]
         ids = [self.training.images[row] for row in rows]
         random = np.random.default_rng((self.config.seed, *place))
-        features, mask = mix_views(self.views, ids, self.holders[rows], random)
+        features, mask, seen = mix_views(self.views, ids, self.holders[rows], random, self.classes)
         short = random.random(len(captions)) < self.config.phrases
         phrases = [self.phrases.cut(i, random) if cut else None for i, cut in zip(captions, short, strict=True)]
         tokens, lengths = pad(
@@ -184,7 +184,7 @@ class _Run:
                 for i, phrase in zip(captions, phrases, strict=True)
             ]
         )
-        arrays = (features, mask, tokens, lengths, self.phrases.matches(rows.tolist(), phrases))
+        arrays = (features, mask, tokens, lengths, self.phrases.matches(rows.tolist(), phrases), seen)
         return Batch(*(torch.from_numpy(array).to(self.device) for array in arrays))
 
     def update(self, batch: Batch, epoch: int, total: int) -> float:
