@@ -95,7 +95,7 @@ def class_shares(source: RegionSource, ids: Sequence[str], classes: int) -> NDAr
     for first in range(0, len(held), READ_TOGETHER):
         seen = seen_probabilities(source, held[first : first + READ_TOGETHER], classes)
         shares += seen.sum(0, dtype=np.float64)
-        count += np.count_nonzero(seen.any(1))
+        count += int(np.count_nonzero(seen.any(1)))
     return (shares / count).astype(np.float32) if count else None
 
 
