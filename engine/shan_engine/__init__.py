@@ -20,8 +20,12 @@ the highest, each importing only those before it:
     engine      `Engine`, which owns what is loaded; `api` opens one, `doctor` checks an installation
 """
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+# ONNX Runtime reads it as it loads; without it, it writes a device id to the home folder and looks up a host.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 if TYPE_CHECKING:
     from shan_engine.api import from_regions, open, open_captions
