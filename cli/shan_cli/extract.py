@@ -99,3 +99,5 @@ def _say_skipped(result: ExtractionResult) -> None:
         say(f"skipped files of other formats: {kinds}; save them as JPEG to use them")
     for sentence in result.broken:
         say(f"skipped: {sentence}")
+    for sentence in result.sidecars:
+        say(f"side-car: {sentence}")

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import posixpath
+import unicodedata
+
 from shan_engine.base.errors import InputError
 
 MAX_ID_BYTES = 480
@@ -22,6 +26,17 @@ def encode_id(id: str) -> bytes:
         return id.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError as error:
         raise InputError(f"the id {id!r} is not Unicode text: rename that image") from error
+
+
+def canonical(id: str) -> str:
+    """The one form of an id or a path: `/` between folders, no `./`, and accents composed (NFC)."""
+    return posixpath.normpath(unicodedata.normalize("NFC", id).replace("\\", "/"))
+
+
+def forms(id: str) -> set[str]:
+    """The canonical forms by which an image may be meant: an absolute path also without the links in it."""
+    form = canonical(id)
+    return {form, canonical(os.path.realpath(form))} if form.startswith("/") else {form}
 
 
 def decode_id(key: bytes) -> str:

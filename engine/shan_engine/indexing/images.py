@@ -27,6 +27,7 @@ from shan_engine.indexing.tables import renew_tables
 from shan_engine.kernel.constants import KERNEL_CONSTANTS
 from shan_engine.scoring.scorer import Scorer
 from shan_engine.store.feature_store import FeatureStore
+from shan_engine.store.metadata import joined
 from shan_engine.store.records import RecordInfo
 
 BLOCK_IMAGES = 2048
@@ -102,7 +103,7 @@ def index_store(
             if not replace_all:
                 _refuse_all_other(output, manifest, store, wanted)
             _remove_orphans(output, manifest)
-            metadata = store.metadata()
+            metadata = joined(infos, store.facts(), store.metadata())
             renewed = renew_tables(output, manifest, metadata)
             if renewed != manifest:
                 renewed.save(output)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from shan_engine.base.errors import InputError, first_line
+from shan_engine.photos.facts.embedded import Embedded, embedded_facts
 
 MAX_PIXELS = 300_000_000
 """Photos with more pixels are refused before they are decoded. Decoding one of this size takes 1.2 GB."""
@@ -44,12 +45,14 @@ WHOLE: Part = (0.0, 0.0, 1.0, 1.0)
 class ScaledPhoto:
     """A decoded photo, or a `part` of it, scaled to the size asked for.
 
-    `pixels` is height x width x 3, uint8. `size` is the width and height of the whole photo in pixels.
+    `pixels` is height x width x 3, uint8. `size` is the width and height of the whole photo in pixels. `embedded` is
+    what the file says about the photo.
     """
 
     pixels: NDArray[np.uint8]
     size: tuple[int, int]
     part: Part = WHOLE
+    embedded: Embedded = field(default_factory=Embedded)
 
 
 def decode_photo(path: Path) -> Image.Image:
@@ -66,15 +69,15 @@ def read_scaled(path: Path, width: int, height: int, part: Part = WHOLE) -> Scal
     A JPEG is decoded at 1/2, 1/4 or 1/8 of its size if both sides stay at least 4 times those asked for. This is
     several times faster, and pixels differ by one or two levels. Raises InputError as `decode_photo` does.
     """
-    image, size = _decode(path, least_side=_LEAST_SHRINK * max(width, height))
+    image, size, embedded = _decode(path, least_side=_LEAST_SHRINK * max(width, height))
     if part != WHOLE:
         left, top, right, bottom = (round(edge * side) for edge, side in zip(part, image.size * 2, strict=True))
         image = image.crop((left, top, right, bottom))
-    return ScaledPhoto(resize(image, width, height), size, part)
+    return ScaledPhoto(resize(image, width, height), size, part, embedded)
 
 
-def _decode(path: Path, least_side: int | None = None) -> tuple[Image.Image, tuple[int, int]]:
-    """The upright photo and the size of the whole photo.
+def _decode(path: Path, least_side: int | None = None) -> tuple[Image.Image, tuple[int, int], Embedded]:
+    """The upright photo, the size of the whole photo, and what the file says about it.
 
     With `least_side`, a JPEG may be decoded at a fraction of its size, but no side falls below `least_side`.
     """
@@ -85,12 +88,16 @@ def _decode(path: Path, least_side: int | None = None) -> tuple[Image.Image, tup
                 raise InputError(f"{path} has {width} x {height} pixels, {_TOO_LARGE}")
             if least_side is not None:
                 opened.draft(None, (least_side, least_side))  # no effect on other formats and on smaller photos
+            # Pillow reads a TIFF's metadata only before its pixels, a PNG's may follow them.
+            embedded = Embedded() if opened.format == "PNG" else embedded_facts(opened)
             opened.load()
+            if opened.format == "PNG":
+                embedded = embedded_facts(opened)
             if opened.format == "TIFF":  # Pillow has already put it upright
                 width, height = opened.size
             turn = _turn(opened)
             image = _as_rgb(opened if turn is None else opened.transpose(turn))
-            return image, (height, width) if turn in _SIDEWAYS else (width, height)
+            return image, (height, width) if turn in _SIDEWAYS else (width, height), embedded
     except InputError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:

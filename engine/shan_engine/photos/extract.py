@@ -14,8 +14,10 @@ import numpy as np
 
 from shan_engine.base.choices import StoreDtype
 from shan_engine.base.errors import InputError, StoreError
+from shan_engine.base.facts import Facts
 from shan_engine.photos.decode import ScaledPhoto, read_scaled
 from shan_engine.photos.extractor import FeatureExtractor, Regions
+from shan_engine.photos.facts.renew import FactReader, outdated, renew
 from shan_engine.photos.find import Photo, find_photos
 from shan_engine.store.dtype import stored_dtype
 from shan_engine.store.feature_store import FeatureStore
@@ -24,7 +26,7 @@ from shan_engine.store.records import RegionRecord
 from shan_engine.store.schema import SCHEMA_VERSION, StoreSchema
 
 _AHEAD = 64  # photos decoded before the extractor asks for them
-_Decoded = tuple[Photo, ScaledPhoto]
+_Decoded = tuple[Photo, ScaledPhoto, Facts]
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,7 @@ class ExtractionResult:
 
     `broken` has one sentence for each photo that could not be used and each folder that could not be listed; photos in
     such a folder stay in the store as they are. `passed_over` counts photos in formats that are not read, by suffix.
+    `sidecars` has one sentence for each side-car that cannot be read.
     """
 
     added: int
@@ -40,6 +43,7 @@ class ExtractionResult:
     removed: int
     broken: tuple[str, ...]
     passed_over: dict[str, int]
+    sidecars: tuple[str, ...] = ()
 
 
 def extract_photos(
@@ -55,9 +59,10 @@ def extract_photos(
 ) -> ExtractionResult:
     """Bring the store up to date with the photos below `folder`.
 
-    Only new and changed photos are extracted. Photos deleted from the folder are removed from the store. Each batch is
-    committed on its own, so that an interrupted run resumes where it stopped. A photo is skipped if it cannot be
-    decoded or the extractor finds no region in it; if that photo has changed, its old record is removed.
+    Only new and changed photos are extracted. Of the others, the facts are read if the photo or a side-car changed.
+    Photos deleted from the folder are removed from the store. Each batch is committed on its own, so that an
+    interrupted run resumes where it stopped. A photo is skipped if it cannot be decoded or the extractor finds no
+    region in it; if that photo has changed, its old record is removed.
 
     `dtype` None keeps that of the store, or means float32 for a new store. `on_start` hears how many photos there are
     to extract, `on_photo` how many are done. Raises InputError if no photo can be used or the extractor's outputs are
@@ -67,7 +72,9 @@ def extract_photos(
     photos = listing.photos
     dtype = stored_dtype(store_path, dtype)
     plan = _plan(folder, photos, store_path, extractor.recipe.name)
-    on_start(len(plan.extract))
+    reader = FactReader()
+    renewed = outdated(store_path, plan.kept(photos), reader) if plan.held else []
+    on_start(len(plan.extract) + len(renewed))
     broken: dict[str, str] = {}
     added = 0
     with ExitStack() as stack:
@@ -77,11 +84,11 @@ def extract_photos(
             store.delete(plan.delete)
             _move(store, plan.move)
         # Closed at once if the run is interrupted, which drops the photos still waiting to be decoded.
-        decoded = stack.enter_context(closing(_decode(plan.extract, extractor, workers, broken)))
+        decoded = stack.enter_context(closing(_decode(plan.extract, extractor, workers, reader, broken)))
         for batch in _batches(decoded, batch_size):
-            found = extractor(np.stack([scaled.pixels for _, scaled in batch]), [photo.path for photo, _ in batch])
+            found = extractor(np.stack([scaled.pixels for _, scaled, _ in batch]), [photo.path for photo, *_ in batch])
             records = []
-            for (photo, scaled), regions in zip(batch, found, strict=True):
+            for (photo, scaled, _), regions in zip(batch, found, strict=True):
                 if len(regions.features):
                     records.append(_record(photo, scaled, regions))
                 else:
@@ -94,6 +101,8 @@ def extract_photos(
                 schema = StoreSchema(extractor.recipe.name, size, max(100, most), dtype, version)
                 store = stack.enter_context(FeatureStore.create(store_path, schema))
             store.write(records)
+            stored = {record.id for record in records}
+            store.put_facts({photo.id: reader.stored(photo, facts) for photo, _, facts in batch if photo.id in stored})
             added += len(records)
             on_photo(added + len(broken))
         stale = [id for id in broken if id in plan.held]
@@ -103,12 +112,14 @@ def extract_photos(
             store.delete(stale)
             broken |= {id: f"{broken[id]}; the features of its earlier version were removed" for id in stale}
     on_photo(len(plan.extract))
+    renew(store_path, renewed, reader, workers=workers, on_photo=lambda done: on_photo(len(plan.extract) + done))
     if not added and len(broken) == len(photos):
         first = next(iter(broken.values()))
         raise InputError(f"none of the {len(photos)} photos in {folder} can be used, the first: {first}")
     removed = len(plan.delete) + len(stale)
     unchanged = len(photos) - len(plan.extract)
-    return ExtractionResult(added, unchanged, removed, (*listing.unreadable, *broken.values()), listing.passed_over)
+    skipped = (*listing.unreadable, *broken.values())
+    return ExtractionResult(added, unchanged, removed, skipped, listing.passed_over, tuple(reader.faults))
 
 
 def _record(photo: Photo, scaled: ScaledPhoto, regions: Regions) -> RegionRecord:
@@ -132,6 +143,11 @@ class _Plan:
     move: list[Photo]
     delete: list[str]
     held: set[str]
+
+    def kept(self, photos: list[Photo]) -> list[Photo]:
+        """Those of the photos whose features stay as they are."""
+        new = {photo.id for photo in self.extract}
+        return [photo for photo in photos if photo.id not in new]
 
 
 def _plan(folder: Path, photos: list[Photo], store_path: Path, extractor: str) -> _Plan:
@@ -188,13 +204,14 @@ def _move(store: FeatureStore, photos: list[Photo], batch_size: int = 256) -> No
 
 
 def _decode(
-    photos: list[Photo], extractor: FeatureExtractor, workers: int, broken: dict[str, str]
+    photos: list[Photo], extractor: FeatureExtractor, workers: int, reader: FactReader, broken: dict[str, str]
 ) -> Generator[_Decoded, None, None]:
     """Decoded photos in order, at most _AHEAD in advance. A photo that fails leaves a sentence in `broken`, by id."""
 
     def load(photo: Photo) -> _Decoded:
         recipe = extractor.recipe
-        return photo, read_scaled(photo.path, recipe.width, recipe.height, extractor.part_of(photo.id))
+        scaled = read_scaled(photo.path, recipe.width, recipe.height, extractor.part_of(photo.id))
+        return photo, scaled, reader.read(photo, scaled.embedded, scaled.size)
 
     with ThreadPoolExecutor(workers) as pool:
         waiting: deque[tuple[Photo, Future[_Decoded]]] = deque()

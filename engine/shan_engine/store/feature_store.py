@@ -1,14 +1,14 @@
 """The feature store: region features of a photo collection in one LMDB environment.
 
 Tables: `meta` (one schema record), `records` (row number, big-endian u64 -> record, in order of arrival),
-`ids` (id -> row number) and, if the store has any, `metadata` (store/metadata.py). A batch is written in one
-transaction: a killed writer loses at most that batch. A second writer waits until the first one's transaction ends.
+`ids` (id -> row number) and, if the store has any, `metadata` and `facts` (modules of those names). A batch is written
+in one transaction: a killed writer loses at most that batch. A second writer waits until the first one's ends.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from shan_engine.base.errors import InputError, StoreError
 from shan_engine.base.ids import MAX_ID_BYTES, decode_id, encode_id
 from shan_engine.base.metadata import Metadata
+from shan_engine.store.facts import StoredFacts, delete_facts, read_facts, write_facts
 from shan_engine.store.lmdb import (
     clear_errors,
     compact_environment,
@@ -36,12 +37,13 @@ from shan_engine.store.records import (
     RecordInfo,
     RegionRecord,
     SeenClasses,
+    already_held,
     decode_record,
     how_to_replace,
     pad_regions,
     peek_record,
 )
-from shan_engine.store.schema import StoreSchema, read_schema, rewrite_schema, write_schema
+from shan_engine.store.schema import StoreSchema, read_schema, refuse_other_schema, rewrite_schema, write_schema
 
 _ROW = struct.Struct(">Q")
 _T = TypeVar("_T")
@@ -74,13 +76,11 @@ class FeatureStore:
             finally:
                 environment.close()
         store = cls.open(path, readonly=False)
-        for name in ("feature_extractor", "feature_dim", "dtype"):
-            held, wanted = getattr(store.schema, name), getattr(schema, name)
-            if held != wanted:
-                store.close()
-                raise StoreError(
-                    f"the store {path} has {name.replace('_', ' ')} '{held}', not '{wanted}': use a new store"
-                )
+        try:
+            refuse_other_schema(path, store.schema, schema)
+        except StoreError:
+            store.close()
+            raise
         return store
 
     @classmethod
@@ -210,6 +210,7 @@ class FeatureStore:
             for id in wanted:
                 transaction.delete(self._known_row(transaction, id), db=self._records)
                 transaction.delete(encode_id(id), db=self._ids)
+            delete_facts(self._environment, transaction, wanted)
 
         self._write(drop)
 
@@ -219,9 +220,17 @@ class FeatureStore:
 
     def put_metadata(self, metadata: Metadata) -> Described:
         """Replace the store's metadata. Raises InputError if `metadata` names none of the store's images."""
-        described = compare(self.path, self.ids(), metadata)
+        described = compare(self.path, self.infos(), metadata)
         self._write(lambda transaction: write_metadata(self._environment, transaction, metadata))
         return described
+
+    def facts(self) -> dict[str, StoredFacts]:
+        """What photos say about themselves, by id; nothing for images that were not extracted from photos."""
+        return self._read(lambda transaction: read_facts(self.path, self._environment, transaction))
+
+    def put_facts(self, facts: Mapping[str, StoredFacts]) -> None:
+        """Add or replace what photos say about themselves, by id."""
+        self._write(lambda transaction: write_facts(self._environment, transaction, facts))
 
     def entries(self) -> set[int]:
         """The numbers of ids and of records in their tables: one number, unless the store is damaged."""
@@ -261,11 +270,7 @@ class FeatureStore:
     def _refuse_held(self, transaction: lmdb.Transaction, ids: Sequence[str]) -> None:
         held = [id for id in ids if self._row(transaction, id) is not None]
         if held:
-            images = f"the image '{held[0]}' is" if len(held) == 1 else f"{len(held)} images, such as '{held[0]}', are"
-            raise InputError(
-                f"{images} in the store {self.path} already: give these other ids (--ids for an .npy), use another "
-                "store, or pass --replace to replace those there"
-            )
+            raise already_held(self.path, held)
 
     def _row(self, transaction: lmdb.Transaction, id: str) -> bytes | None:
         key = encode_id(id)

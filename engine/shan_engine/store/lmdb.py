@@ -48,7 +48,7 @@ _SYSTEM_ERRORS = {
 def open_environment(path: Path, *, readonly: bool) -> lmdb.Environment:
     """Open the environment in folder `path`. Unless `readonly`, make it if it is missing."""
     size = 0 if (path / "data.mdb").exists() else _FIRST_MAP_BYTES
-    return lmdb.open(str(path), map_size=size, max_dbs=4, readonly=readonly, create=not readonly)
+    return lmdb.open(str(path), map_size=size, max_dbs=8, readonly=readonly, create=not readonly)
 
 
 def is_store(path: Path) -> bool:

@@ -6,16 +6,19 @@ A record is the JSON list of a row's values, in the order of the columns. A stor
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import lmdb
 
 from shan_engine.base.errors import InputError, StoreError
-from shan_engine.base.ids import decode_id, encode_id
+from shan_engine.base.facts import FACTS
+from shan_engine.base.ids import canonical, decode_id, encode_id, forms
 from shan_engine.base.manifests import demand
-from shan_engine.base.metadata import INTEGER, REAL, TEXT, Metadata
+from shan_engine.base.metadata import INTEGER, REAL, TEXT, Metadata, Value
+from shan_engine.store.facts import StoredFacts
+from shan_engine.store.records import RecordInfo
 
 _TABLE, _COLUMNS = b"metadata", b"metadata"
 
@@ -62,15 +65,67 @@ class Described:
     columns: tuple[str, ...]
 
 
-def compare(path: Path, ids: Sequence[str], metadata: Metadata) -> Described:
-    """Count how metadata fit the images `ids` of the store at `path`.
+def compare(path: Path, images: Sequence[RecordInfo], metadata: Metadata) -> Described:
+    """Count how metadata fit the images of the store at `path`.
 
-    Raises InputError if the metadata name none of them.
+    Raises InputError if the metadata name none of them, or one of them in two ways.
     """
-    described = sum(id in metadata.rows for id in ids)
-    if ids and not described:
+    found = _rows_of(images, metadata)
+    if images and not found:
         raise InputError(
             f"the store {path} has none of the {len(metadata.rows)} images that the metadata name, such as "
-            f"'{next(iter(metadata.rows))}': its ids are like '{ids[0]}'"
+            f"'{next(iter(metadata.rows))}': its ids are like '{images[0].id}'"
         )
-    return Described(len(ids), described, len(metadata.rows) - described, tuple(metadata.columns))
+    named: dict[str, str] = {}
+    for id, row in found.items():
+        if row in named:
+            raise InputError(
+                f"the metadata's image '{row}' may be '{named[row]}' or '{id}' of the store {path}: write the id as "
+                "the store has it"
+            )
+        named[row] = id
+    return Described(len(images), len(found), len(metadata.rows) - len(found), tuple(metadata.columns))
+
+
+def joined(images: Sequence[RecordInfo], facts: Mapping[str, StoredFacts], table: Metadata | None) -> Metadata | None:
+    """What is known about images: the columns of `facts`, if there are any, and beside them those of a table.
+
+    A table's column replaces the fact of its name. Rows of other images stay: a gallery may still have such images.
+    None where nothing is known of any image.
+    """
+    if table is None and not facts:
+        return None
+    columns = {} if table is None else dict(table.columns)
+    taken = {name.lower() for name in columns}
+    own = {name: kind for name, kind in FACTS.items() if facts and name not in taken}
+    found = {} if table is None else _rows_of(images, table)
+    nothing = (None,) * len(own)
+    rows: dict[str, tuple[Value, ...]] = {}
+    if table is not None:
+        described = set(found.values())
+        rows = {id: (*nothing, *told) for id, told in table.rows.items() if id not in described}
+    for image in images:
+        known = facts[image.id].facts if image.id in facts else {}
+        told = table.rows[found[image.id]] if table is not None and image.id in found else (None,) * len(columns)
+        if known or image.id in found:
+            rows[image.id] = (*(known.get(name) for name in own), *told)
+    return Metadata({**own, **columns}, rows)
+
+
+def _rows_of(images: Sequence[RecordInfo], metadata: Metadata) -> dict[str, str]:
+    """The id in the metadata of each image that they describe, by the image's own.
+
+    An id may be written in any of its `forms`, and as the photo's path. The id as the store has it comes first.
+    """
+    found = {image.id: image.id for image in images if image.id in metadata.rows}
+    if len(found) == min(len(images), len(metadata.rows)):
+        return found
+    by_form: dict[str, str] = {}
+    for row in metadata.rows.keys() - found.keys():
+        by_form.update(dict.fromkeys(forms(row), row))
+    for image in images:
+        if image.id not in found:
+            named = by_form.get(canonical(image.id)) or (by_form.get(canonical(image.path)) if image.path else None)
+            if named is not None:
+                found[image.id] = named
+    return found

@@ -80,6 +80,15 @@ def how_to_replace(store: Path, id: str) -> str:
     return f"remove it with `{command}`, then extract or import it again"
 
 
+def already_held(store: Path, ids: Sequence[str]) -> InputError:
+    """The error for images that a store has already."""
+    images = f"the image '{ids[0]}' is" if len(ids) == 1 else f"{len(ids)} images, such as '{ids[0]}', are"
+    return InputError(
+        f"{images} in the store {store} already: give these other ids (--ids for an .npy), use another store, or pass "
+        "--replace to replace those there"
+    )
+
+
 def check_record(record: RegionRecord, *, feature_dim: int, max_regions: int) -> None:
     """Raise InputError, naming the image, if a record does not fit a store's schema."""
     name = f"image '{record.id}'"

@@ -71,6 +71,14 @@ def read_schema(path: Path, text: bytes) -> StoreSchema:
     return FORMAT.parse(text, path, path)
 
 
+def refuse_other_schema(path: Path, held: StoreSchema, wanted: StoreSchema) -> None:
+    """Raise StoreError if the store at `path` has another extractor, feature size or dtype."""
+    for name in ("feature_extractor", "feature_dim", "dtype"):
+        there, asked = getattr(held, name), getattr(wanted, name)
+        if there != asked:
+            raise StoreError(f"the store {path} has {name.replace('_', ' ')} '{there}', not '{asked}': use a new store")
+
+
 def write_schema(path: Path, environment: lmdb.Environment, schema: StoreSchema) -> None:
     """Make the tables and schema record of a store in the environment in folder `path`, if they are missing.
 

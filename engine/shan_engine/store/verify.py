@@ -58,6 +58,7 @@ def _check(path: Path) -> Iterator[tuple[str, str | None]]:
             except (StoreError, InputError) as error:
                 yield id, str(error) if f"'{id}'" in str(error) else f"image '{id}': {error}"
         store.metadata()
+        store.facts()
         if store.entries() != {len(ids)}:
             raise StoreError(
                 f"the store {path} is damaged ({max(store.entries())} images were written to it, but "

@@ -1,0 +1,58 @@
+"""All that is known about a photo, each fact from the place that is trusted most."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from PIL import Image
+from PIL.ExifTags import Base
+
+from shan_engine.base.facts import FACTS, Facts
+from shan_engine.base.metadata import Value
+from shan_engine.photos.facts.embedded import Embedded, embedded_facts
+from shan_engine.photos.facts.sidecars import SideFacts
+from shan_engine.photos.facts.texts import known
+
+# Facts that only make sense together come from one place.
+_TOGETHER = (("taken", "taken_zone"), ("latitude", "longitude", "altitude"), ("town", "region", "country"))
+_TEXTS = ("title", "description", "keywords", "rating")
+_SIDEWAYS = (5, 6, 7, 8)
+
+
+def collected(embedded: Embedded, beside: SideFacts, size: tuple[int, int]) -> Facts:
+    """The facts of a photo whose upright pixels are `size` (width, height), without names from GeoNames.
+
+    A side-car comes first, as people edit it. Of texts, what people write comes before what cameras write.
+    """
+    cameras = (beside.xmp, embedded.exif, embedded.xmp, embedded.iptc, beside.takeout, embedded.changed)
+    people = (beside.xmp, embedded.xmp, embedded.iptc, beside.takeout, embedded.exif)
+    grouped = {name for names in _TOGETHER for name in names}
+    found: dict[str, Value] = {"width": size[0] or None, "height": size[1] or None}
+    for names in (*_TOGETHER, *((name,) for name in FACTS if name not in grouped and name not in found)):
+        found.update(_first(names, people if names[0] in _TEXTS else cameras))
+    return known({name: found[name] for name in FACTS if name in found})
+
+
+def _first(names: Sequence[str], sources: Sequence[Facts]) -> Facts:
+    """These facts of the first source that has any of them."""
+    having = next((source for source in sources if any(name in source for name in names)), {})
+    return {name: having[name] for name in names if name in having}
+
+
+def read_embedded(path: Path) -> tuple[Embedded, tuple[int, int]]:
+    """What a photo's file says, and its upright width and height. Pixels are decoded only where metadata follow them.
+
+    Nothing and (0, 0) for a file that cannot be opened.
+    """
+    try:
+        with Image.open(path) as image:
+            if image.format == "PNG":
+                image.load()
+            embedded = embedded_facts(image)
+            width, height = image.size
+            if image.format == "TIFF":  # whether Pillow has turned its size by now depends on its version
+                width, height = (int(image.getexif()[tag]) for tag in (Base.ImageWidth, Base.ImageLength))
+            return embedded, (height, width) if embedded.exif.get("orientation") in _SIDEWAYS else (width, height)
+    except Exception:  # Pillow raises a dozen types, depending on the format and the damage
+        return Embedded(), (0, 0)

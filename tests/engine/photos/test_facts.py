@@ -1,0 +1,234 @@
+"""What photos say about themselves: read from files as cameras and programs write them."""
+
+from __future__ import annotations
+
+import json
+import math
+import struct
+
+import pytest
+from extractors import detector
+from PIL import Image
+from PIL.ExifTags import GPS, IFD, Base
+from PIL.TiffImagePlugin import IFDRational
+from shan_engine.photos.extract import extract_photos
+from shan_engine.photos.extractor import FeatureExtractor
+from shan_engine.photos.facts.collect import collected, read_embedded
+from shan_engine.photos.facts.dates import date_facts
+from shan_engine.photos.facts.places import place_names
+from shan_engine.photos.facts.sidecars import Sidecars
+from shan_engine.store.feature_store import FeatureStore
+
+XMP = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
+<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
+<rdf:Description rdf:about="" xmlns:xmp="http://ns.adobe.com/xap/1.0/" xmlns:dc="http://purl.org/dc/elements/1.1/"
+  xmlns:exif="http://ns.adobe.com/exif/1.0/" xmlns:photoshop="http://ns.adobe.com/photoshop/1.0/" xmp:Rating="4"
+  photoshop:City="Łódź" exif:GPSLatitude="51,46.5N" exif:GPSLongitude="19,27,30.0E" exif:GPSAltitude="2100/10">
+<exif:DateTimeOriginal>2019-05-03T14:00:07.25+02:00</exif:DateTimeOriginal>
+<dc:title><rdf:Alt><rdf:li xml:lang="fr">Maison</rdf:li><rdf:li xml:lang="x-default">House</rdf:li></rdf:Alt></dc:title>
+<dc:subject><rdf:Bag><rdf:li>holiday</rdf:li><rdf:li>sea; sand</rdf:li><rdf:li>holiday</rdf:li></rdf:Bag></dc:subject>
+</rdf:Description></rdf:RDF></x:xmpmeta>
+<?xpacket end="w"?>"""
+SAID = {
+    "taken": "2019-05-03 14:00:07", "taken_zone": "+02:00", "width": 40, "height": 30, "latitude": 51.775,
+    "longitude": 19.4583333, "altitude": 210.0, "town": "Łódź", "title": "House", "keywords": "holiday; sea; sand",
+    "rating": 4,
+}  # fmt: skip
+
+
+def phone_exif(**changes) -> Image.Exif:
+    exif = Image.Exif()
+    exif[Base.Make], exif[Base.Model] = "Apple", "iPhone 12 mini\0"
+    exif[Base.Orientation] = 6
+    exif[Base.DateTime] = "2024:01:01 00:00:00"
+    exif[Base.ImageDescription] = "café".encode()  # UTF-8 in a tag meant for ASCII
+    details = exif.get_ifd(IFD.Exif)
+    details[Base.DateTimeOriginal] = changes.get("taken", "2023:07:23 04:26:40")
+    details[Base.OffsetTimeOriginal] = "+09:00"
+    details[Base.LensModel] = "back camera 4.2mm f/1.6"
+    exif.get_ifd(IFD.GPSInfo).update(
+        {
+            GPS.GPSLatitudeRef: "S", GPS.GPSLatitude: changes.get("latitude", (33.0, 51.0, 54.0)),
+            GPS.GPSLongitudeRef: "E", GPS.GPSLongitude: (151.0, 12.0, 36.0),
+            GPS.GPSAltitudeRef: b"\1", GPS.GPSAltitude: 5.5,
+        }
+    )  # fmt: skip
+    return exif
+
+
+def save(path, **options):
+    Image.new("RGB", (40, 30), (200, 30, 30)).save(path, **options)
+    return path
+
+
+def facts(path) -> dict:
+    embedded, size = read_embedded(path)
+    beside = Sidecars().read(path)
+    assert beside.faults == ()
+    return dict(collected(embedded, beside, size))
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.webp", "a.tif"])
+def test_exif_of_every_format(tmp_path, name):
+    assert facts(save(tmp_path / name, exif=phone_exif().tobytes())) == {
+        "taken": "2023-07-23 04:26:40", "taken_zone": "+09:00", "camera": "iPhone 12 mini", "camera_make": "Apple",
+        "lens": "back camera 4.2mm f/1.6", "orientation": 6, "width": 30, "height": 40, "latitude": -33.865,
+        "longitude": 151.21, "altitude": -5.5,
+        "description": "caf??" if name == "a.tif" else "café",  # Pillow writes ASCII into a TIFF
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.webp"])
+def test_xmp_inside_a_photo(tmp_path, name):
+    assert facts(save(tmp_path / name, xmp=XMP.encode())) == SAID
+
+
+def test_iptc_inside_a_photo(tmp_path):
+    def record(number: int, value: bytes) -> bytes:
+        return struct.pack(">BBBH", 0x1C, 2, number, len(value)) + value
+
+    said = (5, "Dünen".encode()), (25, b"sea"), (25, b"wind"), (55, b"19870514"), (60, b"081500-0330"), (101, b"Canada")
+    data = b"".join(record(*pair) for pair in said)
+    block = b"Photoshop 3.0\x008BIM\x04\x04\0\0" + struct.pack(">I", len(data)) + data + b"\0" * (len(data) % 2)
+    photo = save(tmp_path / "a.jpg")
+    content = photo.read_bytes()
+    photo.write_bytes(content[:2] + b"\xff\xed" + struct.pack(">H", len(block) + 2) + block + content[2:])
+    assert facts(photo) == {
+        "taken": "1987-05-14 08:15:00", "taken_zone": "-03:30", "width": 40, "height": 30, "country": "Canada",
+        "title": "Dünen", "keywords": "sea; wind",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("sidecar", ["a.jpg.xmp", "a.xmp", "a.XMP"])
+def test_a_side_car_comes_before_the_photo(tmp_path, sidecar):
+    photo = save(tmp_path / "a.jpg", exif=phone_exif())
+    (tmp_path / sidecar).write_bytes(XMP.encode())
+    found = facts(photo)
+    assert {name: found[name] for name in SAID if name not in ("width", "height")} == {
+        name: value for name, value in SAID.items() if name not in ("width", "height")
+    }
+    assert (found["camera"], found["description"]) == ("iPhone 12 mini", "café")
+
+
+@pytest.mark.parametrize(
+    ("photo", "beside"),
+    [
+        ("IMG_1.jpg", "IMG_1.jpg.json"),
+        ("IMG_1.jpg", "IMG_1.jpg.supplemental-metadata.json"),
+        ("PXL_20230723_042640123.PORTRAIT-01.COVER.jpg", "PXL_20230723_042640123.PORTRAIT-01.COVER.jpg.s.json"),
+        ("IMG_1(2).jpg", "IMG_1.jpg(2).json"),
+        ("IMG_1(2).jpg", "IMG_1.jpg.supplemental-metadata(2).json"),
+        ("IMG_1-edited.jpg", "IMG_1.jpg.suppl.json"),
+        ("urn-uuid-0123456789-0123456789-0123456789-0123.jpg", "urn-uuid-0123456789-0123456789-0123456789-0123.json"),
+        (f"{'long' * 14}.jpg", f"{'long' * 14}"[:46] + ".json"),
+    ],
+)
+def test_google_takeout_however_it_names_its_files(tmp_path, photo, beside):
+    told = {
+        "title": photo,
+        "description": "On the beach",
+        "photoTakenTime": {"timestamp": "1690079200"},
+        "creationTime": {"timestamp": "1700000000"},
+        "geoData": {"latitude": 0.0, "longitude": 0.0, "altitude": 0.0},
+        "geoDataExif": {"latitude": 48.8583, "longitude": 2.2945, "altitude": 35.0},
+    }
+    save(tmp_path / photo)
+    (tmp_path / beside).write_text(json.dumps(told))
+    (tmp_path / "metadata.json").write_text(json.dumps({"title": "the album"}))
+    assert facts(tmp_path / photo) == {
+        "taken": "2023-07-23 02:26:40", "taken_zone": "+00:00", "width": 40, "height": 30, "latitude": 48.8583,
+        "longitude": 2.2945, "altitude": 35.0, "description": "On the beach",
+    }  # fmt: skip
+
+
+def test_what_a_camera_says_of_time_comes_before_takeout(tmp_path):
+    photo = save(tmp_path / "a.jpg", exif=phone_exif())
+    (tmp_path / "a.jpg.json").write_text(json.dumps({"photoTakenTime": {"timestamp": "0"}, "description": "mine"}))
+    found = facts(photo)
+    assert (found["taken"], found["taken_zone"], found["description"]) == ("2023-07-23 04:26:40", "+09:00", "mine")
+
+
+@pytest.mark.parametrize(
+    ("text", "taken"),
+    [
+        ("2023:07:23 04:26:40.12", "2023-07-23 04:26:40"), ("2023-07-23T04:26Z", "2023-07-23 04:26:00"),
+        ("2023:7:3 4:06:09", "2023-07-03 04:06:09"), ("1987", "1987"), ("1987-05", "1987-05"),
+        ("1987-05-14", "1987-05-14"), ("0000:00:00 00:00:00", None), ("    :  :     :  :  ", None),
+        ("2023:02:30 10:00:00", None), ("2023:07:23 24:61:00", None), ("yesterday", None), ("", None),
+    ],
+)  # fmt: skip
+def test_dates_have_one_form_that_sorts(text, taken):
+    assert date_facts(text).get("taken") == taken
+
+
+def test_what_is_no_place_or_date_is_not_known(tmp_path):
+    nowhere = phone_exif(taken="0000:00:00 00:00:00", latitude=(IFDRational(0, 0), 1.0, 1.0))
+    found = facts(save(tmp_path / "a.jpg", exif=nowhere))
+    assert "latitude" not in found
+    assert found["taken"] == "2024-01-01 00:00:00"  # of the file's last change, as nothing else is known
+
+
+@pytest.mark.filterwarnings("ignore")  # as `photos.decode` does for Pillow
+def test_damaged_metadata_leave_what_else_is_known(tmp_path):
+    photo = save(tmp_path / "a.jpg", exif=b"Exif\0\0II*\0\xff\xff\xff\xff", xmp=b"<x:xmpmeta>")
+    assert facts(photo) == {"width": 40, "height": 30}
+    bomb = b'<!DOCTYPE x [<!ENTITY a "' + b"a" * 1000 + b'">]><x>&a;</x>'
+    (tmp_path / "a.xmp").write_bytes(bomb)
+    (fault,) = Sidecars().read(photo).faults
+    assert "a.xmp cannot be read" in fault
+
+
+def test_places_are_named_by_the_nearest_town(monkeypatch):
+    pytest.importorskip("scipy.spatial", reason="the extra `places` is not installed")
+    assert place_names(48.8583, 2.2945)["country"] == "France"
+    assert place_names(48.8583, 2.2945)["region"] == "Île-de-France"
+    assert place_names(-16.8, 179.99)["country"] == place_names(-16.8, -179.99)["country"] == "Fiji"
+    assert place_names(69.66, 18.94)["town"] == "Tromsø"
+    assert place_names(0.0, -30.0) == {}  # the open Atlantic
+    monkeypatch.setattr("shan_engine.photos.facts.places.has_places", lambda: False)
+    assert place_names(48.8583, 2.2945) == {}
+
+
+def test_extract_keeps_facts_and_renews_those_that_changed(tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    save(folder / "a.jpg", exif=phone_exif())
+    save(folder / "b.jpg")
+    extractor = FeatureExtractor(detector(tmp_path))
+    store = tmp_path / "store"
+
+    def run() -> tuple[int, list[int], dict]:
+        totals: list[int] = []
+        result = extract_photos(folder, store, extractor, on_start=totals.append)
+        with FeatureStore.open(store) as opened:
+            return result.added, totals, {id: held.facts for id, held in opened.facts().items()}
+
+    added, totals, known = run()
+    assert (added, totals, list(known)) == (2, [2], ["a.jpg", "b.jpg"])
+    assert (known["a.jpg"]["camera"], known["b.jpg"]) == ("iPhone 12 mini", {"width": 40, "height": 30})
+    assert math.isclose(known["a.jpg"]["latitude"], -33.865)
+    assert run()[:2] == (0, [0])
+    (folder / "b.xmp").write_bytes(XMP.encode())
+    assert run() == (0, [1], {**known, "b.jpg": {**SAID}})
+    (folder / "b.xmp").unlink()
+    assert run() == (0, [1], known)
+    with FeatureStore.open(store, readonly=False) as opened:  # as in a store of an older version
+        with opened._environment.begin(write=True) as transaction:
+            transaction.drop(opened._environment.open_db(b"facts", txn=transaction))
+        assert opened.facts() == {}
+    assert run() == (0, [2], known)
+    (folder / "b.jpg").unlink()
+    assert list(run()[2]) == ["a.jpg"]
+
+
+def test_a_side_car_that_cannot_be_read_is_named(tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    save(folder / "a.jpg")
+    (folder / "a.jpg.json").write_text("{")
+    (folder / "a.xmp").write_text("<x/>")
+    result = extract_photos(folder, tmp_path / "store", FeatureExtractor(detector(tmp_path)))
+    assert (result.added, result.broken) == (1, ())
+    assert [sentence.split(" (")[0] for sentence in sorted(result.sidecars)] == [
+        f"{folder}/a.jpg.json cannot be read", f"{folder}/a.xmp cannot be read"
+    ]  # fmt: skip

@@ -1,0 +1,75 @@
+"""A table of metadata beside what photos say: ids in any form, and columns of one name."""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+
+import pytest
+from shan_engine.base.errors import InputError
+from shan_engine.base.facts import FACTS
+from shan_engine.base.metadata import Metadata
+from shan_engine.store.facts import StoredFacts
+from shan_engine.store.metadata import compare, joined
+from shan_engine.store.records import RecordInfo
+
+CAFE = "sub/caf\u00e9.jpg"
+
+
+def image(id: str, path: str = "") -> RecordInfo:
+    return RecordInfo(id, 0, 1, path, "")
+
+
+def table(**rows: int) -> Metadata:
+    return Metadata({"year": "INTEGER"}, {id: (year,) for id, year in rows.items()})
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        CAFE,
+        f"./{CAFE}",
+        CAFE.replace("/", "\\"),
+        unicodedata.normalize("NFD", CAFE),
+        "sub//café.jpg",
+        f"/photos/{CAFE}",
+    ],
+)
+def test_an_id_is_the_image_in_whatever_form_it_is_written(tmp_path, written):
+    images = [image(CAFE, f"/photos/{CAFE}"), image("b.jpg", "/photos/b.jpg")]
+    told = table(**{written: 2020, "c.jpg": 2021})
+    assert joined(images, {}, told).rows == {CAFE: (2020,), "c.jpg": (2021,)}
+    fit = compare(tmp_path, images, told)
+    assert (fit.described, fit.unknown) == (1, 1)
+
+
+def test_an_absolute_path_through_a_link_is_the_image(tmp_path):
+    (tmp_path / "disk").mkdir()
+    os.symlink(tmp_path / "disk", tmp_path / "link")
+    (tmp_path / "disk" / "a.jpg").touch()
+    images = [image("a.jpg", str(tmp_path / "disk" / "a.jpg"))]
+    assert joined(images, {}, table(**{str(tmp_path / "link" / "a.jpg"): 1})).rows == {"a.jpg": (1,)}
+
+
+def test_an_id_as_the_store_has_it_comes_first(tmp_path):
+    images = [image("a\\b.jpg"), image("a/b.jpg")]
+    both = table(**{"a/b.jpg": 1, "a\\b.jpg": 2})
+    assert joined(images, {}, both).rows == {"a/b.jpg": (1,), "a\\b.jpg": (2,)}
+    with pytest.raises(InputError, match=r"image '\./a/b\.jpg' may be 'a.b\.jpg' or 'a.b\.jpg' of the store"):
+        compare(tmp_path, images, table(**{"./a/b.jpg": 1}))
+
+
+def test_facts_stand_beside_a_table_whose_columns_come_first():
+    facts = {
+        "a.jpg": StoredFacts("1", {"camera": "iPhone 12", "width": 4000}),
+        "b.jpg": StoredFacts("1", {"camera": "X-T3", "width": 6000}),
+    }
+    images = [image("a.jpg"), image("b.jpg")]
+    known = joined(images, facts, Metadata({"Width": "TEXT", "year": "INTEGER"}, {"a.jpg": ("wide", 2020)}))
+    own = [name for name in FACTS if name != "width"]
+    assert list(known.columns) == [*own, "Width", "year"]
+    rows = {id: dict(zip(known.columns, values, strict=True)) for id, values in known.rows.items()}
+    assert (rows["a.jpg"]["camera"], rows["a.jpg"]["Width"], rows["a.jpg"]["year"]) == ("iPhone 12", "wide", 2020)
+    assert (rows["b.jpg"]["camera"], rows["b.jpg"]["Width"], rows["b.jpg"]["taken"]) == ("X-T3", None, None)
+    assert joined(images, facts, None).columns == FACTS
+    assert joined(images, {}, None) is None
