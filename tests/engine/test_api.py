@@ -10,6 +10,7 @@ import pytest
 import shan_engine
 from installed import environment
 from shan_engine.base.errors import GalleryError, InputError
+from shan_engine.base.facts import FACTS
 from shan_engine.base.metadata import Metadata
 from shan_engine.gallery.reader import Gallery
 from shan_engine.indexing.captions import index_captions
@@ -43,7 +44,7 @@ def test_a_search_is_the_engines_own(engine, seeing, described, album):
     gallery = Gallery.open(described)
     assert len(engine) == 24
     assert engine.ids == gallery.ids()
-    assert engine.columns == ["id", "path", "year", "licence"]
+    assert engine.columns == ["id", "path", "year", "licence", *FACTS]
     found = engine.search("a dog", top_k=5)
     assert found == search(seeing, gallery, ["a dog"], top_k=5)[0]
     assert [hit.rank for hit in found] == [1, 2, 3, 4, 5]
@@ -62,7 +63,7 @@ def test_a_search_is_the_engines_own(engine, seeing, described, album):
 def test_results_are_records_and_tables(engine):
     found = engine.search("a dog", top_k=4, where="year >= 2004")
     records = found.records()
-    assert list(records[0]) == ["rank", "score", "id", "path", "year", "licence"]
+    assert list(records[0]) == ["rank", "score", "id", "path", "year", "licence", *FACTS]
     for record, hit in zip(records, found, strict=True):
         assert (record["rank"], record["score"], record["id"]) == (hit.rank, hit.score, hit.image.id)
         assert record["year"] == 2000 + int(hit.image.id[:2])

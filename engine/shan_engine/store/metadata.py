@@ -88,7 +88,7 @@ def compare(path: Path, images: Sequence[RecordInfo], metadata: Metadata) -> Des
 
 
 def joined(images: Sequence[RecordInfo], facts: Mapping[str, StoredFacts], table: Metadata | None) -> Metadata | None:
-    """What is known about images: the columns of `facts`, if there are any, and beside them those of a table.
+    """What is known about images: the columns of a table, and beside them those of `facts`, if there are any.
 
     A table's column replaces the fact of its name. Rows of other images stay: a gallery may still have such images.
     None where nothing is known of any image.
@@ -103,13 +103,13 @@ def joined(images: Sequence[RecordInfo], facts: Mapping[str, StoredFacts], table
     rows: dict[str, tuple[Value, ...]] = {}
     if table is not None:
         described = set(found.values())
-        rows = {id: (*nothing, *told) for id, told in table.rows.items() if id not in described}
+        rows = {id: (*told, *nothing) for id, told in table.rows.items() if id not in described}
     for image in images:
         known = facts[image.id].facts if image.id in facts else {}
         told = table.rows[found[image.id]] if table is not None and image.id in found else (None,) * len(columns)
         if known or image.id in found:
-            rows[image.id] = (*(known.get(name) for name in own), *told)
-    return Metadata({**own, **columns}, rows)
+            rows[image.id] = (*told, *(known.get(name) for name in own))
+    return Metadata({**columns, **own}, rows)
 
 
 def _rows_of(images: Sequence[RecordInfo], metadata: Metadata) -> dict[str, str]:

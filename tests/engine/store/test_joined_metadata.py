@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import unicodedata
 
 import pytest
@@ -45,7 +44,7 @@ def test_an_id_is_the_image_in_whatever_form_it_is_written(tmp_path, written):
 
 def test_an_absolute_path_through_a_link_is_the_image(tmp_path):
     (tmp_path / "disk").mkdir()
-    os.symlink(tmp_path / "disk", tmp_path / "link")
+    (tmp_path / "link").symlink_to(tmp_path / "disk")
     (tmp_path / "disk" / "a.jpg").touch()
     images = [image("a.jpg", str(tmp_path / "disk" / "a.jpg"))]
     assert joined(images, {}, table(**{str(tmp_path / "link" / "a.jpg"): 1})).rows == {"a.jpg": (1,)}
@@ -67,7 +66,7 @@ def test_facts_stand_beside_a_table_whose_columns_come_first():
     images = [image("a.jpg"), image("b.jpg")]
     known = joined(images, facts, Metadata({"Width": "TEXT", "year": "INTEGER"}, {"a.jpg": ("wide", 2020)}))
     own = [name for name in FACTS if name != "width"]
-    assert list(known.columns) == [*own, "Width", "year"]
+    assert list(known.columns) == ["Width", "year", *own]
     rows = {id: dict(zip(known.columns, values, strict=True)) for id, values in known.rows.items()}
     assert (rows["a.jpg"]["camera"], rows["a.jpg"]["Width"], rows["a.jpg"]["year"]) == ("iPhone 12", "wide", 2020)
     assert (rows["b.jpg"]["camera"], rows["b.jpg"]["Width"], rows["b.jpg"]["taken"]) == ("X-T3", None, None)
