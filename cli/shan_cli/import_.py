@@ -16,7 +16,7 @@ def import_(
     features: Annotated[
         Path,
         typer.Argument(
-            help="SCAN .npy, a folder of SCAN's *_ims.npy, bottom-up .tsv, or a folder with one .npz per image."
+            help="SCAN .npy, a folder of SCAN's *_ims.npy, bottom-up or LXMERT .tsv, or a folder with one .npz per image."
         ),
     ],
     store: Annotated[Path, typer.Option(help="Feature store to make or to add to.")],
@@ -35,6 +35,10 @@ def import_(
             "Without it, such an id is an error.",
         ),
     ] = False,
+    skip_broken: Annotated[
+        bool,
+        typer.Option("--skip-broken", help="Leave out images that cannot be used or come twice, and list them."),
+    ] = False,
     metadata: MetadataFile = None,
     metadata_id_column: MetadataIdColumn = None,
     verbose: Verbose = False,
@@ -46,6 +50,13 @@ def import_(
     from shan_engine.store.importers import import_features
 
     table = read_metadata(metadata, metadata_id_column)
+    broken = 0
+
+    def left_out(why: str) -> None:
+        nonlocal broken
+        broken += 1
+        say(f"left out: {why}")
+
     with progress("importing", "images") as (on_start, on_records):
         count = import_features(
             features,
@@ -54,8 +65,9 @@ def import_(
             dtype=storage,
             extractor=extractor,
             replace=replace,
+            on_broken=left_out if skip_broken else None,
             on_start=on_start,
             on_records=on_records,
         )
     put_metadata(store, table)
-    say(f"{store}: {count} images imported")
+    say(f"{store}: {count} images imported{f', {broken} left out' if broken else ''}")

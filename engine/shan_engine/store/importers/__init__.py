@@ -18,7 +18,7 @@ from shan_engine.store.importers.bottom_up_tsv import open_tsv
 from shan_engine.store.importers.npz_folder import open_npz_folder
 from shan_engine.store.importers.scan_npy import open_npy, open_scan_folder
 from shan_engine.store.importers.source import Source
-from shan_engine.store.records import RegionRecord
+from shan_engine.store.records import RegionRecord, check_record
 from shan_engine.store.schema import StoreSchema
 from shan_engine.text.captions import SCAN_FEATURES
 
@@ -33,6 +33,7 @@ def import_features(
     dtype: StoreDtype | None = None,
     extractor: str | None = None,
     replace: bool = False,
+    on_broken: Callable[[str], None] | None = None,
     batch_size: int = 64,
     on_start: Callable[[int], None] = lambda total: None,
     on_records: Callable[[int], None] = lambda done: None,
@@ -43,17 +44,20 @@ def import_features(
 
     - a SCAN `.npy`, N x K x F or N x F, with an optional file `ids` of one id a line;
     - a folder of SCAN's `<split>_ims.npy`;
-    - a bottom-up-attention `.tsv`;
+    - a bottom-up-attention `.tsv`, or LXMERT's;
     - a folder with one `.npz` for each image.
+
+    Features may have any numeric dtype. Rows of zeros after an image's last region are padding, and are left out.
 
     The store records `extractor`, by default `imported-<F>d`, as the origin of the features. `dtype` is float32 or
     float16; by default that of the store, or float32 for a new one. With `replace`, an image replaces one with the
-    same id, so that an interrupted import can be repeated. Each batch is one transaction. `on_start` hears the number
-    of images, or 0 if it is known only after reading everything.
+    same id, so that an interrupted import can be repeated. With `on_broken`, images that cannot be used, or whose id
+    came before, are left out, and it hears what is wrong with each. Each batch is one transaction. `on_start` hears the
+    number of images, or 0 if it is known only after reading everything.
 
-    Raises InputError if a file cannot be used or, unless `replace`, the store has an id already. This is checked before
-    anything is written, except for a `.tsv`, whose earlier batches stay. Raises StoreError for a fault of the store.
-    The message says how many images were imported by then.
+    Raises InputError if a file cannot be used, an image cannot be used and `on_broken` is None, or, unless `replace`,
+    the store has an id already. This is checked before anything is written, except for a `.tsv`, whose earlier batches
+    stay. Raises StoreError for a fault of the store. The message says how many images were imported by then.
     """
     if batch_size < 1:
         raise InputError(f"a batch of {batch_size} images is too small: give at least 1")
@@ -61,7 +65,8 @@ def import_features(
     name = f"imported-{source.feature_dim}d" if extractor is None else extractor
     schema = StoreSchema(name, source.feature_dim, max(100, source.regions), stored_dtype(store_path, dtype))
     on_start(len(source.ids or ()))
-    records = _unique(source.records, features)
+    images = _Images(source, features, schema)
+    records = images.good(on_broken)
     done = 0
     # Read and encode a batch before making the store, so that a file that is bad from the start leaves no store.
     batch = list(islice(records, batch_size))
@@ -83,6 +88,47 @@ def import_features(
     return done
 
 
+class _Images:
+    """The images of a source, each checked on its own."""
+
+    def __init__(self, source: Source, features: Path, schema: StoreSchema) -> None:
+        self._source, self._features, self._schema = source, features, schema
+        self._seen: set[str] = set()
+
+    def good(self, on_broken: Callable[[str], None] | None) -> Iterator[RegionRecord]:
+        """Those that can be used; `on_broken` hears what is wrong with another. Without it, that is raised."""
+        good = 0
+        for record in self._source.records:
+            fault = self._fault(record)
+            if isinstance(record, RegionRecord) and fault is None:
+                good += 1
+                yield record
+            elif on_broken is not None:
+                on_broken(str(fault))
+            elif self._source.ids is None:
+                raise InputError(f"{fault}; {self._others(good)}") from fault
+            elif fault is not None:
+                raise fault
+
+    def _fault(self, record: RegionRecord | InputError) -> InputError | None:
+        if isinstance(record, InputError):
+            return record
+        if record.id in self._seen:
+            return InputError(f"{self._features} has the id '{record.id}' twice: give each image its own id")
+        try:
+            check_record(record, feature_dim=self._schema.feature_dim, max_regions=self._schema.max_regions)
+        except InputError as error:
+            return error
+        self._seen.add(record.id)
+        return None
+
+    def _others(self, good: int) -> str:
+        """How many images can be used: `good` that were read, and those of the rest. Published files have cut lines."""
+        whole = good + sum(self._fault(record) is None for record in self._source.records)
+        images = "1 image" if whole == 1 else f"{whole:,} images"
+        return f"pass --skip-broken to leave out what is broken and import its {images} that can be used"
+
+
 def _open(features: Path, ids: Path | None) -> Source:
     suffix = features.suffix.lower()
     if not features.exists():
@@ -96,12 +142,3 @@ def _open(features: Path, ids: Path | None) -> Source:
     if suffix == ".tsv":
         return open_tsv(features)
     raise InputError(f"{features} has an unknown format: give a .npy file, a .tsv file or a folder of .npz files")
-
-
-def _unique(records: Iterator[RegionRecord], features: Path) -> Iterator[RegionRecord]:
-    seen: set[str] = set()
-    for record in records:
-        if record.id in seen:
-            raise InputError(f"{features} has the id '{record.id}' twice: give each image its own id")
-        seen.add(record.id)
-        yield record

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shan_engine.base.errors import InputError
-from shan_engine.store.importers.source import Source
+from shan_engine.store.importers.source import NUMBERS, Records, Source, as_float32, unpadded
 from shan_engine.store.records import RegionRecord
 
 _FEATURES = ("features", "feat", "x")
@@ -24,18 +24,20 @@ def open_npz_folder(folder: Path) -> Source:
     """Open the `.npz` files in `folder`, except hidden ones, sorted by name.
 
     Each file holds features K x F as `features`, `feat` or `x`. It may hold boxes K x 4 in pixels as `boxes` or
-    `bbox`, and `image_w` and `image_h`. Raises InputError, naming the file, if one cannot be used.
+    `bbox`, and `image_w` and `image_h`. Raises InputError, naming a file, if none can be used.
     """
     files = sorted(path for path in folder.glob("*.npz") if not path.name.startswith("."))
     if not files:
         raise InputError(f"{folder} has no .npz file: give the folder that holds one for each image")
-    regions, feature_dim = _record(files[0]).features.shape
-    return Source([path.stem for path in files], feature_dim, regions, _records(files))
+    return Source.of(_records(files), [path.stem for path in files], f"{folder} is empty")
 
 
-def _records(files: list[Path]) -> Iterator[RegionRecord]:
+def _records(files: list[Path]) -> Records:
     for path in files:
-        yield _record(path)
+        try:
+            yield _record(path)
+        except InputError as error:
+            yield error
 
 
 def _record(path: Path) -> RegionRecord:
@@ -66,7 +68,7 @@ def _record(path: Path) -> RegionRecord:
         if boxes.shape != (len(features), 4):
             raise InputError(f"{path} has boxes of shape {boxes.shape}: save {len(features)} x 4")
     width, height = (_pixels(path, name, arrays.get(name)) for name in _SIZE)
-    return RegionRecord(path.stem, features, boxes, "", width, height)
+    return RegionRecord(path.stem, *unpadded(features, boxes), "", width, height)
 
 
 def _first(arrays: Mapping[str, NDArray[Any]], names: tuple[str, ...]) -> NDArray[Any] | None:
@@ -74,10 +76,9 @@ def _first(arrays: Mapping[str, NDArray[Any]], names: tuple[str, ...]) -> NDArra
 
 
 def _floats(path: Path, name: str, array: NDArray[Any]) -> NDArray[np.float32]:
-    if array.dtype.kind not in ("f" if name == "features" else "fiu"):
+    if array.dtype.kind not in NUMBERS:
         raise InputError(f"{path} has {name} of type {array.dtype}: save them as float32")
-    with np.errstate(over="ignore"):
-        values = array.astype(np.float32)
+    values = as_float32(array)
     if not np.isfinite(values).all():
         raise InputError(f"{path} has NaN or infinite {name}: extract that image again")
     return values

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
@@ -12,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shan_engine.base.errors import InputError
-from shan_engine.store.importers.source import Source
+from shan_engine.store.importers.source import NUMBERS, Records, Source, as_float32, unpadded
 from shan_engine.store.records import RegionRecord
 from shan_engine.text.captions import CAPTIONS_AN_IMAGE, SCAN_FEATURES, scan_image
 
@@ -21,7 +20,7 @@ _SAMPLED_GROUPS = 20
 
 
 def open_npy(path: Path, ids_path: Path | None = None) -> Source:
-    """Open features N x K x F, or N x F with K = 1, of float16 or float32.
+    """Open features N x K x F, or N x F with K = 1, of any numbers, byte order and memory order.
 
     Without an ids file, the ids are 0, 1, 2 and so on. If each group of rows 5i to 5i+4 is the same, each group is one
     image; the ids file may then have a line for each row or each image. Raises InputError if a file is missing,
@@ -62,9 +61,14 @@ def open_scan_folder(folder: Path) -> Source:
         feature_dim, largest = source.feature_dim, max(largest, source.regions)
         split = path.name.removesuffix(SCAN_FEATURES)
         names = [scan_image(split, row) for row in range(len(source.ids or ()))]
-        parts.append(replace(record, id=name) for record, name in zip(source.records, names, strict=True))
+        parts.append(_named(source.records, names))
         ids += names
     return Source(ids, feature_dim or 0, largest, chain.from_iterable(parts))
+
+
+def _named(records: Records, names: list[str]) -> Records:
+    for record, name in zip(records, names, strict=True):
+        yield replace(record, id=name) if isinstance(record, RegionRecord) else record
 
 
 def _load(path: Path) -> NDArray[Any]:
@@ -72,9 +76,9 @@ def _load(path: Path) -> NDArray[Any]:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError, SyntaxError, TypeError) as error:
         raise InputError(f"{path} is not a whole .npy file of numbers ({error}): copy or make it again") from error
-    if not isinstance(array, np.ndarray) or array.dtype.kind != "f":
+    if not isinstance(array, np.ndarray) or array.dtype.kind not in NUMBERS:
         held = getattr(array, "dtype", "no array")
-        raise InputError(f"{path} holds {held}: save the features as float32 or float16")
+        raise InputError(f"{path} holds {held}: save the features as numbers, such as float32")
     if array.ndim not in (2, 3):
         raise InputError(f"{path} has shape {array.shape}: save images x regions x size, or images x size")
     if array.size == 0:
@@ -94,20 +98,20 @@ def _is_repeated(group: NDArray[Any]) -> bool:
     return bool((group[1:] == group[0]).all())
 
 
-def _records(path: Path, array: NDArray[Any], ids: list[str], fold: int) -> Iterator[RegionRecord]:
+def _records(path: Path, array: NDArray[Any], ids: list[str], fold: int) -> Records:
     for image, id in enumerate(ids):
         row = image * fold
         group = np.asarray(array[row : row + fold])
-        with np.errstate(over="ignore"):
-            features = group[0].astype(np.float32)
+        features = as_float32(group[0])
         if not np.isfinite(features).all():
-            raise InputError(f"{path} has NaN or infinite features in row {row}: extract that image again")
-        if fold > 1 and not _is_repeated(group):
-            raise InputError(
+            yield InputError(f"{path} has NaN or infinite features in row {row}: extract that image again")
+        elif fold > 1 and not _is_repeated(group):
+            yield InputError(
                 f"{path} repeats most images in {fold} rows, but rows {row} to {row + fold - 1} differ: "
                 "repeat every image or none"
             )
-        yield RegionRecord(id, features)
+        else:
+            yield RegionRecord(id, unpadded(features)[0])
 
 
 def _read_ids(path: Path) -> list[str]:
