@@ -16,7 +16,7 @@ def import_(
     features: Annotated[
         Path,
         typer.Argument(
-            help="SCAN .npy, a folder of SCAN's *_ims.npy, bottom-up or LXMERT .tsv, or a folder with one .npz per image."
+            help="SCAN .npy, a folder of SCAN's *_ims.npy, bottom-up or LXMERT .tsv, or a folder of one .npz per image."
         ),
     ],
     store: Annotated[Path, typer.Option(help="Feature store to make or to add to.")],

@@ -21,7 +21,7 @@ from shan_model.checkpoint import load_checkpoint
 from shan_model.retrieval import RetrievalModel, Terms
 from torch import Tensor
 
-from shan_export.onnx_file import export_graph
+from shan_export.onnx_file import copy_whole, export_graph
 from shan_export.parity import TOLERANCE, largest_difference
 from shan_export.small_weights import pack_weights
 from shan_export.wrappers import ImageEncoderGraph, ImageTermsGraph, PairScorerGraph, wrap_text_encoder
@@ -57,7 +57,7 @@ def export_bundle(
         if model.class_names:
             (fresh / CLASSES).write_text(json.dumps(model.class_names, ensure_ascii=False) + "\n", "utf-8")
         if feature_extractor is not None:
-            shutil.copyfile(feature_extractor, fresh / "feature_extractor.onnx")
+            copy_whole(feature_extractor, fresh / "feature_extractor.onnx")
             shutil.copyfile(feature_extractor.with_suffix(".json"), fresh / "feature_extractor.json")
         on_stage("comparing with PyTorch")
         difference = largest_difference(model, fresh, max_words=max_words, markers=tokenizer.markers)

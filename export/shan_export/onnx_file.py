@@ -1,15 +1,18 @@
-"""A PyTorch module into one ONNX file."""
+"""One ONNX file from a PyTorch module, or from an ONNX file whose weights lie beside it."""
 
 from __future__ import annotations
 
 import inspect
 import logging
+import shutil
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import onnx
 import torch
+from shan_engine.base.errors import InputError
 from torch import Tensor, nn
 
 OPSET = 20
@@ -53,6 +56,23 @@ def export_graph(
         for node in program.model.graph.all_nodes():
             node.metadata_props.clear()  # source lines and paths of the machine that exports
         program.save(str(path), external_data=False)
+
+
+def copy_whole(source: Path, target: Path) -> None:
+    """Copy an ONNX file that can be loaded, with the weights that it keeps in files of their own.
+
+    Raises InputError where one file cannot hold it: protobuf ends at 2 GiB.
+    """
+    if b"location" not in source.read_bytes():  # what names such a file has this key
+        shutil.copyfile(source, target)
+        return
+    try:
+        onnx.save(onnx.load(source), target)
+    except ValueError as error:
+        raise InputError(
+            f"{source} has more than 2 GiB of weights, which one file cannot hold: leave it outside the bundle "
+            "(--feature-extractor-name)"
+        ) from error
 
 
 @contextmanager

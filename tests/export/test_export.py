@@ -15,11 +15,13 @@ from installed import output_of
 from oracle import shan_score
 from shan_engine.base.errors import BundleError, InputError
 from shan_engine.bundle.contents import Bundle
+from shan_engine.photos.extractor import FeatureExtractor
 from shan_engine.scoring.scorer import Scorer
 from shan_engine.text.vocabulary import Vocabulary
 from shan_export import bundle_writer
 from shan_export.bundle_writer import export_bundle
 from shan_export.cases import cases
+from shan_export.onnx_file import copy_whole
 from shan_model.checkpoint import load_checkpoint, save_checkpoint
 from shan_model.registry import new_model
 from tiny import FEATURES, WORDS
@@ -130,6 +132,19 @@ def test_an_extractor_goes_into_the_bundle_with_its_recipes_name(tmp_path):
     assert bundle.manifest.feature_extractor == "halves"
     assert bundle.feature_extractor is not None
     assert bundle.feature_extractor.read_bytes() == extractor.read_bytes()
+
+
+def test_an_extractor_with_weights_in_a_file_of_their_own_is_copied_whole(tmp_path):
+    extractor = detector(tmp_path)
+    photo = np.arange(8 * 16 * 3, dtype=np.uint8).reshape(1, 8, 16, 3)
+    ((wanted, *_),) = FeatureExtractor(extractor, "cpu")(photo, ["a"])
+    onnx.save(onnx.load(extractor), extractor, save_as_external_data=True, location="w.data", size_threshold=0)
+    assert (tmp_path / "w.data").stat().st_size > 0
+    (tmp_path / "bundle").mkdir()
+    copy_whole(extractor, tmp_path / "bundle" / "copy.onnx")
+    shutil.copyfile(extractor.with_suffix(".json"), tmp_path / "bundle" / "copy.json")
+    ((found, *_),) = FeatureExtractor(tmp_path / "bundle" / "copy.onnx", "cpu")(photo, ["a"])
+    np.testing.assert_array_equal(found, wanted)
 
 
 def test_an_export_says_its_stages_and_nothing_else(checkpoint, tmp_path, capfd, caplog):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import posixpath
 import unicodedata
 
 from shan_engine.base.errors import InputError
 
-MAX_ID_BYTES = 480
+MAX_ID_BYTES = 4096  # as long as a path
+_KEY_BYTES = 480  # LMDB takes keys of up to 511 bytes
 
 
 def spelt_out(id: str) -> str:
@@ -18,7 +20,7 @@ def spelt_out(id: str) -> str:
 
 
 def encode_id(id: str) -> bytes:
-    """An id as the store's key, a file name's undecodable bytes as they are.
+    """An id as bytes, a file name's undecodable bytes as they are.
 
     Raises InputError where it is no Unicode text.
     """
@@ -39,6 +41,23 @@ def forms(id: str) -> set[str]:
     return {form, canonical(os.path.realpath(form))} if form.startswith("/") else {form}
 
 
+def store_key(id: str) -> bytes:
+    """An id as the store's key: its bytes or, of more than 480, the first ones and a digest, 481 in all.
+
+    Raises as `encode_id`.
+    """
+    raw = encode_id(id)
+    if len(raw) <= _KEY_BYTES:
+        return raw
+    digest = hashlib.sha256(raw).digest()
+    return raw[: _KEY_BYTES + 1 - len(digest)] + digest
+
+
+def is_shortened(key: bytes) -> bool:
+    """Whether a store's key is of an id that is too long to be a key, so that only its record tells the id."""
+    return len(key) > _KEY_BYTES
+
+
 def decode_id(key: bytes) -> str:
-    """The id that `encode_id` made a key of."""
+    """The id that a store's key was made from; of a shortened key, text that names it in a message."""
     return key.decode("utf-8", "surrogateescape")

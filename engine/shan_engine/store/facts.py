@@ -15,7 +15,7 @@ import lmdb
 
 from shan_engine.base.errors import StoreError
 from shan_engine.base.facts import FACTS, Facts
-from shan_engine.base.ids import decode_id, encode_id
+from shan_engine.base.ids import decode_id, is_shortened, store_key
 
 _TABLE = b"facts"
 
@@ -32,8 +32,9 @@ def write_facts(environment: lmdb.Environment, transaction: lmdb.Transaction, fa
     """Add or replace the facts of images, by id, in a write transaction."""
     table = environment.open_db(_TABLE, txn=transaction)
     for id, held in facts.items():
-        value = json.dumps({"stamp": held.stamp, "facts": held.facts}, ensure_ascii=False)
-        transaction.put(encode_id(id), value.encode("utf-8", "surrogateescape"), db=table)
+        key = store_key(id)
+        row = {"stamp": held.stamp, "facts": held.facts, **({"id": id} if is_shortened(key) else {})}
+        transaction.put(key, json.dumps(row, ensure_ascii=False).encode("utf-8", "surrogateescape"), db=table)
 
 
 def delete_facts(environment: lmdb.Environment, transaction: lmdb.Transaction, ids: list[str]) -> None:
@@ -43,7 +44,7 @@ def delete_facts(environment: lmdb.Environment, transaction: lmdb.Transaction, i
     except lmdb.NotFoundError:
         return
     for id in ids:
-        transaction.delete(encode_id(id), db=table)
+        transaction.delete(store_key(id), db=table)
 
 
 def read_facts(path: Path, environment: lmdb.Environment, transaction: lmdb.Transaction) -> dict[str, StoredFacts]:
@@ -64,4 +65,4 @@ def _decoded(transaction: lmdb.Transaction, table: Any) -> Iterator[tuple[str, S
     for key, value in transaction.cursor(table):
         held = json.loads(bytes(value).decode("utf-8", "surrogateescape"))
         facts = {name: fact for name, fact in held["facts"].items() if name in FACTS}
-        yield decode_id(bytes(key)), StoredFacts(str(held["stamp"]), facts)
+        yield held.get("id", decode_id(bytes(key))), StoredFacts(str(held["stamp"]), facts)

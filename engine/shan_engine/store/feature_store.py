@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shan_engine.base.errors import InputError, StoreError
-from shan_engine.base.ids import MAX_ID_BYTES, decode_id, encode_id
+from shan_engine.base.ids import decode_id, is_shortened, store_key
 from shan_engine.base.metadata import Metadata
 from shan_engine.store.facts import StoredFacts, delete_facts, read_facts, write_facts
 from shan_engine.store.lmdb import (
@@ -40,6 +40,7 @@ from shan_engine.store.records import (
     already_held,
     decode_record,
     how_to_replace,
+    id_of,
     pad_regions,
     peek_record,
 )
@@ -132,7 +133,7 @@ class FeatureStore:
 
     def ids(self) -> list[str]:
         """All ids, in the order their records arrived."""
-        return self._read(lambda transaction: [decode_id(key) for _, key in self._rows(transaction)])
+        return self._read(lambda transaction: [self._id(transaction, *pair) for pair in self._rows(transaction)])
 
     def infos(self) -> list[RecordInfo]:
         """The metadata of each record, in order of arrival, without reading its arrays.
@@ -159,11 +160,7 @@ class FeatureStore:
 
         Raises InputError for an unknown id, StoreError for a damaged record.
         """
-
-        def fetch(transaction: lmdb.Transaction) -> list[RegionRecord]:
-            return [self._decode(transaction, id) for id in ids]
-
-        return self._read(fetch)
+        return self._read(lambda transaction: [self._decode(transaction, id) for id in ids])
 
     def regions(self, ids: Sequence[str]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """Features B x K x F (float32, zero-padded to the largest K) and mask B x K, true for real regions."""
@@ -209,7 +206,7 @@ class FeatureStore:
         def drop(transaction: lmdb.Transaction) -> None:
             for id in wanted:
                 transaction.delete(self._known_row(transaction, id), db=self._records)
-                transaction.delete(encode_id(id), db=self._ids)
+                transaction.delete(store_key(id), db=self._ids)
             delete_facts(self._environment, transaction, wanted)
 
         self._write(drop)
@@ -234,8 +231,7 @@ class FeatureStore:
 
     def entries(self) -> set[int]:
         """The numbers of ids and of records in their tables: one number, unless the store is damaged."""
-        tables = (self._ids, self._records)
-        return self._read(lambda transaction: {int(transaction.stat(table)["entries"]) for table in tables})
+        return self._read(lambda held: {int(held.stat(table)["entries"]) for table in (self._ids, self._records)})
 
     def compact(self) -> tuple[int, int]:
         """Rewrite the data file without freed pages. Returns its size in bytes before and after.
@@ -264,22 +260,22 @@ class FeatureStore:
         except StoreError as error:
             raise self._damaged(id, error) from error
 
+    def _id(self, transaction: lmdb.Transaction, row: bytes, key: bytes) -> str:
+        return id_of(key, transaction.get(row, db=self._records)) if is_shortened(key) else decode_id(key)
+
     def _damaged(self, id: str, error: StoreError) -> StoreError:
         return StoreError(f"image '{id}' in {self.path} is damaged ({error}): {how_to_replace(self.path, id)}")
 
     def _refuse_held(self, transaction: lmdb.Transaction, ids: Sequence[str]) -> None:
-        held = [id for id in ids if self._row(transaction, id) is not None]
-        if held:
+        if held := [id for id in ids if self._row(transaction, id) is not None]:
             raise already_held(self.path, held)
 
     def _row(self, transaction: lmdb.Transaction, id: str) -> bytes | None:
-        key = encode_id(id)
-        held = transaction.get(key, db=self._ids) if 0 < len(key) <= MAX_ID_BYTES else None
+        held = transaction.get(key, db=self._ids) if (key := store_key(id)) else None
         return None if held is None else bytes(held)
 
     def _known_row(self, transaction: lmdb.Transaction, id: str) -> bytes:
-        row = self._row(transaction, id)
-        if row is None:
+        if (row := self._row(transaction, id)) is None:
             raise InputError(f"there is no image '{id}' in the store {self.path}: check the id, or add that image")
         return row
 

@@ -14,7 +14,7 @@ import lmdb
 
 from shan_engine.base.errors import InputError, StoreError
 from shan_engine.base.facts import FACTS
-from shan_engine.base.ids import canonical, decode_id, encode_id, forms
+from shan_engine.base.ids import canonical, decode_id, forms, is_shortened, store_key
 from shan_engine.base.manifests import demand
 from shan_engine.base.metadata import INTEGER, REAL, TEXT, Metadata, Value
 from shan_engine.store.facts import StoredFacts
@@ -28,8 +28,11 @@ def write_metadata(environment: lmdb.Environment, transaction: lmdb.Transaction,
     meta = environment.open_db(b"meta", txn=transaction)
     table = environment.open_db(_TABLE, txn=transaction)
     transaction.drop(table, delete=False)
-    for key, values in sorted((encode_id(id), values) for id, values in metadata.rows.items()):
-        transaction.put(key, json.dumps(values, ensure_ascii=False).encode(), db=table, append=True)
+    for key, id in sorted((store_key(id), id) for id in metadata.rows):
+        row = {"id": id, "values": metadata.rows[id]} if is_shortened(key) else metadata.rows[id]
+        transaction.put(
+            key, json.dumps(row, ensure_ascii=False).encode("utf-8", "surrogateescape"), db=table, append=True
+        )
     head = {"columns": metadata.columns, "stamp": metadata.stamp}
     transaction.put(_COLUMNS, json.dumps(head).encode(), db=meta)
 
@@ -45,7 +48,7 @@ def read_metadata(path: Path, environment: lmdb.Environment, transaction: lmdb.T
         columns = head["columns"]
         demand(set(columns.values()) <= {INTEGER, REAL, TEXT}, "a column is of another type")
         table = environment.open_db(_TABLE, txn=transaction, create=False)
-        rows = {decode_id(bytes(key)): tuple(json.loads(bytes(value))) for key, value in transaction.cursor(table)}
+        rows = dict(_row(bytes(key), bytes(value)) for key, value in transaction.cursor(table))
         metadata = Metadata(columns, rows)
         demand(metadata.stamp == head["stamp"], "its rows are not those that were written")
     except (ValueError, LookupError, TypeError, AttributeError, lmdb.NotFoundError) as error:
@@ -53,6 +56,11 @@ def read_metadata(path: Path, environment: lmdb.Environment, transaction: lmdb.T
             f"the metadata of the store {path} are damaged ({error}): set them again with `shan-engine store metadata`"
         ) from error
     return metadata
+
+
+def _row(key: bytes, value: bytes) -> tuple[str, tuple[Value, ...]]:
+    row = json.loads(value.decode("utf-8", "surrogateescape"))
+    return (row["id"], tuple(row["values"])) if is_shortened(key) else (decode_id(key), tuple(row))
 
 
 @dataclass(frozen=True)

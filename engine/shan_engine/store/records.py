@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shan_engine.base.errors import InputError, StoreError
-from shan_engine.base.ids import MAX_ID_BYTES, encode_id, spelt_out
+from shan_engine.base.ids import MAX_ID_BYTES, decode_id, encode_id, spelt_out
 
 _HEADER = struct.Struct("<IHHII")
 _HAS_BOXES = 1
@@ -197,6 +197,14 @@ def peek_record(value: memoryview | bytes) -> RecordInfo:
         return RecordInfo(metadata["id"], checksum, regions, metadata["path"], metadata["stamp"], classes)
     except (struct.error, ValueError, LookupError, TypeError) as error:
         raise StoreError("its header or metadata cannot be read") from error
+
+
+def id_of(key: bytes, value: memoryview | bytes | None) -> str:
+    """The id in a record whose key is shortened; where the record is damaged, text that names it."""
+    try:
+        return decode_id(key) if value is None else peek_record(value).id
+    except StoreError:
+        return decode_id(key)
 
 
 def _checked_header(view: memoryview) -> tuple[int, int, int, int, int]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from shan_engine.base.choices import STORE_DTYPES, StoreDtype
 from shan_engine.base.errors import InputError, StoreError
-from shan_engine.base.ids import encode_id
+from shan_engine.base.ids import store_key
 from shan_engine.base.manifests import Fields, Format, Size
 from shan_engine.store.records import RegionRecord, check_record, encode_record
 
@@ -50,7 +50,7 @@ class StoreSchema(Fields, frozen=True):
                 )
             check_record(record, feature_dim=self.feature_dim, max_regions=self.max_regions)
         dtype = np.dtype(self.dtype)
-        return {encode_id(record.id): encode_record(record, dtype) for record in records}
+        return {store_key(record.id): encode_record(record, dtype) for record in records}
 
 
 FORMAT = Format(

@@ -17,9 +17,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from shan_engine.base.errors import InputError, StoreError
+from shan_engine.base.metadata import INTEGER, Metadata
 from shan_engine.store.feature_store import FeatureStore
 from shan_engine.store.records import RegionRecord, encode_record, peek_record
 from shan_engine.store.schema import StoreSchema
+from shan_engine.store.verify import verify_store
 from stores import SCHEMA, F, assert_same, record, seen_as
 
 
@@ -51,6 +53,24 @@ def test_round_trip(ids: list[str], regions: int, boxed: bool, classes: list[int
         else:
             np.testing.assert_allclose(one.features, other.features, rtol=2**-11, atol=2**-24)
             assert (one.boxes is not None) == boxed
+
+
+def test_ids_longer_than_a_key_of_lmdb(tmp_path: Path) -> None:
+    folder = "ein sehr langer Ordnername über den Sommer/" * 11
+    ids = [f"{folder}{end}" for end in ("a.jpg", "b.jpg", "x" * 3000)] + ["k" * 480, "k" * 481]
+    with FeatureStore.create(tmp_path / "s", SCHEMA) as store:
+        store.write([record(id, seed) for seed, id in enumerate(ids)])
+        store.write([record(ids[1], 9)])
+        store.put_metadata(Metadata({"n": INTEGER}, {ids[0]: (1,), ids[3]: (2,)}))
+        assert sorted(store.ids()) == sorted(ids)
+        assert [info.id for info in store.infos()] == store.ids()
+        assert store.metadata().rows == {ids[0]: (1,), ids[3]: (2,)}
+        for id, seed in zip(ids, (0, 9, 2, 3, 4), strict=True):
+            assert id in store
+            assert_same(store.read([id])[0], record(id, seed))
+        store.delete([ids[0], ids[4]])
+        assert sorted(store.ids()) == sorted(ids[1:4])
+    assert all(problem is None for _, problem in verify_store(tmp_path / "s"))
 
 
 def test_records_without_classes_have_the_bytes_that_they_always_had(tmp_path: Path) -> None:
@@ -123,7 +143,7 @@ def test_replace_and_delete(tmp_path: Path) -> None:
     [
         (record("bad", dim=F + 1), "size 17, the store holds size 16"),
         (record(""), "empty id"),
-        (record("x" * 481), "longer than 480 bytes"),
+        (record("x" * 4097), "longer than 4096 bytes"),
         (record("bad", regions=101), "101 regions"),
         (RegionRecord("bad", np.full((1, F), np.nan, np.float32)), "NaN"),
         (RegionRecord("bad", np.zeros((0, F), np.float32)), "shape"),
@@ -193,6 +213,7 @@ def test_grows_past_its_first_map_and_a_reader_elsewhere_sees_it(tmp_path: Path)
     script = f"""
 import sys
 from pathlib import Path
+from shan_engine.base.metadata import INTEGER, Metadata
 from shan_engine.store.feature_store import FeatureStore
 with FeatureStore.open(Path({str(path)!r})) as store:
     print(len(store), flush=True)
