@@ -4,8 +4,23 @@ from __future__ import annotations
 
 import io
 import os
+import signal
 import sys
 from pathlib import Path
+from types import FrameType
+
+
+def heed_termination() -> None:
+    """End on SIGTERM as on Ctrl-C, also as a container's process 1, which otherwise would not heed it."""
+    signal.signal(signal.SIGTERM, _as_interrupt)
+
+
+def _as_interrupt(_: int, frame: FrameType | None) -> None:
+    handler = signal.getsignal(signal.SIGINT)
+    if callable(handler):
+        handler(signal.SIGINT, frame)
+    else:  # a shell's background job ignores Ctrl-C
+        raise KeyboardInterrupt
 
 
 def run() -> None:
@@ -14,6 +29,7 @@ def run() -> None:
     A file name that is no valid UTF-8 is printed with its odd bytes spelt out. Output that was closed goes nowhere.
     """
     try:
+        heed_termination()
         sys.stdout = sys.stdout or Path(os.devnull).open("w")  # noqa: SIM115
         sys.stderr = sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115
         for stream in (sys.stdout, sys.stderr):

@@ -20,6 +20,12 @@ def say(text: str, style: str | None = None) -> None:
     messages.print(text, style=style, markup=False, soft_wrap=True)
 
 
+def say_any(text: str) -> None:
+    """`say`, unless there is nothing to say."""
+    if text:
+        say(text)
+
+
 def show_log(wanted: bool) -> None:
     """Show the engine's log on standard error: one line for each choice that it makes."""
     if not wanted:

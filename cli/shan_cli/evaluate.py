@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from shan_engine.base.choices import Protocol
 
-from shan_cli.console import print_json, progress
+from shan_cli.console import print_json, progress, say_any
 from shan_cli.opening import open_engine
 from shan_cli.options import (
     Backend,
@@ -114,6 +114,7 @@ def evaluate(
             on_start=on_start,
             on_pairs=on_pairs,
         )
+    say_any(outcome.unknown.sentence())
     if json:
         print_json(outcome.as_dict())
     else:

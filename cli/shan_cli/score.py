@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from shan_engine.base.choices import Direction
 
-from shan_cli.console import messages, progress, say
+from shan_cli.console import messages, progress, say, say_any
 from shan_cli.opening import open_engine
 from shan_cli.options import Backend, Device, Model, Precision, Verbose
 
@@ -144,6 +144,7 @@ def score(
         raise KeyboardInterrupt
     resumed = f"; {result.resumed:,} of {result.blocks:,} blocks were done before" if result.resumed else ""
     say(f"{output}: {result.rows:,} rows of {result.captions:,} captions x {result.images:,} images{resumed}")
+    say_any(result.unknown.sentence())
 
 
 @contextmanager

@@ -236,7 +236,9 @@ def _train(
         images = table.split("train").images
         for path, held in zip(views, others, strict=True):
             say(f"{path}: {sum(image in held for image in images):,} of {len(images):,} training images")
-        return run(source, table, text_source, output, config, views=others, resume=resume, on_progress=show)
+        return run(
+            source, table, text_source, output, config, views=others, resume=resume, on_progress=show, on_warning=say
+        )
 
 
 def _reporting(on_start: Callable[[int], None], on_step: OnDone) -> Callable[[TrainProgress], None]:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import torch
 from shan_engine.text.captions import CaptionSplit
 from shan_engine.text.function_words import is_function_word
-from shan_engine.text.tokenizer import Tokenizer, pad
+from shan_engine.text.tokenizer import Tokenized, Tokenizer, pad
 from torch import Tensor
 
 from shan_model.class_evidence import class_evidence, sizes
@@ -32,6 +32,10 @@ class TrainText(ABC):
     name: str
     """What messages call it."""
     tokenizer: Tokenizer
+
+    def unknown(self, read: Tokenized) -> Collection[str]:
+        """Words of a caption of which training knows nothing but the captions."""
+        return read.unknown
 
     @abstractmethod
     def digest(self) -> str:
@@ -58,6 +62,11 @@ class WordVectors(TrainText):
             open_vocabulary=config.open_vocabulary and adds_words,
         )  # fmt: skip
         self.tokenizer = self.words.vocabulary
+
+    def unknown(self, read: Tokenized) -> Collection[str]:
+        """Words without a vector."""
+        known = self.words.vectors.any(axis=1)
+        return {word.text for word in read.words if not known[read.tokens[word.tokens[0]]]}
 
     def digest(self) -> str:
         """Of the words and their vectors."""

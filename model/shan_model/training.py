@@ -17,6 +17,7 @@ from shan_engine.base.errors import InputError, ShanError
 from shan_engine.evaluation.recall import CUTS, Recall, recall
 from shan_engine.text.captions import CaptionSplit, CaptionTable
 from shan_engine.text.tokenizer import pad
+from shan_engine.text.unknown_words import UnknownWords
 from torch import Tensor
 
 from shan_model.augment import Batch, augmented_loss, mix_views
@@ -57,6 +58,7 @@ def train(
     views: Sequence[RegionSource] = (),
     resume: bool = True,
     on_progress: Callable[[TrainProgress], None] = lambda state: None,
+    on_warning: Callable[[str], None] = lambda sentence: None,
 ) -> float:
     """Train on split `train`; `output` gets the checkpoint with the best dev rSum, which is returned.
 
@@ -64,7 +66,7 @@ def train(
 
     `views` are other features of training images, such as those of their mirror images. Each training step takes an
     image from a randomly chosen source that has it. With `resume`, an interrupted run continues from its last state; on
-    a CPU it reaches the same weights.
+    a CPU it reaches the same weights. `on_warning` hears how many captions have words that are mostly unknown.
 
     Raises ShanError if the loss is not finite. Raises InputError if an image has no features, if the state is damaged
     or was made with other settings or data, if a checkpoint has no state, or if another process trains there.
@@ -86,6 +88,8 @@ def train(
     data = data_digests(training, dev, text, schemas, holders)
     run = _Run((source, *views), holders, text, training, dev, data, model.to(device), output, config, device)
     with lock_output(output), explain_memory_errors(config.batch_size):
+        if told := run.unknown.sentence():
+            on_warning(told)
         if not (resume and run.load()):
             run.save()  # replaces an older state, which a killed run would otherwise continue
         return run.train(on_progress)
@@ -110,7 +114,11 @@ class _Run:
         self.views, self.holders, self.text = views, holders, text
         self.training, self.dev, self.data = training, dev, data
         self.model, self.output, self.config, self.device = model, output, config, device
-        self.tokens = [text.tokenizer.encode(caption).tokens for caption in training.captions]
+        read = [text.tokenizer.encode(caption) for caption in training.captions]
+        self.tokens = [one.tokens for one in read]
+        self.unknown = UnknownWords()
+        for caption, one in zip(training.captions, read, strict=True):
+            self.unknown.add(caption, one, text.unknown(one))
         self.phrases, self.classes = Phrases(training), model.classes
         self.loss = RankingLoss(
             config.loss, candidates=config.candidates, margin=config.margin, temperature=config.loss_temperature

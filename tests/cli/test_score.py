@@ -211,7 +211,7 @@ class TestBadInput:
 def test_a_cluster_for_one_job(command, tmp_path):
     pytest.importorskip("ray")
     output_of(*command(tmp_path / "one.parquet"))
-    installed.output_of(*command(tmp_path / "ray.parquet", "--ray", "local", "--workers", 2))
+    installed.output_of(*command(tmp_path / "ray.parquet", "--ray", "local", "--workers", 2), RAY_ADDRESS="127.0.0.1:1")
     assert (tmp_path / "ray.parquet").read_bytes() == (tmp_path / "one.parquet").read_bytes()
 
 

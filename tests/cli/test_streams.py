@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from installed import COMMAND, environment, heed_interrupts, shan, start
@@ -79,4 +80,24 @@ def test_an_interrupted_search_does_not_say_that_something_is_kept(place):
     with queries.open("w"):  # waits until it is read
         process.send_signal(signal.SIGINT)
         _, said = process.communicate()
+    assert (process.returncode, said) == (130, "interrupted\n")
+
+
+@pytest.mark.parametrize("first", [False, True], ids=["a process", "process 1 of a container"])
+def test_termination_ends_a_command_as_ctrl_c_does(place, first):
+    """Also where Ctrl-C is ignored, as in the background of a shell, and where Linux ignores it: as process 1."""
+    alone = ("unshare", "--pid", "--fork", "--kill-child") if first else ()
+    if first and subprocess.run([*alone, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("needs the right to make a namespace of processes")
+    queries = place.here / f"queries-{first}.txt"
+    os.mkfifo(queries)
+    command = (COMMAND, "search", "--queries", queries, "--gallery", place.gallery, "--model", place.bundle)
+    process = subprocess.Popen(
+        [*alone, *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment(),
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),
+    )  # fmt: skip
+    with queries.open("w"):  # waits until it is read
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        os.kill(int(children[0]) if first else process.pid, signal.SIGTERM)
+        _, said = process.communicate(timeout=60)
     assert (process.returncode, said) == (130, "interrupted\n")

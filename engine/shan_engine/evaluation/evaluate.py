@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from shan_engine.indexing.querybank import Querybank, refuse_unlike, spread
 from shan_engine.scoring.passes import score_matrix
 from shan_engine.scoring.scorer import Scorer
 from shan_engine.text.captions import CaptionSplit, CaptionTable
+from shan_engine.text.unknown_words import UnknownWords
 
 Member = tuple[Scorer, Gallery]
 
@@ -27,7 +28,8 @@ Member = tuple[Scorer, Gallery]
 class Evaluation:
     """Recall with 95 % intervals by name, what it was measured on, and the speed; `pairs` counts every member's.
 
-    `querybank` is what normalised the scores; if it has images, they normalised the captions' scores too.
+    `unknown` counts captions of mostly unknown words, of every member's. `querybank` is what normalised the scores; if
+    it has images, they normalised the captions' scores too.
     """
 
     recall: Recall
@@ -38,6 +40,7 @@ class Evaluation:
     seconds: float
     querybank: Querybank | None = None
     querybank_images: int = 0
+    unknown: UnknownWords = field(default_factory=UnknownWords)
 
     def as_dict(self) -> dict[str, Any]:
         """Every figure by name."""
@@ -52,6 +55,7 @@ class Evaluation:
             **bank,
             "images": self.images,
             "captions": self.captions,
+            "captions_mostly_unknown": self.unknown.mostly_unknown,
             **self.recall.as_dict(),
             "intervals_95": {name: list(interval) for name, interval in self.intervals.items()},
             "pairs": self.pairs,
@@ -128,10 +132,11 @@ def evaluate_split(
             "its store without"
         )
     captions = [*(bank.captions if bank else ()), *(caption for part in parts for caption in part.captions)]
+    unknown = UnknownWords()
     for scorer, gallery in members:
         gallery.restricted_to([*images, *(image for part in parts for image in part.images)])
         for caption in captions:
-            scorer.encoders.tokens(caption)
+            unknown.add(caption, scorer.encoders.caption(caption))
     done, total = 0, 0
     for part in parts:
         total += len(members) * len(part.images) * len(part.captions)
@@ -160,7 +165,7 @@ def evaluate_split(
     places = joined(found)
     count = sum(len(part.captions) for part in parts)
     return Evaluation(
-        places.recall(), places.intervals(), len(places.text), count, total, seconds, own or bank, len(images)
+        places.recall(), places.intervals(), len(places.text), count, total, seconds, own or bank, len(images), unknown
     )
 
 

@@ -20,6 +20,7 @@ from shan_engine.jobs.plan import JobBlock, Plan, Portion, job_blocks, make_plan
 from shan_engine.jobs.since import LastResult
 from shan_engine.scoring.scorer import Scorer
 from shan_engine.text.query_files import QueryLine
+from shan_engine.text.unknown_words import UnknownWords
 from shan_engine.writers.hits_parquet import hits_writer
 from shan_engine.writers.matrix_npy import MatrixFile, columns_path, rows_path, write_ids
 
@@ -49,6 +50,7 @@ class Job:
         self._views: tuple[View, ...] = ()
         self._blocks: list[JobBlock] = []
         self.captions = 0
+        self.unknown = UnknownWords()
 
     @property
     def total_blocks(self) -> int:
@@ -102,11 +104,12 @@ class Job:
         """Check that the model can read each caption, and yield it. `longest` receives the tokens of the longest."""
         for query in queries:
             try:
-                tokens = self._scorer.encoders.tokens(query.text)
+                read = self._scorer.encoders.caption(query.text)
             except InputError as error:
                 raise InputError(f"{query.place}: {error}") from error
-            if len(tokens) > len(longest):
-                longest[:] = tokens
+            self.unknown.add(query.text, read)
+            if len(read.tokens) > len(longest):
+                longest[:] = read.tokens
             yield query
         if not longest:
             raise InputError("there are no captions to score: give at least one")

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
+import threading
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -101,9 +103,13 @@ class RayCluster:
     def _connect(self, ray: Any) -> None:
         local = self.address == "local"
         here = {"num_cpus": self.workers, "include_dashboard": False, "object_store_memory": OBJECT_BYTES}
-        options = here if local else {"address": self.address}
+        # The address is always named: without one, Ray would take that in RAY_ADDRESS.
+        options = {"address": self.address, **(here if local else {})}
+        on_termination = signal.getsignal(signal.SIGTERM)
         try:
             ray.init(**options, log_to_driver=False, logging_level=logging.ERROR)
+            if threading.current_thread() is threading.main_thread():  # Ray takes SIGTERM for itself
+                signal.signal(signal.SIGTERM, on_termination)
         except (ConnectionError, OSError, ValueError, RuntimeError) as error:
             raise BackendError(
                 f"no Ray cluster at '{self.address}' ({first_line(error)}): start one with `ray start --head`, or use "

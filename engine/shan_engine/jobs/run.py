@@ -23,6 +23,7 @@ from shan_engine.jobs.options import JobOptions, check_output
 from shan_engine.jobs.since import LastResult
 from shan_engine.scoring.scorer import Scorer
 from shan_engine.text.query_files import QueryLine
+from shan_engine.text.unknown_words import UnknownWords
 
 LAST = "last.parquet"
 
@@ -32,7 +33,7 @@ class JobResult:
     """What a run did.
 
     `finished` is false if the run was asked to stop; the same call then resumes it. `resumed` counts the blocks that
-    were done before. `rows` is the number of rows written.
+    were done before. `rows` is the number of rows written. `unknown` counts captions of mostly unknown words.
     """
 
     finished: bool
@@ -41,6 +42,7 @@ class JobResult:
     rows: int
     blocks: int
     resumed: int
+    unknown: UnknownWords
 
 
 def score_job(
@@ -94,7 +96,7 @@ def score_job(
             rows = job.finish(journal) if finished else 0
         if finished:
             _remove(folder)
-    return JobResult(finished, job.captions, len(images), rows, job.total_blocks, resumed)
+    return JobResult(finished, job.captions, len(images), rows, job.total_blocks, resumed, job.unknown)
 
 
 def _last_result(since: Path, images: Images, output: Path, folder: Path, restart: bool) -> LastResult:

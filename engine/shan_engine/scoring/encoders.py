@@ -47,9 +47,13 @@ class Encoders:
         probe = self.encode_images(np.ones((1, regions, dim), np.float32), np.ones((1, regions), np.bool_))
         return {name: array.shape[1:] for name, array in probe.items()}
 
+    def caption(self, caption: str) -> Tokenized:
+        """Tokenize an unchanged caption. Raises InputError if it is empty or longer than the model takes."""
+        return self.bundle.tokenizer.encode(caption, self.bundle.manifest.max_words)
+
     def tokens(self, caption: str) -> list[int]:
-        """Token numbers of an unchanged caption. Raises InputError if it is empty or longer than the model takes."""
-        return list(self.bundle.tokenizer.encode(caption, self.bundle.manifest.max_words).tokens)
+        """Token numbers of an unchanged caption. Raises as `caption`."""
+        return list(self.caption(caption).tokens)
 
     def read(self, query: str) -> Tokenized:
         """Tokenize a query: unknown words are tolerated, and it is cut at the model's limit.

@@ -130,7 +130,8 @@ class Vocabulary(Tokenizer):
 
     def _encode(self, caption: str) -> Tokenized:
         words = tokenise(caption)
-        return self._tokenized(words, find_spans(caption, words))
+        unknown = tuple(word for word in words if word not in self.word2idx)
+        return self._tokenized(words, find_spans(caption, words), unknown=unknown)
 
     def _read(self, query: str, most: int) -> Tokenized:
         straight = query.translate(_STRAIGHT)
