@@ -8,6 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from shan_engine.text.captions import CaptionSplit
 from shan_engine.text.function_words import is_function_word
@@ -65,7 +66,7 @@ class WordVectors(TrainText):
 
     def unknown(self, read: Tokenized) -> Collection[str]:
         """Words without a vector."""
-        known = self.words.vectors.any(axis=1)
+        known = np.asarray(self.words.vectors.any(axis=1))
         return {word.text for word in read.words if not known[read.tokens[word.tokens[0]]]}
 
     def digest(self) -> str:
