@@ -20,7 +20,10 @@ def read_metadata(file: Path | None, id_column: str | None) -> Metadata | None:
         if id_column is not None:
             raise InputError(f"there is no table with the column '{id_column}': name one with --metadata")
         return None
-    return Metadata.read(file, id_column)
+    table = Metadata.read(file, id_column)
+    for notice in table.notices:
+        say(notice)
+    return table
 
 
 def put_metadata(store: Path, table: Metadata | None) -> None:
@@ -33,3 +36,5 @@ def put_metadata(store: Path, table: Metadata | None) -> None:
         fit = opened.put_metadata(table)
     unknown = f"; {fit.unknown} rows are of images that it does not have yet" if fit.unknown else ""
     say(f"{store}: metadata of {fit.described} of {fit.images} images ({', '.join(fit.columns)}){unknown}")
+    if fit.replaced:
+        say(f"{store}: {', '.join(fit.replaced)} of the table replace what the photos themselves say")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from shan_engine.base.metadata import INTEGER, REAL, TEXT, Value
+from shan_engine.base.column_types import INTEGER, REAL, TEXT, Value
 
 Facts = Mapping[str, Value]
 """Values by the names of FACTS; what is not known is left out."""

@@ -7,16 +7,15 @@ from __future__ import annotations
 
 import csv
 import json
-import math
-import re
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import xxhash
 
+from shan_engine.base.column_types import Column, Value, column_of_arrow, column_of_texts
 from shan_engine.base.errors import InputError, first_line
 from shan_engine.base.ids import MAX_ID_BYTES, encode_id
 from shan_engine.base.optional import import_pyarrow
@@ -25,21 +24,18 @@ ID_COLUMNS = ("id", "image", "path")
 OWN_COLUMNS = ("id", "path")  # every image has these, even without metadata
 MAX_COLUMNS = 500
 ROW_KEY = "_rowid_"  # SQLite's own name for a row's number
-INTEGER, REAL, TEXT = "INTEGER", "REAL", "TEXT"
-Value = int | float | str | None
-
-# Leading zeros are text: postal codes, camera counters.
-_INTEGER = re.compile("-?(0|[1-9][0-9]*)")
-_REAL = re.compile(r"-?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
-_LEADING_ZERO = re.compile("-?0[0-9]")
 
 
 @dataclass(frozen=True)
 class Metadata:
-    """`columns` maps names to SQLite's types INTEGER, REAL and TEXT, `rows` image ids to a value for each column."""
+    """`columns` maps names to SQLite's types INTEGER, REAL and TEXT, `rows` image ids to a value for each column.
+
+    `notices` are sentences about what the values of a file were taken for.
+    """
 
     columns: dict[str, str]
     rows: dict[str, tuple[Value, ...]]
+    notices: tuple[str, ...] = field(default=(), compare=False)
 
     @cached_property
     def stamp(self) -> str:
@@ -53,11 +49,9 @@ class Metadata:
     def read(cls, path: Path, id_column: str | None = None) -> Metadata:
         """Read a table whose `id_column` names the images; the default is the first of `ID_COLUMNS` that it has.
 
-        CSV: UTF-8, a line of names first; a column is INTEGER or REAL where all its values are, else TEXT; an empty
-        value is NULL, an id stays as it is written. Parquet: whole numbers and booleans are INTEGER, other numbers
-        REAL (NaN and infinite ones NULL), texts, dates and times TEXT. Raises InputError if the file cannot be
-        read, lacks the id column or any other, or has a nested column, two columns of one name, an image twice or
-        a row without an id.
+        CSV: UTF-8, a line of names first; an id stays as it is written. `base.column_types` has the types of columns.
+        Raises InputError if the file cannot be read, lacks the id column or any other, or has a nested column, two
+        columns of one name, an image twice or a row without an id.
         """
         suffix = path.suffix.lower()
         if suffix not in (".csv", ".parquet"):
@@ -66,18 +60,14 @@ class Metadata:
             names, strings = _csv(path)
             key = _id_column(path, names, id_column)
             ids = _ids(path, key, strings.pop(key))
-            lists = {name: _typed(values) for name, values in strings.items()}
+            columns = {name: column_of_texts(name, texts) for name, texts in strings.items()}
         else:
-            names, lists = _parquet(path)
+            names, columns = _parquet(path)
             key = _id_column(path, names, id_column)
-            ids = _ids(path, key, lists.pop(key)[1])
-        columns = {name: kind for name, (kind, _) in lists.items()}
-        rows = zip(*(values for _, values in lists.values()), strict=True)
-        return cls(columns, dict(zip(ids, rows, strict=True)))
-
-
-_Lists = dict[str, tuple[str, Sequence[Value]]]
-"""Type and values by column."""
+            ids = _ids(path, key, columns.pop(key).values)
+        rows = zip(*(column.values for column in columns.values()), strict=True)
+        notices = tuple(f"{path}: {notice}" for column in columns.values() for notice in column.notices)
+        return cls({name: column.kind for name, column in columns.items()}, dict(zip(ids, rows, strict=True)), notices)
 
 
 def _id_column(path: Path, names: Sequence[str], asked: str | None) -> str:
@@ -151,20 +141,7 @@ def _rows(path: Path, reader: Any, width: int) -> Iterator[list[str]]:
             yield row
 
 
-def _typed(values: Sequence[str]) -> tuple[str, Sequence[Value]]:
-    held = [value for value in values if value]
-    if held and all(_INTEGER.fullmatch(value) and -(2**63) <= int(value) < 2**63 for value in held):
-        return INTEGER, [int(value) if value else None for value in values]
-    if held and all(_is_real(value) for value in held):
-        return REAL, [float(value) if value else None for value in values]
-    return TEXT, [value or None for value in values]
-
-
-def _is_real(value: str) -> bool:
-    return bool(_REAL.fullmatch(value)) and not _LEADING_ZERO.match(value) and math.isfinite(float(value))
-
-
-def _parquet(path: Path) -> tuple[list[str], _Lists]:
+def _parquet(path: Path) -> tuple[list[str], dict[str, Column]]:
     pyarrow = import_pyarrow(f"reading {path}")
     try:
         table = pyarrow.parquet.read_table(path)
@@ -173,24 +150,5 @@ def _parquet(path: Path) -> tuple[list[str], _Lists]:
     except pyarrow.ArrowException as error:
         raise InputError(f"{path} is damaged or not a Parquet file ({first_line(error)}): write it again") from error
     _refuse_names(path, table.column_names)
-    return table.column_names, {
-        name: _from_arrow(path, name, column) for name, column in zip(table.column_names, table.columns, strict=True)
-    }
-
-
-def _from_arrow(path: Path, name: str, column: Any) -> tuple[str, Sequence[Value]]:
-    import pyarrow.types as kinds
-
-    kind = column.type.value_type if kinds.is_dictionary(column.type) else column.type
-    values: Iterable[Any] = column.to_pylist()
-    if kinds.is_integer(kind) or kinds.is_boolean(kind):
-        numbers = [None if value is None else int(value) for value in values]
-        if any(number is not None and number >= 2**63 for number in numbers):
-            raise InputError(f"{path} has numbers of 2^63 and more in its column '{name}': write them as text")
-        return INTEGER, numbers
-    if kinds.is_floating(kind) or kinds.is_decimal(kind):
-        reals = (None if value is None else float(value) for value in values)
-        return REAL, [value if value is not None and math.isfinite(value) else None for value in reals]
-    if kinds.is_string(kind) or kinds.is_large_string(kind) or kinds.is_temporal(kind) or kinds.is_null(kind):
-        return TEXT, [None if value is None else str(value) for value in values]
-    raise InputError(f"{path} has the type {column.type} in its column '{name}': keep numbers, texts, dates and times")
+    columns = zip(table.column_names, table.columns, strict=True)
+    return table.column_names, {name: column_of_arrow(path, name, column) for name, column in columns}

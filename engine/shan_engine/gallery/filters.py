@@ -17,9 +17,10 @@ from urllib.parse import quote
 import numpy as np
 from numpy.typing import NDArray
 
+from shan_engine.base.column_types import Value
 from shan_engine.base.errors import InputError, first_line
 from shan_engine.base.ids import spelt_out
-from shan_engine.base.metadata import OWN_COLUMNS, ROW_KEY, Metadata, Value
+from shan_engine.base.metadata import OWN_COLUMNS, ROW_KEY, Metadata
 from shan_engine.gallery.block_files import METADATA
 from shan_engine.gallery.blocks import Block
 from shan_engine.gallery.reader import Gallery

@@ -25,7 +25,7 @@ from shan_engine.search.results import Hit, QueryHits
 from shan_engine.search.tuning import StageWidths, check_target, choose_widths
 
 if TYPE_CHECKING:
-    from shan_engine.base.metadata import Value
+    from shan_engine.base.column_types import Value
 
 log = logging.getLogger(__name__)
 

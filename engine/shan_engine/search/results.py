@@ -15,7 +15,7 @@ from shan_engine.search.explain import SeenAs, WordRegion
 from shan_engine.search.ranking import StageCounts
 
 if TYPE_CHECKING:
-    from shan_engine.base.metadata import Value
+    from shan_engine.base.column_types import Value
 
 
 LIKELY = 0.5

@@ -217,7 +217,7 @@ class FeatureStore:
 
     def put_metadata(self, metadata: Metadata) -> Described:
         """Replace the store's metadata. Raises InputError if `metadata` names none of the store's images."""
-        described = compare(self.path, self.infos(), metadata)
+        described = compare(self.path, self.infos(), metadata, self.facts())
         self._write(lambda transaction: write_metadata(self._environment, transaction, metadata))
         return described
 

@@ -6,17 +6,18 @@ A record is the JSON list of a row's values, in the order of the columns. A stor
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import lmdb
 
+from shan_engine.base.column_types import INTEGER, REAL, TEXT, Value
 from shan_engine.base.errors import InputError, StoreError
 from shan_engine.base.facts import FACTS
 from shan_engine.base.ids import canonical, decode_id, forms, is_shortened, store_key
 from shan_engine.base.manifests import demand
-from shan_engine.base.metadata import INTEGER, REAL, TEXT, Metadata, Value
+from shan_engine.base.metadata import Metadata
 from shan_engine.store.facts import StoredFacts
 from shan_engine.store.records import RecordInfo
 
@@ -65,16 +66,20 @@ def _row(key: bytes, value: bytes) -> tuple[str, tuple[Value, ...]]:
 
 @dataclass(frozen=True)
 class Described:
-    """How metadata fit a store's images: `described` of `images` have a row; `unknown` rows belong to no image."""
+    """How metadata fit a store's images: `described` of `images` have a row; `unknown` rows belong to no image.
+
+    `replaced` are those of the columns that hide what photos say about themselves.
+    """
 
     images: int
     described: int
     unknown: int
     columns: tuple[str, ...]
+    replaced: tuple[str, ...] = ()
 
 
-def compare(path: Path, images: Sequence[RecordInfo], metadata: Metadata) -> Described:
-    """Count how metadata fit the images of the store at `path`.
+def compare(path: Path, images: Sequence[RecordInfo], metadata: Metadata, facts: Container[str] = ()) -> Described:
+    """Count how metadata fit the images of the store at `path`; `facts` has the ids of those with facts.
 
     Raises InputError if the metadata name none of them, or one of them in two ways.
     """
@@ -92,7 +97,9 @@ def compare(path: Path, images: Sequence[RecordInfo], metadata: Metadata) -> Des
                 "the store has it"
             )
         named[row] = id
-    return Described(len(images), len(found), len(metadata.rows) - len(found), tuple(metadata.columns))
+    hidden = FACTS if any(image.id in facts for image in images) else {}
+    replaced = tuple(name for name in metadata.columns if name.lower() in hidden)
+    return Described(len(images), len(found), len(metadata.rows) - len(found), tuple(metadata.columns), replaced)
 
 
 def joined(images: Sequence[RecordInfo], facts: Mapping[str, StoredFacts], table: Metadata | None) -> Metadata | None:

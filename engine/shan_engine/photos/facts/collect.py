@@ -8,8 +8,8 @@ from pathlib import Path
 from PIL import Image
 from PIL.ExifTags import Base
 
+from shan_engine.base.column_types import Value
 from shan_engine.base.facts import FACTS, Facts
-from shan_engine.base.metadata import Value
 from shan_engine.photos.facts.embedded import Embedded, embedded_facts
 from shan_engine.photos.facts.sidecars import SideFacts
 from shan_engine.photos.facts.texts import known
