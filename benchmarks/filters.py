@@ -20,7 +20,8 @@ import shan_engine
 from msgspec.structs import replace
 from provenance import recorded
 from reports import write_report
-from shan_engine.base.metadata import Metadata, Value
+from shan_engine.base.column_types import Value
+from shan_engine.base.metadata import Metadata
 from shan_engine.gallery.filters import matching
 from shan_engine.gallery.manifest import GalleryManifest
 from shan_engine.gallery.reader import Gallery

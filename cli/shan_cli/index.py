@@ -58,7 +58,6 @@ def index(
 
     A run that was stopped keeps its complete blocks; the next run goes on from there.
     """
-    from shan_engine.base.facts import FACTS
     from shan_engine.indexing.images import index_store
     from shan_engine.indexing.querybank import Querybank
     from shan_engine.store.feature_store import FeatureStore
@@ -81,7 +80,6 @@ def index(
     if json:
         print_json({**vars(result), "gallery": str(output)})
         return
-    told = [name for name in result.columns if name not in FACTS]
-    columns = f"; metadata: {', '.join(told)}" if told else ""
+    columns = f"; metadata: {', '.join(result.columns)}" if result.columns else ""
     counts = f"{result.added} images added, {result.removed} removed or replaced, {result.unchanged} unchanged"
     say(f"{output}: {counts}{columns}")

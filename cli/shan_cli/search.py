@@ -51,13 +51,21 @@ def search(
     where: Annotated[
         str | None,
         typer.Option(
-            help="Score only photos that meet this SQL condition on the metadata's columns, id and path.",
+            help="Score only photos that meet this SQL condition on what they say about themselves (taken, camera, "
+            "town …), columns of your own table, id and path.",
+            show_default=False,
+        ),
+    ] = None,
+    near: Annotated[
+        str | None,
+        typer.Option(
+            help="Score only photos taken near a place: latitude, longitude and distance, such as 48.85,2.35,5km.",
             show_default=False,
         ),
     ] = None,
     columns: Annotated[
         str | None,
-        typer.Option(help="Columns of the metadata to show in the table, separated by commas.", show_default=False),
+        typer.Option(help="Columns to show in the table, separated by commas.", show_default=False),
     ] = None,
     gallery: Gallery = None,
     model: Model = None,
@@ -109,6 +117,10 @@ def search(
 
       shan-engine search "a boat" --where "width > height and licence like 'CC-BY%'" --columns licence,author
 
+      shan-engine search "two children" --where "taken >= '2023-01-01' and camera like 'iPhone%'"
+
+      shan-engine search "a bridge" --near 48.85,2.35,5km --columns taken,town
+
       shan-engine search --image photo.jpg
 
       shan-engine search --image photo.jpg --gallery captions.gallery
@@ -117,6 +129,7 @@ def search(
     Its best photos get step 1 of the exact score, and the best of those the whole exact score.
     """
     from shan_engine.base.files import refuse_overwriting
+    from shan_engine.gallery.near import near_condition
     from shan_engine.search.query import Query
     from shan_engine.text.query_files import read_captions
 
@@ -126,6 +139,7 @@ def search(
     if image and not (texts or also or without) and _holds_captions(gallery, model):
         given = {
             "--where": where,
+            "--near": near,
             "--columns": columns,
             "--html": html,
             "--exhaustive": exhaustive,
@@ -140,6 +154,8 @@ def search(
         return
     ask = partial(Query.of, also=also or (), without=without or (), photo_weight=image_weight)
     asked = [ask(text) for text in texts] or [ask(None)]
+    if near is not None:
+        where = near_condition(near, where)
     shown = [name.strip() for name in columns.split(",")] if columns else []
     engine = open_engine(gallery, model, device, backend, precision)
     engine.check_filter(where, shown)  # before a model is loaded

@@ -8,6 +8,7 @@ In reading order:
 - `blocks`, `block_files`: the images of a block, and its mapped and checked files.
 - `storage`: types and shapes of the files, and checksums.
 - `images`: images of several galleries in one order.
+- `conditions`, `near`: what a filter says, and photos near a place.
 - `filters`, `centroids`: metadata tables with SQL conditions, and the regions' nearest centroids.
 - `captions`, `memory`: a gallery of captions; a gallery that is in memory alone.
 

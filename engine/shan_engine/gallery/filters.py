@@ -7,7 +7,6 @@ that of the store's metadata. A block without such a file gets a table in memory
 
 from __future__ import annotations
 
-import re
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,18 +18,19 @@ from numpy.typing import NDArray
 
 from shan_engine.base.column_types import Value
 from shan_engine.base.errors import InputError, first_line
+from shan_engine.base.facts import FACTS
 from shan_engine.base.ids import spelt_out
 from shan_engine.base.metadata import OWN_COLUMNS, ROW_KEY, Metadata
 from shan_engine.gallery.block_files import METADATA
 from shan_engine.gallery.blocks import Block
+from shan_engine.gallery.conditions import check_comparisons, tokens
+from shan_engine.gallery.near import distance_km
 from shan_engine.gallery.reader import Gallery
 
 Listed = tuple[int, Mapping[str, Any]]
 """An image's row in its block's files, and its fields in the block's list."""
 
 _TABLE = "photos"
-# Quoted text and comments; group 1 is a name in double quotes.
-_QUOTED = re.compile(r"""'(?:[^']|'')*'|"((?:[^"]|"")*)"|--[^\n]*|/\*.*?\*/""", re.DOTALL)
 
 
 def metadata_name(metadata: Metadata) -> str:
@@ -87,7 +87,7 @@ def column_types(galleries: Iterable[Gallery]) -> dict[str, str]:
     types: dict[str, str] = {}
     for block in (block for gallery in galleries for block in gallery.blocks if block.metadata_file):
         with _opened(block) as connection:
-            for _, name, kind, *_ in connection.execute(f"PRAGMA table_info({_TABLE})"):
+            for name, kind in _types(connection).items():
                 # SQL treats `Year` and `year` as the same name.
                 if name not in OWN_COLUMNS and name.lower() not in map(str.lower, types):
                     types[name] = kind
@@ -112,12 +112,12 @@ def _check_not_empty(where: str) -> None:
 def _rows(gallery: Gallery, block: Block, where: str) -> NDArray[np.int64]:
     """Rows of a block's table for which a condition is true."""
     with _opened(block) as connection:
-        names = _columns(connection)
+        types = _types(connection)
+        names = list(types)
         there = f"the gallery {gallery.path} has the columns {', '.join(names)}"
-        for quoted in _QUOTED.finditer(where):
+        for kind, name in tokens(where):
             # SQLite reads an unknown name in double quotes as a text.
-            name = quoted[1]
-            if name is not None and name.lower() not in (held.lower() for held in names):
+            if kind == "name" and name.lower() not in (held.lower() for held in names):
                 raise InputError(f"the filter names '{name}', but {there}; put texts in single quotes")
         _allow_only_reading(connection)
         try:
@@ -126,7 +126,11 @@ def _rows(gallery: Gallery, block: Block, where: str) -> NDArray[np.int64]:
                 found = connection.execute(statement).fetchall()
         except (sqlite3.Error, sqlite3.Warning, OverflowError, UnicodeError) as error:
             shown = " ".join(where.split())
-            raise InputError(f"the filter '{shown}' cannot be used ({first_line(error)}): {there}") from error
+            fault = first_line(error)
+            if fault.rpartition(" ")[2].lower() in FACTS:
+                there += "; what photos say about themselves comes with `extract` and `index`: run both again"
+            raise InputError(f"the filter '{shown}' cannot be used ({fault}): {there}") from error
+    check_comparisons(where, types)
     return np.array([row for (row,) in found], np.int64)
 
 
@@ -148,6 +152,7 @@ def _allow_only_reading(connection: sqlite3.Connection) -> None:
         return sqlite3.SQLITE_DENY
 
     connection.set_authorizer(authorise)
+    connection.create_function("distance_km", 4, distance_km, deterministic=True)
 
 
 @contextmanager
@@ -194,8 +199,13 @@ def _table(listed: Iterable[Listed], metadata: Metadata) -> Iterator[sqlite3.Con
         connection.close()
 
 
+def _types(connection: sqlite3.Connection) -> dict[str, str]:
+    """The columns and their types."""
+    return {name: kind for _, name, kind, *_ in connection.execute(f"PRAGMA table_info({_TABLE})")}
+
+
 def _columns(connection: sqlite3.Connection) -> list[str]:
-    return [column[0] for column in connection.execute(f"SELECT * FROM {_TABLE} LIMIT 0").description]
+    return list(_types(connection))
 
 
 def _name(column: str) -> str:

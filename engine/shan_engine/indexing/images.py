@@ -46,7 +46,7 @@ DEFAULT_SIZES = BlockSizes()
 
 @dataclass(frozen=True)
 class IndexResult:
-    """Numbers of images that a run handled; `columns` are the gallery's metadata columns after it."""
+    """Numbers of images that a run handled; `columns` are those of the store's table."""
 
     added: int
     removed: int
@@ -103,12 +103,13 @@ def index_store(
             if not replace_all:
                 _refuse_all_other(output, manifest, store, wanted)
             _remove_orphans(output, manifest)
-            metadata = joined(infos, store.facts(), store.metadata())
+            table = store.metadata()
+            metadata = joined(infos, store.facts(), table)
             renewed = renew_tables(output, manifest, metadata)
             if renewed != manifest:
                 renewed.save(output)
             update = _Update(output, renewed, wanted, metadata, sizes)
-            return update.run(store, scorer, hubness, on_start, on_images)
+            return update.run(store, scorer, hubness, tuple(table.columns if table else ()), on_start, on_images)
     except OSError as error:
         raise GalleryError(write_failure(output, error)) from error
 
@@ -250,6 +251,7 @@ class _Update:
         store: FeatureStore,
         scorer: Scorer,
         hubness: HubnessOf | None,
+        columns: tuple[str, ...],
         on_start: Callable[[int], None],
         on_images: Callable[[int], None],
     ) -> IndexResult:
@@ -283,7 +285,6 @@ class _Update:
         if codes:
             held_now = GalleryManifest.load(self._output)
             add_centroids(self._output, held_now, lambda done: on_images(len(todo) + done)).save(self._output)
-        columns = tuple(self._metadata.columns) if self._metadata else ()
         return IndexResult(len(self._new), self._removed, self._unchanged, columns)
 
     def _check_arrays(self, scorer: Scorer) -> None:

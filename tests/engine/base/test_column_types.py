@@ -35,10 +35,10 @@ def test_values_have_the_type_that_they_look_like(tmp_path, texts, kind, values)
 @pytest.mark.parametrize(
     ("texts", "kind", "values", "told"),
     [
-        (("1990", "N/A", "2000", "nan"), "INTEGER", [1990, None, 2000, None], "has 'N/A' and 1 more among numbers: taken as"),
+        (("1990", "N/A", "2000", "nan"), "INTEGER", [1990, None, 2000, None], "has 'N/A' and 1 more among numbers"),
         (("true", "unknown"), "INTEGER", [1, None], "has 'unknown' among numbers: taken as unknown (NULL)"),
         (("1990", "about 2000", "2010"), "TEXT", ["1990", "about 2000", "2010"], "is text, as row 2 has 'about 2000'"),
-        (("03/05/2023", "31/05/2023"), "TEXT", ["03/05/2023", "31/05/2023"], "has dates such as 03/05/2023, which do not"),
+        (("03/05/2023", "31/05/2023"), "TEXT", ["03/05/2023", "31/05/2023"], "dates such as 03/05/2023, which do not"),
         (("2023:05:03 10:00:00",), "TEXT", ["2023:05:03 10:00:00"], "write 2023-05-31"),
         (('"3,5"', '"4,25"'), "TEXT", ["3,5", "4,25"], "has numbers with a comma such as 3,5"),
         (("12345678901234567890", "1"), "REAL", [12345678901234567890.0, 1.0], "whose last digits are lost"),

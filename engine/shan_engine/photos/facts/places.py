@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shan_engine.base.facts import Facts
+from shan_engine.gallery.near import EARTH_KM
 
-EARTH_KM = 6371.0088
 MAX_KM = 100.0
 """A photo that is farther from every town has no names of places."""
 
