@@ -49,8 +49,8 @@ class CaptionTable:
 
         With `languages`, only the rows that have one of them in a further column `language`. Or a folder in SCAN's
         layout: `<split>_caps.txt`, one caption a line, five for each image; its images are `<split>-0`, `<split>-1` and
-        so on, as `import` names those of `<split>_ims.npy`. Raises InputError, naming the line, if it has other columns
-        or an empty field, or if no row has one of the languages.
+        so on, as `import` names those of `<split>_ims.npy`. Empty lines at the end do not count. Raises InputError,
+        naming the line, if it has other columns or an empty field, or if no row has one of the languages.
         """
         if path.is_dir():
             if languages:
@@ -58,7 +58,7 @@ class CaptionTable:
             return cls(path, tuple(_scan_rows(path)))
         text = _read(path)
         # Not splitlines: it also splits at characters such as U+2028 that may stand inside a caption.
-        header, *lines = text.removesuffix("\n").split("\n")
+        header, *lines = text.rstrip("\n").split("\n")
         rows = list(_rows(path, header.split("\t"), lines))
         held = {row[3] for row in rows if row[3]}
         for language in languages:
@@ -114,7 +114,7 @@ def _scan_rows(folder: Path) -> Iterator[tuple[str, str, str]]:
         raise InputError(f"{folder} has no caption file such as test{SCAN_CAPTIONS}: give SCAN's folder or a table")
     for file in files:
         split = file.name.removesuffix(SCAN_CAPTIONS)
-        captions = _read(file).removesuffix("\n").split("\n")
+        captions = _read(file).rstrip("\n").split("\n")
         if len(captions) % CAPTIONS_AN_IMAGE:
             raise InputError(f"{file} has {len(captions)} lines: expected {CAPTIONS_AN_IMAGE} captions for each image")
         for number, caption in enumerate(captions):

@@ -42,7 +42,7 @@ def test_a_missing_split_lists_those_there(tmp_path):
         ("image\tcaption\n", "line 1"),
         (HEADER + "dev\ta\n", "line 2"),
         (HEADER + "dev\ta\tx\ty\n", "line 2"),
-        (HEADER + "dev\ta\tx\n\n", "line 3"),
+        (HEADER + "dev\ta\tx\n\ndev\tb\ty\n", "line 3"),
         (HEADER + "dev\t \tx\n", "line 2"),
         (b"split\timage\tcaption\ndev\ta\t\xff\n", "not UTF-8"),
     ],
@@ -50,6 +50,14 @@ def test_a_missing_split_lists_those_there(tmp_path):
 def test_a_wrong_table_names_the_line(tmp_path, text, part):
     with pytest.raises(InputError, match=part):
         table(tmp_path, text)
+
+
+@pytest.mark.parametrize("end", ["\n\n", "\r\n\r\n", "\n\n\n", ""])
+def test_empty_lines_at_the_end_do_not_count(tmp_path, end):
+    assert table(tmp_path, f"{HEADER}dev\ta\tx{end}").rows == (("dev", "a", "x"),)
+    (tmp_path / "scan").mkdir()
+    (tmp_path / "scan" / "test_caps.txt").write_bytes(("\r\n".join("abcde") + end).encode())
+    assert [row[2] for row in CaptionTable.read(tmp_path / "scan").rows] == list("abcde")
 
 
 def test_a_missing_table(tmp_path):
