@@ -52,6 +52,8 @@ def extract(
 
       shan-engine extract ~/Pictures --store pictures.store --metadata photos.csv
 
+    It also keeps what photos say about themselves, such as date, camera and place, for `search --where` and `--near`.
+
     Run it again after you add, change or delete photos: only new and changed photos are extracted.
     """
     from shan_engine.base.threads import usable_cpus

@@ -119,6 +119,10 @@ def _csv(path: Path) -> tuple[list[str], dict[str, list[str]]]:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file, strict=True)
             names = next(reader, [])
+            if any(name.startswith(" ") for name in names):  # as in `id, year`: the blanks are no part of fields
+                file.seek(0)
+                reader = csv.reader(file, strict=True, skipinitialspace=True)
+                names = next(reader)
             _refuse_names(path, names)
             rows = list(_rows(path, reader, len(names)))
     except UnicodeDecodeError as error:

@@ -1,12 +1,13 @@
 """Read an SQL condition as far as it takes to find what SQLite would accept in silence, but nobody means.
 
-These are comparisons of a number with a text, and dates without quotes, which are subtractions.
+These are comparisons of a number with a text, dates without quotes, which are subtractions, and dates that are written
+in another form than the column's.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from shan_engine.base.column_types import TEXT
@@ -21,6 +22,7 @@ _TOKEN = re.compile(
 _COMPARISONS = frozenset({"=", "==", "!=", "<>", "<", "<=", ">", ">="})
 _ARITHMETIC = frozenset({"+", "-", "*", "/", "%", "||", ".", "&", "|", "~"})
 _QUOTED = frozenset({"text", "comment", "double", "bracket", "tick"})
+_DATE_TEXT = re.compile(r"\d{1,4}[-/.:]\d{1,2}\b")
 _DATE = re.compile(r"(?<![\w.])\d{4}([-/])(?:\d{1,2}\1\d{1,2}|0\d)(?![\w.])")
 
 
@@ -46,10 +48,13 @@ def tokens(where: str) -> Iterator[Token]:
             yield Token(kind, value)
 
 
-def check_comparisons(where: str, types: Mapping[str, str]) -> None:
+def check_comparisons(
+    where: str, types: Mapping[str, str], example: Callable[[str], object] = lambda column: None
+) -> None:
     """Raise InputError for a column that is compared with what it is not, and for a date without quotes.
 
-    `types` are the columns' types. Only plain comparisons of a column with a value are looked at.
+    `types` are the columns' types, `example` gives any value of a column. Only plain comparisons of a column with a
+    value are looked at.
     """
     blanked = _TOKEN.sub(lambda found: "''" if found.lastgroup in _QUOTED else found[0], where)
     if date := _DATE.search(blanked):
@@ -61,7 +66,10 @@ def check_comparisons(where: str, types: Mapping[str, str]) -> None:
     for place, piece in enumerate(pieces):
         if piece.kind in ("name", "word") and piece.value.lower() in kinds and _stands_alone(pieces, place, place + 1):
             for value in _compared(pieces, place):
-                _check(*kinds[piece.value.lower()], value)
+                column, kind = kinds[piece.value.lower()]
+                _check(column, kind, value)
+                if kind == TEXT and _DATE_TEXT.match(value.value):
+                    _check_date(column, value.value, example(column))
 
 
 def _compared(pieces: Sequence[Token], place: int) -> Iterator[Token]:
@@ -127,6 +135,15 @@ def _check(column: str, kind: str, value: Token) -> None:
         raise InputError(
             f"the filter compares the number '{column}' with the text '{value.value}': write the value {fix}"
         )
+
+
+def _check_date(column: str, date: str, held: object) -> None:
+    """Raise InputError if the column has dates of another form, which do not compare with this one."""
+    if not isinstance(held, str) or not _DATE_TEXT.match(held):
+        return
+    form, wanted = (re.sub(r"\d", "0", text) for text in (date, held))
+    if not (form.startswith(wanted[: len(form)]) and wanted.startswith(form[: len(wanted)])):
+        raise InputError(f"the filter has the date '{date}', but '{column}' has dates such as '{held}': write it so")
 
 
 def _is_number(text: str) -> bool:

@@ -130,8 +130,15 @@ def _rows(gallery: Gallery, block: Block, where: str) -> NDArray[np.int64]:
             if fault.rpartition(" ")[2].lower() in FACTS:
                 there += "; what photos say about themselves comes with `extract` and `index`: run both again"
             raise InputError(f"the filter '{shown}' cannot be used ({fault}): {there}") from error
-    check_comparisons(where, types)
+        check_comparisons(where, types, lambda column: _example(connection, column))
     return np.array([row for (row,) in found], np.int64)
+
+
+def _example(connection: sqlite3.Connection, column: str) -> Value:
+    """Any value of a column; None if it has none."""
+    name = _name(column)
+    found = connection.execute(f"SELECT {name} FROM {_TABLE} WHERE {name} IS NOT NULL LIMIT 1").fetchone()
+    return found[0] if found else None
 
 
 def _selection(where: str) -> str:

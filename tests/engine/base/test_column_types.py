@@ -51,6 +51,14 @@ def test_what_a_reader_might_not_expect_is_told(tmp_path, texts, kind, values, t
     assert told in notice
 
 
+def test_blanks_after_commas_are_no_part_of_names_and_values(tmp_path):
+    path = tmp_path / "photos.csv"
+    path.write_text('\ufeffid, year, licence\na.jpg, 2020, CC0\nb.jpg, 2021, "by, sa"\n', "utf-8")
+    table = Metadata.read(path)
+    assert table.columns == {"year": "INTEGER", "licence": "TEXT"}
+    assert table.rows == {"a.jpg": (2020, "CC0"), "b.jpg": (2021, "by, sa")}
+
+
 def test_parquet_has_times_in_nanoseconds_and_durations(tmp_path):
     times = [1_690_000_000_123_456_789, 1_690_000_000_000_000_000, None]
     columns = {

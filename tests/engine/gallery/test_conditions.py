@@ -57,6 +57,27 @@ def test_conditions_that_do_not_are_refused(where, said):
         check_comparisons(where, TYPES)
 
 
+@pytest.mark.parametrize(
+    ("held", "date", "fits"),
+    [
+        ("2023-05-01 10:00:00", "2023-01-31", True),
+        ("2023-05-01", "2023-01-31 10:00", True),
+        ("2023-05-01 10:00:00", "2023-01-31T10:00", False),
+        ("2023-05-01 10:00:00", "31/01/2023", False),
+        ("31.01.2023", "2023-01-31", False),
+        ("sometime", "2023-01-31", True),
+        (None, "31/01/2023", True),
+        ("2023-05-01", "a day", True),
+    ],
+)
+def test_dates_have_the_form_of_the_columns(held, date, fits):
+    if fits:
+        check_comparisons(f"taken >= '{date}'", TYPES, lambda column: held)
+    else:
+        with pytest.raises(InputError, match=f"the date '{date}', but 'taken' has dates such as '{held}'"):
+            check_comparisons(f"taken >= '{date}'", TYPES, lambda column: held)
+
+
 @pytest.fixture(scope="module")
 def gallery(scorer, tmp_path_factory) -> Gallery:
     folder = tmp_path_factory.mktemp("conditions")

@@ -15,7 +15,7 @@ from shan_engine.photos.extract import extract_photos
 from shan_engine.photos.extractor import FeatureExtractor
 from shan_engine.photos.facts.collect import collected, read_embedded
 from shan_engine.photos.facts.dates import date_facts
-from shan_engine.photos.facts.places import place_names
+from shan_engine.photos.facts.places import has_places, place_names
 from shan_engine.photos.facts.sidecars import Sidecars
 from shan_engine.store.feature_store import FeatureStore
 
@@ -179,9 +179,10 @@ def test_damaged_metadata_leave_what_else_is_known(tmp_path):
 
 
 def test_places_are_named_by_the_nearest_town(monkeypatch):
-    pytest.importorskip("scipy.spatial", reason="the extra `places` is not installed")
-    assert place_names(48.8583, 2.2945)["country"] == "France"
-    assert place_names(48.8583, 2.2945)["region"] == "Île-de-France"
+    if not has_places():
+        pytest.skip("the extra `places` is not installed")
+    assert place_names(48.8583, 2.2945) == {"town": "Paris", "region": "Île-de-France", "country": "France"}
+    assert place_names(48.8846, 2.2697)["town"] == "Neuilly-sur-Seine"  # a town of its own at the edge of Paris
     assert place_names(-16.8, 179.99)["country"] == place_names(-16.8, -179.99)["country"] == "Fiji"
     assert place_names(69.66, 18.94)["town"] == "Tromsø"
     assert place_names(0.0, -30.0) == {}  # the open Atlantic

