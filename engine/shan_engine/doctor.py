@@ -41,7 +41,7 @@ REQUIRED = {
 OPTIONAL = {
     "torch": f"training and exporting; {install_command('train,export')}",
     "pyarrow": f"writing .parquet; {install_command('parquet')}",
-    "reverse-geocode": f"names of the places of photos; {install_command('places')}",
+    "reverse_geocode": f"names of the places of photos; {install_command('places')}",
     "tensorrt_rtx": f"compiling and running TensorRT plans; {install_command('tensorrt-rtx')}",
 }
 # Each of these packages installs a module named `onnxruntime`.

@@ -36,9 +36,9 @@ def canonical(id: str) -> str:
 
 
 def forms(id: str) -> set[str]:
-    """The canonical forms by which an image may be meant: an absolute path also without the links in it."""
+    """The canonical forms by which an image may be meant: as it is written, and as a path without links in it."""
     form = canonical(id)
-    return {form, canonical(os.path.realpath(form))} if form.startswith("/") else {form}
+    return {form, canonical(os.path.realpath(form))}
 
 
 def store_key(id: str) -> bytes:

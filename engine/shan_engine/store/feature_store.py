@@ -32,7 +32,7 @@ from shan_engine.store.lmdb import (
     refuse_truncated,
     write_transaction,
 )
-from shan_engine.store.metadata import Described, compare, read_metadata, write_metadata
+from shan_engine.store.metadata import Described, fit, read_metadata, write_metadata
 from shan_engine.store.records import (
     RecordInfo,
     RegionRecord,
@@ -217,8 +217,8 @@ class FeatureStore:
 
     def put_metadata(self, metadata: Metadata) -> Described:
         """Replace the store's metadata. Raises InputError if `metadata` names none of the store's images."""
-        described = compare(self.path, self.infos(), metadata, self.facts())
-        self._write(lambda transaction: write_metadata(self._environment, transaction, metadata))
+        fitted, described = fit(self.path, self.infos(), metadata, self.facts())
+        self._write(lambda transaction: write_metadata(self._environment, transaction, fitted))
         return described
 
     def facts(self) -> dict[str, StoredFacts]:

@@ -6,7 +6,7 @@ A record is the JSON list of a row's values, in the order of the columns. A stor
 from __future__ import annotations
 
 import json
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,28 +78,39 @@ class Described:
     replaced: tuple[str, ...] = ()
 
 
-def compare(path: Path, images: Sequence[RecordInfo], metadata: Metadata, facts: Container[str] = ()) -> Described:
-    """Count how metadata fit the images of the store at `path`; `facts` has the ids of those with facts.
+def fit(
+    path: Path, images: Sequence[RecordInfo], metadata: Metadata, facts: Container[str] = ()
+) -> tuple[Metadata, Described]:
+    """Metadata with the ids that the images of the store at `path` have, and how they fit.
 
-    Raises InputError if the metadata name none of them, or one of them in two ways.
+    `facts` has the ids of images with facts. A path may be relative to the current folder. Raises InputError if the
+    metadata name none of the images, one of them twice, or one id may mean two of them.
     """
-    found = _rows_of(images, metadata)
-    if images and not found:
+    named = _images_of(images, metadata.rows, forms)
+    if images and not named:
         raise InputError(
             f"the store {path} has none of the {len(metadata.rows)} images that the metadata name, such as "
             f"'{next(iter(metadata.rows))}': its ids are like '{images[0].id}'"
         )
-    named: dict[str, str] = {}
-    for id, row in found.items():
-        if row in named:
+    rows_by_image: dict[str, str] = {}
+    for row, meant in named.items():
+        if len(meant) > 1:
+            one, other, *_ = meant
             raise InputError(
-                f"the metadata's image '{row}' may be '{named[row]}' or '{id}' of the store {path}: write the id as "
-                "the store has it"
+                f"the metadata's image '{row}' may be '{one}' or '{other}' of the store {path}: write the id as the "
+                "store has it"
             )
-        named[row] = id
+        first = rows_by_image.setdefault(meant[0], row)
+        if first != row:
+            raise InputError(
+                f"the metadata name the image '{meant[0]}' twice, as '{first}' and '{row}': keep one of them"
+            )
+    rows = {named[row][0] if row in named else row: values for row, values in metadata.rows.items()}
     hidden = FACTS if any(image.id in facts for image in images) else {}
     replaced = tuple(name for name in metadata.columns if name.lower() in hidden)
-    return Described(len(images), len(found), len(metadata.rows) - len(found), tuple(metadata.columns), replaced)
+    unknown = len(metadata.rows) - len(named)
+    described = Described(len(images), len(named), unknown, tuple(metadata.columns), replaced)
+    return Metadata(metadata.columns, rows), described
 
 
 def joined(images: Sequence[RecordInfo], facts: Mapping[str, StoredFacts], table: Metadata | None) -> Metadata | None:
@@ -113,7 +124,9 @@ def joined(images: Sequence[RecordInfo], facts: Mapping[str, StoredFacts], table
     columns = {} if table is None else dict(table.columns)
     taken = {name.lower() for name in columns}
     own = {name: kind for name, kind in FACTS.items() if facts and name not in taken}
-    found = {} if table is None else _rows_of(images, table)
+    found: dict[str, str] = {}
+    for row, meant in _images_of(images, table.rows if table else (), lambda row: {canonical(row)}).items():
+        found.setdefault(meant[0], row)
     nothing = (None,) * len(own)
     rows: dict[str, tuple[Value, ...]] = {}
     if table is not None:
@@ -127,20 +140,22 @@ def joined(images: Sequence[RecordInfo], facts: Mapping[str, StoredFacts], table
     return Metadata({**columns, **own}, rows)
 
 
-def _rows_of(images: Sequence[RecordInfo], metadata: Metadata) -> dict[str, str]:
-    """The id in the metadata of each image that they describe, by the image's own.
+def _images_of(
+    images: Sequence[RecordInfo], rows: Collection[str], forms_of: Callable[[str], set[str]]
+) -> dict[str, list[str]]:
+    """The ids of the images that each row may mean: the one of this very id, else all that have one of its forms.
 
-    An id may be written in any of its `forms`, and as the photo's path. The id as the store has it comes first.
+    A form is that of an image's id or of its photo's path. Rows of no image are left out.
     """
-    found = {image.id: image.id for image in images if image.id in metadata.rows}
-    if len(found) == min(len(images), len(metadata.rows)):
+    ids = {image.id for image in images}
+    found = {row: [row] for row in rows if row in ids}
+    if len(found) == len(rows):
         return found
-    by_form: dict[str, str] = {}
-    for row in metadata.rows.keys() - found.keys():
-        by_form.update(dict.fromkeys(forms(row), row))
+    by_form: dict[str, list[str]] = {}
     for image in images:
-        if image.id not in found:
-            named = by_form.get(canonical(image.id)) or (by_form.get(canonical(image.path)) if image.path else None)
-            if named is not None:
-                found[image.id] = named
+        for form in {canonical(image.id), canonical(image.path)} if image.path else {canonical(image.id)}:
+            by_form.setdefault(form, []).append(image.id)
+    for row in rows:
+        if row not in found and (meant := sorted({id for form in forms_of(row) for id in by_form.get(form, ())})):
+            found[row] = meant
     return found

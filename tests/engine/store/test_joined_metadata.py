@@ -9,7 +9,7 @@ from shan_engine.base.errors import InputError
 from shan_engine.base.facts import FACTS
 from shan_engine.base.metadata import Metadata
 from shan_engine.store.facts import StoredFacts
-from shan_engine.store.metadata import compare, joined
+from shan_engine.store.metadata import fit, joined
 from shan_engine.store.records import RecordInfo
 
 CAFE = "sub/caf\u00e9.jpg"
@@ -37,17 +37,20 @@ def table(**rows: int) -> Metadata:
 def test_an_id_is_the_image_in_whatever_form_it_is_written(tmp_path, written):
     images = [image(CAFE, f"/photos/{CAFE}"), image("b.jpg", "/photos/b.jpg")]
     told = table(**{written: 2020, "c.jpg": 2021})
-    assert joined(images, {}, told).rows == {CAFE: (2020,), "c.jpg": (2021,)}
-    fit = compare(tmp_path, images, told)
-    assert (fit.described, fit.unknown) == (1, 1)
+    fitted, described = fit(tmp_path, images, told)
+    assert fitted.rows == {CAFE: (2020,), "c.jpg": (2021,)}
+    assert (described.described, described.unknown) == (1, 1)
+    assert joined(images, {}, told).rows == fitted.rows  # the image may come after its row
 
 
-def test_an_absolute_path_through_a_link_is_the_image(tmp_path):
+def test_a_path_from_here_or_through_a_link_is_the_image(tmp_path, monkeypatch):
     (tmp_path / "disk").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "disk")
     (tmp_path / "disk" / "a.jpg").touch()
     images = [image("a.jpg", str(tmp_path / "disk" / "a.jpg"))]
-    assert joined(images, {}, table(**{str(tmp_path / "link" / "a.jpg"): 1})).rows == {"a.jpg": (1,)}
+    monkeypatch.chdir(tmp_path)
+    for written in (str(tmp_path / "link" / "a.jpg"), "link/a.jpg", "./disk/a.jpg"):
+        assert fit(tmp_path, images, table(**{written: 1}))[0].rows == {"a.jpg": (1,)}
 
 
 def test_an_id_as_the_store_has_it_comes_first(tmp_path):
@@ -55,7 +58,9 @@ def test_an_id_as_the_store_has_it_comes_first(tmp_path):
     both = table(**{"a/b.jpg": 1, "a\\b.jpg": 2})
     assert joined(images, {}, both).rows == {"a/b.jpg": (1,), "a\\b.jpg": (2,)}
     with pytest.raises(InputError, match=r"image '\./a/b\.jpg' may be 'a.b\.jpg' or 'a.b\.jpg' of the store"):
-        compare(tmp_path, images, table(**{"./a/b.jpg": 1}))
+        fit(tmp_path, images, table(**{"./a/b.jpg": 1}))
+    with pytest.raises(InputError, match=r"name the image 'c\.jpg' twice, as 'c\.jpg' and '\./c\.jpg': keep one"):
+        fit(tmp_path, [image("c.jpg")], table(**{"c.jpg": 1, "./c.jpg": 2}))
 
 
 def test_facts_stand_beside_a_table_whose_columns_come_first():

@@ -16,8 +16,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from shan_engine.base.column_types import INTEGER
 from shan_engine.base.errors import InputError, StoreError
-from shan_engine.base.metadata import INTEGER, Metadata
+from shan_engine.base.metadata import Metadata
 from shan_engine.store.feature_store import FeatureStore
 from shan_engine.store.records import RegionRecord, encode_record, peek_record
 from shan_engine.store.schema import StoreSchema
@@ -213,7 +214,8 @@ def test_grows_past_its_first_map_and_a_reader_elsewhere_sees_it(tmp_path: Path)
     script = f"""
 import sys
 from pathlib import Path
-from shan_engine.base.metadata import INTEGER, Metadata
+from shan_engine.base.column_types import INTEGER
+from shan_engine.base.metadata import Metadata
 from shan_engine.store.feature_store import FeatureStore
 with FeatureStore.open(Path({str(path)!r})) as store:
     print(len(store), flush=True)
