@@ -17,6 +17,7 @@ from shan_engine.photos.facts.collect import collected, read_embedded
 from shan_engine.photos.facts.dates import date_facts
 from shan_engine.photos.facts.places import has_places, place_names
 from shan_engine.photos.facts.sidecars import Sidecars
+from shan_engine.photos.facts.texts import text_of
 from shan_engine.store.feature_store import FeatureStore
 
 XMP = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
@@ -146,6 +147,17 @@ def test_what_a_camera_says_of_time_comes_before_takeout(tmp_path):
     (tmp_path / "a.jpg.json").write_text(json.dumps({"photoTakenTime": {"timestamp": "0"}, "description": "mine"}))
     found = facts(photo)
     assert (found["taken"], found["taken_zone"], found["description"]) == ("2023-07-23 04:26:40", "+09:00", "mine")
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (" Cafe\u0301\0 \n", "Caf\u00e9"), ("a\x1b[31mred\r\nb\x9b", "a[31mred\nb"), ("half \ud83d", "half ?"),
+        (b"caf\xe9", "caf\u00e9"), (b"caf\xc3\xa9", "caf\u00e9"), ("  ", None), (7, None), ("x" * 20_000, "x" * 10_000),
+    ],
+)  # fmt: skip
+def test_texts_can_be_stored_and_printed(value, text):
+    assert text_of(value) == text
 
 
 @pytest.mark.parametrize(

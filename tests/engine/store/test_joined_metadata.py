@@ -5,12 +5,14 @@ from __future__ import annotations
 import unicodedata
 
 import pytest
-from shan_engine.base.errors import InputError
+from shan_engine.base.errors import InputError, StoreError
 from shan_engine.base.facts import FACTS
 from shan_engine.base.metadata import Metadata
 from shan_engine.store.facts import StoredFacts
 from shan_engine.store.metadata import fit, joined
 from shan_engine.store.records import RecordInfo
+from shan_engine.store.verify import verify_store
+from tiny import make_store
 
 CAFE = "sub/caf\u00e9.jpg"
 
@@ -61,6 +63,21 @@ def test_an_id_as_the_store_has_it_comes_first(tmp_path):
         fit(tmp_path, images, table(**{"./a/b.jpg": 1}))
     with pytest.raises(InputError, match=r"name the image 'c\.jpg' twice, as 'c\.jpg' and '\./c\.jpg': keep one"):
         fit(tmp_path, [image("c.jpg")], table(**{"c.jpg": 1, "./c.jpg": 2}))
+
+
+def test_damaged_facts_are_named(tmp_path):
+    with make_store(tmp_path / "s", range(2)) as store:
+        store.put_facts({"photo0": StoredFacts("1", {"camera": "X-T3"})})
+        assert list(verify_store(tmp_path / "s")) == [("photo0", None), ("photo1", None)]
+        with store._environment.begin(write=True) as transaction:
+            table = store._environment.open_db(b"facts", txn=transaction)
+            transaction.put(b"photo0", b'{"stamp": 1', db=table)
+        with pytest.raises(StoreError, match=r"what the photos of the store .* say about themselves is damaged"):
+            store.facts()
+        with pytest.raises(StoreError, match="say about themselves is damaged"):
+            list(verify_store(tmp_path / "s"))
+        store.delete(["photo0"])
+        assert store.facts() == {}
 
 
 def test_facts_stand_beside_a_table_whose_columns_come_first():

@@ -21,7 +21,7 @@ def exif_facts(exif: Image.Exif) -> Facts:
     details, gps = exif.get_ifd(IFD.Exif), exif.get_ifd(IFD.GPSInfo)
     taken = date_facts(_text(details, Base.DateTimeOriginal), _text(details, _ZONE_ORIGINAL))
     taken = taken or date_facts(_text(details, Base.DateTimeDigitized), _text(details, _ZONE_DIGITIZED))
-    orientation = exif.get(Base.Orientation)
+    orientation = number_of(exif.get(Base.Orientation))
     return known(
         {
             **taken,
@@ -29,7 +29,7 @@ def exif_facts(exif: Image.Exif) -> Facts:
             "camera": _text(exif, Base.Model),
             "camera_make": _text(exif, Base.Make),
             "lens": _text(details, Base.LensModel),
-            "orientation": orientation if orientation in range(1, 9) else None,
+            "orientation": int(orientation) if orientation is not None and orientation in range(1, 9) else None,
             "title": _windows(exif, Base.XPTitle),
             "description": _text(exif, Base.ImageDescription) or _windows(exif, Base.XPComment),
             "keywords": keywords_of((_windows(exif, Base.XPKeywords) or "").split(";")),

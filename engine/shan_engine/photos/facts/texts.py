@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import unicodedata
 from collections.abc import Iterable
 from typing import Any
@@ -12,15 +13,18 @@ from shan_engine.base.facts import Facts
 MAX_CHARACTERS = 10_000
 """Longer texts are cut."""
 _SEPARATOR = "; "
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # all but tabs and line feeds: terminals obey them
 
 
 def text_of(value: Any) -> str | None:
-    """A text without NUL characters and blanks around it, accents composed. None if it is empty or no text."""
+    """A text without control characters and blanks around it, accents composed. None if it is empty or no text."""
     if isinstance(value, bytes):
         value = _decoded(value)
     if not isinstance(value, str):
         return None
-    return unicodedata.normalize("NFC", value.replace("\0", "").strip()[:MAX_CHARACTERS]) or None
+    # JSON may hold half of a surrogate pair, which no file can.
+    whole = _CONTROL.sub("", value).encode("utf-8", "replace").decode("utf-8").strip()
+    return unicodedata.normalize("NFC", whole[:MAX_CHARACTERS]) or None
 
 
 def _decoded(value: bytes) -> str:
