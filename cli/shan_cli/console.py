@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -13,11 +14,26 @@ from typing import Any, Protocol
 from rich.console import Console
 
 messages = Console(stderr=True, highlight=False)
+_ENDLESS = 100_000
+_CONTROLS = (*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
+_ESCAPES = {code: f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" for code in _CONTROLS}
+_ESCAPES_BUT_LINES = {code: shown for code, shown in _ESCAPES.items() if chr(code) not in "\n\t"}
+
+
+def printable(text: str) -> str:
+    """A name for a table or a message: control characters, which a terminal would obey, as escapes such as `\\x1b`."""
+    return text.translate(_ESCAPES)
+
+
+def answers() -> Console:
+    """The console for answers: as wide as a terminal or COLUMNS say, else without an end, so that nothing is folded."""
+    endless = not sys.stdout.isatty() and "COLUMNS" not in os.environ
+    return Console(width=_ENDLESS if endless else None)
 
 
 def say(text: str, style: str | None = None) -> None:
     """Print a message on standard error, as it is: no markup, no line breaks of our own."""
-    messages.print(text, style=style, markup=False, soft_wrap=True)
+    messages.print(text.translate(_ESCAPES_BUT_LINES), style=style, markup=False, soft_wrap=True)
 
 
 def say_any(text: str) -> None:

@@ -7,10 +7,11 @@ from typing import Annotated
 
 import typer
 
+from shan_cli.commands import App
 from shan_cli.console import print_facts, print_json, say
 from shan_cli.options import Json, Verbose
 
-app = typer.Typer(help="Show what a gallery holds; split and merge galleries.", no_args_is_help=True)
+app = App(help="Show what a gallery holds; split and merge galleries.", no_args_is_help=True)
 OneGallery = Annotated[Path, typer.Argument(help="Gallery.")]
 
 

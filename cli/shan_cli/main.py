@@ -11,6 +11,7 @@ from shan_engine.base.errors import ShanError
 from typer.core import TyperGroup
 
 from shan_cli import gallery, store
+from shan_cli.commands import App
 from shan_cli.compile import compile_
 from shan_cli.console import say
 from shan_cli.doctor import doctor
@@ -69,7 +70,7 @@ def _drop_answer() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-app = typer.Typer(
+app = App(
     cls=Commands,
     help="Search photo collections with words, offline, with exact fine-grained scores.\n\n"
     'Try it at once:  shan-engine search "a dog on grass"\n\n'

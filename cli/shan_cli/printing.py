@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from shan_engine.text.tokenizer import shortened
 
+from shan_cli.console import answers, printable
+
 if TYPE_CHECKING:
     from shan_engine.evaluation.evaluate import Evaluation
     from shan_engine.search.captions import CaptionHit, CaptionHits
@@ -14,16 +16,20 @@ if TYPE_CHECKING:
     from shan_engine.search.results import Hit, QueryHits
 
 NARROW = 120  # columns of a console
+_DATE = "taken"  # the column of metadata that says when
 REGIONS = "words' best regions (number, weight)"
 
 
 def reading_line(result: QueryHits) -> str:
-    """Which words of a query the model replaces, does not know or leaves out; empty where it reads all."""
+    """What a query does not say to the model: words that it replaces or does not know, and hints; perhaps empty."""
     said = [f"'{word}' is read as '{other}'" for word, other in result.replaced.items()]
     said += [f"'{word}' is unknown to the model" for word in result.unknown]
     said += [f"no photo taught the model '{word}'" for word in result.unlearnt]
     if result.left_out:
         said.append(f"its last {result.left_out} words are left out, the model takes no more")
+    said += result.hints
+    if result.error:
+        return f"not answered: {result.error}"
     return f"{shortened(result.query)}: {', '.join(said)}" if said else ""
 
 
@@ -52,11 +58,13 @@ def as_dict(result: QueryHits) -> dict[str, object]:
     """A search for photos as JSON has it."""
     return {
         "query": result.query,
+        "error": result.error or None,
         "replaced_words": dict(result.replaced),
         "unknown_words": list(result.unknown),
         "unlearnt_words": list(result.unlearnt),
         "best_probability": result.best_probability,
         "words_left_out": result.left_out,
+        "hints": list(result.hints),
         "matching": result.matching,
         "scanned": vars(result.stages) if result.stages else None,
         "score_parts": list(result.score_parts),
@@ -85,6 +93,15 @@ def captions_as_dict(result: CaptionHits) -> dict[str, object]:
     return {"photo": str(result.photo), "captions": result.captions, "score_parts": parts, "hits": hits}
 
 
+def print_results(results: Sequence[QueryHits], columns: Sequence[str]) -> None:
+    """Searches for photos as tables, with these columns of metadata if there are any; none for one without hits."""
+    for result in results:
+        if result.hits and columns:
+            print_columns(result, columns)
+        elif result.hits:
+            print_table(result)
+
+
 def print_columns(result: QueryHits, columns: Sequence[str]) -> None:
     """A search for photos as a table with these columns of their metadata."""
     rows = []
@@ -97,24 +114,29 @@ def print_columns(result: QueryHits, columns: Sequence[str]) -> None:
 
 def print_table(result: QueryHits) -> None:
     """A search for photos as a table, with what explains a hit: regions, what it is seen as, parts of its score."""
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
     from shan_engine.parts.table import PARTS
 
-    console = Console()
+    from shan_cli.paths import knows_links, named
+
+    console, links = answers(), knows_links()
     # On a narrow console, a path that only puts a folder before the id is left out. Ids then get up to two thirds of
     # the room beside rank, score and lines.
     with_path = console.width >= NARROW or any(
         not hit.image.path.endswith(hit.image.id) for hit in result.hits if hit.image.path
     )
     probable = any(hit.probability is not None for hit in result.hits)
-    room = max(3, console.width - (37 if probable else 23))
-    id_width = min(max((Text(hit.image.id).cell_len for hit in result.hits), default=0), room * 2 // 3)
-    table = Table(title=Text(result.query), title_justify="left")
-    for name in ("rank", "score", *(["probability"] if probable else [])):
+    scored = with_path or not probable  # on a narrow console, a probability tells more
+    dated = any(hit.metadata.get(_DATE) for hit in result.hits)
+    room = max(3, console.width - 15 - 8 * scored - 14 * probable - 13 * dated)
+    id_width = min(max((named(hit.image, links=False).cell_len for hit in result.hits), default=0), room * 2 // 3)
+    table = Table(title=Text(printable(result.query)), title_justify="left")
+    for name in ("rank", *(["score"] if scored else []), *(["probability"] if probable else [])):
         table.add_column(name, justify="right")
     table.add_column("id", overflow="fold", max_width=None if with_path else id_width)
+    if dated:
+        table.add_column(_DATE, no_wrap=True)
     explained = any(hit.words or hit.seen for hit in result.hits)
     names = result.score_parts if any(name in PARTS for name in result.score_parts) else ()
     if explained:
@@ -124,11 +146,12 @@ def print_table(result: QueryHits) -> None:
     for hit in result.hits:
         table.add_row(
             str(hit.rank),
-            f"{hit.score:.3f}",
+            *([f"{hit.score:.3f}"] if scored else []),
             *([f"{hit.probability:.2f}"] if hit.probability is not None else []),
-            Text(hit.image.id),
+            named(hit.image, links=links),
+            *([Text(printable(str(hit.metadata.get(_DATE) or "")[:10]))] if dated else []),
             *([Text(_explanation(hit, names))] if explained else []),
-            *([Text(hit.image.path)] if with_path else []),
+            *([Text(printable(hit.image.path))] if with_path else []),
         )
     console.print(table)
 
@@ -177,18 +200,21 @@ def _print_hits(
     title: str, names: Sequence[str], hits: Sequence[Hit | CaptionHit], rows: Sequence[Sequence[str]]
 ) -> None:
     """A table of hits: rank, score and a row of texts for each."""
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=Text(title), title_justify="left")
+    table = Table(title=Text(printable(title)), title_justify="left")
     for name in ("rank", "score"):
         table.add_column(name, justify="right")
     for name in names:
         table.add_column(Text(name), overflow="fold")
     for hit, row in zip(hits, rows, strict=True):
-        table.add_row(str(hit.rank), f"{hit.score:.3f}", *map(Text, row))
-    Console().print(table)
+        table.add_row(str(hit.rank), f"{hit.score:.3f}", *(Text(_cell(text)) for text in row))
+    answers().print(table)
+
+
+def _cell(text: str) -> str:
+    return "\n".join(map(printable, text.split("\n")))
 
 
 def _explanation(hit: Hit, names: Sequence[str]) -> str:

@@ -76,6 +76,15 @@ def search(
     html: Annotated[
         Path | None, typer.Option(help="Also write a report with thumbnails and regions.", show_default=False)
     ] = None,
+    open_report: Annotated[
+        bool, typer.Option("--open", help="Open the report in a browser; without --html in a temporary file.")
+    ] = False,
+    paths: Annotated[
+        bool, typer.Option("--paths", help="Print the photos' paths alone, one a line, for xargs or fzf.")
+    ] = False,
+    print0: Annotated[
+        bool, typer.Option("--print0", help="As --paths, each ended by a zero byte, for xargs -0.")
+    ] = False,
     no_explain: Annotated[
         bool, typer.Option("--no-explain", help="Leave out the regions behind the words, which takes less time.")
     ] = False,
@@ -121,6 +130,8 @@ def search(
 
       shan-engine search "a bridge" --near 48.85,2.35,5km --columns taken,town
 
+      shan-engine search "a dog" --print0 | xargs -0 cp -t dogs
+
       shan-engine search --image photo.jpg
 
       shan-engine search --image photo.jpg --gallery captions.gallery
@@ -133,6 +144,13 @@ def search(
     from shan_engine.search.query import Query
     from shan_engine.text.query_files import read_captions
 
+    from shan_cli.paths import print_paths
+    from shan_cli.printing import as_dict, print_results
+
+    alone = "--print0" if print0 else "--paths" if paths else ""
+    _refuse_beside(alone, {"--json": json, "--columns": columns})
+    if open_report and not html:
+        html = _temporary_report()
     if html:
         refuse_overwriting(html, queries, image)
     texts = [*(query or []), *(read_captions(queries) if queries else [])]
@@ -142,6 +160,7 @@ def search(
             "--near": near,
             "--columns": columns,
             "--html": html,
+            alone: alone,
             "--exhaustive": exhaustive,
             "--recall-target": recall_target != DEFAULT_RECALL_TARGET,
             "--threshold": threshold is not None,
@@ -166,15 +185,24 @@ def search(
         engine,
         asked,
         top_k=top_k,
-        explain=not no_explain,
+        explain=not (no_explain or (alone and not html)),
         exhaustive=exhaustive,
         recall_target=recall_target,
         normalise=not no_querybank,
         threshold=threshold,
         where=where,
-        with_metadata=json or bool(shown) or html is not None,
+        with_metadata=not alone or html is not None,
+        mark_unanswerable=queries is not None,
     )
-    _print_results(results, shown, html, json, threshold)
+    _say_results(results, threshold)
+    if html:
+        _write_report(html, results, open_report)
+    if alone:
+        print_paths((hit.image for result in results for hit in result.hits), zero=print0)
+    elif json:
+        print_json([as_dict(result) for result in results])
+    else:
+        print_results(results, shown)
 
 
 def _search_photos(engine: Engine, asked: list[Query], *, where: str | None, **options: Any) -> list[QueryHits]:
@@ -185,29 +213,40 @@ def _search_photos(engine: Engine, asked: list[Query], *, where: str | None, **o
     return results
 
 
-def _print_results(
-    results: Sequence[QueryHits], columns: Sequence[str], html: Path | None, json: bool, threshold: float | None
-) -> None:
-    from shan_cli.printing import as_dict, fitting_line, print_columns, print_table, reading_line, scanned_line
+def _say_results(results: Sequence[QueryHits], threshold: float | None) -> None:
+    from shan_cli.printing import fitting_line, reading_line, scanned_line
 
     for result in results:
         for line in (reading_line(result), fitting_line(result, threshold)):
             if line:
                 say(line)
-        log(scanned_line(result))
-    if html:
-        from shan_engine.writers.html_report import write_report
+        if not result.error:
+            log(scanned_line(result))
 
-        write_report(html, results)
-        say(f"report: {html}")
-    if json:
-        print_json([as_dict(result) for result in results])
-        return
-    for result in results:
-        if columns:
-            print_columns(result, columns)
-        else:
-            print_table(result)
+
+def _temporary_report() -> Path:
+    from tempfile import mkdtemp
+
+    return Path(mkdtemp(prefix="shan-engine-")) / "report.html"
+
+
+def _write_report(html: Path, results: Sequence[QueryHits], shown: bool) -> None:
+    from shan_engine.writers.html_report import write_report
+
+    write_report(html, results)
+    say(f"report: {html}")
+    if shown:
+        import webbrowser
+
+        webbrowser.open(html.absolute().as_uri())
+
+
+def _refuse_beside(alone: str, given: Mapping[str, object]) -> None:
+    from shan_engine.base.errors import InputError
+
+    for option, value in given.items():
+        if alone and value:
+            raise InputError(f"{alone} prints paths and nothing else: leave {option} out")
 
 
 def _holds_captions(gallery: Path | None, model: Path | None) -> bool:

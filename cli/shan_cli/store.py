@@ -7,11 +7,12 @@ from typing import Annotated
 
 import typer
 
+from shan_cli.commands import App
 from shan_cli.console import print_facts, print_json, progress, say
 from shan_cli.metadata import put_metadata, read_metadata
 from shan_cli.options import Json, Verbose
 
-app = typer.Typer(
+app = App(
     help="Show, check and shrink a feature store; delete its images and set their metadata.", no_args_is_help=True
 )
 Store = Annotated[Path, typer.Argument(help="Feature store.")]

@@ -152,6 +152,7 @@ class Engine(Session):
         normalise: bool = True,
         threshold: float | None = None,
         with_metadata: bool = True,
+        mark_unanswerable: bool = False,
         on_start: Callable[[int], None] = lambda total: None,
         on_pairs: Callable[[int], None] = lambda done: None,
     ) -> list[QueryHits]:
@@ -161,7 +162,7 @@ class Engine(Session):
         search finds. With `normalise`, hubness by a querybank is subtracted where the gallery has it. A `threshold`
         leaves out hits with a smaller probability. `explain` and `with_metadata` say whether hits carry explanations
         and metadata. `on_start` is called with the number of pairs of query and photo, `on_pairs` with how many are
-        done.
+        done. With `mark_unanswerable`, a query that cannot be read has an `error` instead of hits, unless all are so.
 
         Raises InputError for a query that is empty or has no known word, an empty gallery, a condition that is not
         one, k below 1, a target outside 0 to 1, or a threshold where hits have no probability. Raises GalleryError for
@@ -184,6 +185,7 @@ class Engine(Session):
                 threshold=threshold,
                 where=where,
                 with_metadata=with_metadata,
+                mark_unanswerable=mark_unanswerable,
                 cascade=self._kept_cascade(scorer),
                 on_start=on_start,
                 on_pairs=on_pairs,

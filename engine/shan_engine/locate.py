@@ -40,7 +40,7 @@ def locate_bundle(bundle: Path | None) -> Path:
     if bundle is not None:
         return bundle
     named = os.environ.get("SHAN_MODEL")
-    return Path(named) if named else demo_bundle()
+    return Path(named).expanduser() if named else demo_bundle()
 
 
 def bundle_reason(bundle: Path | None) -> str:
@@ -57,6 +57,6 @@ def locate_gallery(gallery: Path | None, bundle: Path | None) -> Place:
         return Place(gallery, model, "--gallery")
     named = os.environ.get("SHAN_GALLERY")
     if named:
-        return Place(Path(named), model, "SHAN_GALLERY")
+        return Place(Path(named).expanduser(), model, "SHAN_GALLERY")
     demo = demo_bundle().parent
     return Place(demo / "gallery", model, "the bundled demo")

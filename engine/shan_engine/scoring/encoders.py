@@ -13,7 +13,7 @@ from shan_engine.backends.interface import Graph
 from shan_engine.base.errors import InputError
 from shan_engine.base.packing import Arrays
 from shan_engine.bundle.contents import IMAGE_TERMS, Bundle
-from shan_engine.text.tokenizer import Tokenized, pad, shortened
+from shan_engine.text.tokenizer import Tokenized, pad, shortened, visible_text
 
 
 class Encoders:
@@ -56,11 +56,11 @@ class Encoders:
         return list(self.caption(caption).tokens)
 
     def read(self, query: str) -> Tokenized:
-        """Tokenize a query: unknown words are tolerated, and it is cut at the model's limit.
+        """Tokenize a query, without invisible marks: unknown words are tolerated, and it is cut at the model's limit.
 
         Raises InputError if it is empty or has no word that the model knows.
         """
-        tokenized = self.bundle.tokenizer.read(query, self.bundle.manifest.max_words)
+        tokenized = self.bundle.tokenizer.read(visible_text(query), self.bundle.manifest.max_words)
         if not tokenized.has_known_word:
             raise InputError(f"the model knows no word of '{shortened(query)}': describe it in other words")
         return tokenized

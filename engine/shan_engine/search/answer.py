@@ -19,6 +19,7 @@ from shan_engine.search.calibration import Calibration, check_threshold
 from shan_engine.search.cascade import Cascade, has_cascade, rank_in_stages
 from shan_engine.search.exhaustive import rank_exhaustively
 from shan_engine.search.explain import Explanation, explain
+from shan_engine.search.hints import hints
 from shan_engine.search.query import Query, ReadQuery
 from shan_engine.search.ranking import Ranking
 from shan_engine.search.results import Hit, QueryHits
@@ -44,6 +45,7 @@ def search(
     threshold: float | None = None,
     where: str | None = None,
     with_metadata: bool = True,
+    mark_unanswerable: bool = False,
     cascade: Cascade | None = None,
     cascade_from: int = FROM_IMAGES,
     widths: StageWidths | None = None,
@@ -61,7 +63,9 @@ def search(
 
     Memory: one call's images and captions, k rows per query, and in stages the codes of all images and what further
     parts read of them. A query of several clauses also holds a score of every image. Ties go to the image indexed
-    first. Raises InputError for a query that is empty or has no known word, an empty gallery, an invalid condition, k
+    first. With `mark_unanswerable`, a query that cannot be read has an `error` instead of hits, unless all are so.
+
+    Raises InputError for a query that is empty or has no known word, an empty gallery, an invalid condition, k
     below 1, a target outside 0 to 1, or a threshold where hits have no probability.
     """
     if top_k < 1:
@@ -77,7 +81,10 @@ def search(
     asked = [Query.of(query) if isinstance(query, str) else query for query in queries]
     calibration = Calibration.of(scorer, gallery)
     check_threshold(threshold, calibration, asked, scorer)
-    read = [ReadQuery.read(scorer.encoders, query) for query in asked]
+    readings = [_read(scorer, query, mark_unanswerable) for query in asked]
+    read = [one for one in readings if isinstance(one, ReadQuery)]
+    if not read and readings:
+        raise next(one for one in readings if isinstance(one, InputError))
     on_start(len(read) * len(searched))
     rankings: Iterator[Ranking]
     if not len(searched):
@@ -112,9 +119,23 @@ def search(
                 scorer.score_parts,
                 unlearnt=query.unlearnt(scorer.bundle.learnt),
                 best_probability=None if chances is None or not len(chances) else float(chances.max()),
+                hints=hints(query.query, query.readings),
             )
         )
-    return found
+    answers = iter(found)
+    return [
+        next(answers) if isinstance(one, ReadQuery) else QueryHits(str(query), (), error=str(one))
+        for query, one in zip(asked, readings, strict=True)
+    ]
+
+
+def _read(scorer: Scorer, query: Query, mark_unanswerable: bool) -> ReadQuery | InputError:
+    try:
+        return ReadQuery.read(scorer.encoders, query)
+    except InputError as error:
+        if not mark_unanswerable:
+            raise
+        return error
 
 
 def _hits(

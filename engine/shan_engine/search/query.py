@@ -7,6 +7,7 @@ clause, times the clause's weight.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +21,7 @@ from shan_engine.scoring.encoders import Encoders
 from shan_engine.search.photo_query import QueryPhoto
 from shan_engine.text.tokenizer import Tokenized, has_letter
 
+_TIME = re.compile(r"\d:\d+\s*$")  # or a ratio, such as 16:9
 UNWANTED = 0.4
 """Weight subtracted for an unwanted phrase that gives no weight itself."""
 
@@ -38,8 +40,11 @@ class Phrase:
 
     @classmethod
     def parse(cls, text: str, weight: float = 1.0) -> Phrase:
-        """`words` or `words:number`, as in "on grass:0.5". Raises InputError without words or a number above 0."""
-        words, colon, number = text.rpartition(":")
+        """`words` or `words:number`, as in "on grass:0.5"; "at 10:30" has no weight, as two whole numbers meet there.
+
+        Raises InputError without words or a number above 0.
+        """
+        words, colon, number = ("", "", text) if _TIME.search(text) else text.rpartition(":")
         if not (words if colon else text).strip():
             raise InputError("a phrase to search with or without is empty: give some words")
         if not colon:

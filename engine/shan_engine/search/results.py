@@ -51,7 +51,8 @@ class QueryHits:
     `stages` counts the images that each stage of the cascade scored; None after an exhaustive search. `matching` is
     how many images were searched: all, or those that pass the filter. `score_parts` names a hit's `step_scores`.
     `unlearnt` are words that no photo taught the model. `best_probability` is the highest of the ranked images, those
-    below a threshold too.
+    below a threshold too. `hints` tell what in the query a search does not understand. `error` says why a query of
+    several could not be answered; it then has no hits.
     """
 
     query: str
@@ -64,6 +65,8 @@ class QueryHits:
     score_parts: tuple[str, ...] = ()
     unlearnt: tuple[str, ...] = ()
     best_probability: float | None = None
+    hints: tuple[str, ...] = ()
+    error: str = ""
 
     @property
     def nothing_fits(self) -> bool:

@@ -9,5 +9,23 @@ In reading order:
 - `verify`: checks every record.
 - `importers`: reads features made elsewhere into a store.
 
-Imports `base` and `text` (for the names in SCAN's files).
+Imports `base` and `text` (for the names in SCAN's files). `FeatureStore` is here too; it is imported on first use, as
+some machines have no lmdb.
 """
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from shan_engine.store.feature_store import FeatureStore
+
+__all__ = ["FeatureStore"]
+
+
+def __getattr__(name: str) -> Any:
+    if name != "FeatureStore":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from shan_engine.store.feature_store import FeatureStore
+
+    return FeatureStore

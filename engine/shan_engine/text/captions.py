@@ -45,7 +45,7 @@ class CaptionTable:
 
     @classmethod
     def read(cls, path: Path, languages: Sequence[str] = ()) -> CaptionTable:
-        """Read a table whose header names the columns split, image and caption, tab-separated, no quoting.
+        """Read a table whose header names the columns split, image and caption, tab-separated, perhaps quoted.
 
         With `languages`, only the rows that have one of them in a further column `language`. Or a folder in SCAN's
         layout: `<split>_caps.txt`, one caption a line, five for each image; its images are `<split>-0`, `<split>-1` and
@@ -58,8 +58,8 @@ class CaptionTable:
             return cls(path, tuple(_scan_rows(path)))
         text = _read(path)
         # Not splitlines: it also splits at characters such as U+2028 that may stand inside a caption.
-        header, *lines = text.rstrip("\n").split("\n")
-        rows = list(_rows(path, header.split("\t"), lines))
+        header, *lines = text.rstrip().split("\n")
+        rows = list(_rows(path, [unquoted(name) for name in header.split("\t")], lines))
         held = {row[3] for row in rows if row[3]}
         for language in languages:
             if language not in held:
@@ -95,12 +95,19 @@ def _rows(path: Path, header: Sequence[str], lines: Sequence[str]) -> Iterator[t
     order = [header.index(name) for name in COLUMNS]
     spoken = header.index(LANGUAGE) if LANGUAGE in header else None
     for number, line in enumerate(lines, 2):
-        fields = line.split("\t")
+        fields = [unquoted(field) for field in line.split("\t")]
         if len(fields) != len(header) or not all(field.strip() for field in fields):
             said = "a split, an image and a caption" if len(header) == len(COLUMNS) else ", ".join(header)
             raise InputError(f"{path}, line {number}: expected {said} between tabs")
         split, image, caption = (fields[place] for place in order)
         yield split, image, caption, None if spoken is None else fields[spoken]
+
+
+def unquoted(field: str) -> str:
+    """A field of a table; without the quotation marks that csv writers put around one, doubling those inside."""
+    inner = field[1:-1]
+    quoted = len(field) > 1 and field[0] == field[-1] == '"' and '"' not in inner.replace('""', "")
+    return inner.replace('""', '"') if quoted else field
 
 
 def scan_image(split: str, row: int) -> str:
@@ -114,7 +121,7 @@ def _scan_rows(folder: Path) -> Iterator[tuple[str, str, str]]:
         raise InputError(f"{folder} has no caption file such as test{SCAN_CAPTIONS}: give SCAN's folder or a table")
     for file in files:
         split = file.name.removesuffix(SCAN_CAPTIONS)
-        captions = _read(file).rstrip("\n").split("\n")
+        captions = _read(file).rstrip().split("\n")
         if len(captions) % CAPTIONS_AN_IMAGE:
             raise InputError(f"{file} has {len(captions)} lines: expected {CAPTIONS_AN_IMAGE} captions for each image")
         for number, caption in enumerate(captions):

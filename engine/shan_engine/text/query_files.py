@@ -1,4 +1,4 @@
-"""Read queries from a file: one per line (.txt, standard input), or a column of .jsonl, .csv or .parquet, with ids.
+"""Read queries from a file: one per line (.txt, no suffix, standard input), or a column of .jsonl, .csv or .parquet.
 
 Files are read as they are used, never whole, so a file may be larger than memory.
 """
@@ -34,14 +34,14 @@ class QueryLine:
 
 
 def read_queries(path: Path, *, column: str | None = None, id_column: str | None = None) -> Iterator[QueryLine]:
-    """The queries of a file in its order; `-` is standard input, one query per line.
+    """The queries of a file in its order. `-` is standard input; a name without a suffix, as /dev/stdin, has lines.
 
     `column` of .jsonl, .csv and .parquet holds the text (`caption` where None), `id_column` the ids; without one, ids
     are the queries' numbers from 1. Raises InputError, naming file and line, for a missing file or column, another
     encoding or suffix, an empty or too long text or id, damaged rows, and for no queries at all. The
     caller checks for repeated ids.
     """
-    suffix = ".txt" if path == STANDARD_INPUT else path.suffix.lower()
+    suffix = path.suffix.lower() or ".txt"
     if suffix not in SUFFIXES:
         raise InputError(f"cannot read queries from {path}: give one of {', '.join(SUFFIXES)}")
     if suffix == ".txt":
@@ -138,9 +138,13 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def _jsonl_rows(path: Path, wanted: list[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+    blank = 0
     for number, line in _lines(path):
         if not line.strip():
-            raise InputError(f"{path}, line {number} is empty: remove it or write a JSON object there")
+            blank = blank or number
+            continue
+        if blank:
+            raise InputError(f"{path}, line {blank} is empty: remove it or write a JSON object there")
         try:
             row = json.loads(line)
         except (ValueError, RecursionError) as error:
@@ -160,8 +164,14 @@ def _csv_rows(path: Path, wanted: list[str]) -> Iterator[tuple[str, dict[str, An
         for name in wanted:
             if name not in header:
                 raise _missing_column(path, name, header)
+        blank = 0
         for row in reader:
-            place = f"{path}, line {reader.line_num}"
+            if not row:
+                blank = blank or reader.line_num
+                continue
+            place = f"{path}, line {blank or reader.line_num}"
+            if blank:
+                raise InputError(f"{place} is empty: remove it or write a caption there")
             if len(row) != len(header):
                 raise InputError(f"{place} has {len(row)} columns, the first line {len(header)}: fix that line")
             yield place, dict(zip(header, row, strict=True))

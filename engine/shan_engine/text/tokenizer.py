@@ -7,11 +7,13 @@ apart. Results and explanations show words only, so each word lists its tokens.
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
+from unicodedata import category as _category
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +21,11 @@ from numpy.typing import NDArray
 from shan_engine.base.errors import InputError
 
 _SHOWN = 100  # characters of a text in a message
+# Soft hyphen, zero-width space, marks of direction, word joiner and its kin, byte order mark.
+_INVISIBLE = frozenset("\u00ad\u034f\u061c\u180e\u200b\u200e\u200f\ufeff").union(
+    map(chr, (*range(0x202A, 0x202F), *range(0x2060, 0x2070)))
+)
+_JOINERS = re.compile(r"(?<=[a-zA-Z])[\u200c\u200d]+(?=[a-zA-Z])")  # other scripts and emoji need them
 
 
 @dataclass(frozen=True)
@@ -127,6 +134,11 @@ class Tokenizer(ABC):
     @property
     def _marker_count(self) -> int:
         return sum(map(len, self.markers))
+
+
+def visible_text(text: str) -> str:
+    """A text without marks that cannot be seen, which come with text from web pages; every space is a plain one."""
+    return _JOINERS.sub("", "".join(" " if _category(c) == "Zs" else c for c in text if c not in _INVISIBLE))
 
 
 def has_letter(text: str) -> bool:

@@ -25,6 +25,8 @@ _PLURALS = ((r"s$", ""), (r"ies$", "y"), (r"(?<=[sxzo])es$|(?<=[cs]h)es$", ""))
 _NUMBERS = (
     "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"
 )  # fmt: skip
+_EDGES = "".join(chr(c) for c in range(0x250) if not chr(c).isalnum()) + "‐‑‒–—―‘’‚‛“”„‟†‡•…‹›"
+_BETWEEN = re.compile(r"[^\w']+|_+")
 _FIX = "put back the vocab.json that the model was trained or exported with"
 _LEAST_TYPED = 4  # of shorter words, too many are one letter apart
 _LEAST_SINGULAR = 3  # letters of a word that is tried as a plural
@@ -144,9 +146,11 @@ class Vocabulary(Tokenizer):
                 left_out = len(words) - number
                 break
             found = self._closest(word)
+            if not found and all(unicodedata.category(character)[0] == "P" for character in word):
+                continue  # such as « and —, which only stand beside words
             if not found:
                 unknown.append(word)
-            elif found != (word,):
+            elif found != (word,) and found != (word.strip(_EDGES),):
                 replaced[word] = " ".join(found)
             read.extend(found or (word,))
             spans.extend([span] * len(found or (word,)))
@@ -166,7 +170,9 @@ class Vocabulary(Tokenizer):
         if word in self.word2idx:
             return (word,)
         plain = "".join(c for c in unicodedata.normalize("NFKD", word) if not unicodedata.combining(c))
-        parts = [part for part in re.split(r"[-/_]", plain) if part]
+        parts = [part for part in _BETWEEN.split(plain.strip(_EDGES)) if part]
+        if len(parts) == 1 and parts[0] != word:
+            return self._closest(parts[0])
         if len(parts) > 1:
             return tuple(found for part in parts for found in self._closest(part))
         singulars = [re.sub(ending, other, plain) for ending, other in _PLURALS]

@@ -28,6 +28,14 @@ def test_splits_keep_the_files_order(tmp_path):
     assert dev.images_between(0, 99).captions == dev.captions
 
 
+def test_empty_last_lines_and_the_quotation_marks_of_csv_writers(tmp_path):
+    rows = ['"dev"\ta\t"a ""red"" hat"', 'dev\tb\t"stop" says the "sign"', 'dev\tc\t"a dog"']
+    dev = table(tmp_path, "\r\n".join(['"split"\timage\tcaption', *rows, "", " ", ""])).split("dev")
+    assert dev.captions == ('a "red" hat', '"stop" says the "sign"', "a dog")
+    (tmp_path / "test_caps.txt").write_text("a dog\n" * 5 + "\r\n\n")
+    assert len(CaptionTable.read(tmp_path).rows) == 5
+
+
 def test_a_missing_split_lists_those_there(tmp_path):
     with pytest.raises(InputError, match="no split 'test': it has dev, train"):
         table(tmp_path, HEADER + "train\ta\tx\ndev\tb\ty\n").split("test")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
 import sys
 from pathlib import Path
@@ -85,6 +86,7 @@ def test_a_number_that_is_no_whole_one_is_no_id(tmp_path):
         ("q.jsonl", '{"caption": "a"}\n{', r"line 2 is not JSON \("),
         ("q.jsonl", '{"caption": "a"}\n[1]\n', "line 2 is not a JSON object"),
         ("q.jsonl", '{"caption": "a"}\n\n{"caption": "a"}\n', "line 2 is empty"),
+        ("q.csv", "caption\na\n\nb\n", "line 3 is empty"),
         ("q.csv", 'caption\n"a', r"line 2 is not CSV \("),
         ("q.csv", "id,caption\n1,a\n2,b,c\n", "line 3 has 3 columns, the first line 2"),
         ("q.txt", "a\n\n\nb\n", "line 2 is empty: remove it"),
@@ -118,3 +120,20 @@ def test_any_text_comes_back_from_any_file(tmp_path, texts):
         path = write(tmp_path / f"q{suffix}", rows)
         found = read_queries(path, column="title", id_column="sku")
         assert [(query.id, query.text) for query in found] == [(id, text.strip()) for id, text in rows]
+
+
+@pytest.mark.parametrize("name", ["q.txt", "q.jsonl", "q.csv", "queries"])
+def test_empty_lines_at_the_end_are_allowed(tmp_path, name):
+    lines = {"q.jsonl": '{"caption": "a dog"}', "q.csv": "caption\na dog"}
+    (tmp_path / name).write_text(lines.get(name, "a dog") + "\n\n\r\n")
+    assert [query.text for query in read_queries(tmp_path / name)] == ["a dog"]
+
+
+def test_a_pipe_has_lines():
+    reader, writer = os.pipe()
+    os.write(writer, b"a dog\na cat\n")
+    os.close(writer)
+    try:
+        assert [query.text for query in read_queries(Path(f"/dev/fd/{reader}"))] == ["a dog", "a cat"]
+    finally:
+        os.close(reader)

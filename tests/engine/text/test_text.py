@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from nltk.tokenize import NLTKWordTokenizer
 from shan_engine.base.errors import InputError
-from shan_engine.text.tokenizer import pad
+from shan_engine.text.tokenizer import pad, visible_text
 from shan_engine.text.vocabulary import SPECIAL, Vocabulary, find_spans, tokenise
 
 MOST = 128
@@ -237,3 +237,25 @@ def test_words_beyond_those_that_the_model_takes_are_counted(query, most, words,
 def test_words_that_are_left_out_are_not_looked_up():
     reading = VOCABULARY.read("a dog xyzzy widnmill", 4)
     assert (reading.unknown, reading.replaced, reading.left_out) == ((), {}, 2)
+
+
+@pytest.mark.parametrize(
+    "query", ["a dog. on grass", "a «dog» on grass…", "¡a dog—on grass!", "a dog,on/grass", "a “dog” (on) grass*"]
+)
+def test_punctuation_beside_a_word_does_not_make_it_unknown(query):
+    found = Vocabulary.build(["a", "dog", "on", "grass"]).read(query, 20)
+    assert [word.text for word in found.words if word.text.isalpha()] == ["a", "dog", "on", "grass"]
+    assert found.unknown == ()
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["a win\u200bdmill", "a wind\u00admill", "\ufeffa windmill", "a\u00a0windmill", "\u2060a\u202fwind\u200dmill"],
+)
+def test_marks_that_cannot_be_seen_are_left_out(query):
+    assert visible_text(query) == "a windmill"
+
+
+def test_joiners_stay_where_they_are_seen():
+    for text in ("می\u200cخواهم", "👨\u200d👩"):
+        assert visible_text(text) == text

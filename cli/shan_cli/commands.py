@@ -1,0 +1,45 @@
+"""What all commands have in common: `~` in every path is the home folder, and an option is given once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import typer
+from typer.core import TyperCommand, TyperOption
+
+
+class Command(TyperCommand):
+    """A command that expands `~`, which shells leave alone in `--store=~/x`, and refuses an option given twice."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read the arguments. An option that takes one value and has two ends with status 2."""
+        _, _, given = self.make_parser(ctx).parse_args(args=[*args])
+        for param in given:
+            once = isinstance(param, TyperOption) and not (param.multiple or _plain_flag(param))
+            if once and given.count(param) > 1:
+                name = max(param.opts, key=len)
+                raise typer.BadParameter(f"it is given {given.count(param)} times: give it once", ctx, param, name)
+        rest = super().parse_args(ctx, args)
+        for name, value in ctx.params.items():
+            ctx.params[name] = _at_home(value)
+        return rest
+
+
+class App(typer.Typer):
+    """A Typer app of such commands."""
+
+    def command(self, name: str | None = None, **options: Any) -> Callable[[Any], Any]:
+        """Add a command, as `typer.Typer.command` does."""
+        return super().command(name, **{"cls": Command, **options})
+
+
+def _plain_flag(param: TyperOption) -> bool:
+    return bool(param.is_flag and not param.secondary_opts)
+
+
+def _at_home(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return type(value)(map(_at_home, value))
+    return value.expanduser() if isinstance(value, Path) else value
