@@ -20,7 +20,7 @@ class Command(TyperCommand):
             once = isinstance(param, TyperOption) and not (param.multiple or _plain_flag(param))
             if once and given.count(param) > 1:
                 name = max(param.opts, key=len)
-                raise typer.BadParameter(f"it is given {given.count(param)} times: give it once", ctx, param, name)
+                raise typer.BadParameter(f"it is given {given.count(param)} times: give it once", ctx, param_hint=name)
         rest = super().parse_args(ctx, args)
         for name, value in ctx.params.items():
             ctx.params[name] = _at_home(value)

@@ -146,10 +146,9 @@ class Vocabulary(Tokenizer):
                 left_out = len(words) - number
                 break
             found = self._closest(word)
-            if not found and all(unicodedata.category(character)[0] == "P" for character in word):
-                continue  # such as « and —, which only stand beside words
             if not found:
-                unknown.append(word)
+                if any(unicodedata.category(character)[0] != "P" for character in word):  # nobody means « or —
+                    unknown.append(word)
             elif found != (word,) and found != (word.strip(_EDGES),):
                 replaced[word] = " ".join(found)
             read.extend(found or (word,))
