@@ -96,6 +96,8 @@ def _extractor_of(model: Path | None) -> Path:
 
 
 def _say_skipped(result: ExtractionResult) -> None:
+    from shan_engine.base.optional import install_command
+
     if result.passed_over:
         kinds = ", ".join(f"{count:,} {suffix}" for suffix, count in result.passed_over.items())
         say(f"skipped files of other formats: {kinds}; save them as JPEG to use them")
@@ -103,3 +105,8 @@ def _say_skipped(result: ExtractionResult) -> None:
         say(f"skipped: {sentence}")
     for sentence in result.sidecars:
         say(f"side-car: {sentence}")
+    if result.unnamed_places:
+        say(
+            f"{result.unnamed_places:,} photos tell where they were taken, but not the town's name: "
+            f"{install_command('places')} and extract again"
+        )

@@ -35,7 +35,8 @@ class ExtractionResult:
 
     `broken` has one sentence for each photo that could not be used and each folder that could not be listed; photos in
     such a folder stay in the store as they are. `passed_over` counts photos in formats that are not read, by suffix.
-    `sidecars` has one sentence for each side-car that cannot be read.
+    `sidecars` has one sentence for each side-car that cannot be read. `unnamed_places` counts photos that know where
+    they were taken, but there is no table to name the place.
     """
 
     added: int
@@ -44,6 +45,7 @@ class ExtractionResult:
     broken: tuple[str, ...]
     passed_over: dict[str, int]
     sidecars: tuple[str, ...] = ()
+    unnamed_places: int = 0
 
 
 def extract_photos(
@@ -119,7 +121,9 @@ def extract_photos(
     removed = len(plan.delete) + len(stale)
     unchanged = len(photos) - len(plan.extract)
     skipped = (*listing.unreadable, *broken.values())
-    return ExtractionResult(added, unchanged, removed, skipped, listing.passed_over, tuple(reader.faults))
+    return ExtractionResult(
+        added, unchanged, removed, skipped, listing.passed_over, tuple(reader.faults), reader.unnamed
+    )
 
 
 def _record(photo: Photo, scaled: ScaledPhoto, regions: Regions) -> RegionRecord:

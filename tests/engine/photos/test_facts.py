@@ -234,6 +234,22 @@ def test_extract_keeps_facts_and_renews_those_that_changed(tmp_path):
     assert list(run()[2]) == ["a.jpg"]
 
 
+def test_places_that_no_table_names_are_counted(tmp_path, monkeypatch):
+    monkeypatch.setattr("shan_engine.photos.facts.renew.has_places", lambda: False)
+    monkeypatch.setattr("shan_engine.photos.facts.places.has_places", lambda: False)
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    save(folder / "a.jpg", exif=phone_exif())
+    save(folder / "b.jpg")
+    extractor = FeatureExtractor(detector(tmp_path))
+    assert extract_photos(folder, tmp_path / "store", extractor).unnamed_places == 1
+    assert extract_photos(folder, tmp_path / "store", extractor).unnamed_places == 0
+    monkeypatch.undo()
+    extract_photos(folder, tmp_path / "store", extractor)  # reads facts again, as the table is there now
+    with FeatureStore.open(tmp_path / "store") as opened:
+        assert opened.facts()["a.jpg"].facts.get("country") == ("Australia" if has_places() else None)
+
+
 def test_a_side_car_that_cannot_be_read_is_named(tmp_path):
     folder = tmp_path / "photos"
     folder.mkdir()

@@ -22,13 +22,15 @@ _BATCH = 512
 class FactReader:
     """Reads the facts of photos. Several threads may use it, but for `stored`, which names places.
 
-    `faults` has a sentence for each side-car that cannot be read.
+    `faults` has a sentence for each side-car that cannot be read, `unnamed` counts places without a table to name them.
     """
 
     def __init__(self) -> None:
         self.faults: list[str] = []
+        self.unnamed = 0
         self._sidecars = Sidecars()
-        self._kind = f"{_VERSION}{'p' if has_places() else ''}"
+        self._has_places = has_places()
+        self._kind = f"{_VERSION}{'p' if self._has_places else ''}"
 
     def stamp(self, photo: Photo) -> str:
         """What changes when the photo's facts may have."""
@@ -47,6 +49,7 @@ class FactReader:
         latitude, longitude = facts.get("latitude"), facts.get("longitude")
         if isinstance(latitude, float) and isinstance(longitude, float) and not facts.keys() & {"town", "country"}:
             facts = {**facts, **place_names(latitude, longitude)}
+            self.unnamed += not self._has_places
         return StoredFacts(self.stamp(photo), facts)
 
 
