@@ -79,6 +79,14 @@ def test_exif_of_every_format(tmp_path, name):
     }  # fmt: skip
 
 
+def test_exif_at_the_beginning_of_a_raw_file(tmp_path):
+    raw = tmp_path / "a.cr2"
+    raw.write_bytes(phone_exif().tobytes().removeprefix(b"Exif\0\0"))
+    found = facts(raw)
+    assert (found["camera"], found["taken"], found["latitude"]) == ("iPhone 12 mini", "2023-07-23 04:26:40", -33.865)
+    assert "width" not in found
+
+
 @pytest.mark.parametrize("name", ["a.jpg", "a.webp"])
 def test_xmp_inside_a_photo(tmp_path, name):
     assert facts(save(tmp_path / name, xmp=XMP.encode())) == SAID

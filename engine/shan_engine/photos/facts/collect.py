@@ -10,7 +10,7 @@ from PIL.ExifTags import Base
 
 from shan_engine.base.column_types import Value
 from shan_engine.base.facts import FACTS, Facts
-from shan_engine.photos.facts.embedded import Embedded, embedded_facts
+from shan_engine.photos.facts.embedded import Embedded, embedded_exif, embedded_facts
 from shan_engine.photos.facts.sidecars import SideFacts
 from shan_engine.photos.facts.texts import known
 
@@ -43,7 +43,7 @@ def _first(names: Sequence[str], sources: Sequence[Facts]) -> Facts:
 def read_embedded(path: Path) -> tuple[Embedded, tuple[int, int]]:
     """What a photo's file says, and its upright width and height. Pixels are decoded only where metadata follow them.
 
-    Nothing and (0, 0) for a file that cannot be opened.
+    Of a file that Pillow cannot open, such as a camera's RAW file, the EXIF that it begins with, and (0, 0).
     """
     try:
         with Image.open(path) as image:
@@ -55,4 +55,4 @@ def read_embedded(path: Path) -> tuple[Embedded, tuple[int, int]]:
                 width, height = (int(image.getexif()[tag]) for tag in (Base.ImageWidth, Base.ImageLength))
             return embedded, (height, width) if embedded.exif.get("orientation") in _SIDEWAYS else (width, height)
     except Exception:  # Pillow raises a dozen types, depending on the format and the damage
-        return Embedded(), (0, 0)
+        return embedded_exif(path), (0, 0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from PIL import Image
 
@@ -36,6 +37,18 @@ def embedded_facts(image: Image.Image) -> Embedded:
         _unless_damaged(lambda: _xmp(image)),
         _unless_damaged(lambda: changed_facts(image.getexif())),
     )
+
+
+def embedded_exif(path: Path) -> Embedded:
+    """What the EXIF says with which a file begins, as those of TIFF and of most cameras' RAW formats do."""
+    exif = Image.Exif()
+
+    def read() -> Facts:
+        with path.open("rb") as file:
+            exif.load_from_fp(file)
+            return exif_facts(exif)
+
+    return Embedded(_unless_damaged(read), changed=_unless_damaged(lambda: changed_facts(exif)))
 
 
 def _xmp(image: Image.Image) -> Facts:

@@ -37,9 +37,10 @@ class FactReader:
         return f"{self._kind}|{photo.stamp}|{self._sidecars.stamp(photo.path)}"
 
     def read(self, photo: Photo, embedded: Embedded | None = None, size: tuple[int, int] = (0, 0)) -> Facts:
-        """The facts of a photo. Its file is opened, unless it is given what the file says and its upright size."""
+        """The facts of a photo. Its file is opened, unless it is given what the file says. `size` is upright."""
         if embedded is None:
-            embedded, size = read_embedded(photo.path)
+            embedded, found = read_embedded(photo.path)
+            size = size if all(size) else found
         beside = self._sidecars.read(photo.path)
         self.faults += beside.faults
         return collected(embedded, beside, size)
@@ -72,8 +73,16 @@ def renew(
     if not photos:
         return
     with FeatureStore.open(store, readonly=False) as opened, ThreadPoolExecutor(workers) as pool:
+        held = opened.facts()
         for start in range(0, len(photos), _BATCH):
             batch = photos[start : start + _BATCH]
-            read = zip(batch, pool.map(reader.read, batch), strict=True)
+            sizes = [_size(held[photo.id].facts) if photo.id in held else (0, 0) for photo in batch]
+            read = zip(batch, pool.map(lambda photo, size: reader.read(photo, size=size), batch, sizes), strict=True)
             opened.put_facts({photo.id: reader.stored(photo, facts) for photo, facts in read})
             on_photo(start + len(batch))
+
+
+def _size(facts: Facts) -> tuple[int, int]:
+    """Width and height as they are known: those of an extracted photo do not change without its file."""
+    width, height = facts.get("width"), facts.get("height")
+    return (width, height) if isinstance(width, int) and isinstance(height, int) else (0, 0)
