@@ -81,8 +81,11 @@ def test_dates_have_the_form_of_the_columns(held, date, fits):
 @pytest.fixture(scope="module")
 def gallery(scorer, tmp_path_factory) -> Gallery:
     folder = tmp_path_factory.mktemp("conditions")
-    columns = {'size 5"': "INTEGER", "latitude": "REAL", "longitude": "REAL"}
-    places = ((1, 48.8583, 2.2945), (2, 48.8606, 2.3376), (3, -16.8, 179.99), (4, None, None))
+    columns = {'size 5"': "INTEGER", "latitude": "REAL", "longitude": "REAL", "day": "TEXT"}
+    places = (
+        (1, 48.8583, 2.2945, "2023-05-01"), (2, 48.8606, 2.3376, "2023-06-01"),
+        (3, -16.8, 179.99, None), (4, None, None, None),
+    )  # fmt: skip
     with make_store(folder / "store", range(4)) as store:
         store.put_metadata(Metadata(columns, {f"photo{n}": row for n, row in enumerate(places)}))
         index_store(store, scorer, folder / "gallery")
@@ -92,6 +95,14 @@ def gallery(scorer, tmp_path_factory) -> Gallery:
 @pytest.mark.parametrize("name", ['"size 5"""', '[size 5"]', '`size 5"`', '"SIZE 5"""'])
 def test_a_name_with_a_quotation_mark_is_a_column(gallery, name):
     assert matching(gallery, f"{name} >= 3").ids() == ["photo2", "photo3"]
+
+
+def test_dates_are_compared_with_those_of_the_gallery(gallery):
+    assert matching(gallery, "day >= '2023-05-02' and id >= 'photo0' and day < '2024-01-01'").ids() == ["photo1"]
+    with pytest.raises(
+        InputError, match="the date '01/06/2023', but 'day' has dates such as '2023-05-01': write it so"
+    ):
+        matching(gallery, "day >= '01/06/2023'")
 
 
 def test_a_filter_that_means_nothing_is_refused_before_it_selects(gallery):
