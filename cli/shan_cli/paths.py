@@ -33,11 +33,12 @@ def print_paths(images: Iterable[GalleryImage], *, zero: bool) -> None:
     sys.stdout.buffer.write(b"".join(os.fsencode(name) + end for name in names))
 
 
-def named(image: GalleryImage, *, links: bool) -> Text:
-    """An image's id for a table, on a terminal perhaps with a link to its file."""
+def named(image: GalleryImage, alike: int = 0, *, links: bool = False) -> Text:
+    """An image's id for a table with the number of those alike; on a terminal perhaps with a link to its file."""
     file = Path(image.path)
     linked = links and image.path and file.is_absolute()
-    return Text(printable(image.id), style=f"link {file.as_uri()}" if linked else "")
+    shown = Text(printable(image.id), style=f"link {file.as_uri()}" if linked else "")
+    return shown.append(f" +{alike}", style="dim") if alike else shown
 
 
 def knows_links(environment: Mapping[str, str] = os.environ) -> bool:

@@ -108,7 +108,7 @@ def print_columns(result: QueryHits, columns: Sequence[str]) -> None:
     for hit in result.hits:
         known = {"id": hit.image.id, "path": hit.image.path, **hit.metadata}
         values = ("" if known[name] is None else str(known[name]) for name in columns)
-        rows.append([hit.image.id, *values])
+        rows.append([f"{hit.image.id} +{len(hit.alike)}" if hit.alike else hit.image.id, *values])
     _print_hits(result.query, ["id", *columns], result.hits, rows)
 
 
@@ -130,7 +130,7 @@ def print_table(result: QueryHits) -> None:
     scored = with_path or not probable  # on a narrow console, a probability tells more
     dated = any(hit.metadata.get(_DATE) for hit in result.hits)
     room = max(3, console.width - 15 - 8 * scored - 14 * probable - 13 * dated)
-    id_width = min(max((named(hit.image, links=False).cell_len for hit in result.hits), default=0), room * 2 // 3)
+    id_width = min(max((named(hit.image, len(hit.alike)).cell_len for hit in result.hits), default=0), room * 2 // 3)
     table = Table(title=Text(printable(result.query)), title_justify="left")
     for name in ("rank", *(["score"] if scored else []), *(["probability"] if probable else [])):
         table.add_column(name, justify="right")
@@ -148,7 +148,7 @@ def print_table(result: QueryHits) -> None:
             str(hit.rank),
             *([f"{hit.score:.3f}"] if scored else []),
             *([f"{hit.probability:.2f}"] if hit.probability is not None else []),
-            named(hit.image, links=links),
+            named(hit.image, len(hit.alike), links=links),
             *([Text(printable(str(hit.metadata.get(_DATE) or "")[:10]))] if dated else []),
             *([Text(_explanation(hit, names))] if explained else []),
             *([Text(printable(hit.image.path))] if with_path else []),

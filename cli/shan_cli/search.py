@@ -85,6 +85,9 @@ def search(
     print0: Annotated[
         bool, typer.Option("--print0", help="As --paths, each ended by a zero byte, for xargs -0.")
     ] = False,
+    no_groups: Annotated[
+        bool, typer.Option("--no-groups", help="Show near-identical photos as hits of their own, as --json does.")
+    ] = False,
     no_explain: Annotated[
         bool, typer.Option("--no-explain", help="Leave out the regions behind the words, which takes less time.")
     ] = False,
@@ -193,6 +196,7 @@ def search(
         where=where,
         with_metadata=not alone or html is not None,
         mark_unanswerable=queries is not None,
+        grouped=not (no_groups or json or alone),
     )
     _say_results(results, threshold)
     if html:

@@ -153,6 +153,7 @@ class Engine(Session):
         threshold: float | None = None,
         with_metadata: bool = True,
         mark_unanswerable: bool = False,
+        grouped: bool = False,
         on_start: Callable[[int], None] = lambda total: None,
         on_pairs: Callable[[int], None] = lambda done: None,
     ) -> list[QueryHits]:
@@ -163,6 +164,7 @@ class Engine(Session):
         leaves out hits with a smaller probability. `explain` and `with_metadata` say whether hits carry explanations
         and metadata. `on_start` is called with the number of pairs of query and photo, `on_pairs` with how many are
         done. With `mark_unanswerable`, a query that cannot be read has an `error` instead of hits, unless all are so.
+        A `grouped` search shows near-identical photos as one hit, which names the others (`alike`).
 
         Raises InputError for a query that is empty or has no known word, an empty gallery, a condition that is not
         one, k below 1, a target outside 0 to 1, or a threshold where hits have no probability. Raises GalleryError for
@@ -186,6 +188,7 @@ class Engine(Session):
                 where=where,
                 with_metadata=with_metadata,
                 mark_unanswerable=mark_unanswerable,
+                grouped=grouped,
                 cascade=self._kept_cascade(scorer),
                 on_start=on_start,
                 on_pairs=on_pairs,

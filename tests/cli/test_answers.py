@@ -60,6 +60,12 @@ def test_a_narrow_table_has_the_date_and_the_probability_instead_of_the_score(ca
     assert "score" not in said
 
 
+def test_a_hit_has_the_number_of_those_alike(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "120")
+    print_results([hits("a.jpg", alike=(GalleryImage("b.jpg", "", 8, 8, 0),) * 3)], [])
+    assert "│ a.jpg +3 │" in capsys.readouterr().out
+
+
 def test_an_answer_without_hits_has_no_table(capsys):
     print_results([hits()], [])
     print_results([hits()], ["title"])

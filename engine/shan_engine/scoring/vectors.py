@@ -22,9 +22,13 @@ def mean_region_vectors(gallery: Gallery) -> NDArray[np.float32]:
     parts = []
     for block in gallery.blocks:
         for _, images in block.batches(BATCH):
-            mask = images[MASK]
-            parts.append((images[REGIONS] * mask[..., None]).sum(axis=1) / mask.sum(axis=1, keepdims=True))
+            parts.append(unit_means(images[REGIONS], images[MASK]))
         block.release()
-    means = np.concatenate(parts) if parts else np.zeros((0, 1), np.float32)
+    return np.concatenate(parts) if parts else np.zeros((0, 1), np.float32)
+
+
+def unit_means(regions: NDArray[np.float32], mask: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """The means of regions B x K x D where mask B x K is true, divided by their lengths: B x D."""
+    means = (regions * mask[..., None]).sum(axis=1) / mask.sum(axis=1, keepdims=True)
     lengths = np.linalg.norm(means, axis=1, keepdims=True)
     return np.asarray(means / np.maximum(lengths, 1e-8), np.float32)

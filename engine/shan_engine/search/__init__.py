@@ -9,6 +9,8 @@ In reading order:
 - `cascade`: a large gallery in stages: centroids, step 1, all steps
 - `tuning`: how many images each stage sees; `measure` measures it on a user's own queries
 - `ranking`: the best of many scores
+- `groups`: near-identical photos as one hit
+- `hints`: what in a query a search does not understand
 - `explain`: parts of scores, and the region behind each word
 - `results`: hits
 - `captions`: the captions that fit a photo

@@ -12,6 +12,7 @@ import numpy as np
 from shan_engine.base.choices import DEFAULT_RECALL_TARGET
 from shan_engine.base.errors import InputError
 from shan_engine.base.packing import Arrays
+from shan_engine.gallery.blocks import GalleryImage
 from shan_engine.gallery.centroids import FROM_IMAGES
 from shan_engine.gallery.reader import Gallery
 from shan_engine.scoring.scorer import Scorer
@@ -19,6 +20,7 @@ from shan_engine.search.calibration import Calibration, check_threshold
 from shan_engine.search.cascade import Cascade, has_cascade, rank_in_stages
 from shan_engine.search.exhaustive import rank_exhaustively
 from shan_engine.search.explain import Explanation, explain
+from shan_engine.search.groups import NearGroups, looked_at
 from shan_engine.search.hints import hints
 from shan_engine.search.query import Query, ReadQuery
 from shan_engine.search.ranking import Ranking
@@ -46,6 +48,7 @@ def search(
     where: str | None = None,
     with_metadata: bool = True,
     mark_unanswerable: bool = False,
+    grouped: bool = False,
     cascade: Cascade | None = None,
     cascade_from: int = FROM_IMAGES,
     widths: StageWidths | None = None,
@@ -63,7 +66,9 @@ def search(
 
     Memory: one call's images and captions, k rows per query, and in stages the codes of all images and what further
     parts read of them. A query of several clauses also holds a score of every image. Ties go to the image indexed
-    first. With `mark_unanswerable`, a query that cannot be read has an `error` instead of hits, unless all are so.
+    first. A `grouped` search shows near-identical photos as one hit, and k counts such hits (groups.py).
+
+    With `mark_unanswerable`, a query that cannot be read has an `error` instead of hits, unless all are so.
 
     Raises InputError for a query that is empty or has no known word, an empty gallery, an invalid condition, k
     below 1, a target outside 0 to 1, or a threshold where hits have no probability.
@@ -86,27 +91,35 @@ def search(
     if not read and readings:
         raise next(one for one in readings if isinstance(one, InputError))
     on_start(len(read) * len(searched))
+    ranked = looked_at(top_k) if grouped else top_k
     rankings: Iterator[Ranking]
     if not len(searched):
         rankings = iter([Ranking(np.zeros(0, np.float32), np.zeros(0, np.int64))] * len(read))
     elif exhaustive or not has_cascade(scorer, searched) or (where is not None and len(searched) < cascade_from):
         log.info("every one of %d images is scored", len(searched))
-        rankings = rank_exhaustively(scorer, searched, read, top_k, on_pairs)
+        rankings = rank_exhaustively(scorer, searched, read, ranked, on_pairs)
     else:
         # Hits of a filtered search are hits of the whole gallery further down: the widths are those of the whole.
-        widths = widths or choose_widths(gallery.path, len(gallery), top_k, recall_target)
+        widths = widths or choose_widths(gallery.path, len(gallery), ranked, recall_target)
         log.info("%d images in stages: step 1 of %d, all steps of %d", len(searched), widths.step_1, widths.all_steps)
         stages = cascade if cascade and cascade.gallery is searched else Cascade(scorer, searched)
-        rankings = rank_in_stages(stages, read, top_k, widths, lambda done: on_pairs(done * len(searched)))
-    found = []
+        rankings = rank_in_stages(stages, read, ranked, widths, lambda done: on_pairs(done * len(searched)))
+    found, near = [], NearGroups(searched)
     for query, ranking in zip(read, rankings, strict=True):
         chances = calibration.of_ranking(scorer, searched, ranking) if calibration and query.query.plain else None
+        best = None if chances is None or not len(chances) else float(chances.max())
         if chances is not None and threshold is not None:
-            ranking = ranking.only(chances >= threshold)
+            ranking, chances = ranking.only(chances >= threshold), chances[chances >= threshold]
+        groups = near.of(ranking.places.tolist(), top_k) if grouped else []
+        alike = [tuple(_image(searched, ranking, rank) for rank in group[1:]) for group in groups]
+        if grouped:
+            first = np.isin(np.arange(len(ranking.places)), [group[0] for group in groups])
+            ranking, chances = ranking.only(first), None if chances is None else chances[first]
         hits = _hits(scorer, searched, query, ranking, explained=explain, with_metadata=with_metadata)
         if chances is not None:
-            kept = chances if threshold is None else chances[chances >= threshold]
-            hits = tuple(replace(hit, probability=float(chance)) for hit, chance in zip(hits, kept, strict=True))
+            hits = tuple(replace(hit, probability=float(chance)) for hit, chance in zip(hits, chances, strict=True))
+        if grouped:
+            hits = tuple(replace(hit, alike=others) for hit, others in zip(hits, alike, strict=True))
         found.append(
             QueryHits(
                 str(query.query),
@@ -118,7 +131,7 @@ def search(
                 len(searched),
                 scorer.score_parts,
                 unlearnt=query.unlearnt(scorer.bundle.learnt),
-                best_probability=None if chances is None or not len(chances) else float(chances.max()),
+                best_probability=best,
                 hints=hints(query.query, query.readings),
             )
         )
@@ -127,6 +140,12 @@ def search(
         next(answers) if isinstance(one, ReadQuery) else QueryHits(str(query), (), error=str(one))
         for query, one in zip(asked, readings, strict=True)
     ]
+
+
+def _image(gallery: Gallery, ranking: Ranking, rank: int) -> GalleryImage:
+    block, row = gallery.find(int(ranking.places[rank]))
+    (image,) = block.images_at([row])
+    return image
 
 
 def _read(scorer: Scorer, query: Query, mark_unanswerable: bool) -> ReadQuery | InputError:

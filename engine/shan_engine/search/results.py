@@ -30,7 +30,7 @@ class Hit:
     their sum, minus `hubness` in a normalised gallery: the image's own, times the phrases' weights. `hubness` is None
     if the gallery is not normalised or hits are not explained. `seen` are the classes that the photo was seen as, the
     most probable first. `probability` is that the photo shows what was asked: None without a calibration, and for a
-    query that is not a single phrase.
+    query that is not a single phrase. `alike` are the near-identical photos that a search in groups shows with it.
     """
 
     rank: int
@@ -42,6 +42,7 @@ class Hit:
     hubness: float | None = None
     seen: tuple[SeenAs, ...] = ()
     probability: float | None = None
+    alike: tuple[GalleryImage, ...] = ()
 
 
 @dataclass(frozen=True)
