@@ -61,6 +61,19 @@ def test_a_filter_and_its_columns(asked):
     output_of("search", "a dog", "--where", "year > 3000", "--html", asked[0] / "report.html", *asked[1])
 
 
+def test_photos_near_a_place(asked, tmp_path, seeing_bundle):
+    store, gallery = (shutil.copytree(asked[0] / name, tmp_path / name) for name in ("store", "gallery"))
+    table = "id,latitude,longitude\n03.png,-33.865,151.21\n04.png,-33.9,151.2\n05.png,48.85,2.35\n"
+    (tmp_path / "places.csv").write_text(table)
+    output_of("store", "metadata", store, tmp_path / "places.csv")
+    output_of("index", store, "--output", gallery, "--model", seeing_bundle)
+    common = ("--near", "-33.86,151.21,10km", "--gallery", gallery, "--model", seeing_bundle, "--json")
+    (found,) = json.loads(output_of("search", "a dog", *common))
+    assert sorted(hit["id"] for hit in found["hits"]) == ["03.png", "04.png"]
+    (found,) = json.loads(output_of("search", "a dog", "--where", "id <> '03.png'", *common))
+    assert [hit["id"] for hit in found["hits"]] == ["04.png"]
+
+
 def test_metadata_are_set_again_without_encoding(asked, tmp_path, seeing_bundle):
     store, gallery = (shutil.copytree(asked[0] / name, tmp_path / name) for name in ("store", "gallery"))
     (tmp_path / "more.csv").write_text("file,town\n03.png,Zürich\n")
@@ -125,6 +138,7 @@ class TestRefusals:
             assert said in sentence
             assert "has the columns id, path, year, licence" in sentence
         assert "a filter is empty" in refusal("search", "a dog", "--where", "", *asked[1])
+        assert "'Paris' is no place and distance" in refusal("search", "a dog", "--near", "Paris", *asked[1])
         assert "no column 'venue'" in refusal("search", "a dog", "--columns", "year,venue", *asked[1])
 
     def test_a_wrong_filter_is_said_before_any_model_is_loaded(self, asked, seeing_bundle, tmp_path):
