@@ -59,7 +59,12 @@ def score(
         Path | None,
         typer.Option(help="Earlier result of the same captions: only what is new is scored.", show_default=False),
     ] = None,
-    memory: Annotated[str, typer.Option(help="Memory that the job may use beside the loaded model.")] = "1GB",
+    memory: Annotated[
+        str | None,
+        typer.Option(
+            help="Memory that the job may use beside the loaded model.", show_default="1GB; in a small container less"
+        ),
+    ] = None,
     block_pairs: Annotated[
         int | None,
         typer.Option(
@@ -110,13 +115,13 @@ def score(
     from shan_engine.base.errors import InputError
     from shan_engine.base.files import refuse_overwriting
     from shan_engine.jobs.compute import run_here
-    from shan_engine.jobs.options import JobOptions, parse_memory
+    from shan_engine.jobs.options import JobOptions, default_memory, parse_memory
     from shan_engine.text.query_files import read_queries
     from shan_engine.writers.matrix_npy import columns_path, rows_path
 
     for file in (output, rows_path(output), columns_path(output)) if output.suffix == ".npy" else (output,):
         refuse_overwriting(file, queries)
-    options = JobOptions(direction, top_k, threshold, parse_memory(memory), block_pairs)
+    options = JobOptions(direction, top_k, threshold, parse_memory(memory) if memory else default_memory(), block_pairs)
     if workers and not ray:
         raise InputError("--workers is for Ray: add --ray local, or leave --workers out")
     places: Sequence[Path | None] = gallery or [None]

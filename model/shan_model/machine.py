@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 import torch
 from shan_engine.base.errors import ShanError
+from shan_engine.base.threads import usable_cpus
 
 
 def choose_device(name: str) -> torch.device:
@@ -16,6 +17,11 @@ def choose_device(name: str) -> torch.device:
     if name == "cuda" and not torch.cuda.is_available():
         raise ShanError("PyTorch finds no CUDA device here: use --device cpu")
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def keep_to_quota() -> None:
+    """Let PyTorch use no more threads than there are CPUs to use: it does not look at a container's quota."""
+    torch.set_num_threads(min(torch.get_num_threads(), usable_cpus()))
 
 
 def choose_precision(name: str, device: torch.device) -> str:

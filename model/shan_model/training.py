@@ -25,7 +25,7 @@ from shan_model.checkpoint import refuse_checkpoint_alone, save_checkpoint
 from shan_model.data import AnyOf, RegionSource, refuse_missing, refuse_other_features
 from shan_model.grid import score_split
 from shan_model.loss import RankingLoss
-from shan_model.machine import choose_device, choose_precision, explain_memory_errors, keep_freed_memory
+from shan_model.machine import choose_device, choose_precision, explain_memory_errors, keep_freed_memory, keep_to_quota
 from shan_model.phrases import Phrases
 from shan_model.plot import plot_metrics
 from shan_model.registry import find_registration
@@ -75,6 +75,7 @@ def train(
     device = choose_device(config.device)
     config = replace(config, precision=choose_precision(config.precision, device))
     keep_freed_memory()
+    keep_to_quota()
     training, dev = captions.split("train"), captions.split("dev").images_between(0, config.dev_images)
     text = prepare_text(text_source, training, dev, config, source)
     sources = AnyOf((source, *views))

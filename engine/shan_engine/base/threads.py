@@ -1,10 +1,10 @@
-"""How many processors there are to use; the standard library alone, so that `doctor` can ask too."""
+"""How many processors and how much memory there are to use; the standard library alone, so that `doctor` can ask."""
 
 from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 
@@ -19,28 +19,41 @@ def cpu_quota(root: Path = Path("/")) -> float:
 
     Containers set it (`docker run --cpus 2`). `root` is where /proc and /sys are.
     """
+    return min(_limits(root, "cpu", _cpus), default=math.inf)
+
+
+def memory_quota(root: Path = Path("/")) -> float:
+    """The bytes that this process's control group, or one above it, may hold (`docker run --memory 2g`), as above."""
+    return min(_limits(root, "memory", _bytes), default=math.inf)
+
+
+def _limits(root: Path, controller: str, read: Callable[[Path, bool], float]) -> Iterator[float]:
+    """What `read` finds in the folders of this process's groups and those above; it hears whether it is cgroup v1."""
     try:
         lines = (root / "proc/self/cgroup").read_text().splitlines()
     except OSError:  # not Linux
-        return math.inf
-    return min((quota for line in lines for quota in _quotas(root / "sys/fs/cgroup", line)), default=math.inf)
-
-
-def _quotas(mount: Path, line: str) -> Iterator[float]:
-    """The limits of the group on this line of /proc/self/cgroup and of those above it: cgroup v2, or v1's `cpu`."""
-    _, controllers, group = line.split(":", 2)
-    if controllers and "cpu" not in controllers.split(","):
         return
-    top = mount / "cpu" if controllers else mount
-    names = [name for name in group.split("/") if name]
-    for depth in range(len(names) + 1):
-        folder = top.joinpath(*names[:depth])
-        try:
-            if controllers:
-                quota, period = ((folder / f"cpu.cfs_{name}_us").read_text() for name in ("quota", "period"))
-            else:
-                quota, period = (folder / "cpu.max").read_text().split()
-            if quota != "max" and int(quota) > 0:
-                yield int(quota) / int(period)
-        except (OSError, ValueError):  # no such file at the top, or beyond a namespace
+    for line in lines:
+        _, controllers, group = line.split(":", 2)
+        if controllers and controller not in controllers.split(","):
             continue
+        mount = root / "sys/fs/cgroup"
+        names = [name for name in group.split("/") if name]
+        for depth in range(len(names) + 1):
+            try:
+                yield read((mount / controller if controllers else mount).joinpath(*names[:depth]), bool(controllers))
+            except (OSError, ValueError):  # no such file at the top, or beyond a namespace
+                continue
+
+
+def _cpus(folder: Path, first_version: bool) -> float:
+    if first_version:
+        quota, period = ((folder / f"cpu.cfs_{name}_us").read_text() for name in ("quota", "period"))
+    else:
+        quota, period = (folder / "cpu.max").read_text().split()
+    return int(quota) / int(period) if quota != "max" and int(quota) > 0 else math.inf
+
+
+def _bytes(folder: Path, first_version: bool) -> float:
+    held = (folder / ("memory.limit_in_bytes" if first_version else "memory.max")).read_text().strip()
+    return math.inf if held == "max" else int(held)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from shan_engine.base.choices import Direction
 from shan_engine.base.errors import InputError
+from shan_engine.base.threads import memory_quota
 
 DEFAULT_TOP_K = 10
-DEFAULT_MEMORY = 2**30
+_MOST_DEFAULT_MEMORY = 2**30
 LEAST_MEMORY = 64 * 2**20
 _UNITS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 
@@ -29,7 +30,7 @@ class JobOptions:
     direction: Direction = "text-to-image"
     top_k: int | None = None
     threshold: float | None = None
-    memory: int = DEFAULT_MEMORY
+    memory: int = field(default_factory=lambda: default_memory())
     block_pairs: int | None = None
 
     def __post_init__(self) -> None:
@@ -46,6 +47,11 @@ class JobOptions:
     def kept(self) -> tuple[int | None, float | None]:
         """The top-k and threshold to use for a table, with the default filled in."""
         return (DEFAULT_TOP_K, None) if self.top_k is None and self.threshold is None else (self.top_k, self.threshold)
+
+
+def default_memory() -> int:
+    """1 GB, or in a container with less than four a quarter of its memory."""
+    return int(max(LEAST_MEMORY, min(_MOST_DEFAULT_MEMORY, memory_quota() / 4)))
 
 
 def check_output(output: Path, options: JobOptions) -> bool:

@@ -46,9 +46,14 @@ _SYSTEM_ERRORS = {
 
 
 def open_environment(path: Path, *, readonly: bool) -> lmdb.Environment:
-    """Open the environment in folder `path`. Unless `readonly`, make it if it is missing."""
+    """Open the environment in folder `path`. Unless `readonly`, make it if it is missing.
+
+    A reader that may not write the lock file, as on a read-only disk or in another user's folder, reads without it.
+    """
+    held = path / "lock.mdb"
+    lock = not readonly or os.access(held if held.exists() else path, os.W_OK)
     size = 0 if (path / "data.mdb").exists() else _FIRST_MAP_BYTES
-    return lmdb.open(str(path), map_size=size, max_dbs=8, readonly=readonly, create=not readonly)
+    return lmdb.open(str(path), map_size=size, max_dbs=8, readonly=readonly, create=not readonly, lock=lock)
 
 
 def is_store(path: Path) -> bool:

@@ -6,7 +6,18 @@ import math
 import os
 
 import pytest
-from shan_engine.base.threads import cpu_quota, usable_cpus
+from shan_engine.base.threads import cpu_quota, memory_quota, usable_cpus
+from shan_engine.jobs.options import JobOptions
+
+
+def write_groups(root, groups, files):
+    """A process's groups, and the files of their limits, below `root`."""
+    (root / "proc/self").mkdir(parents=True)
+    (root / "proc/self/cgroup").write_text(groups + "\n")
+    for name, text in files.items():
+        file = root / "sys/fs/cgroup" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
 
 
 @pytest.mark.parametrize(
@@ -22,12 +33,7 @@ from shan_engine.base.threads import cpu_quota, usable_cpus
     ],
 )
 def test_the_lowest_limit_of_the_groups_holds(tmp_path, groups, files, quota):
-    (tmp_path / "proc/self").mkdir(parents=True)
-    (tmp_path / "proc/self/cgroup").write_text(groups + "\n")
-    for name, text in files.items():
-        file = tmp_path / "sys/fs/cgroup" / name
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text)
+    write_groups(tmp_path, groups, files)
     assert cpu_quota(tmp_path) == quota
 
 
@@ -44,3 +50,19 @@ def test_a_process_that_is_held_on_one_cpu_uses_one():
     finally:
         os.sched_setaffinity(0, before)
     assert 1 <= usable_cpus() <= len(before)
+
+
+@pytest.mark.parametrize(
+    ("groups", "files", "quota", "default"),
+    [
+        ("0::/a/b", {"a/memory.max": "2147483648\n", "a/b/memory.max": "max\n"}, 2**31, 2**29),
+        ("0::/", {"memory.max": "max\n"}, math.inf, 2**30),
+        ("9:memory:/m\n1:cpu:/c", {"memory/m/memory.limit_in_bytes": "104857600"}, 100 * 2**20, 64 * 2**20),
+        ("9:memory:/m", {"memory/m/memory.limit_in_bytes": "9223372036854771712"}, 9223372036854771712, 2**30),
+    ],
+)
+def test_a_job_takes_a_quarter_of_a_containers_memory(tmp_path, monkeypatch, groups, files, quota, default):
+    write_groups(tmp_path, groups, files)
+    assert memory_quota(tmp_path) == quota
+    monkeypatch.setattr("shan_engine.jobs.options.memory_quota", lambda: memory_quota(tmp_path))
+    assert JobOptions().memory == default

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -238,3 +239,29 @@ with FeatureStore.open(Path({str(path)!r}), readonly=False) as store:
             store.compact()
     with FeatureStore.open(path) as store:
         assert store.ids() == ["late"]
+
+
+@pytest.mark.parametrize("lock", ["held", "missing"])
+def test_a_store_that_may_not_be_written_is_read(tmp_path, lock):
+    """As another user's, or on a read-only disk."""
+    path = tmp_path / "s"
+    with FeatureStore.create(path, SCHEMA) as store:
+        store.write([record("a")])
+    if lock == "missing":
+        (path / "lock.mdb").unlink()
+    for file in (*path.iterdir(), path):
+        file.chmod(0o555 if file == path else 0o444)
+    unprivileged = ["setpriv", "--bounding-set=-dac_override", "--inh-caps=-dac_override"] if os.getuid() == 0 else []
+    if unprivileged and subprocess.run([*unprivileged, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("needs a user whom permissions bind")
+    code = (
+        "import sys; from pathlib import Path; from shan_engine.store.feature_store import FeatureStore\n"
+        "with FeatureStore.open(Path(sys.argv[1])) as store: print(store.read(store.ids())[0].id)\n"
+        "try: FeatureStore.open(Path(sys.argv[1]), readonly=False)\n"
+        "except Exception as error: print(error)\n"
+    )
+    command = [*unprivileged, sys.executable, "-c", code, str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    path.chmod(0o755)
+    assert done.stdout.splitlines()[:1] == ["a"], done.stderr
+    assert "permission denied, let its owner give you access" in done.stdout
