@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def extract(
-    photos: Annotated[Path, typer.Argument(help="Folder of JPEG, PNG, TIFF and WebP photos, with its subfolders.")],
+    photos: Annotated[Path, typer.Argument(help="Folder of photos, with its subfolders.")],
     store: Annotated[Path, typer.Option(help="Feature store to make or to bring up to date.")],
     extractor: Annotated[
         Path | None,
@@ -39,6 +39,9 @@ def extract(
     ] = 0,
     batch_size: Annotated[int, typer.Option(min=1, help="Photos per call of the extractor.")] = 16,
     workers: Annotated[int | None, typer.Option(min=1, help="Decoding threads.", show_default="one per CPU")] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Leave out damaged photos; by default they are read as far as they go.")
+    ] = False,
     metadata: MetadataFile = None,
     metadata_id_column: MetadataIdColumn = None,
     json: Json = False,
@@ -70,6 +73,7 @@ def extract(
             dtype=storage,
             batch_size=batch_size,
             workers=workers or usable_cpus(),
+            strict=strict,
             on_start=on_start,
             on_photo=on_photo,
         )
@@ -97,12 +101,16 @@ def _extractor_of(model: Path | None) -> Path:
 
 def _say_skipped(result: ExtractionResult) -> None:
     from shan_engine.base.optional import install_command
+    from shan_engine.photos.formats import how_to_read
 
     if result.passed_over:
         kinds = ", ".join(f"{count:,} {suffix}" for suffix, count in result.passed_over.items())
-        say(f"skipped files of other formats: {kinds}; save them as JPEG to use them")
+        fixes = dict.fromkeys(how_to_read(suffix) for suffix in result.passed_over)
+        say(f"skipped files of other formats: {kinds}; to use them, {'; '.join(fixes)}")
     for sentence in result.broken:
         say(f"skipped: {sentence}")
+    for sentence in result.damaged:
+        say(f"read in part: {sentence}")
     for sentence in result.sidecars:
         say(f"side-car: {sentence}")
     if result.unnamed_places:

@@ -3,9 +3,12 @@
 In reading order:
 
 - `find`: lists the photos below a folder.
-- `decode`: turns one photo file into upright RGB pixels.
+- `formats`: which suffixes are read, and by which package.
+- `decode`: turns one photo file into upright sRGB pixels, with `opening`, `loading`, `tones`, `colour` and `memory`.
 - `extractor`: runs an ONNX backbone or detector, which turns pixels into regions.
 - `extract`: brings a feature store up to date with a folder.
 
 Imports `base`, `backends` and `store`.
 """
+
+from shan_engine.photos.decode import decode_photo as decode_photo

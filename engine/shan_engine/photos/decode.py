@@ -1,4 +1,4 @@
-"""Decode a photo file to upright RGB pixels."""
+"""Decode a photo file to upright sRGB pixels."""
 
 from __future__ import annotations
 
@@ -11,7 +11,12 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from shan_engine.base.errors import InputError, first_line
-from shan_engine.photos.facts.embedded import Embedded, embedded_facts
+from shan_engine.photos.colour import to_srgb
+from shan_engine.photos.facts.embedded import Embedded, embedded_exif, embedded_facts
+from shan_engine.photos.formats import RAW
+from shan_engine.photos.loading import NothingDecodedError, flatten, load
+from shan_engine.photos.memory import MemoryBudget
+from shan_engine.photos.opening import open_photo, open_tiff
 
 MAX_PIXELS = 300_000_000
 """Photos with more pixels are refused before they are decoded. Decoding one of this size takes 1.2 GB."""
@@ -46,58 +51,66 @@ class ScaledPhoto:
     """A decoded photo, or a `part` of it, scaled to the size asked for.
 
     `pixels` is height x width x 3, uint8. `size` is the width and height of the whole photo in pixels. `embedded` is
-    what the file says about the photo.
+    what the file says about the photo. `damage` is a sentence if the photo could be read only in part.
     """
 
     pixels: NDArray[np.uint8]
     size: tuple[int, int]
     part: Part = WHOLE
     embedded: Embedded = field(default_factory=Embedded)
+    damage: str = ""
 
 
-def decode_photo(path: Path) -> Image.Image:
-    """Decode a photo to upright RGB, with transparent parts on white.
+def decode_photo(path: Path, *, strict: bool = False) -> Image.Image:
+    """Decode a photo to upright sRGB, with transparent parts on white.
 
-    Raises InputError if the photo cannot be decoded, no longer exists, or has more than MAX_PIXELS pixels.
+    A damaged photo is read as far as it goes, unless `strict`. Raises InputError if the photo cannot be decoded, no
+    longer exists, or has more than MAX_PIXELS pixels.
     """
-    return _decode(path)[0]
+    decoded = _decode(path)
+    if strict and decoded.damage:
+        raise InputError(decoded.damage)
+    return to_srgb(decoded.image, decoded.profile)
 
 
 def read_scaled(path: Path, width: int, height: int, part: Part = WHOLE) -> ScaledPhoto:
     """Decode a part of the upright photo and stretch it to `width` x `height`.
 
     A JPEG is decoded at 1/2, 1/4 or 1/8 of its size if both sides stay at least 4 times those asked for. This is
-    several times faster, and pixels differ by one or two levels. Raises InputError as `decode_photo` does.
+    several times faster, and pixels differ by one or two levels. Other photos of over 32 megapixels are averaged to
+    such a size, so that they need less memory. Raises InputError as `decode_photo` does.
     """
-    image, size, embedded = _decode(path, least_side=_LEAST_SHRINK * max(width, height))
+    decoded = _decode(path, least_side=_LEAST_SHRINK * max(width, height))
+    image = decoded.image
     if part != WHOLE:
         left, top, right, bottom = (round(edge * side) for edge, side in zip(part, image.size * 2, strict=True))
         image = image.crop((left, top, right, bottom))
-    return ScaledPhoto(resize(image, width, height), size, part, embedded)
+    # The colours of few pixels are converted faster, so this comes last.
+    pixels = resize(image, width, height, decoded.profile)
+    return ScaledPhoto(pixels, decoded.size, part, decoded.embedded, decoded.damage)
 
 
-def _decode(path: Path, least_side: int | None = None) -> tuple[Image.Image, tuple[int, int], Embedded]:
-    """The upright photo, the size of the whole photo, and what the file says about it.
+@dataclass(frozen=True)
+class _Decoded:
+    """An upright image in the colours of `profile`, or RGB; the size of the whole photo; what it says; its damage."""
 
-    With `least_side`, a JPEG may be decoded at a fraction of its size, but no side falls below `least_side`.
-    """
+    image: Image.Image
+    profile: bytes
+    size: tuple[int, int]
+    embedded: Embedded
+    damage: str
+
+
+def _decode(path: Path, least_side: int | None = None) -> _Decoded:
+    """With `least_side`, a photo may be decoded at a fraction of its size, but no side falls below `least_side`."""
     try:
-        with Image.open(path) as opened:
-            width, height = opened.size
-            if width * height > MAX_PIXELS:
-                raise InputError(f"{path} has {width} x {height} pixels, {_TOO_LARGE}")
-            if least_side is not None:
-                opened.draft(None, (least_side, least_side))  # no effect on other formats and on smaller photos
-            # Pillow reads a TIFF's metadata only before its pixels, a PNG's may follow them.
-            embedded = Embedded() if opened.format == "PNG" else embedded_facts(opened)
-            opened.load()
-            if opened.format == "PNG":
-                embedded = embedded_facts(opened)
-            if opened.format == "TIFF":  # Pillow has already put it upright
-                width, height = opened.size
-            turn = _turn(opened)
-            image = _as_rgb(opened if turn is None else opened.transpose(turn))
-            return image, (height, width) if turn in _SIDEWAYS else (width, height), embedded
+        try:
+            opened = open_photo(path, MAX_PIXELS)
+            return _decode_opened(path, opened, least_side)
+        except NothingDecodedError:
+            if opened.format != "TIFF":
+                raise
+            return _decode_opened(path, open_tiff(path, MAX_PIXELS), least_side)
     except InputError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -110,6 +123,42 @@ def _decode(path: Path, least_side: int | None = None) -> tuple[Image.Image, tup
         raise InputError(f"{path} cannot be decoded: {first_line(error)}") from error
 
 
+def _decode_opened(path: Path, opened: Image.Image, least_side: int | None) -> _Decoded:
+    with opened:
+        width, height = opened.size
+        if width * height > MAX_PIXELS:
+            raise InputError(f"{path} has {width} x {height} pixels, {_TOO_LARGE}")
+        if least_side is not None:
+            opened.draft(None, (least_side, least_side))  # no effect on other formats and on smaller photos
+        with _BUDGET.held(_cost(opened, width * height)):
+            # Pillow reads a TIFF's metadata only before its pixels, a PNG's may follow them.
+            embedded = Embedded() if opened.format == "PNG" else embedded_facts(opened)
+            profile = opened.info.get("icc_profile") or b""
+            damage = load(opened, path.stat().st_size)
+            if opened.format == "PNG":
+                embedded = embedded_facts(opened)
+            if not embedded.exif and path.suffix.lower() in RAW:  # the preview says nothing
+                embedded = embedded_exif(path)
+            if opened.format == "TIFF":  # Pillow has already put it upright
+                width, height = opened.size
+            turn = _turn(opened)
+            image, profile = flatten(opened, profile, least_side)
+            if turn is not None:
+                image = image.transpose(turn)
+    size = (height, width) if turn in _SIDEWAYS else (width, height)
+    return _Decoded(image, profile, size, embedded, damage and f"{path} is damaged: {damage}")
+
+
+def _cost(opened: Image.Image, pixels: int) -> int:
+    """About how many bytes it takes to decode an opened photo; `pixels` are those of the whole photo."""
+    decoded = opened.width * opened.height
+    if opened.info.get("progressive"):  # libjpeg holds all coefficients, whatever the size it decodes to
+        return 8 * decoded + 6 * pixels
+    return decoded * (16 if opened.format in _GREEDY else 8)
+
+
+_GREEDY = ("WEBP", "AVIF", "HEIF", "JPEG2000")
+_BUDGET = MemoryBudget(4 * MAX_PIXELS)
 _TOO_LARGE = f"more than {MAX_PIXELS // 10**6} megapixels: replace it with a smaller copy"
 
 
@@ -121,15 +170,6 @@ def _turn(image: Image.Image) -> Image.Transpose | None:
         return None
 
 
-def _as_rgb(image: Image.Image) -> Image.Image:
-    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    elif image.mode.startswith("I;16"):
-        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-    return image if image.mode == "RGB" else image.convert("RGB")
-
-
-def resize(image: Image.Image, width: int, height: int) -> NDArray[np.uint8]:
-    """Pixels height x width x 3, uint8, of an image stretched to that size (bicubic)."""
-    return np.asarray(image.resize((width, height), Image.Resampling.BICUBIC))
+def resize(image: Image.Image, width: int, height: int, profile: bytes = b"") -> NDArray[np.uint8]:
+    """Pixels height x width x 3, uint8, of an image stretched to that size (bicubic), in sRGB."""
+    return np.asarray(to_srgb(image.resize((width, height), Image.Resampling.BICUBIC), profile))

@@ -36,7 +36,7 @@ class ExtractionResult:
     `broken` has one sentence for each photo that could not be used and each folder that could not be listed; photos in
     such a folder stay in the store as they are. `passed_over` counts photos in formats that are not read, by suffix.
     `sidecars` has one sentence for each side-car that cannot be read. `unnamed_places` counts photos that know where
-    they were taken, but there is no table to name the place.
+    they were taken, but there is no table to name the place. `damaged` has one sentence for each photo read in part.
     """
 
     added: int
@@ -46,6 +46,7 @@ class ExtractionResult:
     passed_over: dict[str, int]
     sidecars: tuple[str, ...] = ()
     unnamed_places: int = 0
+    damaged: tuple[str, ...] = ()
 
 
 def extract_photos(
@@ -56,6 +57,7 @@ def extract_photos(
     dtype: StoreDtype | None = None,
     batch_size: int = 16,
     workers: int = 2,
+    strict: bool = False,
     on_start: Callable[[int], None] = lambda total: None,
     on_photo: Callable[[int], None] = lambda done: None,
 ) -> ExtractionResult:
@@ -64,7 +66,8 @@ def extract_photos(
     Only new and changed photos are extracted. Of the others, the facts are read if the photo or a side-car changed.
     Photos deleted from the folder are removed from the store. Each batch is committed on its own, so that an
     interrupted run resumes where it stopped. A photo is skipped if it cannot be decoded or the extractor finds no
-    region in it; if that photo has changed, its old record is removed.
+    region in it; if that photo has changed, its old record is removed. With `strict`, photos that can be
+    read only in part are skipped too.
 
     `dtype` None keeps that of the store, or means float32 for a new store. `on_start` hears how many photos there are
     to extract, `on_photo` how many are done. Raises InputError if no photo can be used or the extractor's outputs are
@@ -78,6 +81,7 @@ def extract_photos(
     renewed = outdated(store_path, plan.kept(photos), reader) if plan.held else []
     on_start(len(plan.extract) + len(renewed))
     broken: dict[str, str] = {}
+    damaged: list[str] = []
     added = 0
     with ExitStack() as stack:
         store = None
@@ -86,7 +90,9 @@ def extract_photos(
             store.delete(plan.delete)
             _move(store, plan.move)
         # Closed at once if the run is interrupted, which drops the photos still waiting to be decoded.
-        decoded = stack.enter_context(closing(_decode(plan.extract, extractor, workers, reader, broken)))
+        decoded = stack.enter_context(
+            closing(_decode(plan.extract, extractor, workers, reader, broken, None if strict else damaged))
+        )
         for batch in _batches(decoded, batch_size):
             found = extractor(np.stack([scaled.pixels for _, scaled, _ in batch]), [photo.path for photo, *_ in batch])
             records = []
@@ -122,7 +128,7 @@ def extract_photos(
     unchanged = len(photos) - len(plan.extract)
     skipped = (*listing.unreadable, *broken.values())
     return ExtractionResult(
-        added, unchanged, removed, skipped, listing.passed_over, tuple(reader.faults), reader.unnamed
+        added, unchanged, removed, skipped, listing.passed_over, tuple(reader.faults), reader.unnamed, tuple(damaged)
     )
 
 
@@ -208,13 +214,25 @@ def _move(store: FeatureStore, photos: list[Photo], batch_size: int = 256) -> No
 
 
 def _decode(
-    photos: list[Photo], extractor: FeatureExtractor, workers: int, reader: FactReader, broken: dict[str, str]
+    photos: list[Photo],
+    extractor: FeatureExtractor,
+    workers: int,
+    reader: FactReader,
+    broken: dict[str, str],
+    damaged: list[str] | None,
 ) -> Generator[_Decoded, None, None]:
-    """Decoded photos in order, at most _AHEAD in advance. A photo that fails leaves a sentence in `broken`, by id."""
+    """Decoded photos in order, at most _AHEAD in advance. A photo that fails leaves a sentence in `broken`, by id.
+
+    A photo that can be read in part leaves one in `damaged`; it fails if that is None.
+    """
 
     def load(photo: Photo) -> _Decoded:
         recipe = extractor.recipe
         scaled = read_scaled(photo.path, recipe.width, recipe.height, extractor.part_of(photo.id))
+        if scaled.damage and damaged is None:
+            raise InputError(scaled.damage)
+        if scaled.damage and damaged is not None:
+            damaged.append(scaled.damage)
         return photo, scaled, reader.read(photo, scaled.embedded, scaled.size)
 
     with ThreadPoolExecutor(workers) as pool:

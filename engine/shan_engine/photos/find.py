@@ -10,14 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from shan_engine.base.errors import InputError, unread
-
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp"})
-"""Suffixes of the photos that are read."""
-UNREAD = frozenset(
-    {".arw", ".avif", ".bmp", ".cr2", ".cr3", ".dng", ".gif", ".heic", ".heif", ".jp2"}
-    | {".jxl", ".nef", ".orf", ".raf", ".raw", ".rw2"}
-)
-"""Suffixes of photos in formats that are not read. They are counted, so that a user learns of them."""
+from shan_engine.photos.formats import PLAIN, READ, UNREAD, how_to_read
 
 
 @dataclass(frozen=True)
@@ -47,7 +40,7 @@ class FoundPhotos:
 
 
 def find_photos(folder: Path) -> FoundPhotos:
-    """Find all JPEG, PNG, TIFF and WebP files below `folder`, except hidden ones.
+    """Find all photos that this installation reads below `folder`, except hidden ones.
 
     Raises InputError if the folder does not exist or holds no photo that can be accessed.
     """
@@ -59,7 +52,7 @@ def find_photos(folder: Path) -> FoundPhotos:
         suffix = path.suffix.lower()
         if suffix in UNREAD:
             others[suffix] += 1
-        elif suffix in SUFFIXES:
+        elif suffix in READ:
             try:
                 status = path.stat()
             except OSError as error:
@@ -75,8 +68,10 @@ def find_photos(folder: Path) -> FoundPhotos:
     if not photos and unreadable:
         raise InputError(unreadable[0])
     if not photos:
-        more = "".join(f"; {count} {suffix} are not read, save them as JPEG" for suffix, count in passed_over.items())
-        raise InputError(f"no photos in {folder}: it has no file ending in {', '.join(sorted(SUFFIXES))}{more}")
+        more = "".join(
+            f"; {count} {suffix} are not read, {how_to_read(suffix)}" for suffix, count in passed_over.items()
+        )
+        raise InputError(f"no photos in {folder}: it has no file ending in {', '.join(sorted(PLAIN))}{more}")
     return FoundPhotos(sorted(photos, key=lambda photo: photo.id), passed_over, unreadable)
 
 
