@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -194,7 +195,7 @@ def search(
         normalise=not no_querybank,
         threshold=threshold,
         where=where,
-        with_metadata=not alone or html is not None,
+        with_metadata=bool(json or shown or html) or sys.stdout.isatty(),  # for the date; else without SQLite
         mark_unanswerable=queries is not None,
         grouped=not (no_groups or json or alone),
     )
