@@ -38,7 +38,7 @@ gallery: .venv/installed
 	.venv/bin/shan-engine extract artifacts/demo/photos --store build/demo.store \
 	  --metadata artifacts/demo/photos.csv
 	.venv/bin/shan-engine index build/demo.store --output artifacts/demo/gallery --storage float16
-	rm -f artifacts/demo/gallery/writer.lock
+	rm -rf artifacts/demo/gallery/writer.lock artifacts/demo/gallery/bundles  # its bundle lies beside it
 
 # Proves and measures the torch back end from the tree, with the PyTorch and Triton of this machine; installs nothing.
 gpu-check:

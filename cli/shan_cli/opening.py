@@ -22,10 +22,10 @@ def open_engine(
 ) -> Engine:
     """Open a gallery of photos, and say on standard error which one it is."""
     from shan_engine import api
-    from shan_engine.locate import bundle_reason, locate_gallery
+    from shan_engine.locate import locate_gallery
 
     place = locate_gallery(gallery, model)
-    log(f"bundle {place.bundle} ({bundle_reason(model)})")
+    log(f"bundle {place.bundle} ({place.bundle_reason})")
     engine = api.open(gallery, model, device=device, backend=backend, precision=precision, keep_pages=False)
     say(f"{len(engine):,} images in {place.gallery} ({place.reason})")
     return engine
@@ -34,21 +34,25 @@ def open_engine(
 def open_caption_engine(gallery: Path | None, model: Path | None, device: Device) -> CaptionEngine:
     """Open a gallery of captions, and say on standard error which one it is."""
     from shan_engine import api
-    from shan_engine.locate import bundle_reason, locate_gallery
+    from shan_engine.locate import locate_gallery
 
     place = locate_gallery(gallery, model)
-    log(f"bundle {place.bundle} ({bundle_reason(model)})")
+    log(f"bundle {place.bundle} ({place.bundle_reason})")
     engine = api.open_captions(place.gallery, model, device=device)
     say(f"{len(engine):,} captions in {place.gallery} ({place.reason})")
     return engine
 
 
-def open_encoder(model: Path | None, device: Device) -> Scorer:
-    """Open a bundle to encode with."""
+def open_encoder(model: Path | None, device: Device, gallery: Path | None = None) -> Scorer:
+    """Open a bundle to encode with; for a `gallery`, the one that made it unless `model` names another."""
     from shan_engine.bundle.contents import Bundle
-    from shan_engine.locate import bundle_reason, locate_bundle
+    from shan_engine.locate import bundle_reason, locate_bundle, locate_gallery
     from shan_engine.scoring.scorer import Scorer
 
-    path = locate_bundle(model)
-    log(f"bundle {path} ({bundle_reason(model)})")
+    if gallery is None:
+        path, reason = locate_bundle(model), bundle_reason(model)
+    else:
+        place = locate_gallery(gallery, model)
+        path, reason = place.bundle, place.bundle_reason
+    log(f"bundle {path} ({reason})")
     return Scorer(Bundle.open(path), device)

@@ -49,9 +49,21 @@ def _model(purpose: str) -> Any:
 Gallery = Annotated[
     Path | None, typer.Option(help="Gallery to search.", show_default="SHAN_GALLERY, else the bundled demo")
 ]
-Model = Annotated[Path | None, _model("Bundle that made the gallery")]
+Model = Annotated[
+    Path | None,
+    typer.Option(
+        help="Bundle that made the gallery.", show_default="SHAN_MODEL or the bundled demo, else the gallery's own"
+    ),
+]
 ExtractorModel = Annotated[Path | None, _model("Bundle whose feature extractor is used, unless you pass --extractor")]
 EncoderModel = Annotated[Path | None, _model("Bundle to encode with; searches then need the same one")]
+IndexModel = Annotated[
+    Path | None,
+    typer.Option(
+        help="Bundle to encode with. new changes a gallery to the bundle in SHAN_MODEL, else the bundled demo's.",
+        show_default="the gallery's own, SHAN_MODEL, else the bundled demo",
+    ),
+]
 
 StoreStorage = Annotated[choices.StoreDtype | None, typer.Option(help=f"{SMALLER}.", show_default=OF_STORE)]
 GalleryStorage = Annotated[

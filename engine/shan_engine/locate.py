@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from shan_engine.base.errors import GalleryError
 
+KEPT = "bundles"  # the folder of a gallery with the bundle that made it (bundle/kept.py)
+
 
 @dataclass(frozen=True)
 class Place:
-    """A gallery, the bundle that made it, and why they were chosen, for the user to read."""
+    """A gallery, the bundle that made it, and why each was chosen, for the user to read."""
 
     gallery: Path
     bundle: Path
     reason: str
+    bundle_reason: str
 
 
 def demo_folder() -> Path | None:
@@ -51,12 +55,42 @@ def bundle_reason(bundle: Path | None) -> str:
 
 
 def locate_gallery(gallery: Path | None, bundle: Path | None) -> Place:
-    """`gallery` if given, else the one in SHAN_GALLERY, else the demo's; the bundle as in `locate_bundle`."""
-    model = locate_bundle(bundle)
-    if gallery is not None:
-        return Place(gallery, model, "--gallery")
+    """`gallery` if given, else the one in SHAN_GALLERY, else the demo's; and the bundle to use with it.
+
+    That is `bundle` if given, else the one of `locate_bundle` if it made the gallery, else the one that the gallery
+    keeps. Raises GalleryError where there is no demo to fall back on.
+    """
     named = os.environ.get("SHAN_GALLERY")
-    if named:
-        return Place(Path(named).expanduser(), model, "SHAN_GALLERY")
-    demo = demo_bundle().parent
-    return Place(demo / "gallery", model, "the bundled demo")
+    if gallery is not None:
+        reason = "--gallery"
+    elif named:
+        gallery, reason = Path(named).expanduser(), "SHAN_GALLERY"
+    else:
+        gallery, reason = demo_bundle().parent / "gallery", "the bundled demo"
+    if bundle is None:
+        made_by = _fingerprint(gallery)
+        kept = kept_bundle(gallery, made_by) if made_by else None
+        if kept is not None and kept.is_dir() and not _default_made(made_by):
+            return Place(gallery, kept, reason, "kept in the gallery")
+    return Place(gallery, locate_bundle(bundle), reason, bundle_reason(bundle))
+
+
+def kept_bundle(gallery: Path, fingerprint: str) -> Path:
+    """Where a gallery keeps the bundle with this fingerprint."""
+    return gallery / KEPT / fingerprint[:12]
+
+
+def _default_made(fingerprint: str) -> bool:
+    try:
+        return _fingerprint(locate_bundle(None)) == fingerprint
+    except GalleryError:  # this installation has no demo
+        return False
+
+
+def _fingerprint(folder: Path) -> str:
+    """The fingerprint in the manifest of a bundle or a gallery; empty where it cannot be read, which opening tells."""
+    try:
+        found = json.loads((folder / "manifest.json").read_bytes())["fingerprint"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+    return found if isinstance(found, str) and found.isalnum() else ""

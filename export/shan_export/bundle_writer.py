@@ -184,10 +184,15 @@ def _axes(terms: Mapping[str, Tensor], batch: str, inner: str) -> dict[str, dict
 
 
 def fingerprint(model: RetrievalModel, tokenizer: Tokenizer) -> str:
-    """Hex SHA-256 over the configuration, the tokenizer and every weight."""
+    """Hex SHA-256 over the configuration, the tokenizer, every weight, and the settings of a score's further parts.
+
+    Galleries hold hubness by the bundle's querybank, which those settings change.
+    """
     digest = hashlib.sha256(json.dumps(model.config.to_dict(), sort_keys=True).encode())
     digest.update(tokenizer.content())
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().numpy().tobytes())
+    if parts := model.parts():
+        digest.update(json.dumps(parts, sort_keys=True).encode())
     return digest.hexdigest()

@@ -11,10 +11,12 @@ from shan_engine.base.errors import GalleryError, InputError
 from shan_engine.base.files import foreign_name, write_failure
 from shan_engine.base.locks import LOCK, hold_lock
 from shan_engine.base.packing import Arrays
+from shan_engine.bundle.kept import drop_others, keep_bundle
 from shan_engine.gallery.captions import LIST, SCHEMA_VERSION, CaptionBlock, CaptionManifest
 from shan_engine.gallery.manifest import MANIFEST, is_block_name
 from shan_engine.gallery.storage import packed
 from shan_engine.indexing.block_writer import new_block
+from shan_engine.locate import KEPT
 from shan_engine.scoring.scorer import Scorer
 from shan_engine.text.captions import CaptionTable
 from shan_engine.text.query_files import read_captions
@@ -54,11 +56,13 @@ def index_captions(
             there = (output / MANIFEST).exists()
             held = {block.name for block in CaptionManifest.load(output).blocks} if there else set()
             _remove_all_but(output, held)
+            keep_bundle(output, scorer.bundle)
             try:
                 _write(output, scorer, rows, tokens, dtype, on_captions)
             except BaseException:
                 _remove_all_but(output, held)
                 raise
+            drop_others(output, scorer.bundle.manifest.fingerprint)
     except OSError as error:
         raise GalleryError(write_failure(output, error)) from error
     return len(rows)
@@ -117,7 +121,7 @@ def _refuse_foreign(output: Path) -> None:
         raise InputError(f"{output} is a file: choose a new folder for the captions")
     if (output / MANIFEST).exists():
         CaptionManifest.load(output)
-    elif foreign := foreign_name(output, (LOCK, MANIFEST, "blocks")):
+    elif foreign := foreign_name(output, (LOCK, MANIFEST, "blocks", KEPT)):
         raise InputError(f"{output} is not empty, it holds '{foreign}': choose a new or an empty folder")
 
 

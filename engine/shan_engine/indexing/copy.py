@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from shan_engine.base.errors import InputError
 from shan_engine.base.files import fresh_folder
+from shan_engine.bundle.kept import copy_kept
 from shan_engine.gallery.block_files import LIST
 from shan_engine.gallery.blocks import Block
 from shan_engine.gallery.centroids import FROM_IMAGES
@@ -133,6 +134,7 @@ def _write(
         copy_centroids(galleries[0].path, folder, manifest.centroids)
     if bank := Querybank.of_gallery(galleries[0]):
         bank.save(folder)
+    copy_kept(galleries[0].path, folder, manifest.fingerprint)
     written = replace(manifest, blocks=entries)
     written.save(folder)
     return written

@@ -14,6 +14,7 @@ from shan_engine.base.errors import GalleryError, InputError
 from shan_engine.base.files import foreign_name, write_failure
 from shan_engine.base.locks import LOCK, hold_lock
 from shan_engine.base.metadata import Metadata
+from shan_engine.bundle.kept import drop_others, keep_bundle
 from shan_engine.gallery.block_files import METADATA
 from shan_engine.gallery.centroids import FROM_IMAGES, Centroids
 from shan_engine.gallery.manifest import MANIFEST, BlockEntry, GalleryManifest, check_same_bundle, is_block_name
@@ -25,6 +26,7 @@ from shan_engine.indexing.encoding import array_shapes, encoded
 from shan_engine.indexing.querybank import FILE, HubnessOf, Querybank
 from shan_engine.indexing.tables import renew_tables
 from shan_engine.kernel.constants import KERNEL_CONSTANTS
+from shan_engine.locate import KEPT
 from shan_engine.scoring.scorer import Scorer
 from shan_engine.store.feature_store import FeatureStore
 from shan_engine.store.metadata import joined
@@ -93,6 +95,7 @@ def index_store(
         busy = GalleryError(f"another process is writing the gallery {output}: wait for it and run again")
         with hold_lock(output / LOCK, busy):
             manifest, bank, hubness = _settled(output, scorer, dtype, querybank)
+            keep_bundle(output, scorer.bundle)
             if manifest is None:
                 manifest = _new_manifest(store, scorer, dtype, infos)
                 if bank:
@@ -101,8 +104,9 @@ def index_store(
                 manifest.save(output)  # from here on the folder is a gallery's: an interrupted run can resume
             wanted = {info.id: info.checksum for info in infos}
             if not replace_all:
-                _refuse_all_other(output, manifest, store, wanted)
+                refuse_all_other(output, manifest, store, wanted)
             _remove_orphans(output, manifest)
+            drop_others(output, manifest.fingerprint)
             table = store.metadata()
             metadata = joined(infos, store.facts(), table)
             renewed = renew_tables(output, manifest, metadata)
@@ -136,7 +140,7 @@ def _held_manifest(output: Path, scorer: Scorer, dtype: str | None) -> GalleryMa
         if output.exists() and not output.is_dir():
             raise InputError(f"{output} is a file: choose a new folder for the gallery")
         # A run killed at its very beginning leaves the lock, a querybank, and half-written files.
-        if foreign := foreign_name(output, (LOCK, FILE, MANIFEST)):
+        if foreign := foreign_name(output, (LOCK, FILE, MANIFEST, KEPT)):
             raise InputError(
                 f"{output} is not a gallery and is not empty, it holds '{foreign}': choose a new or an empty folder"
             )
@@ -174,7 +178,7 @@ def _settled(
     return manifest, bank, bank.measure(scorer) if bank else None
 
 
-def _refuse_all_other(output: Path, manifest: GalleryManifest, store: FeatureStore, wanted: Mapping[str, int]) -> None:
+def refuse_all_other(output: Path, manifest: GalleryManifest, store: FeatureStore, wanted: Mapping[str, int]) -> None:
     """Raise InputError if none of the gallery's images would stay: the store is probably the wrong one."""
     gallery = Gallery(output, manifest)
     if len(gallery) and not any(id in wanted for block in gallery.blocks for id, _ in block.checksums()):
