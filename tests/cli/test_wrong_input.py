@@ -82,6 +82,7 @@ class TestGalleries:
         assert f"there is no gallery at {place.gallery}" in place.search("a dog")
 
     def test_of_another_bundle(self, place):
+        shutil.rmtree(place.gallery / "bundles")  # as galleries were before they kept their bundle
         sentence = refusal("search", "a dog", "--gallery", place.gallery)
         assert f"the gallery {place.gallery} was made by bundle" in sentence
         assert "shan-engine index" in sentence
