@@ -145,6 +145,8 @@ def _decode_opened(path: Path, opened: Image.Image, least_side: int | None) -> _
             image, profile = flatten(opened, profile, least_side)
             if turn is not None:
                 image = image.transpose(turn)
+            if image is not opened:
+                opened.close()  # its pixels go before another photo gets the memory
     size = (height, width) if turn in _SIDEWAYS else (width, height)
     return _Decoded(image, profile, size, embedded, damage and f"{path} is damaged: {damage}")
 

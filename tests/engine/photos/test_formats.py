@@ -1,0 +1,165 @@
+"""Every format and mode is decoded to what other decoders see, damage is told, and memory stays bounded."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import odd_photos
+import pytest
+import tifffile
+from extractors import detector
+from numpy.typing import NDArray
+from PIL import Image
+from shan_engine.base.errors import InputError
+from shan_engine.photos import formats, opening
+from shan_engine.photos.decode import decode_photo, read_scaled
+from shan_engine.photos.extract import extract_photos
+from shan_engine.photos.extractor import FeatureExtractor
+from shan_engine.photos.find import find_photos
+from shan_engine.photos.memory import MemoryBudget
+
+ROOT = Path(__file__).parents[3]
+GOLDEN = ROOT / "tests" / "golden"
+PICTURE = odd_photos.picture(0)
+KINDS = {kind: (suffix, make) for kind, suffix, make in odd_photos.kinds(PICTURE)}
+# Block means as OpenCV 5.0 (most formats), tifffile 2026.3 (TIFF) and imagecodecs 2026.3 (AVIF) decode them.
+SEEN_BY_OTHERS = dict(np.load(GOLDEN / "odd_photos.npz"))
+
+
+def written(folder: Path, kind: str) -> Path:
+    suffix, make = KINDS[kind]
+    path = folder / f"a.{suffix}"
+    path.write_bytes(make())
+    return path
+
+
+def blocks(path: Path) -> NDArray[np.int64]:
+    return odd_photos.blocks(np.asarray(decode_photo(path))).astype(int)
+
+
+@pytest.mark.parametrize("kind", SEEN_BY_OTHERS)
+def test_pixels_are_those_of_other_decoders(tmp_path: Path, kind: str) -> None:
+    assert np.abs(blocks(written(tmp_path, kind)) - SEEN_BY_OTHERS[kind]).max() <= 2
+
+
+@pytest.mark.parametrize("kind", ["PNG with 20 MB of text", "PNG with a wrong checksum", "TIFF Lab", "TIFF CMYK"])
+def test_sound_pixels_are_read(tmp_path: Path, kind: str) -> None:
+    assert np.abs(blocks(written(tmp_path, kind)) - odd_photos.blocks(PICTURE)).max() <= 3
+
+
+def test_heic() -> None:
+    pytest.importorskip("pi_heif")
+    assert np.abs(blocks(GOLDEN / "picture.heic") - odd_photos.blocks(PICTURE)).max() <= 3
+
+
+@pytest.mark.parametrize(("kind", "module"), [("camera RAW (DNG)", "rawpy"), ("video (MP4)", "av")])
+def test_raw_and_video(tmp_path: Path, kind: str, module: str) -> None:
+    pytest.importorskip(module)
+    photo = Image.fromarray(read_scaled(written(tmp_path, kind), odd_photos.WIDTH, odd_photos.HEIGHT).pixels)
+    similar = np.corrcoef(odd_photos.blocks(np.asarray(photo)).ravel(), odd_photos.blocks(PICTURE).ravel())[0, 1]
+    assert similar > 0.95
+
+
+def test_a_missing_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(formats, "find_spec", lambda module: None)
+    (tmp_path / "a.heic").write_bytes((GOLDEN / "picture.heic").read_bytes())
+    with pytest.raises(InputError, match=r"a\.heic needs pi_heif, which is not installed: pip install '\.\[heic\]'"):
+        decode_photo(tmp_path / "a.heic")
+
+
+@pytest.mark.parametrize(
+    "samples",
+    [
+        np.linspace(0, 4095, 6144).astype(np.uint16),  # a camera of 12 bits
+        np.linspace(0, 100_000, 6144).astype(np.uint32),
+        np.linspace(-500, 500, 6144).astype(np.int16),
+        np.append(np.linspace(0, 5, 6143), np.nan).astype(np.float32),
+    ],
+)
+def test_no_photo_turns_black_or_white(tmp_path: Path, samples: NDArray[np.generic]) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", samples.reshape(64, 96))
+    photo = np.asarray(decode_photo(tmp_path / "a.tif"))[..., 0].ravel()
+    assert np.abs(photo[:-1].astype(int) - np.linspace(0, 255, 6144)[:-1]).max() <= 3
+
+
+def test_a_transparent_level_of_16_bits_is_white(tmp_path: Path) -> None:
+    samples = np.full((8, 8), 30_000, np.uint16)
+    samples[:4] = 5_000
+    Image.fromarray(samples).save(tmp_path / "a.png", transparency=5_000)
+    photo = np.asarray(decode_photo(tmp_path / "a.png"))
+    assert (photo[:4] == 255).all()
+    assert (photo[4:] == 30_000 >> 8).all()
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if "damaged" in kind])
+def test_damaged_photos_are_read_as_far_as_they_go(tmp_path: Path, kind: str) -> None:
+    path = written(tmp_path, kind)
+    assert read_scaled(path, 8, 8).damage.startswith(f"{path} is damaged: ")
+    assert np.abs(blocks(path)[:1] - odd_photos.blocks(PICTURE)[:1]).max() <= 8  # the first rows are there
+    with pytest.raises(InputError, match="is damaged"):
+        decode_photo(path, strict=True)
+
+
+def test_extract_lists_damaged_photos_and_strict_leaves_them_out(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    path = written(tmp_path / "photos", "JPEG without its end, damaged")
+    Image.fromarray(PICTURE).save(tmp_path / "photos" / "b.png")
+    extractor = FeatureExtractor(detector(tmp_path), "cpu", threads=1)
+    told = (f"{path} is damaged: it ends early",)
+    lenient = extract_photos(tmp_path / "photos", tmp_path / "s", extractor)
+    assert (lenient.added, lenient.damaged, lenient.broken) == (2, told, ())
+    strict = extract_photos(tmp_path / "photos", tmp_path / "t", extractor, strict=True)
+    assert (strict.added, strict.damaged, strict.broken) == (1, (), told)
+
+
+def test_all_suffixes_are_found(tmp_path: Path) -> None:
+    for suffix in formats.PLAIN:
+        (tmp_path / f"a{suffix}").write_bytes(b"x")
+    assert len(find_photos(tmp_path).photos) == len(formats.PLAIN)
+
+
+def test_wrong_suffix_of_a_heic(tmp_path: Path) -> None:
+    pytest.importorskip("pi_heif")
+    (tmp_path / "a.jpg").write_bytes((GOLDEN / "picture.heic").read_bytes())
+    with opening.open_photo(tmp_path / "a.jpg", 10**6) as photo:
+        assert photo.size == (odd_photos.WIDTH, odd_photos.HEIGHT)
+
+
+def test_a_budget_is_never_exceeded() -> None:
+    budget, lock, held, most = MemoryBudget(10), threading.Lock(), [0], [0]
+
+    def work(wanted: int) -> None:
+        with budget.held(wanted):
+            with lock:
+                held[0] += min(wanted, 10)
+                most[0] = max(most[0], held[0])
+            time.sleep(0.002)
+            with lock:
+                held[0] -= min(wanted, 10)
+
+    threads = [threading.Thread(target=work, args=(wanted,)) for wanted in (3, 99, 4, 6, 10, 1, 7, 5) * 3]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert (most[0], held[0]) == (10, 0)
+
+
+def test_large_photos_share_a_bounded_memory(tmp_path: Path) -> None:
+    Image.new("1", (10_000, 9_000), 1).save(tmp_path / "a.png")
+    code = (
+        "import resource, sys\nfrom concurrent.futures import ThreadPoolExecutor\nfrom pathlib import Path\n"
+        "from shan_engine.photos.decode import read_scaled\n"
+        "with ThreadPoolExecutor(4) as pool:\n"
+        "    photos = list(pool.map(lambda _: read_scaled(Path(sys.argv[1]), 32, 32), range(4)))\n"
+        "assert all((photo.pixels == 255).all() for photo in photos)\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)\n"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "a.png")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 400  # MB; one photo in RGB alone would take 360
