@@ -2,6 +2,7 @@
 
     python benchmarks/pointing.py FOLDER                        # the demo's bundle
     python benchmarks/pointing.py FOLDER --model B --row "new"
+    python benchmarks/pointing.py FOLDER --fine                 # and the regions of `search --fine-regions`
 
 FOLDER is as for benchmarks/transfer.py. A case is a category and a photo that shows it. The category is asked as
 "a dog" or "an apple". A hit means that the centre of the region that the explanation names lies on an instance's box.
@@ -13,8 +14,10 @@ where any region's centre lies on a box. All are given for all cases, and for th
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from time import perf_counter
 from typing import NamedTuple
 
 import numpy as np
@@ -23,6 +26,9 @@ from provenance import recorded
 from reports import read_report, write_report
 from shan_engine.base.errors import InputError
 from shan_engine.engine import Engine
+from shan_engine.search.fine_map import VIEWS, PhotoViews, pointers_of
+from shan_engine.search.photo_query import open_extractor
+from shan_engine.search.query import Query
 from shan_engine.search.results import Hit
 from transfer import Instance, Instances, opened, parser_of, read_instances, with_article
 
@@ -35,6 +41,7 @@ class Case(NamedTuple):
     """One category in one photo: shares of hits, 0 to 1."""
 
     explanation: float
+    fine: float
     middle: float
     chance: float
     ceiling: float
@@ -65,8 +72,8 @@ def pointed(hit: Hit, name: str, instances: Sequence[Instance]) -> float:
     return float(on_instance(map(centre, boxes), instances).sum()) / len(name.split())
 
 
-def measure(engine: Engine, instances: Instances) -> list[Case]:
-    """Every category in every photo that shows it."""
+def measure(engine: Engine, instances: Instances, views: Mapping[str, PhotoViews]) -> list[Case]:
+    """Every category in every photo that shows it; fine regions come from the photos' `views`, NaN without."""
     regions = {}
     for place, id in enumerate(engine.ids):
         block, row = engine.gallery.find(place)
@@ -78,11 +85,14 @@ def measure(engine: Engine, instances: Instances) -> list[Case]:
             hits = {hit.image.id: hit for hit in found}
         except InputError:  # it has no word that the model knows
             hits = {}
+        pointers = pointers_of(engine.scorer, Query.of(with_article(name))) if hits and views else []
         for id, own in photos.items():
+            peaks = tuple(found.peak for pointer in pointers for found in views[id].maps(pointer))
             width, height = own[0].size
             cases.append(
                 Case(
                     pointed(hits[id], name, own) if hits else 0.0,
+                    pointed(replace(hits[id], words=peaks), name, own) if peaks else 0.0 if views else float("nan"),
                     float(on_instance([(width / 2, height / 2)], own)[0]),
                     covered(own),
                     float(on_instance(map(centre, regions[id].tolist()), own).any()),
@@ -91,17 +101,34 @@ def measure(engine: Engine, instances: Instances) -> list[Case]:
     return cases
 
 
+def read_views(engine: Engine, photos: Path, instances: Instances) -> tuple[dict[str, PhotoViews], int]:
+    """The views of every photo that shows something, and how many milliseconds one photo takes."""
+    network = open_extractor(engine.scorer.bundle, None, "cpu")
+    wanted = sorted({id for found in instances.values() for id in found})
+    start = perf_counter()
+    views = {id: PhotoViews.read(photos / id, engine.scorer.encoders, network) for id in wanted}
+    return views, round(1000 * (perf_counter() - start) / len(wanted))
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
-    options = parser_of(__doc__, RESULTS).parse_args(arguments)
-    with opened(options.folder, options.model) as engine:
-        cases = measure(engine, read_instances(options.folder))
+    parser = parser_of(__doc__, RESULTS)
+    parser.add_argument("--fine", action="store_true", help="measure regions found in the photo itself, too")
+    options = parser.parse_args(arguments)
+    instances, views = read_instances(options.folder), dict[str, PhotoViews]()
     measured: dict[str, object] = {}
+    with opened(options.folder, options.model) as engine:
+        if options.fine:
+            views, measured["milliseconds a photo"] = read_views(engine, options.folder / "photos", instances)
+            print(f"{len(VIEWS)} views take {measured['milliseconds a photo']} ms a photo")
+        cases = measure(engine, instances, views)
     chosen = {"all": cases, "at most a quarter": [case for case in cases if case.chance <= SMALL]}
-    print("| things | cases | explanation | middle | chance | ceiling |\n|---|---|---|---|---|---|")
+    print("| things | cases | explanation | fine | middle | chance | ceiling |\n|---|---|---|---|---|---|---|")
     for kind, own in chosen.items():
-        means = {name: round(float(mean), 4) for name, mean in zip(Case._fields, np.mean(own, axis=0), strict=True)}
+        shares = zip(Case._fields, np.mean(own, axis=0), strict=True)
+        means = {name: round(float(mean), 4) for name, mean in shares if not np.isnan(mean)}
         measured[kind] = {"cases": len(own), **means}
-        print(f"| {kind} | {len(own)} | {' | '.join(f'{100 * mean:.1f} %' for mean in means.values())} |")
+        cells = [f"{100 * means[name]:.1f} %" if name in means else "" for name in Case._fields]
+        print(f"| {kind} | {len(own)} | {' | '.join(cells)} |")
     write_report(options.report, read_report(options.report) | {options.row: {**measured, "recorded": recorded()}})
 
 

@@ -71,7 +71,7 @@ def search(
     gallery: Gallery = None,
     model: Model = None,
     extractor: Annotated[
-        Path | None, typer.Option(help="ONNX extractor for --image.", show_default="the bundle's")
+        Path | None, typer.Option(help="ONNX extractor for --image and --fine-regions.", show_default="the bundle's")
     ] = None,
     top_k: Annotated[int, typer.Option("--top-k", "-k", min=1, help="Hits for each query.")] = 10,
     html: Annotated[
@@ -91,6 +91,14 @@ def search(
     ] = False,
     no_explain: Annotated[
         bool, typer.Option("--no-explain", help="Leave out the regions behind the words, which takes less time.")
+    ] = False,
+    fine_regions: Annotated[
+        bool,
+        typer.Option(
+            "--fine-regions",
+            help="Look for each word in the photo itself, for smaller regions that are more often right. It takes ten "
+            "runs of the extractor a hit.",
+        ),
     ] = False,
     exhaustive: Annotated[
         bool, typer.Option("--exhaustive", help="Score every image in full, however large the gallery is.")
@@ -143,6 +151,7 @@ def search(
     Above about 4,000 photos, search runs in stages: the first compares coarse regions of every photo with the query.
     Its best photos get step 1 of the exact score, and the best of those the whole exact score.
     """
+    from shan_engine.base.errors import InputError
     from shan_engine.base.files import refuse_overwriting
     from shan_engine.gallery.near import near_condition
     from shan_engine.search.query import Query
@@ -152,7 +161,9 @@ def search(
     from shan_cli.printing import as_dict, print_results
 
     alone = "--print0" if print0 else "--paths" if paths else ""
-    _refuse_beside(alone, {"--json": json, "--columns": columns})
+    _refuse_beside(alone, {"--json": json, "--columns": columns, "--fine-regions": fine_regions and not html})
+    if fine_regions and no_explain:
+        raise InputError("--fine-regions explains hits, and --no-explain leaves explanations out: choose one of them")
     if open_report and not html:
         html = _temporary_report()
     if html:
@@ -171,6 +182,7 @@ def search(
             "--no-querybank": no_querybank,
             "--backend": backend != "auto",
             "--precision": precision,
+            "--fine-regions": fine_regions,
         }
         _refuse_options_of_photos(given)
         _search_captions(image, gallery, model, extractor, top_k, not no_explain, device, json)
@@ -199,6 +211,10 @@ def search(
         mark_unanswerable=queries is not None,
         grouped=not (no_groups or json or alone),
     )
+    if fine_regions:
+        with progress("looking for the words", "photos") as (on_start, on_photo):
+            on_start(sum(map(len, results)))
+            results = engine.fine_regions(asked, results, extractor=extractor, on_photo=on_photo)
     _say_results(results, threshold)
     if html:
         _write_report(html, results, open_report)

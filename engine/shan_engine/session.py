@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from threading import RLock
@@ -16,6 +16,9 @@ from shan_engine.search.photo_query import QueryPhoto, open_extractor
 
 if TYPE_CHECKING:
     from shan_engine.photos.extractor import FeatureExtractor
+    from shan_engine.search.fine_map import WordMap
+    from shan_engine.search.query import Query
+    from shan_engine.search.results import QueryHits
 
 
 StrPath = str | os.PathLike[str]
@@ -67,6 +70,40 @@ class Session:
         model = Path(extractor) if extractor else None
         with self._turn() as scorer:
             return QueryPhoto.read(Path(path), scorer.encoders, lambda: self._extractor(model))
+
+    def word_maps(self, photo: StrPath, query: str, *, extractor: StrPath | None = None) -> list[WordMap]:
+        """Where a photo shows each content word of a query: a map of 24 x 24 cells and the box around its peak.
+
+        It takes ten runs of the extractor. Raises InputError for a photo or a query that cannot be read, and where
+        there is no fitting extractor or the model does not compare words with regions.
+        """
+        from shan_engine.search.fine_map import PhotoViews, pointers_of
+        from shan_engine.search.query import Query
+
+        network = self._extractor(Path(extractor) if extractor else None)
+        with self._turn() as scorer:
+            pointers = pointers_of(scorer, Query.of(query))
+            views = PhotoViews.read(Path(photo), scorer.encoders, network)
+            return [found for pointer in pointers for found in views.maps(pointer)]
+
+    def fine_regions(
+        self,
+        queries: Sequence[Query],
+        results: Sequence[QueryHits],
+        *,
+        extractor: StrPath | None = None,
+        on_photo: Callable[[int], None] = lambda done: None,
+    ) -> list[QueryHits]:
+        """The results of `search_all(queries)` with each word's region found in the photo itself, as by `word_maps`.
+
+        A photo that cannot be read keeps its stored regions. `on_photo` is called with the number of hits done. Raises
+        InputError where there is no fitting extractor, or the model does not compare words with regions.
+        """
+        from shan_engine.search.fine_map import with_fine_regions
+
+        network = self._extractor(Path(extractor) if extractor else None)
+        with self._turn() as scorer:
+            return with_fine_regions(scorer, queries, results, network, on_photo)
 
     def _extractor(self, model: Path | None = None) -> FeatureExtractor:
         """The bundle's feature extractor or another file of the same one, loaded once and kept."""

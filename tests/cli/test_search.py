@@ -215,3 +215,15 @@ class TestRefusals:
         assert "expected the tab-separated header" in refusal("index-captions", tmp_path / "c.tsv", *common)
         assert "there is no caption file" in refusal("index-captions", tmp_path / "nowhere", *common)
         assert not (tmp_path / "g").exists()
+
+
+def test_fine_regions_are_found_in_the_photos(asked, tmp_path):
+    (plain,), (fine,) = (search(asked, "a dog", "-k", 2, *more) for more in ((), ("--fine-regions",)))
+    for before, after in zip(plain["hits"], fine["hits"], strict=True):
+        ((word,), (coarse,)) = after.pop("words"), before.pop("words")
+        assert (word.pop("evidence"), word["word"]) == ("cosine", "dog")
+        assert word.keys() == coarse.keys()
+        assert word["box"][2] - word["box"][0] < coarse["box"][2] - coarse["box"][0]
+        assert after == before
+    refused = refusal("search", "a dog", "--fine-regions", "--no-explain", *asked[1])
+    assert "--no-explain leaves explanations out" in refused

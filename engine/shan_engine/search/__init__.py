@@ -12,6 +12,7 @@ In reading order:
 - `groups`: near-identical photos as one hit
 - `hints`: what in a query a search does not understand
 - `explain`: parts of scores, and the region behind each word
+- `pointing`: which region a word means; `fine_map` looks for it in the photo itself
 - `results`: hits
 - `captions`: the captions that fit a photo
 

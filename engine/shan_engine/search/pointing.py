@@ -55,7 +55,9 @@ class Pointer:
         """Cosines n x K of the words with one photo's regions K x D."""
         return self.rows @ regions.T
 
-    def evidence(self, photo: Mapping[str, NDArray[Any]], count: int) -> NDArray[np.float32]:
+    def evidence(
+        self, photo: Mapping[str, NDArray[Any]], count: int, weight: float = EVIDENCE_WEIGHT
+    ) -> NDArray[np.float32]:
         """What the classes that a photo was seen as add to each word and each of `count` regions, n x `count`."""
         if self.class_weights is None or not all(name in photo for name in SEEN):
             return np.zeros((len(self.words), count), np.float32)
@@ -63,7 +65,7 @@ class Pointer:
         by_region = np.where(places, photo[SEEN_PROBABILITIES].astype(np.float32), np.float32(0))
         weights = self.class_weights.take(photo[SEEN_CLASSES].astype(np.intp), axis=1, mode="clip")
         found: NDArray[np.float32] = np.log(EVIDENCE_FLOOR + weights.astype(np.float32) @ by_region.T)
-        return EVIDENCE_WEIGHT * found
+        return weight * found
 
     def regions(self, images: Arrays) -> list[list[tuple[int, float]]]:
         """Each word's region and its cosine, of B images by the arrays that a gallery stores."""
