@@ -96,6 +96,44 @@ def test_a_transparent_level_of_16_bits_is_white(tmp_path: Path) -> None:
     assert (photo[4:] == 30_000 >> 8).all()
 
 
+def display_p3() -> bytes:
+    """A minimal ICC profile: the primaries of Display P3 with a gamma of 2.2."""
+
+    def fixed(*values: float) -> bytes:
+        return b"".join(round(value * 65536).to_bytes(4, "big", signed=True) for value in values)
+
+    tags = {
+        name: b"XYZ \0\0\0\0" + fixed(*value) for name, value in zip((b"rXYZ", b"gXYZ", b"bXYZ"), P3.T, strict=True)
+    }
+    tags[b"wtpt"] = b"XYZ \0\0\0\0" + fixed(0.9642, 1, 0.8249)
+    curve = b"curv\0\0\0\0\0\0\0\1" + round(2.2 * 256).to_bytes(2, "big") + b"\0\0"
+    tags |= dict.fromkeys((b"rTRC", b"gTRC", b"bTRC"), curve)
+    tags[b"desc"] = b"desc\0\0\0\0\0\0\0\3P3\0" + bytes(78 + 7)
+    table, body, start = b"", b"", 132 + 12 * len(tags)
+    for name, data in tags.items():
+        table += name + (start + len(body)).to_bytes(4, "big") + len(data).to_bytes(4, "big")
+        body += data + bytes(-len(data) % 4)
+    head = (
+        bytes(8) + b"\x02\x40\0\0mntrRGB XYZ " + bytes(12) + b"acsp" + bytes(28) + fixed(0.9642, 1, 0.8249) + bytes(48)
+    )
+    profile = head + len(tags).to_bytes(4, "big") + table + body
+    return len(profile).to_bytes(4, "big") + profile[4:]
+
+
+P3 = np.array([[0.51512, 0.29198, 0.15710], [0.24120, 0.69225, 0.06657], [-0.00105, 0.04189, 0.78407]])
+SRGB = np.array([[0.43607, 0.38515, 0.14307], [0.22249, 0.71687, 0.06061], [0.01392, 0.09708, 0.71410]])
+
+
+def test_display_p3_becomes_srgb(tmp_path: Path) -> None:
+    colour = np.array([200, 120, 90])
+    Image.new("RGB", (16, 16), tuple(colour.tolist())).save(tmp_path / "a.png", icc_profile=display_p3())
+    linear = np.linalg.solve(SRGB, P3 @ (colour / 255) ** (round(2.2 * 256) / 256))
+    wanted = 255 * (1.055 * linear ** (1 / 2.4) - 0.055)
+    assert np.abs(wanted - colour).max() > 8
+    for pixels in (np.asarray(decode_photo(tmp_path / "a.png")), read_scaled(tmp_path / "a.png", 8, 8).pixels):
+        assert np.abs(pixels - wanted).max() <= 2
+
+
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if "damaged" in kind])
 def test_damaged_photos_are_read_as_far_as_they_go(tmp_path: Path, kind: str) -> None:
     path = written(tmp_path, kind)
