@@ -29,7 +29,7 @@ format: .venv/installed
 .venv/installed: pyproject.toml constraints.txt hatch_build.py $(wildcard engine/shan_engine/kernel/*.[ch])
 	$(PYTHON) -m venv .venv
 	.venv/bin/pip install --quiet --constraint constraints.txt --editable \
-	  ".[cpu,parquet,places,ray,tokenizers,train,export,sentence,efficientnet,tensorrt-rtx,dev]"
+	  ".[cpu,parquet,places,ray,train,export,sentence,efficientnet,tensorrt-rtx,dev]"
 	touch $@
 
 # Rebuild the demo's gallery from its photos with its bundle.

@@ -80,6 +80,5 @@ def _problem(
         torch.randint(4, words, (count, n)),
         torch.randint(5, n + 1, (count,)),
         torch.eye(count, dtype=torch.bool),
-        torch.zeros(count, 0),
     )
     return model.to(device), loss.to(device), Batch(*(value.to(device) for value in vars(batch).values()))

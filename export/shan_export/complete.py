@@ -82,14 +82,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--querybank", type=Path, help="text file with a query on each line")
     parser.add_argument("--inverse-temperature", type=float, default=INVERSE_TEMPERATURE, help="of the querybank (20)")
     parser.add_argument("--weight", type=float, default=1.0, help="of hubness (1)")
-    parser.add_argument("--learnt", type=Path, action="append", help="table of training captions; may be repeated")
+    parser.add_argument(
+        "--learnt", type=Path, action="append", help="table of captions whose split train counts; may be repeated"
+    )
     parser.add_argument("--calibration", type=Path, help="JSON file with the weights of benchmarks/calibration.py")
     options = parser.parse_args(arguments)
     if options.querybank:
         queries = read_captions(options.querybank)
         add_querybank(options.bundle, queries, inverse_temperature=options.inverse_temperature, weight=options.weight)
     if options.learnt:
-        add_learnt(options.bundle, [row[2] for path in options.learnt for row in CaptionTable.read(path).rows])
+        add_learnt(
+            options.bundle,
+            [text for path in options.learnt for text in CaptionTable.read(path).split("train").captions],
+        )
     if options.calibration:
         add_calibration(options.bundle, json.loads(options.calibration.read_text("utf-8")))
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import dropout
 
-from shan_model.data import RegionSource, seen_probabilities
+from shan_model.data import RegionSource
 from shan_model.encoders import TextDropout
 from shan_model.loss import RankingLoss
 from shan_model.retrieval import RetrievalModel, Terms
@@ -20,31 +20,21 @@ from shan_model.schedule import TrainConfig
 
 @dataclass(frozen=True)
 class Batch:
-    """Images B x K x F and one caption each, as tensors on the device.
-
-    `matches` is B x B, own pairs diagonal. `seen` B x L holds what each image was seen as, B x 0 for a model without
-    class evidence.
-    """
+    """Images B x K x F and one caption each, as tensors on the device; `matches` B x B, own pairs diagonal."""
 
     features: Tensor
     region_mask: Tensor
     tokens: Tensor
     lengths: Tensor
     matches: Tensor
-    seen: Tensor
 
 
 def mix_views(
-    views: Sequence[RegionSource],
-    ids: Sequence[str],
-    holders: NDArray[np.bool_],
-    random: np.random.Generator,
-    classes: int = 0,
-) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.float32]]:
+    views: Sequence[RegionSource], ids: Sequence[str], holders: NDArray[np.bool_], random: np.random.Generator
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Features B x K x F and mask B x K of images, each from a randomly chosen view, such as its mirror image.
 
-    The third array holds what that view was seen as, B x `classes`. `holders` B x V tells which views have an image;
-    each image needs at least one.
+    `holders` B x V tells which views have an image; each image needs at least one.
     """
     chosen = (holders * (1 - random.random(holders.shape))).argmax(1)
     parts = [(np.flatnonzero(chosen == number).tolist(), view) for number, view in enumerate(views)]
@@ -54,10 +44,7 @@ def mix_views(
     masks = np.zeros((len(ids), most), np.bool_)
     for rows, held, mask in read:
         features[rows, : held.shape[1]], masks[rows, : mask.shape[1]] = held, mask
-    seen = np.zeros((len(ids), classes), np.float32)
-    for rows, view in parts if classes else ():
-        seen[rows] = seen_probabilities(view, [ids[row] for row in rows], classes)
-    return features, masks, seen
+    return features, masks
 
 
 def augmented_loss(
@@ -85,8 +72,6 @@ def augmented_terms(model: RetrievalModel, batch: Batch, config: TrainConfig) ->
     image = model.image_terms(dropout(regions, config.row_dropout).float(), mask)
     caption = model.caption_terms(dropout(words, config.row_dropout).float(), word_mask)
     image_vectors, caption_vectors = ({name: x.float() for name, x in side.items()} for side in vectors)
-    if batch.seen.shape[1]:
-        image_vectors["seen_vector"] = batch.seen
     return {**image, **image_vectors}, {**caption, **caption_vectors}
 
 

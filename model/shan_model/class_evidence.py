@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from shan_model.class_table import ClassTable
 
 LEVELS = 127
+NO_NODE = 0.8  # the cosine with its name that a text needs to mean a node as likely as none
 SMOOTHING = 1e-3  # added to shares of nodes: one that training photos never show is no proof of itself
 
 
@@ -20,7 +21,9 @@ class ClassEvidence(nn.Module):
 
     A node is a class or a kind of classes, such as monkeys. P(node | text) is a softmax of the cosine with the node's
     nearest name over a temperature. A class has the weight Σ P(node | text) / P(node) over its nodes; P(node) is the
-    share of photos that show one of the node's classes.
+    share of photos that show one of the node's classes. A long sentence is near to no name: P(none), that of one more
+    cosine `NO_NODE` in the softmax, tells how little that evidence is worth. So weights count to the power of
+    1 - P(none) / 2.
     """
 
     lemma_vectors: Tensor
@@ -46,9 +49,11 @@ class ClassEvidence(nn.Module):
         vectors = self.lemma_vectors.to(sentences.dtype) * self.lemma_scale[:, None]
         cosines = sentences @ vectors.T
         nearest = cosines.index_select(1, self.node_lemmas.flatten().long()).view(-1, *self.node_lemmas.shape).amax(2)
-        lifted = (torch.log_softmax(nearest / self.temperature, dim=1) - self.log_prior).exp()
-        padded = nn.functional.pad(lifted, (0, 1))
-        return padded.index_select(1, self.leaf_nodes.flatten().long()).view(-1, *self.leaf_nodes.shape).sum(2)
+        logits = nearest / self.temperature
+        padded = nn.functional.pad((torch.log_softmax(logits, dim=1) - self.log_prior).exp(), (0, 1))
+        weights = padded.index_select(1, self.leaf_nodes.flatten().long()).view(-1, *self.leaf_nodes.shape).sum(2)
+        none = torch.sigmoid(NO_NODE / self.temperature - logits.logsumexp(dim=1, keepdim=True))
+        return weights.pow(1 - none / 2)
 
     @torch.no_grad()
     def set_prior(self, shares: NDArray[np.float32]) -> None:

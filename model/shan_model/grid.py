@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -16,7 +16,7 @@ from shan_engine.text.tokenizer import Tokenizer, pad
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from shan_model.data import RegionSource, seen_probabilities
+from shan_model.data import RegionSource
 from shan_model.norms import used_rows
 from shan_model.retrieval import RetrievalModel, Terms
 
@@ -99,7 +99,7 @@ def score_split(
     model: RetrievalModel, source: RegionSource, tokenizer: Tokenizer, split: CaptionSplit, device: torch.device
 ) -> NDArray[np.float32]:
     """Scores images x captions of a split."""
-    scorer, classes = GridScorer(model), model.classes
+    scorer = GridScorer(model)
     tokens = [tokenizer.encode(caption).tokens for caption in split.captions]
     order = np.argsort([len(t) for t in tokens], kind="stable")
     scores = np.empty((len(split.images), len(tokens)), np.float32)
@@ -113,13 +113,17 @@ def score_split(
             torch.from_numpy(array).to(device) for array in source.regions(split.images[first : first + 64])
         )
         image = model.encode_images(features, mask)
-        if classes:
-            seen = seen_probabilities(source, split.images[first : first + 64], classes)
-            image["seen_vector"] = torch.from_numpy(seen).to(device)
         for part, caption in captions:
-            found = model.with_parts(scorer.scores(image, caption), image, caption)
-            scores[first : first + 64, part] = found.cpu().numpy()
+            scores[first : first + 64, part] = with_global_term(model, image, caption, scorer.scores).cpu().numpy()
     return scores
+
+
+def with_global_term(
+    model: RetrievalModel, image: Terms, caption: Terms, scores: Callable[[Terms, Terms], Tensor]
+) -> Tensor:
+    """Scores B x C of both sides by `scores`, and the model's global term if it has one."""
+    term, steps = model.global_term(image, caption), scores(image, caption)
+    return steps if term is None else steps + term.weighted
 
 
 def shan_constants(tensors: Mapping[str, Tensor]) -> ShanConstants | None:

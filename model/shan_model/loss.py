@@ -33,8 +33,8 @@ class RankingLoss(nn.Module):
     SHAN's own. Of its hardest negatives only they and the own pairs have a gradient, so that all other scores are made
     without one; while all negatives count, and in a contrastive loss, it costs B x B full scores, each twice.
 
-    Further parts of a score count in the first step's loss. The global term has another of its own, of weight
-    `GLOBAL_SHARE`: a large gallery's first pass may rank by it alone.
+    A model's global term counts in the first step's loss, and has a loss of its own of weight `GLOBAL_SHARE`: a large
+    gallery's first pass may rank by it alone.
     """
 
     def __init__(self, kind: str, *, candidates: int, margin: float, temperature: float) -> None:
@@ -69,7 +69,7 @@ class RankingLoss(nn.Module):
             return self.of_grid(scores, scales[1], matches, hardest)
         first = score_first_step(model, image, caption)
         term = model.global_term(image, caption)
-        loss = self.of_grid(model.with_parts(first, image, caption), scales[0], matches, hardest)
+        loss = self.of_grid(first if term is None else first + term.weighted, scales[0], matches, hardest)
         if term is not None:
             loss = loss + GLOBAL_SHARE * self.of_grid(term.cosines, scales[2], matches, hardest)
         if len(model.steps) == 1:

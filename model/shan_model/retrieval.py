@@ -38,8 +38,8 @@ class GlobalTerm(NamedTuple):
 class RetrievalModel(nn.Module, ABC):
     """Base of the models; `steps` names the steps of its score.
 
-    A score may have further parts: `parts` names them, and they need `image_vectors` and `caption_vectors`. Training
-    adds them as the engine does.
+    A score may have further parts, which the engine adds: `parts` names them, and they need `image_vectors` and
+    `caption_vectors`.
     """
 
     Config: ClassVar[type[ModelConfig]]
@@ -103,7 +103,7 @@ class RetrievalModel(nn.Module, ABC):
         return {}
 
     def caption_vectors(self, tokens: Tensor, lengths: Tensor, words: Tensor, word_mask: Tensor) -> Terms:
-        """The same of a caption: `query_vector` C x D and `class_weights` C x L. Here none."""
+        """The same of a caption: `query_vector` C x D, and, except in training, `class_weights` C x L. Here none."""
         return {}
 
     def encode_images(self, features: Tensor, region_mask: Tensor) -> Terms:
@@ -115,11 +115,6 @@ class RetrievalModel(nn.Module, ABC):
         """Terms and vectors of captions: tokens C x n, lengths C."""
         words, mask = self.text_encoder(tokens, lengths)
         return {**self.caption_terms(words, mask), **self.caption_vectors(tokens, lengths, words, mask)}
-
-    @property
-    def classes(self) -> int:
-        """L, the number of classes that `class_weights` are of; here 0."""
-        return 0
 
     @property
     def class_names(self) -> list[str]:
@@ -145,19 +140,6 @@ class RetrievalModel(nn.Module, ABC):
     def global_term(self, image: Terms, caption: Terms) -> GlobalTerm | None:
         """The part of the score that compares one vector a side; None if the model has none."""
         return None
-
-    def class_evidence_term(self, image: Terms, caption: Terms) -> Tensor | None:
-        """What class evidence adds to scores, B x C; None if the model has none.
-
-        `image` holds `seen_vector` B x L: what each photo was seen as, 0 for a photo of which that is unknown.
-        """
-        return None
-
-    def with_parts(self, steps: Tensor, image: Terms, caption: Terms) -> Tensor:
-        """Scores B x C of the steps, and of the further parts that the model has."""
-        term, evidence = self.global_term(image, caption), self.class_evidence_term(image, caption)
-        scores = steps if term is None else steps + term.weighted
-        return scores if evidence is None else scores + evidence
 
     def kernel_constants(self) -> dict[str, Tensor]:
         """What the engine's kernel needs to score SHAN's terms; empty if the kernel cannot score this model."""

@@ -20,7 +20,7 @@ from shan_model.retrieval import GlobalTerm, Terms
 from shan_model.sentence_model import END, START, SentenceModel, edges
 from shan_model.shan import AlignedModel
 
-CLASSES_WEIGHT, CLASSES_FLOOR = 0.075, 0.1
+CLASSES_WEIGHT, CLASSES_FLOOR = 0.1, 0.1
 SENTENCE_DROPOUT = 0.2
 Key = tuple[int, ...]
 
@@ -170,7 +170,7 @@ class SentenceShan(AlignedModel):
     def sentence_vectors(self, sentence: Tensor, words: Tensor, word_mask: Tensor) -> Terms:
         """The same from a caption's sentence vector, C x size."""
         vectors = {"query_vector": self.query_vector(sentence, words, word_mask)}
-        if self.class_evidence is not None:
+        if self.class_evidence is not None and not self.training:
             vectors["class_weights"] = self.class_evidence(sentence)
         return vectors
 
@@ -190,19 +190,6 @@ class SentenceShan(AlignedModel):
         """Of `image_vector` and `query_vector`."""
         cosines = image["image_vector"] @ caption["query_vector"].T
         return GlobalTerm(cosines, self.global_weight * cosines)
-
-    def class_evidence_term(self, image: Terms, caption: Terms) -> Tensor | None:
-        """Weight times log(floor + sum of what the image was seen as times `class_weights`)."""
-        seen = image.get("seen_vector")
-        if self.class_evidence is None or seen is None:
-            return None
-        evidence = (CLASSES_FLOOR + seen @ caption["class_weights"].T).log()
-        return CLASSES_WEIGHT * evidence * (seen.amax(1, keepdim=True) > 0)
-
-    @property
-    def classes(self) -> int:
-        """L."""
-        return self.config.classes
 
     @property
     def class_names(self) -> list[str]:

@@ -120,7 +120,7 @@ class _Run:
         self.unknown = UnknownWords()
         for caption, one in zip(training.captions, read, strict=True):
             self.unknown.add(caption, one, text.unknown(one))
-        self.phrases, self.classes = Phrases(training), model.classes
+        self.phrases = Phrases(training)
         self.loss = RankingLoss(
             config.loss, candidates=config.candidates, margin=config.margin, temperature=config.loss_temperature
         ).to(device)
@@ -184,7 +184,7 @@ class _Run:
         rows = self.training.caption_images[captions]
         ids = [self.training.images[row] for row in rows]
         random = np.random.default_rng((self.config.seed, *place))
-        features, mask, seen = mix_views(self.views, ids, self.holders[rows], random, self.classes)
+        features, mask = mix_views(self.views, ids, self.holders[rows], random)
         short = random.random(len(captions)) < self.config.phrases
         phrases = [self.phrases.cut(i, random) if cut else None for i, cut in zip(captions, short, strict=True)]
         tokens, lengths = pad(
@@ -193,7 +193,7 @@ class _Run:
                 for i, phrase in zip(captions, phrases, strict=True)
             ]
         )
-        arrays = (features, mask, tokens, lengths, self.phrases.matches(rows.tolist(), phrases), seen)
+        arrays = (features, mask, tokens, lengths, self.phrases.matches(rows.tolist(), phrases))
         return Batch(*(torch.from_numpy(array).to(self.device) for array in arrays))
 
     def update(self, batch: Batch, epoch: int, total: int) -> float:

@@ -9,11 +9,9 @@ import pytest
 import torch
 from sentences import PIECES, save_tiny_sentence_model, tiny_table
 from shan_engine.base.errors import InputError
-from shan_engine.parts.class_evidence import ClassEvidence
 from shan_engine.store.feature_store import FeatureStore
 from shan_engine.store.records import RegionRecord, SeenClasses
 from shan_engine.store.schema import StoreSchema
-from shan_engine.text.captions import CaptionSplit
 from shan_engine.text.tokenizer import pad
 from shan_model import train_text, training
 from shan_model.checkpoint import load_checkpoint, save_checkpoint
@@ -96,45 +94,11 @@ def test_a_class_weighs_what_its_own_and_its_kinds_names_say(model):
     sentences = encoder.sentence(tokens, lengths)
     cosines = (sentences @ random.T).numpy()
     nearest = np.stack([cosines[:, nodes == node].max(1) for node in range(len(table.nodes))], axis=1) / 0.05
-    share = np.exp(nearest - nearest.max(1, keepdims=True))
-    share /= share.sum(1, keepdims=True)
+    share = np.exp(nearest)
+    total, no_node = share.sum(1, keepdims=True), np.exp(0.8 / 0.05)
     prior = table.members().astype(np.float32) @ shares
-    expected = (share / prior) @ table.members()
+    expected = ((share / total / prior) @ table.members()) ** (1 - no_node / (total + no_node) / 2)
     np.testing.assert_allclose(evidence(sentences), expected, rtol=0.15, atol=1e-3)
-
-
-def test_scores_of_a_split_add_the_parts_as_the_engine_does(model):
-    """The second photo is of unknown classes: it gets no evidence."""
-    module, tokenizer = model
-
-    class Seeing(Photos):
-        def seen(self, ids):
-            first = SeenClasses(np.array([2, 0], "u2"), np.array([0.5, 0.25], "f2"), np.zeros(2, "u1"))
-            return [first, *[None] * (len(ids) - 1)]
-
-    split = CaptionSplit(("x-cat-grass-0", "x-dog-grass-0"), tuple(TEXTS), np.zeros(3, int))
-    scores = score_split(module, Seeing(), tokenizer, split, torch.device("cpu"))
-    plain = score_split(module, Photos(), tokenizer, split, torch.device("cpu"))
-    settings = module.parts()["classes"]
-    tokens, lengths = tokens_of(tokenizer)
-    weights = module.class_evidence(module.text_encoder.sentence(tokens, lengths)).numpy()
-    photos = {
-        "seen_classes": np.array([[2, 0], [0, 0]], np.uint16),
-        "seen_probabilities": np.array([[0.5, 0.25], [0, 0]], np.float32),
-    }
-    evidence = ClassEvidence(**settings).scores(photos, {"class_weights": weights})
-    np.testing.assert_allclose(scores - plain, settings["weight"] * evidence, atol=1e-5)
-    assert np.abs(evidence[0]).min() > 0.01
-
-
-def test_what_a_photo_was_seen_as_trains_the_rest_of_the_score(model):
-    """Where class evidence tells photos apart by itself, the loss of the others' confusion is smaller."""
-    module, _ = model
-    image = {"image_vector": torch.zeros(2, 24), "seen_vector": torch.tensor([[1.0, 0, 0], [0, 0, 1.0]])}
-    caption = {"query_vector": torch.zeros(2, 24), "class_weights": torch.tensor([[9.0, 0, 0], [0, 0, 9.0]])}
-    scores = module.with_parts(torch.zeros(2, 2), image, caption)
-    assert (scores.diagonal() > 0.1).all()
-    assert (scores.flip(0).diagonal() < -0.1).all()
 
 
 def test_the_prior_is_how_often_training_photos_were_seen_as_a_class(start, tmp_path):

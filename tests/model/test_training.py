@@ -120,7 +120,6 @@ def test_bfloat16_changes_the_loss_a_little_and_keeps_it_float32():
         torch.randint(3, 9, (7, 4)),
         torch.full((7,), 4),
         torch.eye(7, dtype=torch.bool),
-        torch.zeros(7, 0),
     )
     dropout = dict.fromkeys(
         ("region_dropout", "feature_dropout", "embedding_dropout", "word_dropout", "row_dropout"), 0.0

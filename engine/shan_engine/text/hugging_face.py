@@ -16,7 +16,6 @@ from typing import Any, ClassVar
 
 from shan_engine.base.errors import InputError
 from shan_engine.base.files import replacing
-from shan_engine.base.optional import install_command
 from shan_engine.text.tokenizer import Tokenized, Tokenizer, Word
 
 _FIX = "put back the tokenizer.json that the model was trained or exported with"
@@ -30,14 +29,9 @@ class HuggingFaceTokenizer(Tokenizer):
     unit: ClassVar[str] = "tokens"
 
     def __init__(self, definition: str) -> None:
-        """`definition` is the file's content. Raises InputError where `tokenizers` is missing, ValueError otherwise."""
-        try:
-            import tokenizers
-        except ImportError as error:
-            raise InputError(
-                f"a {self.file_name} needs the package tokenizers, which is not installed: "
-                f"{install_command('tokenizers')}"
-            ) from error
+        """`definition` is the file's content. Raises ValueError if it defines no tokenizer."""
+        import tokenizers  # takes a while, and a vocabulary does without it
+
         self._definition = definition
         try:
             self._tokenizer = tokenizers.Tokenizer.from_str(definition)
@@ -48,7 +42,7 @@ class HuggingFaceTokenizer(Tokenizer):
 
     @classmethod
     def load(cls, path: Path) -> HuggingFaceTokenizer:
-        """Read the file. Raises InputError where it is missing or damaged, or `tokenizers` is not installed."""
+        """Read the file. Raises InputError where it is missing or damaged."""
         try:
             return cls(path.read_text("utf-8"))
         except FileNotFoundError as error:
