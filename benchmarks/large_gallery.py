@@ -30,6 +30,7 @@ from msgspec.structs import replace
 from numpy.typing import NDArray
 from provenance import recorded
 from reports import demo_queries, read_report, write_report
+from shan_engine.base.packing import Arrays
 from shan_engine.bundle.contents import Bundle
 from shan_engine.gallery.blocks import GalleryImage
 from shan_engine.gallery.centroids import FROM_IMAGES
@@ -57,15 +58,16 @@ def make(options: argparse.Namespace) -> None:
 def make_gallery(original: Path | None, images: int, output: Path, storage: str) -> None:
     """A gallery of `images` photos recombined of those of another, by default of the demo's."""
     source = Gallery.open(original or demo_bundle().parent / "gallery")
-    regions = np.concatenate([block.rows_of(np.arange(len(block)))["image_regions"] for block in source.blocks])
-    mask = np.concatenate([block.rows_of(np.arange(len(block)))["region_mask"] for block in source.blocks])
-    regions, mask = regions[mask.all(axis=1)], mask[mask.all(axis=1)]
+    held = [block.rows_of(np.arange(len(block))) for block in source.blocks]
+    arrays = {name: np.concatenate([block[name] for block in held]) for name in source.manifest.arrays}
+    whole = arrays["region_mask"].all(axis=1)
+    arrays = {name: array[whole] for name, array in arrays.items()}
     manifest = replace(source.manifest, dtype=storage, blocks=(), centroids="")
     output.mkdir(parents=True)
     entries, began = [], time.perf_counter()
     for start in range(0, images, BLOCK_IMAGES):
         count = min(BLOCK_IMAGES, images - start)
-        entries.append(write_block(output, manifest, count, _recombined(regions, start, count), None))
+        entries.append(write_block(output, manifest, count, _recombined(arrays, start, count), None))
         print(f"{start + count:,} images, {time.perf_counter() - began:.0f} s", flush=True)
     manifest = replace(manifest, blocks=tuple(entries))
     manifest.save(output)
@@ -74,7 +76,9 @@ def make_gallery(original: Path | None, images: int, output: Path, storage: str)
     print(f"centroids, {time.perf_counter() - began:.0f} s", flush=True)
 
 
-def _recombined(regions: Floats, start: int, count: int) -> Iterator[Encoded]:
+def _recombined(held: Arrays, start: int, count: int) -> Iterator[Encoded]:
+    """Images of regions recombined; what else a gallery stores is that of the photo with most of the regions."""
+    regions: Floats = held["image_regions"].astype(np.float32, copy=False)
     _, K, D = regions.shape
     for first in range(start, start + count, PART):
         size = min(PART, start + count - first)
@@ -85,7 +89,7 @@ def _recombined(regions: Floats, start: int, count: int) -> Iterator[Encoded]:
         made = made + random.standard_normal(made.shape, np.float32) * np.float32(NOISE / D**0.5)
         made /= np.linalg.norm(made, axis=2, keepdims=True)
         images = [GalleryImage(f"image{number}", "", 0, 0, 0) for number in range(first, first + size)]
-        arrays = {"image_regions": made, "region_mask": np.ones((size, K), np.bool_)}
+        arrays = {**{name: array[one] for name, array in held.items()}, "image_regions": made}
         yield arrays, np.full((size, K, 4), np.nan, np.float32), images
 
 

@@ -14,9 +14,7 @@ THINGS = {  # in pixels of photos of the demo
     "dog": ("dog.jpg", (10, 8, 355, 285)),
     "butterfly": ("butterfly.jpg", (95, 60, 298, 210)),
     "cat": ("cat.jpg", (75, 42, 400, 220)),
-    "duck": ("duck.jpg", (48, 80, 320, 345)),
     "windmill": ("renewable_windmill1.jpg", (30, 30, 170, 280)),
-    "horse": ("horse.jpg", (48, 80, 350, 222)),
 }
 
 
