@@ -30,7 +30,7 @@ The examples run on the bundled demo, as a test:
 >>> found.hits[0].words[-1].word
 'grass'
 >>> windmills.hits[0].image.id
-'renewable_windmill3.jpg'
+'renewable_windmill7.jpg'
 >>> scores.shape
 (2, 2)
 
