@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -80,14 +81,23 @@ def read_scaled(path: Path, width: int, height: int, part: Part = WHOLE) -> Scal
     several times faster, and pixels differ by one or two levels. Other photos of over 32 megapixels are averaged to
     such a size, so that they need less memory. Raises InputError as `decode_photo` does.
     """
+    (scaled,) = read_parts(path, width, height, [part])
+    return scaled
+
+
+def read_parts(path: Path, width: int, height: int, parts: Sequence[Part]) -> list[ScaledPhoto]:
+    """`read_scaled` of several parts of a photo, which is decoded once."""
     decoded = _decode(path, least_side=_LEAST_SHRINK * max(width, height))
-    image = decoded.image
-    if part != WHOLE:
-        left, top, right, bottom = (round(edge * side) for edge, side in zip(part, image.size * 2, strict=True))
-        image = image.crop((left, top, right, bottom))
-    # The colours of few pixels are converted faster, so this comes last.
-    pixels = resize(image, width, height, decoded.profile)
-    return ScaledPhoto(pixels, decoded.size, part, decoded.embedded, decoded.damage)
+    found = []
+    for part in parts:
+        image = decoded.image
+        if part != WHOLE:
+            left, top, right, bottom = (round(edge * side) for edge, side in zip(part, image.size * 2, strict=True))
+            image = image.crop((left, top, right, bottom))
+        # The colours of few pixels are converted faster, so this comes last.
+        pixels = resize(image, width, height, decoded.profile)
+        found.append(ScaledPhoto(pixels, decoded.size, part, decoded.embedded, decoded.damage))
+    return found
 
 
 @dataclass(frozen=True)

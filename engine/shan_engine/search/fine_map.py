@@ -78,11 +78,11 @@ class PhotoViews:
 
         Raises InputError if the photo cannot be decoded, or if the extractor gives no boxes or no region.
         """
-        from shan_engine.photos.decode import read_scaled  # here, as a search with words alone starts without it
+        from shan_engine.photos.decode import read_parts  # here, as a search with words alone starts without it
 
         covers, regions, seen, size, centres = [], [], [], (0, 0), None
-        for x0, y0, x1, y1 in views:
-            scaled = read_scaled(path, network.recipe.width, network.recipe.height, (x0, y0, x1, y1))
+        for scaled in read_parts(path, network.recipe.width, network.recipe.height, views):
+            x0, y0, x1, y1 = scaled.part
             ((features, boxes, classes),) = network(scaled.pixels[None], [path])
             if boxes is None or not len(features):
                 raise InputError(f"{path} has no regions with boxes: {network.model} cannot say where things are")

@@ -14,7 +14,7 @@ from PIL import ExifTags, Image, ImageOps
 from shan_engine.base.errors import InputError
 from shan_engine.photos import decode as photos
 from shan_engine.photos import find, formats
-from shan_engine.photos.decode import decode_photo, read_scaled, resize
+from shan_engine.photos.decode import decode_photo, read_parts, read_scaled, resize
 from shan_engine.photos.find import find_photos
 
 RED, GREEN, WHITE = (255, 0, 0), (0, 255, 0), (255, 255, 255)
@@ -162,6 +162,17 @@ def test_a_large_jpeg_is_decoded_small_and_looks_the_same(
         assert min(decoded[-1]) >= 4 * side
         difference = np.abs(photo.pixels.astype(int) - resize(whole, side, side - 1)).max()
         assert difference <= (0 if scale == 1 else 3)
+
+
+def test_several_parts_of_a_photo_are_what_each_is_alone(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 255, (120, 90, 3), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    parts = [(0.0, 0.0, 1.0, 1.0), (0.25, 0.5, 0.75, 1.0)]
+    for part, found in zip(parts, read_parts(tmp_path / "a.png", 16, 12, parts), strict=True):
+        alone = read_scaled(tmp_path / "a.png", 16, 12, part)
+        assert found.part == part
+        assert found.size == alone.size == (90, 120)
+        np.testing.assert_array_equal(found.pixels, alone.pixels)
 
 
 def with_exif(path: Path) -> tuple[bytes, range]:
