@@ -24,6 +24,7 @@ from shan_engine.indexing.block_writer import write_block
 from shan_engine.indexing.centroids import add_centroids
 from shan_engine.indexing.encoding import array_shapes, encoded
 from shan_engine.indexing.querybank import FILE, HubnessOf, Querybank
+from shan_engine.indexing.refusals import check_features, refuse_all_other
 from shan_engine.indexing.tables import renew_tables
 from shan_engine.kernel.constants import KERNEL_CONSTANTS
 from shan_engine.locate import KEPT
@@ -81,7 +82,7 @@ def index_store(
     empty or does not fit the bundle, or, unless `replace_all`, the store has none of the gallery's images. Raises
     GalleryError if the gallery is damaged, belongs to another bundle or is being written.
     """
-    _check_features(store, scorer)
+    check_features(store, scorer)
     if dtype not in (None, *GALLERY_DTYPES):
         raise InputError(f"a gallery cannot hold {dtype}: choose one of {', '.join(GALLERY_DTYPES)}")
     infos = store.infos()
@@ -116,22 +117,6 @@ def index_store(
             return update.run(store, scorer, hubness, tuple(table.columns if table else ()), on_start, on_images)
     except OSError as error:
         raise GalleryError(write_failure(output, error)) from error
-
-
-def _check_features(store: FeatureStore, scorer: Scorer) -> None:
-    manifest = scorer.bundle.manifest
-    if store.feature_dim != manifest.feature_dim:
-        raise InputError(
-            f"the store {store.path} has features of size {store.feature_dim} ({store.schema.feature_extractor}), "
-            f"the bundle {scorer.bundle.path} expects {manifest.feature_dim} ({manifest.feature_extractor}): "
-            "extract with the bundle's extractor"
-        )
-    expected = manifest.feature_extractor
-    if expected is not None and expected != store.schema.feature_extractor:
-        raise InputError(
-            f"the store {store.path} holds features of '{store.schema.feature_extractor}', the bundle "
-            f"{scorer.bundle.path} was trained on '{expected}': extract with the bundle's extractor"
-        )
 
 
 def _held_manifest(output: Path, scorer: Scorer, dtype: str | None) -> GalleryManifest | None:
@@ -176,16 +161,6 @@ def _settled(
                 "leave --querybank out, or index into a new gallery"
             )
     return manifest, bank, bank.measure(scorer) if bank else None
-
-
-def refuse_all_other(output: Path, manifest: GalleryManifest, store: FeatureStore, wanted: Mapping[str, int]) -> None:
-    """Raise InputError if none of the gallery's images would stay: the store is probably the wrong one."""
-    gallery = Gallery(output, manifest)
-    if len(gallery) and not any(id in wanted for block in gallery.blocks for id, _ in block.checksums()):
-        raise InputError(
-            f"the store {store.path} has none of the {len(gallery):,} images of the gallery {output}, which would all "
-            "be deleted: index it into a new folder, or pass --replace"
-        )
 
 
 def _new_manifest(store: FeatureStore, scorer: Scorer, dtype: str | None, infos: list[RecordInfo]) -> GalleryManifest:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from msgspec.structs import replace
 
@@ -23,8 +24,9 @@ from shan_engine.gallery.reader import Gallery
 from shan_engine.gallery.storage import HUBNESS
 from shan_engine.indexing.centroids import copy_centroids
 from shan_engine.indexing.encoding import ENCODE_BATCH, array_shapes, encoded
-from shan_engine.indexing.images import DEFAULT_SIZES, BlockSizes, IndexResult, index_store, refuse_all_other
+from shan_engine.indexing.images import DEFAULT_SIZES, BlockSizes, IndexResult, index_store
 from shan_engine.indexing.querybank import Querybank
+from shan_engine.indexing.refusals import check_features, refuse_all_other
 from shan_engine.scoring.scorer import Scorer
 from shan_engine.search.photo_query import QueryPhoto, open_extractor
 from shan_engine.search.tuning import TUNING
@@ -66,12 +68,12 @@ def remake_gallery(
     """
     gallery = gallery.resolve()
     fresh = gallery.parent / f"{gallery.name}.new"
-    options = {"replace_all": replace_all, "sizes": sizes, "on_start": on_start, "on_images": on_images}
+    options: dict[str, Any] = {"replace_all": replace_all, "sizes": sizes, "on_start": on_start, "on_images": on_images}
     if GalleryManifest.load(gallery).fingerprint == scorer.bundle.manifest.fingerprint:
         if (fresh / MANIFEST).exists():  # of a run that was killed right after the swap
             GalleryManifest.load(fresh)
             shutil.rmtree(fresh)
-        return index_store(store, scorer, gallery, dtype=dtype, querybank=querybank, **options)  # type: ignore[arg-type]
+        return index_store(store, scorer, gallery, dtype=dtype, querybank=querybank, **options)
     _refuse_other_features(store, scorer, gallery)
     busy = GalleryError(f"another process is writing the gallery {gallery}: wait for it and run again")
     try:
@@ -90,7 +92,7 @@ def remake_gallery(
             done = _go_on(gallery, fresh, scorer)
             on_estimate(_estimate(store, scorer, sorted(wanted), bank, left=max(0, len(wanted) - done), beside=fresh))
             kept = dtype or held.dtype
-            result = index_store(store, scorer, fresh, dtype=kept, querybank=bank, **options)  # type: ignore[arg-type]
+            result = index_store(store, scorer, fresh, dtype=kept, querybank=bank, **options)
             _swap(gallery, fresh)
             return result
     except OSError as error:
@@ -157,17 +159,18 @@ def _estimate(
 
 def _refuse_other_features(store: FeatureStore, scorer: Scorer, gallery: Path) -> None:
     """Raise InputError where photos must be extracted anew, with the time that it takes, measured on a few photos."""
-    bundle, held = scorer.bundle, store.schema.feature_extractor
-    if bundle.manifest.feature_extractor in (None, held) and bundle.manifest.feature_dim == store.feature_dim:
-        return
-    infos = store.infos()
-    seconds = _extraction_seconds(scorer, [Path(info.path) for info in infos if info.path])
-    takes = f", in about {duration(seconds * len(infos))}" if seconds else ""
-    raise InputError(
-        f"the new bundle takes features of '{bundle.manifest.feature_extractor}', the store {store.path} holds those "
-        f"of '{held}': extract the {len(infos):,} photos again{takes}, with `shan-engine extract PHOTOS --model "
-        f"{bundle.path} --store NEW`, then run `shan-engine index NEW --output {gallery} --model new`"
-    )
+    try:
+        check_features(store, scorer)
+    except InputError as other:
+        bundle, infos = scorer.bundle, store.infos()
+        seconds = _extraction_seconds(scorer, [Path(info.path) for info in infos if info.path])
+        takes = f", in about {duration(seconds * len(infos))}" if seconds else ""
+        raise InputError(
+            f"the new bundle takes features of '{bundle.manifest.feature_extractor}', the store {store.path} holds "
+            f"those of '{store.schema.feature_extractor}': extract the {len(infos):,} photos again{takes}, with "
+            f"`shan-engine extract PHOTOS --model {bundle.path} --store NEW`, then run `shan-engine index NEW --output "
+            f"{gallery} --model new`"
+        ) from other
 
 
 def _extraction_seconds(scorer: Scorer, photos: list[Path]) -> float:
