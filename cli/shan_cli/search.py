@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from shan_engine.base.choices import DEFAULT_RECALL_TARGET
-from shan_engine.base.choices import Device as DeviceChoice
 
 from shan_cli.console import log, print_json, progress, say
-from shan_cli.opening import open_caption_engine, open_engine
+from shan_cli.opening import open_engine
 from shan_cli.options import Backend, Device, Gallery, Json, Model, Precision, Verbose
 
 if TYPE_CHECKING:
@@ -159,6 +158,7 @@ def search(
 
     from shan_cli.paths import print_paths
     from shan_cli.printing import as_dict, print_results
+    from shan_cli.search_captions import holds_captions, refuse_options_of_photos, search_captions
 
     alone = "--print0" if print0 else "--paths" if paths else ""
     _refuse_beside(alone, {"--json": json, "--columns": columns, "--fine-regions": fine_regions and not html})
@@ -169,7 +169,7 @@ def search(
     if html:
         refuse_overwriting(html, queries, image)
     texts = [*(query or []), *(read_captions(queries) if queries else [])]
-    if image and not (texts or also or without) and _holds_captions(gallery, model):
+    if image and not (texts or also or without) and holds_captions(gallery, model):
         given = {
             "--where": where,
             "--near": near,
@@ -184,8 +184,8 @@ def search(
             "--precision": precision,
             "--fine-regions": fine_regions,
         }
-        _refuse_options_of_photos(given)
-        _search_captions(image, gallery, model, extractor, top_k, not no_explain, device, json)
+        refuse_options_of_photos(given)
+        search_captions(image, gallery, model, extractor, top_k, not no_explain, device, json)
         return
     ask = partial(Query.of, also=also or (), without=without or (), photo_weight=image_weight)
     asked = [ask(text) for text in texts] or [ask(None)]
@@ -268,40 +268,3 @@ def _refuse_beside(alone: str, given: Mapping[str, object]) -> None:
     for option, value in given.items():
         if alone and value:
             raise InputError(f"{alone} prints paths and nothing else: leave {option} out")
-
-
-def _holds_captions(gallery: Path | None, model: Path | None) -> bool:
-    from shan_engine.gallery.captions import holds_captions
-    from shan_engine.locate import locate_gallery
-
-    return holds_captions(locate_gallery(gallery, model).gallery)
-
-
-def _refuse_options_of_photos(given: Mapping[str, object]) -> None:
-    from shan_engine.base.errors import InputError
-
-    for option, value in given.items():
-        if value:
-            raise InputError(f"{option} is for galleries of photos: leave it out in a search for captions")
-
-
-def _search_captions(
-    image: Path,
-    gallery: Path | None,
-    model: Path | None,
-    extractor: Path | None,
-    top_k: int,
-    explain: bool,
-    device: DeviceChoice,
-    json: bool,
-) -> None:
-    from shan_cli.printing import captions_as_dict, print_captions
-
-    engine = open_caption_engine(gallery, model, device)
-    photo = engine.photo(image, extractor=extractor)
-    with progress("searching", "captions") as (on_start, on_captions):
-        found = engine.search(photo, top_k=top_k, explain=explain, on_start=on_start, on_captions=on_captions)
-    if json:
-        print_json(captions_as_dict(found))
-    else:
-        print_captions(found)
