@@ -89,8 +89,8 @@ def _recombined(held: Arrays, start: int, count: int) -> Iterator[Encoded]:
         made = made + random.standard_normal(made.shape, np.float32) * np.float32(NOISE / D**0.5)
         made /= np.linalg.norm(made, axis=2, keepdims=True)
         images = [GalleryImage(f"image{number}", "", 0, 0, 0) for number in range(first, first + size)]
-        arrays = {**{name: array[one] for name, array in held.items()}, "image_regions": made}
-        yield arrays, np.full((size, K, 4), np.nan, np.float32), images
+        kept = {name: array[one] for name, array in held.items() if name != "image_regions"}
+        yield {**kept, "image_regions": made}, np.full((size, K, 4), np.nan, np.float32), images
 
 
 def queries_of(captions: Path | None, count: int) -> list[str]:

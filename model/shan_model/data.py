@@ -93,19 +93,11 @@ def class_shares(source: RegionSource, ids: Sequence[str], classes: int) -> NDAr
     shares, count = np.zeros(classes, np.float64), 0
     held = [id for id in ids if id in source]  # views may hold others
     for first in range(0, len(held), READ_TOGETHER):
-        seen = seen_probabilities(source, held[first : first + READ_TOGETHER], classes)
-        shares += seen.sum(0, dtype=np.float64)
-        count += int(np.count_nonzero(seen.any(1)))
+        for seen in source.seen(held[first : first + READ_TOGETHER]):
+            if seen is not None:
+                np.add.at(shares, seen.classes, seen.probabilities.astype(np.float64))
+                count += 1
     return (shares / count).astype(np.float32) if count else None
-
-
-def seen_probabilities(source: RegionSource, ids: Sequence[str], classes: int) -> NDArray[np.float32]:
-    """The probability of each class that images were seen as, B x L; zeros for one of which that is unknown."""
-    found = np.zeros((len(ids), classes), np.float32)
-    for row, seen in enumerate(source.seen(ids)):
-        if seen is not None:
-            found[row, seen.classes] = seen.probabilities
-    return found
 
 
 def read_word_vectors(path: Path) -> tuple[dict[str, int], NDArray[np.float32]]:
