@@ -1,7 +1,7 @@
 """Near-identical photos among the hits: bursts, and copies in another size or crop.
 
-Two photos are near-identical where the cosine of their mean regions is at least NEAR. With the demo's extractor, small
-crops, re-encodings and slight turns of a photo have 0.97 to 0.99, and the nearest two different photos 0.963.
+Two photos are near-identical where the cosine of their mean regions is at least NEAR. Among the demo's photos, two
+pairs are the same photo in two sizes, at 0.98; the nearest two different photos, of hammers, have 0.966.
 """
 
 from __future__ import annotations
