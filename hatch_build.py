@@ -1,7 +1,7 @@
 """Compiles the score kernel (engine/shan_engine/kernel) into the wheel, or in place for an editable install.
 
-A C compiler of the system is used where one works, else the one of the `ziglang` wheel. Without either the package
-is built all the same: the engine then scores through ONNX Runtime alone.
+A C compiler of the system is used where one works, else the one of the `ziglang` wheel, which the build asks for.
+Where neither works the package is built all the same: the engine then scores through ONNX Runtime alone.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -36,23 +37,41 @@ class KernelBuildHook(BuildHookInterface[Any]):
         return [] if system_compiler() else ["ziglang"]
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        """Compile every variant and tag the wheel for this platform."""
-        folder = Path(self.root) / KERNEL
+        """Compile every variant: into the wheel, tagged for this platform, or beside the sources if editable."""
+        editable = version == "editable"
+        sources = Path(self.root) / KERNEL
+        folder = sources if editable else Path(self._scratch.name)
         for old in folder.glob("*.so"):
             old.unlink()
         compiler = system_compiler() or [sys.executable, "-m", "ziglang", "cc"]
         try:
             for name, (lanes, processor) in VARIANTS.items():
-                compile_variant(compiler, folder, folder / f"{name}.so", lanes, processor)
+                compile_variant(compiler, sources, folder / f"{name}.so", lanes, processor)
         except (OSError, subprocess.CalledProcessError) as error:
             detail = (
                 error.stderr.decode(errors="replace") if isinstance(error, subprocess.CalledProcessError) else error
             )
             self.app.display_warning(f"the score kernel was not compiled, scores go through ONNX Runtime: {detail}")
             return
-        build_data["artifacts"].append(f"{KERNEL.as_posix()}/*.so")
+        if not editable:
+            made = folder.glob("*.so")
+            build_data["force_include"] |= {str(path): f"shan_engine/kernel/{path.name}" for path in made}
         build_data["pure_python"] = False
-        build_data["tag"] = f"py3-none-{sysconfig.get_platform().replace('-', '_').replace('.', '_')}"
+        build_data["tag"] = f"py3-none-{platform_tag()}"
+
+    def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:
+        """Remove what was compiled and is in the wheel now."""
+        self._scratch.cleanup()
+
+    @cached_property
+    def _scratch(self) -> tempfile.TemporaryDirectory[str]:
+        return tempfile.TemporaryDirectory(prefix="shan-kernel-")
+
+
+def platform_tag() -> str:
+    """This platform as a wheel's name has it. A universal Python of macOS compiles for its own processor alone."""
+    tag = sysconfig.get_platform().replace("universal2", platform.machine())
+    return tag.replace("-", "_").replace(".", "_")
 
 
 def compile_variant(compiler: list[str], folder: Path, output: Path, lanes: int, processor: str | None) -> None:
@@ -69,12 +88,14 @@ def compile_variant(compiler: list[str], folder: Path, output: Path, lanes: int,
 
 
 def system_compiler() -> list[str] | None:
-    """The first C compiler on PATH that makes a shared library."""
+    """The first C compiler on PATH that makes a shared library, for the newest processor of the variants, too."""
+    newest = next(iter(VARIANTS.values()))[1]
+    target = [f"-march={newest}"] if newest else []
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder, "probe.c")
         source.write_text("#include <math.h>\nfloat probe(float x) { return sqrtf(x); }\n")
         for name in ("cc", "gcc", "clang"):
-            command = [name, "-shared", "-fPIC", str(source), "-o", str(source.with_suffix(".so")), "-lm"]
+            command = [name, *target, "-shared", "-fPIC", str(source), "-o", str(source.with_suffix(".so")), "-lm"]
             try:
                 subprocess.run(command, check=True, capture_output=True)
             except (OSError, subprocess.CalledProcessError):

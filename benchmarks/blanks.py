@@ -5,7 +5,7 @@
 
 The pictures are drawn, and indexed together with the photos of a folder (the demo's by default). Then 300 generated
 queries are asked, of which hardly one is about them. The table says for each picture how often it is among the first
-three and, where the bundle has a calibration, how often its probability is 0.5 or more. By chance a picture is among
+three and, where the bundle has a calibration, how often its probability is 0.25 or more. By chance a picture is among
 the first three of 259 photos in 1.2 % of queries. Last comes the rank of the page of text for queries that ask for it.
 `--querybank` measures hubness by a file of queries, where the bundle has no bank of its own.
 """

@@ -11,16 +11,20 @@ category is asked for as "NAME" and as "a NAME". The parts of these scores give 
 Reliability comes from categories that were left out one at a time. Expected calibration error: the mean distance
 between probability and share of right pairs, over ten bins, weighted by their pairs. Chance: the share of wrong pairs
 above a threshold is q, so that the best of N photos passes with 1 - (1 - q)^N; where none passes, q is the most that
-it may be. `--demo` measures q a second time, on
-a gallery whose file names say which animal a photo shows: it asks for ImageNet's animals that no name has.
+it may be. `--demo` measures q a second time, on a gallery whose file names say which animal a photo shows: it asks for
+ImageNet's animals that no name has.
+
+Phrases are of forms that the calibration was not fitted to. Of each form: the mean probability of a query's best hit,
+and the share of best hits that are right.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from csv import DictReader
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +38,7 @@ from shan_engine.engine import Engine
 from shan_engine.gallery.normalised import raw
 from shan_engine.scoring.passes import score_matrix
 from shan_engine.search.calibration import ScoreFacts
-from shan_model.class_table import ClassTable
+from shan_model.classes.table import ClassTable
 
 RIDGE = 1.0
 NONE = 3.0  # where none of n pairs passes, 3 / n is the upper end of a 95 % interval for their share
@@ -117,6 +121,35 @@ def chance(p: NDArray[np.float64]) -> dict[str, dict[str, float]]:
     return found
 
 
+def with_article(name: str) -> str:
+    """The name after "a" or "an"."""
+    return f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
+
+
+def phrases(shown: Mapping[str, set[str]]) -> dict[str, list[tuple[str, set[str]]]]:
+    """By form, queries and the photos that they fit; of two things, those that some photo shows together."""
+    photo, both = "a photo of a NAME", "a NAME and a NAME"
+    found: dict[str, list[tuple[str, set[str]]]] = {
+        photo: [(f"a photo of {with_article(name)}", shown[name]) for name in sorted(shown)],
+        both: [],
+    }
+    for pair in combinations(sorted(shown), 2):
+        if together := shown[pair[0]] & shown[pair[1]]:
+            found[both].append((" and ".join(map(with_article, pair)), together))
+    return {form: asked for form, asked in found.items() if asked}
+
+
+def best_hits(engine: Engine, beta: NDArray[np.float64], asked: Sequence[tuple[str, set[str]]]) -> dict[str, float]:
+    """Of some queries, the mean probability of the most probable photo, and the share of these that fit."""
+    chances, right, ids = [], [], engine.ids
+    for query, fitting in asked:
+        if known(engine, query):
+            found = probabilities(beta, features(engine, query))
+            chances.append(found.max())
+            right.append(ids[int(found.argmax())] in fitting)
+    return {"queries": len(right), "mean probability": float(np.mean(chances)), "right": float(np.mean(right))}
+
+
 def absent_animals(ids: Sequence[str]) -> list[str]:
     """First names of ImageNet's animals of which no file name has a name, nor one of what they are kinds of."""
     table = ClassTable.load()
@@ -151,6 +184,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     right = np.array([float(id in shown[name]) for name, _ in asked for id in ids])
     category = np.repeat([name for name, _ in asked], len(ids))
     beta = fit(rows, right)
+    with shan_engine.open(options.gallery, options.model, device="cpu") as engine:
+        of_phrases = {form: best_hits(engine, beta, some) for form, some in phrases(shown).items()}
     left_out = np.zeros(len(rows))
     for name in shown:
         own = category == name
@@ -163,6 +198,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "photos": len(ids),
         "categories": len(shown),
         "reliability": reliability(left_out, right),
+        "best_hits_of_phrases": of_phrases,
         "chance": {"judged": chance(left_out[right == 0])},
     }
     if options.demo:

@@ -8,7 +8,6 @@ FOLDER must be on the gallery's disk: blocks are linked, not copied, into a fold
 from __future__ import annotations
 
 import argparse
-import os
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import shan_engine
-from msgspec.structs import replace
+from linked import link_blocks
 from provenance import recorded
 from reports import write_report
 from shan_engine.base.column_types import Value
@@ -66,16 +65,7 @@ def measure(
     rows = []
     for copies in (1, -(-images // len(Gallery(source, manifest).blocks[0]))):
         folder = work / str(copies)
-        entries = []
-        for number, entry in enumerate(manifest.blocks if copies == 1 else manifest.blocks[:1] * copies):
-            name = f"{number:012x}"
-            (folder / "blocks" / name).mkdir(parents=True)
-            for file in (source / "blocks" / entry.name).iterdir():
-                os.link(file, folder / "blocks" / name / file.name)
-            entries.append(replace(entry, name=name))
-        for file in source.glob("centroids-*.npy"):
-            os.link(file, folder / file.name)
-        linked = replace(manifest, blocks=tuple(entries))
+        linked = link_blocks(source, folder, manifest.blocks if copies == 1 else manifest.blocks[:1] * copies)
         renewed, seconds = timed(partial(renew_tables, folder, linked, metadata))
         renewed.save(folder)
         engine = shan_engine.open(folder, model)

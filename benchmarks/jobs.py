@@ -37,7 +37,7 @@ from shan_engine.text.tokenizer import pad
 from shan_engine.text.vocabulary import Vocabulary, tokenise
 from shan_model.checkpoint import load_checkpoint, save_checkpoint
 from shan_model.config import ShanConfig
-from shan_model.shan import Shan
+from shan_model.shan.network import Shan
 
 RESULTS = Path(__file__).parent / "results" / "jobs.json"
 K, F, EXTRACTOR = 36, 2048, "synthetic"

@@ -1,12 +1,15 @@
 """Search of large galleries: how long, how much memory, and how many of an exhaustive search's hits are found.
 
     python benchmarks/large_gallery.py make --source flickr8k.gallery --images 100000 --output 100k.gallery
+    python benchmarks/large_gallery.py link --source 100k.gallery --times 10 --output 1m.gallery
     python benchmarks/large_gallery.py run --captions captions.tsv 8k.gallery 32k.gallery 100k.gallery 1m.gallery
+    python benchmarks/large_gallery.py compare --captions captions.tsv --work FOLDER 8k.gallery 100k.gallery
 
-`make` recombines and jitters the regions of a real gallery's photos, seeded; without --source the demo's. `run` takes
-queries from split `test` of a caption file, or without one the demo's queries, and writes
-benchmarks/results/large_gallery.json and docs/large-gallery.svg. `compare` gives the same regions to fast-plaid and the
-pooled regions to faiss, in an environment of its own (pip install fast-plaid, which wants another torch).
+`make` recombines and jitters the regions of a real gallery's photos, seeded; without --source the demo's. `link` makes
+a gallery with each photo several times, on the same disk: for times alone. What a first pass reads is copied. `run`
+takes queries from split `test` of a caption file, or without one the demo's queries, and writes
+benchmarks/results/large_gallery.json and docs/large-gallery.svg. `compare` gives the same regions to other engines
+(other_engines.py).
 """
 
 from __future__ import annotations
@@ -24,22 +27,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import other_engines
 import shan_engine
 from command import COMMAND
+from linked import link_blocks
 from msgspec.structs import replace
 from numpy.typing import NDArray
+from other_indexes import ENGINES
 from provenance import recorded
-from reports import demo_queries, read_report, write_report
+from reports import queries_of, read_report, write_report
 from shan_engine.base.packing import Arrays
 from shan_engine.bundle.contents import Bundle
 from shan_engine.gallery.blocks import GalleryImage
-from shan_engine.gallery.centroids import FROM_IMAGES
+from shan_engine.gallery.manifest import GalleryManifest
 from shan_engine.gallery.reader import Gallery
 from shan_engine.indexing.block_writer import Encoded, write_block
-from shan_engine.indexing.centroids import add_centroids
 from shan_engine.indexing.images import BLOCK_IMAGES
 from shan_engine.locate import demo_bundle
-from shan_engine.text.captions import CaptionTable
 
 Floats = NDArray[np.float32]
 RESULTS = Path(__file__).parent / "results" / "large_gallery.json"
@@ -49,10 +53,20 @@ NOISE = 0.5  # length of the jitter beside a region's length 1: cosine about 0.8
 PART = 256
 WARM = 30
 TOGETHER = 100  # queries of one search_all
+LARGE = 512  # bytes an image, of files that a first pass does not read: regions and boxes
 
 
 def make(options: argparse.Namespace) -> None:
     make_gallery(options.source, options.images, options.output, options.storage)
+
+
+def compare(options: argparse.Namespace) -> None:
+    other_engines.compare(options, queries_of(options.captions, options.queries))
+
+
+def link(options: argparse.Namespace) -> None:
+    entries = GalleryManifest.load(options.source).blocks * options.times
+    link_blocks(options.source, options.output, entries, copy_below=LARGE).save(options.output)
 
 
 def make_gallery(original: Path | None, images: int, output: Path, storage: str) -> None:
@@ -67,13 +81,9 @@ def make_gallery(original: Path | None, images: int, output: Path, storage: str)
     entries, began = [], time.perf_counter()
     for start in range(0, images, BLOCK_IMAGES):
         count = min(BLOCK_IMAGES, images - start)
-        entries.append(write_block(output, manifest, count, _recombined(arrays, start, count), None))
+        entries.append(write_block(output, manifest, count, _recombined(arrays, start, count), pooled=True))
         print(f"{start + count:,} images, {time.perf_counter() - began:.0f} s", flush=True)
-    manifest = replace(manifest, blocks=tuple(entries))
-    manifest.save(output)
-    if images >= FROM_IMAGES:
-        add_centroids(output, manifest).save(output)
-    print(f"centroids, {time.perf_counter() - began:.0f} s", flush=True)
+    replace(manifest, blocks=tuple(entries)).save(output)
 
 
 def _recombined(held: Arrays, start: int, count: int) -> Iterator[Encoded]:
@@ -91,13 +101,6 @@ def _recombined(held: Arrays, start: int, count: int) -> Iterator[Encoded]:
         images = [GalleryImage(f"image{number}", "", 0, 0, 0) for number in range(first, first + size)]
         kept = {name: array[one] for name, array in held.items() if name != "image_regions"}
         yield {**kept, "image_regions": made}, np.full((size, K, 4), np.nan, np.float32), images
-
-
-def queries_of(captions: Path | None, count: int) -> list[str]:
-    if captions is None:
-        return demo_queries()[:count]
-    found = CaptionTable.read(captions).split("test").captions
-    return list(found[:: max(1, len(found) // count)])[:count]
 
 
 def run(options: argparse.Namespace) -> None:
@@ -120,11 +123,12 @@ def run(options: argparse.Namespace) -> None:
 def measure(bundle: Path, path: Path, queries: list[str], exhaustive_pairs: float) -> dict[str, Any]:
     engine = shan_engine.open(path, bundle, device="cpu")
     cascade = engine.search_all(queries, explain=False)  # also reads the pages that are looked at
-    seconds = []
+    seconds, cpu = [], []
     for query in queries[:WARM]:
-        began = time.perf_counter()
+        began, worked = time.perf_counter(), time.process_time()
         engine.search(query, explain=False)
         seconds.append(time.perf_counter() - began)
+        cpu.append(time.process_time() - worked)
     together = queries[:TOGETHER]
     began = time.perf_counter()
     engine.search_all(together, explain=False)
@@ -153,6 +157,7 @@ def measure(bundle: Path, path: Path, queries: list[str], exhaustive_pairs: floa
         "images": len(engine),
         "storage": engine.gallery.manifest.dtype,
         "seconds_a_query": round(statistics.median(seconds), 4),
+        "cpu_seconds_a_query": round(statistics.median(cpu), 4),
         "queries_together": len(together),
         "seconds_together": round(seconds_together, 2),
         **compared,
@@ -164,77 +169,8 @@ def measure(bundle: Path, path: Path, queries: list[str], exhaustive_pairs: floa
     }
 
 
-def compare(options: argparse.Namespace) -> None:
-    """The share of an exhaustive search's first ten that other engines find with the same regions and words."""
-    engine = shan_engine.open(options.gallery, options.bundle or demo_bundle(), device="cpu")
-    queries = queries_of(options.captions, options.queries)
-    exhaustive = engine.search_all(queries, explain=False, exhaustive=True)
-    truth = [{hit.image.id for hit in found} for found in exhaustive]
-    blocks, scorer = engine.gallery.blocks, engine.scorer
-    regions = np.concatenate([block.rows_of(np.arange(len(block)))["image_regions"] for block in blocks])
-    words = [
-        scorer.encoders.encode_captions([scorer.encoders.read(query).tokens])["caption_words"][0] for query in queries
-    ]
-    rows = {}
-    for name, ranking in (("faiss, pooled vectors", faiss_pooled), ("fast-plaid", fast_plaid)):
-        if name in options.engines:
-            rows[name] = {**ranking(regions, words, engine.ids, truth, options.work), "recorded": recorded()}
-            print(name, json.dumps(rows[name]), flush=True)
-    write_report(options.report, {**read_report(options.report), "others": {"images": len(engine), **rows}})
-
-
 def shares(found: list[list[str]], truth: list[set[str]]) -> float:
     return round(float(np.mean([len(set(ids) & held) / len(held) for ids, held in zip(found, truth, strict=True)])), 4)
-
-
-def faiss_pooled(
-    regions: Floats, words: list[Floats], ids: list[str], truth: list[set[str]], work: Path
-) -> dict[str, Any]:
-    import faiss
-
-    began = time.perf_counter()
-    pooled = regions.mean(axis=1)
-    faiss.normalize_L2(pooled)
-    index = faiss.IndexFlatIP(pooled.shape[1])
-    index.add(pooled)
-    built = time.perf_counter() - began
-    found, seconds = [], []
-    for rows in words:
-        began = time.perf_counter()
-        query = rows.mean(axis=0, keepdims=True)
-        found.append([ids[place] for place in index.search(query, 10)[1][0]])
-        seconds.append(time.perf_counter() - began)
-    return {
-        "seconds_to_build": round(built, 1),
-        "seconds_a_query": round(statistics.median(seconds), 4),
-        "agreement_at_10": shares(found, truth),
-        "bytes_an_image": pooled.shape[1] * 4,
-    }
-
-
-def fast_plaid(
-    regions: Floats, words: list[Floats], ids: list[str], truth: list[set[str]], work: Path
-) -> dict[str, Any]:
-    import torch
-    from fast_plaid import search as plaid
-
-    folder = work / "plaid"
-    began = time.perf_counter()
-    index = plaid.FastPlaid(index=str(folder), device="cpu")
-    index.create(documents_embeddings=[torch.from_numpy(rows) for rows in regions])
-    built = time.perf_counter() - began
-    found, seconds = [], []
-    for rows in words:
-        began = time.perf_counter()
-        (hits,) = index.search(queries_embeddings=torch.from_numpy(rows)[None], top_k=10)
-        seconds.append(time.perf_counter() - began)
-        found.append([ids[place] for place, _ in hits])
-    return {
-        "seconds_to_build": round(built, 1),
-        "seconds_a_query": round(statistics.median(seconds), 4),
-        "agreement_at_10": shares(found, truth),
-        "bytes_an_image": round(sum(f.stat().st_size for f in folder.rglob("*") if f.is_file()) / len(ids)),
-    }
 
 
 def plot(rows: list[dict[str, Any]]) -> None:
@@ -261,21 +197,26 @@ def main(arguments: Sequence[str] | None = None) -> None:
     maker.add_argument("--images", type=int, required=True)
     maker.add_argument("--output", type=Path, required=True)
     maker.add_argument("--storage", default="int8")
+    linker = phases.add_parser("link")
+    linker.add_argument("--source", type=Path, required=True)
+    linker.add_argument("--times", type=int, required=True)
+    linker.add_argument("--output", type=Path, required=True)
     runner, other = phases.add_parser("run"), phases.add_parser("compare")
     runner.add_argument("galleries", type=Path, nargs="+")
     runner.add_argument(
         "--exhaustive-pairs", type=float, default=2e7, help="pairs of the exhaustive comparison; 0: as it was"
     )
-    other.add_argument("gallery", type=Path)
+    other.add_argument("galleries", type=Path, nargs="+")
     other.add_argument("--work", type=Path, required=True, help="folder for the other engines' indexes")
-    other.add_argument("--engines", nargs="+", default=["faiss, pooled vectors", "fast-plaid"])
+    other.add_argument("--engines", nargs="*", choices=ENGINES, default=list(ENGINES))
     for phase in (runner, other):
         phase.add_argument("--captions", type=Path)
         phase.add_argument("--queries", type=int, default=200)
         phase.add_argument("--bundle", type=Path)
-        phase.add_argument("--report", type=Path, default=RESULTS, help="the plot is drawn for the default one alone")
+    for phase, path in ((runner, RESULTS), (other, other_engines.RESULTS)):
+        phase.add_argument("--report", type=Path, default=path, help="the plot is drawn for the default one alone")
     options = parser.parse_args(arguments)
-    {"make": make, "run": run, "compare": compare}[options.phase](options)
+    {"make": make, "link": link, "run": run, "compare": compare}[options.phase](options)
 
 
 if __name__ == "__main__":

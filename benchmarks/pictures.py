@@ -62,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, default=OUTPUT)
     options = parser.parse_args(arguments)
-    place = locate_gallery(None, None)
+    place = locate_gallery(Path("demo"), None)
     bundle = Bundle.open(place.bundle)
     gallery, scorer = Gallery.open(place.gallery, bundle), Scorer(bundle, "cpu")
     results: list[QueryHits] = search(scorer, gallery, list(QUERIES), top_k=5, explain=False)

@@ -34,3 +34,11 @@ def captions(table: Path, count: int) -> list[str]:
     """So many captions of a table where it is there, else of the demo's queries, repeated."""
     texts = [row[2] for row in CaptionTable.read(table).rows] if table.exists() else demo_queries()
     return list(itertools.islice(itertools.cycle(texts), count))
+
+
+def queries_of(captions: Path | None, count: int) -> list[str]:
+    """So many captions of split `test`, evenly from the table; without a table, the demo's queries."""
+    if captions is None:
+        return demo_queries()[:count]
+    found = CaptionTable.read(captions).split("test").captions
+    return list(found[:: max(1, len(found) // count)])[:count]

@@ -34,9 +34,9 @@ from shan_engine.kernel.shan import Kernel
 from shan_engine.text.vocabulary import tokenise
 from shan_export.bundle_writer import write_pair_scorer
 from shan_model.config import ShanConfig
-from shan_model.grid import shan_constants
 from shan_model.norms import l2_normalise
-from shan_model.shan import Shan
+from shan_model.shan.network import Shan
+from shan_model.training.grid import shan_constants
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt

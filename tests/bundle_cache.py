@@ -28,9 +28,9 @@ class BundleCache:
     versions of Python and `PACKAGES`.
     """
 
-    def __init__(self, folder: Path, export: Callable[..., object] | None = None) -> None:
+    def __init__(self, folder: Path, export: Callable[..., object] | None = None, *, module: str = EXPORTER) -> None:
         self._folder, self._export = folder, export
-        self._code = code_digest(EXPORTER)
+        self._code = code_digest(module)
         for old in sorted(folder.glob("*/"), key=lambda kept: kept.stat().st_mtime)[:-KEPT]:
             shutil.rmtree(old)
             old.with_suffix(".lock").unlink(missing_ok=True)

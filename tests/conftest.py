@@ -20,6 +20,7 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import own_home  # noqa: F401 before a command is run
 from bundle_cache import BundleCache
 from in_process import refusal
 from job_runs import galleries, other_path, run_job  # noqa: F401 fixtures

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from shan_engine.kernel.constants import ShanConstants
-from shan_model.alignment import Alignment
-from shan_model.factorised import caption_terms, image_terms
 from shan_model.norms import l2_normalise
+from shan_model.shan.alignment import Alignment
+from shan_model.shan.factorised import caption_terms, image_terms
 
 STEPS = ("l2l", "g2l", "g2g")
 

@@ -92,9 +92,9 @@ def make_seen_store(path: Path, numbers: range, *, seen: bool = True) -> Feature
 
 
 def indexed(folder: Path, scorer: Scorer, output: Path, **options: Any) -> Gallery:
-    """A gallery in small blocks, with centroids, of the folder's store."""
+    """A gallery in small blocks, searched in stages, of the folder's store."""
     with FeatureStore.open(folder / "store") as store:
-        index_store(store, scorer, output, sizes=BlockSizes(128, centroids_from=100), **options)
+        index_store(store, scorer, output, sizes=BlockSizes(128, staged_from=100), **options)
     return Gallery.open(output, scorer.bundle)
 
 

@@ -14,7 +14,9 @@ from pathlib import Path
 
 import api_page
 import cli_page
+import man_page
 import notebook
+import own_home  # noqa: F401 before a command is run
 from installed import output_of
 
 ROOT = Path(__file__).parents[1]
@@ -54,6 +56,7 @@ def main() -> None:
         page.write_text(text, "utf-8")
     api_page.main()
     cli_page.main()
+    man_page.main()
     notebook.main(ROOT / "docs" / "python.ipynb")
 
 

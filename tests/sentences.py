@@ -7,10 +7,10 @@ from pathlib import Path
 import torch
 from shan_engine.text.hugging_face import HuggingFaceTokenizer
 from shan_export.sentence_tokenizer import SentencePieces, tokenizer_definition
-from shan_model.class_table import ClassTable, Node
-from shan_model.sentence_folder import save_sentence_model
-from shan_model.sentence_model import SentenceModel
-from shan_model.sentence_package import starts_word
+from shan_model.classes.table import ClassTable, Node
+from shan_model.sentence.encoder import SentenceModel
+from shan_model.sentence.folder import save_sentence_model
+from shan_model.sentence.package import starts_word
 from synthetic import NOUNS, PLACES
 
 SIZES = {"refined": 8, "size": 16, "channels": 8, "hidden": 12}

@@ -11,7 +11,7 @@ import torch
 from shan_engine.store.records import RegionRecord, pad_regions
 from shan_engine.store.schema import StoreSchema
 from shan_engine.text.captions import CaptionTable
-from shan_model.schedule import TrainConfig
+from shan_model.training.schedule import TrainConfig
 
 NOUNS = ("dog", "cat", "bike", "river", "child", "hat")
 PLACES = ("grass", "street", "beach")

@@ -84,5 +84,10 @@ def test_the_key_changes_with_every_source_that_is_imported(tmp_path, monkeypatc
 
 def test_the_exporters_sources_are_those_that_shape_a_bundle():
     found = set(sources(EXPORTER))
-    assert {"shan_export.wrappers", "shan_model.shan", "shan_model.scan", "shan_engine.text.vocabulary"} <= found
+    assert {
+        "shan_export.wrappers",
+        "shan_model.shan.network",
+        "shan_model.cross.scan",
+        "shan_engine.text.vocabulary",
+    } <= found
     assert not [name for name in found if name.startswith(("shan_engine.search", "shan_engine.jobs", "shan_cli"))]

@@ -89,7 +89,9 @@ def main() -> int:
     output = options.output or report.place(ROOT, found)
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(json.dumps(found, indent=1) + "\n", "utf-8")
-    print("\n".join(report.lines(found)))
+    print("\nPaste what stands between these lines into an issue:\n" + "-" * 80)
+    print(report.block(found, failed, (ROOT, Path.home())))
+    print("-" * 80)
     if found["gpu"] and not options.output:
         report.update(PAGE, found)
     print(f"written: {output}")

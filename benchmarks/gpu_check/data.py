@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from shan_engine.kernel.constants import ShanConstants
-from shan_model.alignment import Alignment
-from shan_model.factorised import caption_terms
-from shan_model.grid import shan_constants
 from shan_model.norms import l2_normalise
+from shan_model.shan.alignment import Alignment
+from shan_model.shan.factorised import caption_terms
+from shan_model.training.grid import shan_constants
 
 STEPS = ("l2l", "g2l", "g2g")
 Arrays = dict[str, NDArray[Any]]

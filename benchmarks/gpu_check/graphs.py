@@ -18,7 +18,7 @@ from data import Shape, captions_of, model_of, rows
 from numpy.typing import NDArray
 from shan_engine.backends.onnx_runtime.graph import OnnxRuntimeGraph
 from shan_engine.base.errors import BackendError
-from shan_model.factorised import image_terms
+from shan_model.shan.factorised import image_terms
 
 DEMO = Path(__file__).parents[2] / "artifacts" / "demo" / "bundle"
 IMAGES, CAPTIONS, D = 5, 3, 256

@@ -16,6 +16,21 @@ def place(root: Path, found: dict[str, Any]) -> Path:
     return root / "benchmarks" / "results" / f"gpu-{name}.json"
 
 
+def block(found: dict[str, Any], failed: list[dict[str, Any]], private: tuple[Path, ...]) -> str:
+    """All that an issue needs, as Markdown to paste; folders in `private` are left out."""
+    machine = {name: value for name, value in found["machine"].items() if value is not None}
+    text = ["### gpu-check", "", *(f"- {name}: {value}" for name, value in machine.items())]
+    text.append(f"- commit: {found['recorded']['commit']}")
+    for name, answer in found["back_ends"].items():
+        text.append(f"- {name}: {answer.get('reason') or answer.get('difference', 'runs')}")
+    text.append(f"- parity: {sum(row['passed'] for row in found['parity'])} of {len(found['parity'])} passed")
+    text += [f"- **FAILED** {row['shape']} {row['precision']}: {row['difference']}" for row in failed]
+    shown = "\n".join([*text, "", *lines(found)])
+    for folder in private:
+        shown = shown.replace(str(folder), "…")
+    return shown
+
+
 def lines(found: dict[str, Any]) -> list[str]:
     machine, bounds = found["machine"], found["bounds"]
     if not found["gpu"]:

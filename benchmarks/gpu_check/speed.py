@@ -15,7 +15,7 @@ from machine import median_seconds
 from shan_engine.backends.torch_cuda.device_gallery import DeviceGallery
 from shan_engine.backends.torch_cuda.pair_scores import Tiles, choose_tiles, score_pairs
 from shan_engine.base.errors import BackendError
-from shan_model.factorised import caption_terms, image_terms, score_grid
+from shan_model.shan.factorised import caption_terms, image_terms, score_grid
 
 COCO_IMAGES, COCO_CAPTIONS = 5_000, 25_000
 COCO_WORDS = {10: 0.2, 12: 0.4, 14: 0.25, 17: 0.15}  # with both markers; share of captions, about as COCO's

@@ -7,11 +7,11 @@ import time
 from typing import Any
 
 import torch
-from shan_model.augment import Batch, augmented_loss
 from shan_model.config import ShanConfig
-from shan_model.loss import RankingLoss
-from shan_model.schedule import TrainConfig
-from shan_model.shan import Shan
+from shan_model.shan.network import Shan
+from shan_model.training.augment import Batch, augmented_loss
+from shan_model.training.loss import RankingLoss
+from shan_model.training.schedule import TrainConfig
 
 CLOSE = {"float32": 1e-3, "bfloat16": 0.03}
 CERTAIN: dict[str, Any] = {

@@ -26,6 +26,11 @@ class Command(TyperCommand):
             ctx.params[name] = _at_home(value)
         return rest
 
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command. On a signal it ends as `Ending` says of it."""
+        with ctx.obj.of(ctx.info_name):
+            return super().invoke(ctx)
+
 
 class App(typer.Typer):
     """A Typer app of such commands."""

@@ -13,10 +13,11 @@ from typing import Any, Protocol
 
 from rich.console import Console
 
-messages = Console(stderr=True, highlight=False)
+messages = Console(stderr=True, highlight=False, emoji=False)
 _ENDLESS = 100_000
 _CONTROLS = (*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
 _ESCAPES = {code: f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" for code in _CONTROLS}
+_IN_JSON = {code: f"\\u{code:04x}" for code in _CONTROLS if code >= 0x7F}  # JSON escapes those below itself
 _ESCAPES_BUT_LINES = {code: shown for code, shown in _ESCAPES.items() if chr(code) not in "\n\t"}
 
 
@@ -28,7 +29,7 @@ def printable(text: str) -> str:
 def answers() -> Console:
     """The console for answers: as wide as a terminal or COLUMNS say, else without an end, so that nothing is folded."""
     endless = not sys.stdout.isatty() and "COLUMNS" not in os.environ
-    return Console(width=_ENDLESS if endless else None)
+    return Console(width=_ENDLESS if endless else None, emoji=False)
 
 
 def say(text: str, style: str | None = None) -> None:
@@ -107,9 +108,12 @@ def progress(label: str, unit: str, log_seconds: float = 60) -> Iterator[tuple[C
 
 
 def print_json(value: Any) -> None:
-    """Print one JSON document on standard output. Raises ValueError for NaN and infinity, which JSON does not have."""
+    """Print one JSON document on standard output, with control characters as escapes.
+
+    Raises ValueError for NaN and infinity, which JSON does not have.
+    """
     unicode = sys.stdout.encoding.lower() == "utf-8"  # else JSON's own escapes: Python's would not be JSON
-    print(json.dumps(value, indent=2, ensure_ascii=not unicode, allow_nan=False))
+    print(json.dumps(value, indent=2, ensure_ascii=not unicode, allow_nan=False).translate(_IN_JSON))
 
 
 def print_facts(facts: Mapping[str, object]) -> None:

@@ -26,7 +26,7 @@ def doctor(json: Json = False, verbose: Verbose = False) -> None:
     if json:
         print_json([vars(finding) for finding in findings])
     else:
-        answers = Console(highlight=False)
+        answers = Console(highlight=False, emoji=False)
         for finding in findings:
             answers.print(f"{_MARKS[finding.status]} {escape(finding.name)}: {escape(finding.detail)}", soft_wrap=True)
             if finding.fix:

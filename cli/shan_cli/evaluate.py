@@ -33,7 +33,7 @@ def evaluate(
         typer.Option(
             help="Gallery of the split's images. Several, each with its --model, are an ensemble: their scores are "
             "averaged.",
-            show_default="SHAN_GALLERY, else the bundled demo",
+            show_default="SHAN_GALLERY, the collection, else the bundled demo",
         ),
     ] = None,
     model: Annotated[

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from shan_engine.base import choices
 
 from shan_cli.compile import GpuArch, MaxBatch, PrecisionChoice, compile_plans
 from shan_cli.console import say
@@ -13,8 +14,31 @@ from shan_cli.options import Verbose
 
 
 def export(
-    checkpoint: Annotated[Path, typer.Argument(help="Folder with config.json, vocab.json and model.safetensors.")],
     output: Annotated[Path, typer.Option(help="Bundle to write.")],
+    checkpoint: Annotated[
+        Path | None,
+        typer.Argument(help="Folder with config.json, vocab.json and model.safetensors.", show_default=False),
+    ] = None,
+    from_: Annotated[
+        Path | None,
+        typer.Option(
+            "--from",
+            help="In place of a checkpoint: folder of a CLIP or SigLIP model as Hugging Face stores it.",
+            show_default=False,
+        ),
+    ] = None,
+    scorer: Annotated[
+        choices.VisionLanguageScorer,
+        typer.Option(help="With --from: clip is the model's own cosine, late also compares words with regions."),
+    ] = "clip",
+    late_weight: Annotated[
+        float,
+        typer.Option(min=0.0, help="With --scorer late: weight of the words' mean beside the cosine; 0 only explains."),
+    ] = 0.1,
+    regions: Annotated[
+        choices.PatchRegions,
+        typer.Option(help="With --from: grid pools patches to 6 x 6 regions, all keeps a region for each patch."),
+    ] = "grid",
     feature_extractor: Annotated[
         Path | None,
         typer.Option(
@@ -25,6 +49,10 @@ def export(
         str | None,
         typer.Option(help="Name of an extractor that stays outside the bundle.", show_default=False),
     ] = None,
+    weights: Annotated[
+        choices.StoredWeights,
+        typer.Option(help="With --from: how weights are stored. float16 takes half the space, int8 about a quarter."),
+    ] = "float32",
     max_words: Annotated[int, typer.Option(min=3, help="Longest caption, start and end markers included.")] = 128,
     overwrite: Annotated[bool, typer.Option(help="Replace an existing bundle.")] = False,
     tensorrt: Annotated[bool, typer.Option("--tensorrt", help="Compile TensorRT plans too; see `compile`.")] = False,
@@ -33,7 +61,7 @@ def export(
     max_batch: MaxBatch = 256,
     verbose: Verbose = False,
 ) -> None:
-    """Export a checkpoint to ONNX graphs, as a bundle that runs without PyTorch.
+    """Export a checkpoint, or a model such as CLIP, to ONNX graphs: a bundle that runs without PyTorch.
 
     Examples:
 
@@ -41,22 +69,49 @@ def export(
 
       shan-engine export checkpoint --output bundle --tensorrt --precision fp16 --gpu-arch sm_86,sm_89
 
-    The graphs are compared with PyTorch. If they differ by more than 1e-4, no bundle is written.
+      shan-engine export --from clip-vit-base-patch32 --output bundle
+
+    The graphs are compared with PyTorch. If they differ by more than 1e-4, no bundle is written. With --from, cosines
+    of photos and texts are compared with the model's own, and may differ by 1e-5.
     """
     from shan_engine.base.optional import require
 
+    if (checkpoint is None) == (from_ is None):
+        raise typer.BadParameter("name either a checkpoint or a model with --from")
+    if from_ is not None and (feature_extractor or feature_extractor_name):
+        raise typer.BadParameter("a model with --from brings its own feature extractor: leave out --feature-extractor")
     require("export", "torch", "safetensors", "onnx", "onnxscript")
-    from shan_export.bundle_writer import export_bundle
+    if from_ is not None:
+        require("clip", "transformers")
+        from shan_export.vision_language.bundle import export_from
 
-    manifest = export_bundle(
-        checkpoint,
-        output,
-        feature_extractor=feature_extractor,
-        feature_extractor_name=feature_extractor_name,
-        max_words=max_words,
-        overwrite=overwrite,
-        on_stage=lambda stage: say(f"{stage} …"),
-    )
+        manifest = export_from(
+            from_,
+            output,
+            scorer=scorer,
+            late_weight=late_weight,
+            all_regions=regions == "all",
+            weights=weights,
+            overwrite=overwrite,
+            on_stage=_say_stage,
+        )
+    else:
+        from shan_export.bundle_writer import export_bundle
+
+        assert checkpoint is not None
+        manifest = export_bundle(
+            checkpoint,
+            output,
+            feature_extractor=feature_extractor,
+            feature_extractor_name=feature_extractor_name,
+            max_words=max_words,
+            overwrite=overwrite,
+            on_stage=_say_stage,
+        )
     say(f"{output}: largest difference from PyTorch {manifest.parity:.1e}, fingerprint {manifest.fingerprint[:12]}")
     if tensorrt:
         compile_plans(output, precision=precision, gpu_arch=gpu_arch, max_batch=max_batch)
+
+
+def _say_stage(stage: str) -> None:
+    say(f"{stage} …")

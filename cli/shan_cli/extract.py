@@ -2,22 +2,42 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from shan_cli.console import print_json, progress, say
+from shan_cli.folders import agreed_to_prune, move_roots
 from shan_cli.metadata import put_metadata, read_metadata
-from shan_cli.options import Device, ExtractorModel, Json, MetadataFile, MetadataIdColumn, StoreStorage, Verbose
+from shan_cli.options import (
+    Device,
+    Exclude,
+    ExtractorModel,
+    Json,
+    MetadataFile,
+    MetadataIdColumn,
+    Prune,
+    ReadText,
+    Roots,
+    StoreStorage,
+    Verbose,
+)
+from shan_cli.reading import read_store, say_reading
+from shan_cli.skipped import say_skipped
 
 if TYPE_CHECKING:
     from shan_engine.photos.extract import ExtractionResult
+    from shan_engine.photos.text_reader import TextReader
 
 
 def extract(
-    photos: Annotated[Path, typer.Argument(help="Folder of photos, with its subfolders.")],
+    photos: Annotated[list[Path], typer.Argument(help="Folders of photos, with their subfolders.")],
     store: Annotated[Path, typer.Option(help="Feature store to make or to bring up to date.")],
+    exclude: Exclude = None,
+    root: Roots = None,
+    prune: Prune = False,
     extractor: Annotated[
         Path | None,
         typer.Option(
@@ -44,48 +64,75 @@ def extract(
     ] = False,
     metadata: MetadataFile = None,
     metadata_id_column: MetadataIdColumn = None,
+    read_text: ReadText = False,
     json: Json = False,
     verbose: Verbose = False,
 ) -> None:
-    """Turn a folder of photos into a store of region features.
+    """Turn folders of photos into a store of region features.
 
     Examples:
 
       shan-engine extract ~/Pictures --store pictures.store
 
+      shan-engine extract ~/Pictures /media/nas/Photos --store pictures.store --exclude 'Screenshots/'
+
       shan-engine extract ~/Pictures --store pictures.store --metadata photos.csv
 
     It also keeps what photos say about themselves, such as date, camera and place, for `search --where` and `--near`.
 
-    Run it again after you add, change or delete photos: only new and changed photos are extracted.
+    Run it again after you add, change, rename or delete photos: only photos with new content are extracted.
+
+      shan-engine extract /new/Pictures --store pictures.store --root /old/Pictures=/new/Pictures
+
+    With --read-text, photos that are in the store already are read too, without extracting them again.
     """
     from shan_engine.base.threads import usable_cpus
     from shan_engine.photos.extract import extract_photos
     from shan_engine.photos.extractor import FeatureExtractor
 
+    def run(prune: bool) -> ExtractionResult:
+        with progress("extracting", "photos") as (on_start, on_photo):
+            return extract_photos(
+                photos,
+                store,
+                network,
+                exclude=exclude or (),
+                prune=prune,
+                dtype=storage,
+                batch_size=batch_size,
+                workers=workers or usable_cpus(),
+                strict=strict,
+                on_start=on_start,
+                on_photo=on_photo,
+            )
+
     table = read_metadata(metadata, metadata_id_column)
+    reader = _text_reader() if read_text else None
     network = FeatureExtractor(extractor or _extractor_of(model), device, mirror=mirror, crop=crop)
-    with progress("extracting", "photos") as (on_start, on_photo):
-        result = extract_photos(
-            photos,
-            store,
-            network,
-            dtype=storage,
-            batch_size=batch_size,
-            workers=workers or usable_cpus(),
-            strict=strict,
-            on_start=on_start,
-            on_photo=on_photo,
-        )
-    _say_skipped(result)
+    move_roots(store, root)
+    result = run(prune)
+    if agreed_to_prune(result.vanished):
+        again = run(prune=True)
+        result = replace(result, removed=result.removed + again.removed, vanished={})
+    say_skipped(result)
     put_metadata(store, table)
+    reading = read_store(store, reader, workers or usable_cpus()) if reader else None
     if json:
-        print_json({**vars(result), "store": str(store)})
+        print_json({**vars(result), **({"reading": vars(reading)} if reading else {}), "store": str(store)})
         return
     say(
         f"{store}: {result.added} photos added or renewed, {result.unchanged} unchanged, "
-        f"{result.removed} removed, {len(result.broken)} broken and skipped"
+        f"{result.removed} removed, {len(result.broken)} broken and skipped{_known_by_content(result)}"
     )
+    if reading:
+        say_reading(store, reading)
+
+
+def _text_reader() -> TextReader:
+    """At once, so that a missing package is said before photos are extracted."""
+    from shan_engine.photos.text_reader import TextReader
+
+    return TextReader()
 
 
 def _extractor_of(model: Path | None) -> Path:
@@ -99,22 +146,6 @@ def _extractor_of(model: Path | None) -> Path:
     return bundle.feature_extractor
 
 
-def _say_skipped(result: ExtractionResult) -> None:
-    from shan_engine.base.optional import install_command
-    from shan_engine.photos.formats import how_to_read
-
-    if result.passed_over:
-        kinds = ", ".join(f"{count:,} {suffix}" for suffix, count in result.passed_over.items())
-        fixes = dict.fromkeys(how_to_read(suffix) for suffix in result.passed_over)
-        say(f"skipped files of other formats: {kinds}; to use them, {'; '.join(fixes)}")
-    for sentence in result.broken:
-        say(f"skipped: {sentence}")
-    for sentence in result.damaged:
-        say(f"read in part: {sentence}")
-    for sentence in result.sidecars:
-        say(f"side-car: {sentence}")
-    if result.unnamed_places:
-        say(
-            f"{result.unnamed_places:,} photos tell where they were taken, but not the town's name: "
-            f"{install_command('places')} and extract again"
-        )
+def _known_by_content(result: ExtractionResult) -> str:
+    counts = {"renamed": result.renamed, "copies of other photos": result.copied}
+    return "".join(f", {count:,} {what}" for what, count in counts.items() if count)

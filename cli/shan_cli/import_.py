@@ -26,6 +26,10 @@ def import_(
     extractor: Annotated[
         str | None, typer.Option(help="Name of the extractor that made the features.", show_default=False)
     ] = None,
+    boxes: Annotated[
+        bool,
+        typer.Option("--boxes", help="Append each region's box and area to its feature, as TERN reads them."),
+    ] = False,
     storage: StoreStorage = None,
     replace: Annotated[
         bool,
@@ -64,6 +68,7 @@ def import_(
             ids=ids,
             dtype=storage,
             extractor=extractor,
+            boxes=boxes,
             replace=replace,
             on_broken=left_out if skip_broken else None,
             on_start=on_start,

@@ -15,23 +15,26 @@ from shan_cli.commands import App
 from shan_cli.compile import compile_
 from shan_cli.console import say
 from shan_cli.doctor import doctor
+from shan_cli.ending import Ending
 from shan_cli.evaluate import evaluate
 from shan_cli.export import export
 from shan_cli.extract import extract
 from shan_cli.import_ import import_
+from shan_cli.import_checkpoint import import_checkpoint
 from shan_cli.index import index
 from shan_cli.index_captions import index_captions
+from shan_cli.init import init
+from shan_cli.models import models
+from shan_cli.read import read
+from shan_cli.repair import repair
 from shan_cli.score import score
 from shan_cli.search import search
+from shan_cli.serve import serve
 from shan_cli.train import train
 from shan_cli.tune import tune
-
-# How to go on after an interrupt, for commands that keep their finished work.
-_KEEPS = {
-    **dict.fromkeys(("extract", "index"), "run the command again to go on"),
-    **dict.fromkeys(("score", "train"), "run the command again to go on, without --restart"),
-    "import": "run the command again with --replace",
-}
+from shan_cli.update import update
+from shan_cli.verify import verify
+from shan_cli.watch import watch
 
 
 class Commands(TyperGroup):
@@ -39,6 +42,7 @@ class Commands(TyperGroup):
 
     def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
         """Run the chosen command."""
+        ctx.obj = ending = Ending()
         try:
             answer = super().invoke(ctx)
             sys.stdout.flush()  # a closed pipe fails here, not as the interpreter ends
@@ -46,8 +50,7 @@ class Commands(TyperGroup):
             say(f"error: {error}", style="red")
             raise typer.Exit(1) from error
         except KeyboardInterrupt as interrupt:
-            more = _KEEPS.get(ctx.invoked_subcommand or "")
-            say(f"interrupted: what was complete is kept; {more}" if more else "interrupted")
+            ending.say()
             raise typer.Exit(130) from interrupt
         except BrokenPipeError as error:  # as in `shan-engine search … | head`
             _drop_answer()
@@ -74,15 +77,19 @@ app = App(
     cls=Commands,
     help="Search photo collections with words, offline, with exact fine-grained scores.\n\n"
     'Try it at once:  shan-engine search "a dog on grass"\n\n'
-    "Your own photos:  shan-engine extract PHOTOS --store S, then  index S --output G, "
-    'then  search "…" --gallery G',
+    'Your own photos:  shan-engine init ~/Pictures, then  update, then  search "…"',
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
 app.command()(search)
+app.command()(serve)
+app.command()(init)
+app.command()(update)
+app.command()(watch)
 app.command()(extract)
+app.command()(read)
 app.command("import")(import_)
 app.command()(index)
 app.command("index-captions")(index_captions)
@@ -91,9 +98,13 @@ app.command()(score)
 app.command()(evaluate)
 app.add_typer(store.app, name="store")
 app.add_typer(gallery.app, name="gallery")
+app.command()(models)
 app.command()(train)
 app.command()(export)
+app.command("import-checkpoint")(import_checkpoint)
 app.command("compile")(compile_)
+app.command()(verify)
+app.command()(repair)
 app.command()(doctor)
 
 

@@ -47,7 +47,31 @@ def _model(purpose: str) -> Any:
 
 
 Gallery = Annotated[
-    Path | None, typer.Option(help="Gallery to search.", show_default="SHAN_GALLERY, else the bundled demo")
+    Path | None,
+    typer.Option(
+        help="Gallery to search: its folder, the name of a collection, or demo.",
+        show_default="SHAN_GALLERY, the collection, else the bundled demo",
+    ),
+]
+Shards = Annotated[
+    list[Path] | None,
+    typer.Option(
+        help="Gallery to search: its folder, the name of a collection, or demo. Repeatable: galleries are then "
+        "searched as one, and so are those in a folder of galleries.",
+        show_default="SHAN_GALLERY, the collection, else the bundled demo",
+    ),
+]
+Ray = Annotated[
+    str | None,
+    typer.Option(
+        "--ray",
+        help="Search the galleries at once by workers on Ray, one for each: local (this machine), auto (the running "
+        "cluster), or an address.",
+        show_default=False,
+    ),
+]
+Replicas = Annotated[
+    int, typer.Option(min=1, help="Workers for each gallery on Ray: another one answers where one is lost.")
 ]
 Model = Annotated[
     Path | None,
@@ -65,6 +89,28 @@ IndexModel = Annotated[
     ),
 ]
 
+Exclude = Annotated[
+    list[str] | None,
+    typer.Option(help="Pattern of photos and folders to leave out, as in a .gitignore. May be repeated."),
+]
+Roots = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--root",
+        metavar="OLD=NEW",
+        help="Photos of folder OLD are in folder NEW now. Their features stay. May be repeated.",
+    ),
+]
+Prune = Annotated[
+    bool,
+    typer.Option("--prune", help="Also remove photos of folders that are missing or empty, without asking."),
+]
+ReadText = Annotated[
+    bool,
+    typer.Option(
+        "--read-text", help="Also read what is written in the photos, each photo once; needs the extra `ocr`."
+    ),
+]
 StoreStorage = Annotated[choices.StoreDtype | None, typer.Option(help=f"{SMALLER}.", show_default=OF_STORE)]
 GalleryStorage = Annotated[
     choices.GalleryDtype | None, typer.Option(help=f"{SMALLER}, int8 a quarter.", show_default=OF_GALLERY)

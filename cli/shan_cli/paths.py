@@ -38,7 +38,7 @@ def named(image: GalleryImage, alike: int = 0, *, links: bool = False) -> Text:
     file = Path(image.path)
     linked = links and image.path and file.is_absolute()
     shown = Text(printable(image.id), style=f"link {file.as_uri()}" if linked else "")
-    return shown.append(f" +{alike}", style="dim") if alike else shown
+    return shown.append(f" +{alike} alike", style="dim") if alike else shown
 
 
 def knows_links(environment: Mapping[str, str] = os.environ) -> bool:

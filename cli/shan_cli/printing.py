@@ -1,4 +1,4 @@
-"""Answers of commands on the console: tables, JSON, and lines about queries."""
+"""Answers of commands on the console: tables, and lines about queries; `hit_list` has plain lists of hits."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from shan_engine.text.tokenizer import shortened
 from shan_cli.console import answers, printable
 
 if TYPE_CHECKING:
+    from shan_engine.base.text_lines import TextLine
     from shan_engine.evaluation.evaluate import Evaluation
-    from shan_engine.search.captions import CaptionHit, CaptionHits
     from shan_engine.search.explain import WordRegion
     from shan_engine.search.results import Hit, QueryHits
 
@@ -42,6 +42,14 @@ def fitting_line(result: QueryHits, threshold: float | None) -> str:
     return f"{shortened(result.query)}: nothing seems to show this: the best guess has a probability of {said}"
 
 
+def missing_lines(result: QueryHits) -> list[str]:
+    """Which shards did not answer, so that hits may be missing."""
+    return [
+        f"{shortened(result.query)}: hits of {one.photos:,} images in {one.gallery} are missing: {one.why}"
+        for one in result.missing
+    ]
+
+
 def scanned_line(result: QueryHits) -> str:
     """How many images each stage of a search looked at."""
     seen = result.stages
@@ -54,69 +62,28 @@ def scanned_line(result: QueryHits) -> str:
     )
 
 
-def as_dict(result: QueryHits) -> dict[str, object]:
-    """A search for photos as JSON has it."""
-    return {
-        "query": result.query,
-        "error": result.error or None,
-        "replaced_words": dict(result.replaced),
-        "unknown_words": list(result.unknown),
-        "unlearnt_words": list(result.unlearnt),
-        "best_probability": result.best_probability,
-        "words_left_out": result.left_out,
-        "hints": list(result.hints),
-        "matching": result.matching,
-        "scanned": vars(result.stages) if result.stages else None,
-        "score_parts": list(result.score_parts),
-        "hits": [
-            {
-                "rank": hit.rank,
-                "score": hit.score,
-                "probability": hit.probability,
-                "id": hit.image.id,
-                "path": hit.image.path,
-                "step_scores": list(hit.step_scores),
-                "hubness": hit.hubness,
-                "words": [vars(word) for word in hit.words],
-                "seen": [vars(one) for one in hit.seen],
-                "metadata": dict(hit.metadata),
-            }
-            for hit in result.hits
-        ],
-    }
+def print_results(results: Sequence[QueryHits], columns: Sequence[str], *, details: bool = False) -> None:
+    """Searches for photos, each as a list with these columns of metadata; nothing for one without hits.
 
+    With `details`, and no columns, as tables with what explains the hits.
+    """
+    from shan_cli.hit_list import print_hits
 
-def captions_as_dict(result: CaptionHits) -> dict[str, object]:
-    """A search for captions as JSON has it."""
-    hits = [{**vars(hit), "words": [vars(word) for word in hit.words]} for hit in result.hits]
-    parts = list(result.score_parts)
-    return {"photo": str(result.photo), "captions": result.captions, "score_parts": parts, "hits": hits}
-
-
-def print_results(results: Sequence[QueryHits], columns: Sequence[str]) -> None:
-    """Searches for photos as tables, with these columns of metadata if there are any; none for one without hits."""
-    for result in results:
-        if result.hits and columns:
-            print_columns(result, columns)
-        elif result.hits:
+    found = [result for result in results if result.hits]
+    for number, result in enumerate(found):
+        if number:
+            print()
+        if details and not columns:
             print_table(result)
-
-
-def print_columns(result: QueryHits, columns: Sequence[str]) -> None:
-    """A search for photos as a table with these columns of their metadata."""
-    rows = []
-    for hit in result.hits:
-        known = {"id": hit.image.id, "path": hit.image.path, **hit.metadata}
-        values = ("" if known[name] is None else str(known[name]) for name in columns)
-        rows.append([f"{hit.image.id} +{len(hit.alike)}" if hit.alike else hit.image.id, *values])
-    _print_hits(result.query, ["id", *columns], result.hits, rows)
+        else:
+            print_hits(result, columns)
 
 
 def print_table(result: QueryHits) -> None:
     """A search for photos as a table, with what explains a hit: regions, what it is seen as, parts of its score."""
     from rich.table import Table
     from rich.text import Text
-    from shan_engine.parts.table import PARTS
+    from shan_engine.parts.table import NAMES
 
     from shan_cli.paths import knows_links, named
 
@@ -137,8 +104,8 @@ def print_table(result: QueryHits) -> None:
     table.add_column("id", overflow="fold", max_width=None if with_path else id_width)
     if dated:
         table.add_column(_DATE, no_wrap=True)
-    explained = any(hit.words or hit.seen for hit in result.hits)
-    names = result.score_parts if any(name in PARTS for name in result.score_parts) else ()
+    explained = any(hit.words or hit.seen or hit.written for hit in result.hits)
+    names = result.score_parts if any(name in NAMES for name in result.score_parts) else ()
     if explained:
         table.add_column(REGIONS, overflow="fold", max_width=None if with_path else room - id_width)
     if with_path:
@@ -154,15 +121,6 @@ def print_table(result: QueryHits) -> None:
             *([Text(printable(hit.image.path))] if with_path else []),
         )
     console.print(table)
-
-
-def print_captions(result: CaptionHits) -> None:
-    """A search for captions as a table."""
-    names, rows = ["id", "caption"], [[hit.id, hit.caption] for hit in result.hits]
-    if any(hit.words for hit in result.hits):
-        names.append(REGIONS)
-        rows = [[*row, _best_regions(hit.words)] for row, hit in zip(rows, result.hits, strict=True)]
-    _print_hits(str(result.photo), names, result.hits, rows)
 
 
 def print_evaluation(outcome: Evaluation) -> None:
@@ -182,7 +140,7 @@ def print_evaluation(outcome: Evaluation) -> None:
         bounds = [intervals[f"{name}_r{cut}"] for cut in (1, 5, 10)]
         cells = [f"{value:.1f}\n({low:.1f}-{high:.1f})" for value, (low, high) in zip(recalls, bounds, strict=True)]
         table.add_row(label, *cells, *(f"{value:.1f}" for value in ranks))
-    console = Console(highlight=False)
+    console = Console(highlight=False, emoji=False)
     console.print(table)
     low, high = intervals["rsum"]
     speed = outcome.pairs / outcome.seconds
@@ -196,34 +154,18 @@ def print_evaluation(outcome: Evaluation) -> None:
     console.print(f"{outcome.pairs:,} pairs in {outcome.seconds:.1f} s, {speed:,.0f} pairs/s")
 
 
-def _print_hits(
-    title: str, names: Sequence[str], hits: Sequence[Hit | CaptionHit], rows: Sequence[Sequence[str]]
-) -> None:
-    """A table of hits: rank, score and a row of texts for each."""
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(title=Text(printable(title)), title_justify="left")
-    for name in ("rank", "score"):
-        table.add_column(name, justify="right")
-    for name in names:
-        table.add_column(Text(name), overflow="fold")
-    for hit, row in zip(hits, rows, strict=True):
-        table.add_row(str(hit.rank), f"{hit.score:.3f}", *(Text(_cell(text)) for text in row))
-    answers().print(table)
-
-
-def _cell(text: str) -> str:
-    return "\n".join(map(printable, text.split("\n")))
-
-
 def _explanation(hit: Hit, names: Sequence[str]) -> str:
-    """A line each for the words' regions, what the photo is seen as, and the parts of its score if they have names."""
+    """A line each for the words' regions, what is written, what the photo is seen as, and named parts of its score."""
     seen = ", ".join(f"{one.name} {one.probability:.2f}" for one in hit.seen)
     parts = [f"{name} {value:.3f}" for name, value in zip(names, hit.step_scores, strict=False)]
     parts += [f"hubness {-hit.hubness:.3f}"] if parts and hit.hubness is not None else []
-    lines = [_best_regions(hit.words), seen and f"seen as {seen}", "  ".join(parts)]
+    lines = [_best_regions(hit.words), *map(_written, hit.written), seen and f"seen as {seen}", "  ".join(parts)]
     return "\n".join(line for line in lines if line)
+
+
+def _written(line: TextLine) -> str:
+    box = ", ".join(f"{side:.0f}" for side in line.box)
+    return f'written: "{printable(shortened(line.text))}" at {box}'
 
 
 def _best_regions(words: Sequence[WordRegion]) -> str:

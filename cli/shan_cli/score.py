@@ -37,7 +37,8 @@ def score(
     gallery: Annotated[
         list[Path] | None,
         typer.Option(
-            help="Gallery to score. Repeat it for several.", show_default="SHAN_GALLERY, else the bundled demo"
+            help="Gallery to score. Repeat it for several.",
+            show_default="SHAN_GALLERY, the collection, else the bundled demo",
         ),
     ] = None,
     model: Model = None,
@@ -59,6 +60,13 @@ def score(
         Path | None,
         typer.Option(help="Earlier result of the same captions: only what is new is scored.", show_default=False),
     ] = None,
+    with_text: Annotated[
+        bool,
+        typer.Option(
+            "--with-text",
+            help="Add a column with the lines in a photo that have words of the caption.",
+        ),
+    ] = False,
     memory: Annotated[
         str | None,
         typer.Option(
@@ -141,6 +149,7 @@ def score(
             options=options,
             restart=not resume,
             since=since,
+            with_text=with_text,
             runner=runner,
             stop=stop,
             on_progress=on_progress,

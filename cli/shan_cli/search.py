@@ -7,19 +7,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Unpack
 
 import typer
 from shan_engine.base.choices import DEFAULT_RECALL_TARGET
 
 from shan_cli.console import log, print_json, progress, say
-from shan_cli.opening import open_engine
-from shan_cli.options import Backend, Device, Gallery, Json, Model, Precision, Verbose
+from shan_cli.opening import open_engine, open_shards
+from shan_cli.options import Backend, Device, Json, Model, Precision, Ray, Replicas, Shards, Verbose
+from shan_cli.report import temporary_report, write_report
 
 if TYPE_CHECKING:
     from shan_engine.engine import Engine
+    from shan_engine.search.options import SearchKeywords
     from shan_engine.search.query import Query
     from shan_engine.search.results import QueryHits
+    from shan_engine.shards.sharded import ShardedEngine
 
 
 def search(
@@ -65,19 +68,29 @@ def search(
     ] = None,
     columns: Annotated[
         str | None,
-        typer.Option(help="Columns to show in the table, separated by commas.", show_default=False),
+        typer.Option(help="Columns to show for each photo, separated by commas.", show_default=False),
     ] = None,
-    gallery: Gallery = None,
+    gallery: Shards = None,
     model: Model = None,
     extractor: Annotated[
         Path | None, typer.Option(help="ONNX extractor for --image and --fine-regions.", show_default="the bundle's")
     ] = None,
     top_k: Annotated[int, typer.Option("--top-k", "-k", min=1, help="Hits for each query.")] = 10,
+    details: Annotated[
+        bool,
+        typer.Option(
+            "--details",
+            help="A table with each word's region and weight, what a photo is seen as, and the parts of its score.",
+        ),
+    ] = False,
     html: Annotated[
         Path | None, typer.Option(help="Also write a report with thumbnails and regions.", show_default=False)
     ] = None,
     open_report: Annotated[
         bool, typer.Option("--open", help="Open the report in a browser; without --html in a temporary file.")
+    ] = False,
+    with_text: Annotated[
+        bool, typer.Option("--with-text", help="Let the report show what is written in photos, which may be personal.")
     ] = False,
     paths: Annotated[
         bool, typer.Option("--paths", help="Print the photos' paths alone, one a line, for xargs or fzf.")
@@ -117,6 +130,8 @@ def search(
     no_querybank: Annotated[
         bool, typer.Option("--no-querybank", help="Leave hubs where they are: photos that match every query.")
     ] = False,
+    ray: Ray = None,
+    replicas: Replicas = 1,
     device: Device = "auto",
     backend: Backend = "auto",
     precision: Precision = None,
@@ -145,6 +160,8 @@ def search(
 
       shan-engine search --image photo.jpg
 
+      shan-engine search "a dog" --gallery 2023.gallery --gallery 2024.gallery --ray auto
+
       shan-engine search --image photo.jpg --gallery captions.gallery
 
     Above about 4,000 photos, search runs in stages: the first compares coarse regions of every photo with the query.
@@ -154,26 +171,43 @@ def search(
     from shan_engine.base.files import refuse_overwriting
     from shan_engine.gallery.near import near_condition
     from shan_engine.search.query import Query
+    from shan_engine.shards.paths import is_folder_of_galleries
     from shan_engine.text.query_files import read_captions
+    from shan_engine.writers.json_answer import as_dict
 
     from shan_cli.paths import print_paths
-    from shan_cli.printing import as_dict, print_results
+    from shan_cli.printing import print_results
     from shan_cli.search_captions import holds_captions, refuse_options_of_photos, search_captions
 
     alone = "--print0" if print0 else "--paths" if paths else ""
-    _refuse_beside(alone, {"--json": json, "--columns": columns, "--fine-regions": fine_regions and not html})
+    _refuse_beside(
+        alone,
+        {
+            "--json": json,
+            "--columns": columns,
+            "--details": details,
+            "--fine-regions": fine_regions and not html,
+        },
+    )
+    if details and (columns or json):
+        raise InputError(f"--details has a table of its own: leave {'--columns' if columns else '--json'} out")
     if fine_regions and no_explain:
         raise InputError("--fine-regions explains hits, and --no-explain leaves explanations out: choose one of them")
+    if with_text and not (html or open_report):
+        raise InputError("--with-text is for a report: add --html report.html, or leave it out")
     if open_report and not html:
-        html = _temporary_report()
+        html = temporary_report()
     if html:
         refuse_overwriting(html, queries, image)
     texts = [*(query or []), *(read_captions(queries) if queries else [])]
-    if image and not (texts or also or without) and holds_captions(gallery, model):
+    first = gallery[0] if gallery else None
+    several = ray is not None or len(gallery or []) > 1 or is_folder_of_galleries(first)
+    if image and not (several or texts or also or without) and holds_captions(first, model):
         given = {
             "--where": where,
             "--near": near,
             "--columns": columns,
+            "--details": details,
             "--html": html,
             alone: alone,
             "--exhaustive": exhaustive,
@@ -185,14 +219,18 @@ def search(
             "--fine-regions": fine_regions,
         }
         refuse_options_of_photos(given)
-        search_captions(image, gallery, model, extractor, top_k, not no_explain, device, json)
+        search_captions(image, first, model, extractor, top_k, not no_explain, device, json)
         return
     ask = partial(Query.of, also=also or (), without=without or (), photo_weight=image_weight)
     asked = [ask(text) for text in texts] or [ask(None)]
     if near is not None:
         where = near_condition(near, where)
     shown = [name.strip() for name in columns.split(",")] if columns else []
-    engine = open_engine(gallery, model, device, backend, precision)
+    engine = (
+        open_shards(gallery or [], model, device, backend, precision, ray=ray, replicas=replicas)
+        if several
+        else open_engine(first, model, device, backend, precision)
+    )
     engine.check_filter(where, shown)  # before a model is loaded
     if image:
         photo = engine.photo(image, extractor=extractor)
@@ -217,49 +255,34 @@ def search(
             results = engine.fine_regions(asked, results, extractor=extractor, on_photo=on_photo)
     _say_results(results, threshold)
     if html:
-        _write_report(html, results, open_report)
+        write_report(html, results, open_report, with_text)
     if alone:
         print_paths((hit.image for result in results for hit in result.hits), zero=print0)
     elif json:
         print_json([as_dict(result) for result in results])
     else:
-        print_results(results, shown)
+        print_results(results, shown, details=details)
 
 
-def _search_photos(engine: Engine, asked: list[Query], *, where: str | None, **options: Any) -> list[QueryHits]:
+def _search_photos(
+    engine: Engine | ShardedEngine, asked: list[Query], **options: Unpack[SearchKeywords]
+) -> list[QueryHits]:
     with progress("searching", "pairs") as (on_start, on_pairs):
-        results = engine.search_all(asked, where=where, on_start=on_start, on_pairs=on_pairs, **options)
-    if where is not None:
+        results = engine.search_all(asked, on_start=on_start, on_pairs=on_pairs, **options)
+    if options.get("where") is not None:
         say(f"{results[0].matching:,} of {len(engine):,} images match")
     return results
 
 
 def _say_results(results: Sequence[QueryHits], threshold: float | None) -> None:
-    from shan_cli.printing import fitting_line, reading_line, scanned_line
+    from shan_cli.printing import fitting_line, missing_lines, reading_line, scanned_line
 
     for result in results:
-        for line in (reading_line(result), fitting_line(result, threshold)):
+        for line in (reading_line(result), fitting_line(result, threshold), *missing_lines(result)):
             if line:
                 say(line)
         if not result.error:
             log(scanned_line(result))
-
-
-def _temporary_report() -> Path:
-    from tempfile import mkdtemp
-
-    return Path(mkdtemp(prefix="shan-engine-")) / "report.html"
-
-
-def _write_report(html: Path, results: Sequence[QueryHits], shown: bool) -> None:
-    from shan_engine.writers.html_report import write_report
-
-    write_report(html, results)
-    say(f"report: {html}")
-    if shown:
-        import webbrowser
-
-        webbrowser.open(html.absolute().as_uri())
 
 
 def _refuse_beside(alone: str, given: Mapping[str, object]) -> None:

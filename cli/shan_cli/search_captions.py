@@ -39,7 +39,9 @@ def search_captions(
     json: bool,
 ) -> None:
     """Search a gallery of captions for those that fit a photo, and print them."""
-    from shan_cli.printing import captions_as_dict, print_captions
+    from shan_engine.writers.json_answer import captions_as_dict
+
+    from shan_cli.hit_list import print_captions
 
     engine = open_caption_engine(gallery, model, device)
     photo = engine.photo(image, extractor=extractor)

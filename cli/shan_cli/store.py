@@ -8,9 +8,10 @@ from typing import Annotated
 import typer
 
 from shan_cli.commands import App
-from shan_cli.console import print_facts, print_json, progress, say
+from shan_cli.console import print_facts, print_json, say
 from shan_cli.metadata import put_metadata, read_metadata
 from shan_cli.options import Json, Verbose
+from shan_cli.verify import verify_all
 
 app = App(
     help="Show, check and shrink a feature store; delete its images and set their metadata.", no_args_is_help=True
@@ -33,6 +34,7 @@ def info(store: Store, json: Json = False, verbose: Verbose = False) -> None:
             "bytes": opened.bytes_used,
             **opened.schema.as_dict(),
             "images_with_classes": sum(info.classes > 0 for info in opened.infos()),
+            "images_read_for_text": len(opened.text_readers()),
             "metadata": list(table.columns) if (table := opened.metadata()) else [],
         }
     if json:
@@ -43,27 +45,14 @@ def info(store: Store, json: Json = False, verbose: Verbose = False) -> None:
 
 @app.command()
 def verify(store: Store, verbose: Verbose = False) -> None:
-    """Check every record against its checksum; exits 1 if one is damaged.
+    """Check every record against its checksum, as `shan-engine verify` does; exits 1 if one is damaged.
 
     Example: shan-engine store verify pictures.store
     """
-    from shan_engine.base.errors import StoreError
     from shan_engine.store.feature_store import FeatureStore
-    from shan_engine.store.verify import verify_store
 
-    damaged = 0
-    with FeatureStore.open(store) as opened:
-        total = len(opened)
-    with progress("verifying", "images") as (on_start, on_done):
-        on_start(total)
-        for done, (_, problem) in enumerate(verify_store(store), 1):
-            if problem:
-                damaged += 1
-                say(problem)
-            on_done(done)
-    if damaged:
-        raise StoreError(f"{damaged} of {total} images in {store} are damaged: fix each as the messages above say")
-    say(f"{store}: all {total} images are intact")
+    FeatureStore.open(store).close()  # anything but a store is refused
+    verify_all([store])
 
 
 @app.command()
@@ -77,6 +66,45 @@ def compact(store: Store, verbose: Verbose = False) -> None:
     with FeatureStore.open(store, readonly=False) as opened:
         before, after = opened.compact()
     say(f"{store}: {before:,} bytes before, {after:,} after")
+
+
+@app.command("forget-text")
+def forget_text(
+    store: Store,
+    gallery: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Gallery made of the store, to forget its text as well. May be repeated.",
+            show_default="those of collections with this store",
+        ),
+    ] = None,
+    verbose: Verbose = False,
+) -> None:
+    """Remove what is written in photos from a store and its galleries, and rewrite the store so that no trace is left.
+
+    Examples:
+
+      shan-engine store forget-text pictures.store
+
+      shan-engine store forget-text pictures.store --gallery pictures.gallery
+
+    Photos, regions and metadata stay. Take `read_text` out of a collection's file, or `update` reads its photos again.
+    """
+    from shan_engine.collections.named import galleries_of
+    from shan_engine.gallery.manifest import MANIFEST
+    from shan_engine.indexing.forget_text import forget_text
+    from shan_engine.store.feature_store import FeatureStore
+
+    with FeatureStore.open(store, readonly=False) as opened:
+        count = len(opened.text_readers())
+        opened.forget_text()
+        opened.compact()
+    say(f"{store}: the text of {count:,} photos is forgotten")
+    galleries = gallery or [path for path in galleries_of(store) if (path / MANIFEST).exists()]
+    for path in galleries:
+        say(f"{path}: {'its text is forgotten' if forget_text(path) else 'had no text'}")
+    if not galleries:
+        say("galleries made of this store keep their text: name them with --gallery")
 
 
 @app.command()

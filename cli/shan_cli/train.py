@@ -6,20 +6,22 @@ import os
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from shan_model.choices import Direction, Loss, Pooling, TrainPrecision
 
 from shan_cli.console import OnDone, progress, say
 from shan_cli.options import Device, Verbose
+from shan_cli.train_settings import CLIP_SHAN, layers, text_source, train_config
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from shan_engine.text.captions import CaptionTable
-    from shan_model.schedule import TrainConfig
-    from shan_model.training import TrainProgress
+    from shan_model.clip.pretrained import PretrainedText
+    from shan_model.training.loop import TrainProgress
+    from shan_model.training.schedule import TrainConfig
 
 
 def train(
@@ -43,6 +45,33 @@ def train(
             help="sentence-shan: folder that `python -m shan_export.pack_sentence_model` makes.", show_default=False
         ),
     ] = None,
+    text_encoder: Annotated[
+        Path | None,
+        typer.Option(
+            help="In place of word vectors: folder of a BERT, MiniLM, DistilBERT, E5 or RoBERTa as Hugging Face stores "
+            "it. Its pieces are pooled to words.",
+            show_default=False,
+        ),
+    ] = None,
+    from_: Annotated[
+        Path | None,
+        typer.Option(
+            "--from",
+            help="In place of word vectors: folder of a CLIP or SigLIP model, whose bundle extracted the store. "
+            "Trains clip-shan, SHAN over its frozen tokens with light adapters; --embed-dim is the model's own.",
+            show_default=False,
+        ),
+    ] = None,
+    tuned_layers: Annotated[
+        str,
+        typer.Option(
+            help="Layers of the --text-encoder that training changes: the last ones, by number, or `all` with its "
+            "embeddings. 0 leaves it as it is."
+        ),
+    ] = "0",
+    text_learning_rate: Annotated[
+        float, typer.Option(min=1e-9, help="Learning rate of those layers after warm-up.")
+    ] = 5e-5,
     language: Annotated[
         list[str] | None,
         typer.Option(
@@ -154,6 +183,11 @@ def train(
       shan-engine train --store S --captions captions.tsv --captions multi30k.tsv --language de \\
         --model sentence-shan --sentence-model sentence-model --output checkpoint
 
+      shan-engine train --store S --captions captions.tsv --text-encoder all-MiniLM-L6-v2 --tuned-layers 2 \\
+        --output checkpoint
+
+      shan-engine train --store S --captions captions.tsv --from clip-vit-base-patch32 --output checkpoint
+
       shan-engine train --store S --view MIRRORED --captions captions.tsv --word-vectors glove.txt.gz \\
         --output scan --model scan --direction t2i --pooling mean
     """
@@ -173,33 +207,24 @@ def train(
         "epochs": epochs,
         "batch_size": batch_size,
         "learning_rate": learning_rate,
+        "tuned_layers": layers(tuned_layers),
+        "text_learning_rate": text_learning_rate,
         "patience": patience,
         "loss": loss,
         "candidates": candidates,
         "warmup_epochs": warmup_epochs,
         "dev_images": dev_images,
         "embed_dim": embed_dim,
-        "model": model,
+        "model": CLIP_SHAN if from_ is not None and model == "shan" else model,
         "seed": seed,
         "precision": precision,
         "device": device,
     }
-    config = _config(of_training, of_model, settings or ())
-    text_source = _text_source(word_vectors, sentence_model)
+    config = train_config(of_training, of_model, settings or ())
+    start = text_source(word_vectors, sentence_model, text_encoder, from_, config.model)
     table = _read_captions(captions, language or [])
-    best = _train(store, view or [], table, text_source, output, config, resume)
+    best = _train(store, view or [], table, start, output, config, resume)
     say(f"{output}: the checkpoint with the best dev rSum, {best:.1f}")
-
-
-def _text_source(word_vectors: Path | None, sentence_model: Path | None) -> Path:
-    """What the model's text side starts from. Raises InputError unless exactly one is given."""
-    from shan_engine.base.errors import InputError
-
-    if (word_vectors is None) == (sentence_model is None):
-        raise InputError("words need their vectors: give --word-vectors, or for sentence-shan --sentence-model instead")
-    source = word_vectors or sentence_model
-    assert source is not None
-    return source
 
 
 def _read_captions(paths: Sequence[Path], languages: Sequence[str]) -> CaptionTable:
@@ -217,7 +242,7 @@ def _train(
     store: Path,
     views: Sequence[Path],
     table: CaptionTable,
-    text_source: Path,
+    start: Path | PretrainedText,
     output: Path,
     config: TrainConfig,
     resume: bool,
@@ -225,7 +250,7 @@ def _train(
     """Train with a progress bar; the best dev rSum."""
     from shan_engine.base.errors import InputError
     from shan_engine.store.feature_store import FeatureStore
-    from shan_model.training import train as run
+    from shan_model.training.loop import train as run
 
     resolved = [path.resolve() for path in (store, *views)]
     if twice := [path for path in resolved if resolved.count(path) > 1]:
@@ -236,9 +261,7 @@ def _train(
         images = table.split("train").images
         for path, held in zip(views, others, strict=True):
             say(f"{path}: {sum(image in held for image in images):,} of {len(images):,} training images")
-        return run(
-            source, table, text_source, output, config, views=others, resume=resume, on_progress=show, on_warning=say
-        )
+        return run(source, table, start, output, config, views=others, resume=resume, on_progress=show, on_warning=say)
 
 
 def _reporting(on_start: Callable[[int], None], on_step: OnDone) -> Callable[[TrainProgress], None]:
@@ -251,39 +274,3 @@ def _reporting(on_start: Callable[[int], None], on_step: OnDone) -> Callable[[Tr
             say(state.message)
 
     return show
-
-
-def _config(of_training: dict[str, Any], of_model: dict[str, Any], settings: Sequence[str]) -> TrainConfig:
-    """The configuration that the options and `--set` ask for. Raises InputError for a setting given twice."""
-    from dataclasses import fields
-
-    from shan_engine.base.errors import InputError
-    from shan_model.schedule import TrainConfig
-
-    with_option = set(of_training)
-    further = {field.name for field in fields(TrainConfig)} - {*of_training, "options"}
-    for text in settings:
-        name, value = _setting(text)
-        if name in with_option:
-            raise InputError(f"{name} has an option of its own: write --{name.replace('_', '-')} {value}")
-        chosen = of_training if name in further else of_model
-        if chosen.get(name) is not None:
-            raise InputError(f"{name} is given twice: leave out --set '{text}' or the other")
-        chosen[name] = value
-    options = {name: value for name, value in of_model.items() if value is not None}
-    return TrainConfig(options=options, **of_training)
-
-
-def _setting(text: str) -> tuple[str, object]:
-    """Name and value of `NAME=VALUE`: a number or truth where it can be read as one."""
-    from shan_engine.base.errors import InputError
-
-    name, equals, value = text.partition("=")
-    if not (name and equals and value):
-        raise InputError(f"--set '{text}' is not a setting: write NAME=VALUE")
-    for kind in (int, float):
-        try:
-            return name, kind(value)
-        except ValueError:
-            pass
-    return name, {"true": True, "false": False}.get(value, value)

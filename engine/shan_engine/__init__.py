@@ -17,6 +17,7 @@ the highest, each importing only those before it:
     evaluation  recall
     writers     output formats
     jobs        scoring of whole collections, resumable
+    shards      several galleries searched as one, here or on a Ray cluster
     engine      `Engine`, which owns what is loaded; `api` opens one, `doctor` checks an installation
 """
 
@@ -37,10 +38,12 @@ if TYPE_CHECKING:
         ShanError,
         StoreError,
     )
-    from shan_engine.engine import CaptionEngine, Engine
+    from shan_engine.caption_engine import CaptionEngine
+    from shan_engine.engine import Engine
     from shan_engine.gallery.blocks import GalleryImage
     from shan_engine.search.captions import CaptionHit, CaptionHits
     from shan_engine.search.explain import WordRegion
+    from shan_engine.search.options import SearchOptions
     from shan_engine.search.photo_query import QueryPhoto
     from shan_engine.search.query import Phrase, Query
     from shan_engine.search.ranking import StageCounts
@@ -63,6 +66,7 @@ __all__ = [
     "Query",
     "QueryHits",
     "QueryPhoto",
+    "SearchOptions",
     "ShanError",
     "StageCounts",
     "StoreError",
@@ -83,10 +87,12 @@ _HOMES = {
         "ShanError",
         "StoreError",
     ),
-    "shan_engine.engine": ("CaptionEngine", "Engine"),
+    "shan_engine.caption_engine": ("CaptionEngine",),
+    "shan_engine.engine": ("Engine",),
     "shan_engine.gallery.blocks": ("GalleryImage",),
     "shan_engine.search.captions": ("CaptionHit", "CaptionHits"),
     "shan_engine.search.explain": ("WordRegion",),
+    "shan_engine.search.options": ("SearchOptions",),
     "shan_engine.search.photo_query": ("QueryPhoto",),
     "shan_engine.search.query": ("Phrase", "Query"),
     "shan_engine.search.ranking": ("StageCounts",),

@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +20,8 @@ from numpy.typing import NDArray
 from shan_engine.base.choices import Backend, Device, Precision
 from shan_engine.base.errors import InputError
 from shan_engine.bundle.contents import Bundle
-from shan_engine.engine import CaptionEngine, Engine
+from shan_engine.caption_engine import CaptionEngine
+from shan_engine.engine import Engine
 from shan_engine.gallery.captions import CaptionGallery
 from shan_engine.gallery.memory import memory_gallery
 from shan_engine.gallery.reader import Gallery
@@ -27,6 +29,9 @@ from shan_engine.locate import locate_bundle, locate_gallery
 from shan_engine.scoring.scorer import Scorer
 from shan_engine.search.query import as_list
 from shan_engine.session import StrPath
+
+if TYPE_CHECKING:
+    from shan_engine.shards.sharded import ShardedEngine
 
 log = logging.getLogger(__name__)
 
@@ -43,10 +48,12 @@ def open(
 ) -> Engine:
     """Open a gallery of photos with the bundle that made it.
 
-    Left out, they are those in SHAN_GALLERY and SHAN_MODEL, else the bundled demo's. `threads` are those of one search,
-    all usable CPUs where None; `backend` and `precision` are as for `scoring.scorer.Scorer`. With `keep_pages` off, a
-    pass over the gallery gives its memory back, which suits a single search of a large gallery. Raises GalleryError or
-    BundleError where they are missing, damaged or not made for each other, BackendError where the back end cannot run.
+    Left out, the gallery is that in SHAN_GALLERY, else that of the collection that `shan-engine init` made, else the
+    bundled demo's. The bundle is that in SHAN_MODEL or the demo's, else the gallery's own. `gallery` may also be the
+    name of a collection, or `demo`. `threads` are those of one search, all usable CPUs where None; `backend` and
+    `precision` are as for `scoring.scorer.Scorer`. With `keep_pages` off, a pass over the gallery gives its memory
+    back, which suits a single search of a large gallery. Raises GalleryError or BundleError where they are missing,
+    damaged or not made for each other, BackendError where the back end cannot run.
 
     >>> import shan_engine
     >>> with shan_engine.open() as engine:
@@ -59,6 +66,49 @@ def open(
     opened = Gallery.open(place.gallery, bundle, release_pages=not keep_pages)
     log.info("gallery %s (%s): %d images; bundle %s", place.gallery, place.reason, len(opened), place.bundle)
     return Engine(scorer, opened)
+
+
+def open_shards(
+    galleries: Sequence[StrPath],
+    model: StrPath | None = None,
+    *,
+    ray: str | None = None,
+    replicas: int = 1,
+    device: Device = "auto",
+    threads: int | None = None,
+    backend: Backend = "auto",
+    precision: Precision | None = None,
+) -> ShardedEngine:
+    """Open several galleries of photos, or a folder of galleries, as the shards of one.
+
+    They are searched one after another in this process, or at once by workers of the Ray cluster at the address `ray`:
+    `replicas` for each shard, each with a CPU, or a GPU where pairs are scored on GPUs. Raises what `open` raises,
+    GalleryError for galleries whose scores cannot be compared, and BackendError where the cluster is not there.
+
+    >>> import shan_engine
+    >>> demo = shan_engine.open().gallery.path
+    >>> with shan_engine.open_shards([demo]) as engine:
+    ...     len(engine.search("a dog on grass", top_k=3))
+    3
+    """
+    from shan_engine.shards.host import Host, LocalHost
+    from shan_engine.shards.paths import shard_paths
+    from shan_engine.shards.sharded import ShardedEngine
+
+    named = [Path(path) for path in galleries] or [locate_gallery(None, _path(model)).gallery]
+    named = [path if path.is_dir() else locate_gallery(path, _path(model)).gallery for path in named]
+    bundle = Bundle.open(locate_gallery(shard_paths(named)[0], _path(model)).bundle)
+    scorer = Scorer(bundle, device, threads=threads, backend=backend, precision=precision)
+    host: Host = LocalHost(scorer)
+    if ray is not None:
+        from shan_engine.shards.ray_host import RayHost
+
+        host = RayHost(scorer, ray, replicas)
+    try:
+        return ShardedEngine(scorer, named, host)
+    except BaseException:
+        host.close()
+        raise
 
 
 def open_captions(

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from shan_engine.base.errors import BackendError, first_line
-from shan_engine.base.optional import install_command
+from shan_engine.base.optional import install_command, pip_command
 from shan_engine.base.threads import usable_cpus
 
 Status = Literal["ok", "warning", "error"]
@@ -42,6 +42,7 @@ OPTIONAL = {
     "torch": f"training and exporting; {install_command('train,export')}",
     "pyarrow": f"writing .parquet; {install_command('parquet')}",
     "reverse_geocode": f"names of the places of photos; {install_command('places')}",
+    "rapidocr": f"reading text in photos; {install_command('ocr')}",
     "tensorrt_rtx": f"compiling and running TensorRT plans; {install_command('tensorrt-rtx')}",
 }
 # Each of these packages installs a module named `onnxruntime`.
@@ -111,7 +112,7 @@ def _packages() -> Iterator[Finding]:
             yield Finding(package, "error", "not installed", install_command("cpu", "gpu"))
         elif fault := _import_fault(module):
             own = package == "shan-engine"
-            fix = install_command(force=True) if own else f"pip install --force-reinstall {package}"
+            fix = install_command(force=True) if own else f"{pip_command('install')} --force-reinstall {package}"
             yield Finding(package, "error", f"{version}, but does not load: {fault}", fix)
         else:
             yield Finding(package, "ok", version)
@@ -150,7 +151,7 @@ def _runtime_packages() -> Finding:
             "onnxruntime packages",
             "error",
             f"{listed} overwrite each other's files",
-            f"pip uninstall {' '.join(found)}, then {install_command('gpu', 'cpu')}",
+            f"{pip_command('uninstall')} {' '.join(found)}, then {install_command('gpu', 'cpu')}",
         )
     if not found:
         return Finding("onnxruntime packages", "error", "none installed", install_command("cpu", "gpu"))
@@ -233,7 +234,7 @@ def _lmdb() -> Finding:
             "feature store",
             "error",
             "LMDB did not read back what it wrote",
-            "pip install --force-reinstall lmdb",
+            f"{pip_command('install')} --force-reinstall lmdb",
         )
     return Finding("feature store", "ok", "written and read back")
 

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from shan_engine.base.errors import GalleryError
+from shan_engine.base.json_text import decode_json
+from shan_engine.collections.named import DEMO, collection_names, find_collection
+from shan_engine.collections.settings import Collection
 
 KEPT = "bundles"  # the folder of a gallery with the bundle that made it (bundle/kept.py)
 
 
 @dataclass(frozen=True)
 class Place:
-    """A gallery, the bundle that made it, and why each was chosen, for the user to read."""
+    """A gallery, the bundle that made it, and why each was chosen, for the user to read.
+
+    `name` is what to call the gallery: the collection's name, `demo`, or its folder's name without `.gallery`.
+    """
 
     gallery: Path
     bundle: Path
     reason: str
     bundle_reason: str
+    name: str
 
 
 def demo_folder() -> Path | None:
@@ -55,24 +61,54 @@ def bundle_reason(bundle: Path | None) -> str:
 
 
 def locate_gallery(gallery: Path | None, bundle: Path | None) -> Place:
-    """`gallery` if given, else the one in SHAN_GALLERY, else the demo's; and the bundle to use with it.
+    """`gallery` if given, else the one in SHAN_GALLERY, else the collection's, else the demo's; and its bundle.
+
+    A gallery may be given as a path, as the name of a collection, or as `demo`. Without a name, the collection is that
+    of `collections.named.find_collection`. Raises GalleryError for a collection that has no gallery yet and where there
+    is no demo to fall back on, InputError as `find_collection`.
+    """
+    given, reason = (gallery, "--gallery") if gallery is not None else (_from_environment(), "SHAN_GALLERY")
+    if given is not None and not _is_name(given):
+        return place_of(given, bundle, reason)
+    if given is None or str(given) != DEMO:
+        found = find_collection(str(given) if given is not None else None)
+        if found is not None:
+            return _place_of_collection(found, bundle)
+    return place_of(demo_bundle().parent / "gallery", bundle, "the bundled demo", DEMO)
+
+
+def place_of(gallery: Path, bundle: Path | None, reason: str = "--gallery", name: str = "") -> Place:
+    """A gallery by its path, and the bundle to use with it.
 
     That is `bundle` if given, else the one of `locate_bundle` if it made the gallery, else the one that the gallery
     keeps. Raises GalleryError where there is no demo to fall back on.
     """
-    named = os.environ.get("SHAN_GALLERY")
-    if gallery is not None:
-        reason = "--gallery"
-    elif named:
-        gallery, reason = Path(named).expanduser(), "SHAN_GALLERY"
-    else:
-        gallery, reason = demo_bundle().parent / "gallery", "the bundled demo"
+    name = name or gallery.resolve().name.removesuffix(".gallery") or "gallery"
     if bundle is None:
         made_by = _fingerprint(gallery)
         kept = kept_bundle(gallery, made_by) if made_by else None
         if kept is not None and kept.is_dir() and not _default_made(made_by):
-            return Place(gallery, kept, reason, "kept in the gallery")
-    return Place(gallery, locate_bundle(bundle), reason, bundle_reason(bundle))
+            return Place(gallery, kept, reason, "kept in the gallery", name)
+    return Place(gallery, locate_bundle(bundle), reason, bundle_reason(bundle), name)
+
+
+def _from_environment() -> Path | None:
+    named = os.environ.get("SHAN_GALLERY")
+    return Path(named).expanduser() if named else None
+
+
+def _is_name(given: Path) -> bool:
+    """Whether a gallery is given by the name of a collection or of the demo: a path that is there comes first."""
+    name = str(given)
+    return given.name == name and not given.exists() and (name == DEMO or name in collection_names())
+
+
+def _place_of_collection(collection: Collection, bundle: Path | None) -> Place:
+    if not (collection.gallery / "manifest.json").exists():
+        raise GalleryError(
+            f"the collection '{collection.name}' has no gallery yet: make it with `{collection.command('update')}`"
+        )
+    return place_of(collection.gallery, bundle, f"the collection {collection.name}", collection.name)
 
 
 def kept_bundle(gallery: Path, fingerprint: str) -> Path:
@@ -90,7 +126,7 @@ def _default_made(fingerprint: str) -> bool:
 def _fingerprint(folder: Path) -> str:
     """The fingerprint in the manifest of a bundle or a gallery; empty where it cannot be read, which opening tells."""
     try:
-        found = json.loads((folder / "manifest.json").read_bytes())["fingerprint"]
+        found = decode_json((folder / "manifest.json").read_bytes())["fingerprint"]
     except (OSError, ValueError, KeyError, TypeError):
         return ""
     return found if isinstance(found, str) and found.isalnum() else ""

@@ -61,12 +61,20 @@ class Session:
         with self._lock:
             yield scorer
 
-    def photo(self, path: StrPath, *, extractor: StrPath | None = None) -> QueryPhoto:
+    def photo(
+        self, path: StrPath, *, extractor: StrPath | None = None, untrusted_pixels: int | None = None
+    ) -> QueryPhoto:
         """A photo as a query, read by the bundle's feature extractor or by another file of the same one.
+
+        A photo from someone else is read only if it is of a common format and has at most `untrusted_pixels`.
 
         The extractor is loaded once and kept. Raises InputError where the photo cannot be decoded or has no region, and
         where there is no fitting extractor.
         """
+        if untrusted_pixels is not None:
+            from shan_engine.photos.decode import refuse_untrusted  # here, as for QueryPhoto.read
+
+            refuse_untrusted(Path(path), untrusted_pixels)
         model = Path(extractor) if extractor else None
         with self._turn() as scorer:
             return QueryPhoto.read(Path(path), scorer.encoders, lambda: self._extractor(model))

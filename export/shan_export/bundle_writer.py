@@ -19,12 +19,12 @@ from shan_engine.photos.extractor import FeatureExtractor
 from shan_engine.text.tokenizer import Tokenizer
 from shan_model.checkpoint import load_checkpoint
 from shan_model.retrieval import RetrievalModel, Terms
-from torch import Tensor
+from torch import Tensor, nn
 
 from shan_export.onnx_file import copy_whole, export_graph
 from shan_export.parity import TOLERANCE, largest_difference
 from shan_export.small_weights import pack_weights
-from shan_export.wrappers import ImageEncoderGraph, ImageTermsGraph, PairScorerGraph, wrap_text_encoder
+from shan_export.wrappers import ImageTermsGraph, PairScorerGraph, wrap_image_encoder, wrap_text_encoder
 
 MAX_WORDS = 128
 
@@ -42,12 +42,14 @@ def export_bundle(
     """Export `checkpoint` to the folder `output`, and prove it against the PyTorch modules.
 
     `feature_extractor` is an ONNX file with its recipe beside it, copied into the bundle;
-    `feature_extractor_name` names one that stays outside it. Raises BundleError where the graphs differ
+    `feature_extractor_name` names one that stays outside it. The bundle takes captions of `max_words` tokens, or of
+    fewer where the model cannot read as many. Raises BundleError where the graphs differ
     from PyTorch by more than 1e-4, or where `output` is there and not a bundle to `overwrite`, InputError where
     the extractor's features are not of the model's size; then nothing changes.
     """
     refuse_output(output, overwrite)
     model, tokenizer = load_checkpoint(checkpoint)
+    max_words = min(max_words, model.most_tokens or max_words)
     if feature_extractor is not None:
         feature_extractor_name = extractor_name(feature_extractor, checkpoint, model.config.feature_dim)
     output = output.resolve()  # A link stays, and what it names is replaced.
@@ -116,13 +118,22 @@ def refuse_output(output: Path, overwrite: bool) -> None:
             ) from error
 
 
-def write_graphs(model: RetrievalModel, folder: Path, on_stage: Callable[[str], None] = lambda stage: None) -> None:
-    """Write the ONNX files of `model` into `folder`, and the kernel's constants where it has some."""
+def write_graphs(
+    model: RetrievalModel,
+    folder: Path,
+    on_stage: Callable[[str], None] = lambda stage: None,
+    *,
+    encoders: tuple[nn.Module, nn.Module] | None = None,
+) -> None:
+    """Write the ONNX files of `model` into `folder`, and the kernel's constants where it has some.
+
+    `encoders` are those of images and of captions as graphs, by default as the model's registration wraps them.
+    """
     config = model.config
     features, mask = torch.randn(3, 5, config.feature_dim), torch.ones(3, 5, dtype=torch.bool)
     tokens, lengths = torch.full((2, 4), 3), torch.tensor([4, 3])
     with torch.no_grad():
-        image_graph, text_graph = ImageEncoderGraph(model), wrap_text_encoder(model)
+        image_graph, text_graph = encoders or (wrap_image_encoder(model), wrap_text_encoder(model))
         encoded = image_graph(features, mask)
         image = model.image_terms(model.image_encoder(features), mask)
         derived = [name for name in image if name not in (*encoded, "region_mask")]
@@ -170,7 +181,7 @@ def write_pair_scorer(model: RetrievalModel, image: Terms, caption: Terms, path:
         attended = model.score_grid(image, caption).word_attention is not None
     export_graph(
         PairScorerGraph(model, list(image), list(caption)),
-        inputs={**image, **caption},
+        inputs={name: term.contiguous() for name, term in {**image, **caption}.items()},
         outputs=["scores", "step_scores", *(["word_attention"] if attended else [])],
         dynamic={**_axes(image, "images", "regions"), **_axes(caption, "captions", "words")},
         path=path,

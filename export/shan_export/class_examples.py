@@ -30,7 +30,7 @@ from shan_engine.base.files import replacing
 from shan_engine.store.feature_store import FeatureStore
 from shan_engine.store.records import RegionRecord
 from shan_engine.text.captions import COLUMNS, CaptionTable
-from shan_model.data import read_word_vectors
+from shan_model.training.data import read_word_vectors
 
 from shan_export.efficientnet import GRID, GridExtractor, RegionStatistics, load_backbone
 from shan_export.region_statistics import class_names

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,12 +22,13 @@ import numpy as np
 from msgspec.structs import replace
 from shan_engine.base.errors import InputError
 from shan_engine.base.files import replacing, sha256
+from shan_engine.base.json_text import decode_json
 from shan_engine.bundle.contents import CLASSES, LEARNT, Bundle
 from shan_engine.bundle.manifest import QUERYBANK, Manifest
 from shan_engine.indexing.querybank import INVERSE_TEMPERATURE
 from shan_engine.text.captions import CaptionTable
 from shan_engine.text.query_files import read_captions
-from shan_model.class_table import ClassTable
+from shan_model.classes.table import ClassTable
 
 
 def add_querybank(bundle: Path, queries: Sequence[str], *, inverse_temperature: float, weight: float) -> None:
@@ -96,7 +96,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             [text for path in options.learnt for text in CaptionTable.read(path).split("train").captions],
         )
     if options.calibration:
-        add_calibration(options.bundle, json.loads(options.calibration.read_text("utf-8")))
+        add_calibration(options.bundle, decode_json(options.calibration.read_text("utf-8")))
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from shan_engine.photos.extractor import SEEN, grid_boxes
-from shan_model.class_table import ClassTable
+from shan_model.classes.table import ClassTable
 from torch import Tensor, nn
 
 from shan_export.onnx_file import export_graph

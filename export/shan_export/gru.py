@@ -1,16 +1,20 @@
-"""The GRU text encoder of `shan_model.gru` as a graph."""
+"""The GRU text encoder of `shan_model.recurrent` as a graph."""
 
 from __future__ import annotations
 
 import torch
-from shan_model.gru import GruModel
 from shan_model.norms import l2_normalise
+from shan_model.recurrent import GruModel, GruTextEncoder
 from torch import Tensor, nn
 from torch.nn.functional import embedding
+
+from shan_export.wrappers import TextEncoderGraph
 
 
 class GruRows(nn.Module):
     """Embedded tokens C x n x size and lengths C -> T (C x n x D, 0 for padding) and its mask C x n.
+
+    A row is the mean of both directions' states, scaled to length 1 if `unit_rows`.
 
     The GRU is written as its ONNX node: `nn.GRU` has no `sequence_lens` and would read the padding.
     """
@@ -19,10 +23,10 @@ class GruRows(nn.Module):
     weight_hh: Tensor
     bias: Tensor
 
-    def __init__(self, gru: nn.GRU) -> None:
+    def __init__(self, gru: nn.GRU, *, unit_rows: bool = True) -> None:
         super().__init__()
-        self.hidden = gru.hidden_size
-        sides = ("", "_reverse")
+        self.hidden, self.unit_rows = gru.hidden_size, unit_rows
+        sides = ("", "_reverse")[: 1 + gru.bidirectional]
         stacked = {
             name: torch.stack([_to_onnx_gates(getattr(gru, f"{name}_l0{side}").detach()) for side in sides])
             for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
@@ -37,12 +41,17 @@ class GruRows(nn.Module):
         states = torch.onnx.ops.symbolic(
             "GRU",
             (embedded.transpose(0, 1), self.weight_ih, self.weight_hh, self.bias, lengths.to(torch.int32)),
-            {"hidden_size": self.hidden, "direction": "bidirectional", "linear_before_reset": 1},
+            {
+                "hidden_size": self.hidden,
+                "direction": "forward" if len(self.bias) == 1 else "bidirectional",
+                "linear_before_reset": 1,
+            },
             dtype=torch.float32,
-            shape=(n, 2, captions, self.hidden),
+            shape=(n, len(self.bias), captions, self.hidden),
         )
         mask = torch.arange(n)[None, :] < lengths[:, None]
-        return l2_normalise(states.mean(dim=1).transpose(0, 1)) * mask[:, :, None], mask
+        rows = states.mean(dim=1).transpose(0, 1)
+        return (l2_normalise(rows) if self.unit_rows else rows) * mask[:, :, None], mask
 
 
 class GruTextEncoderGraph(nn.Module):
@@ -51,6 +60,7 @@ class GruTextEncoderGraph(nn.Module):
     def __init__(self, model: GruModel) -> None:
         super().__init__()
         self.model, text = model, model.text_encoder
+        assert isinstance(text, GruTextEncoder)
         # Word vectors are most of a bundle, so they are stored in half precision if that is exact.
         self.word_vectors: Tensor
         self.register_buffer("word_vectors", _halve_if_exact(text.word_vectors.weight.detach()))
@@ -61,13 +71,24 @@ class GruTextEncoderGraph(nn.Module):
         self.register_buffer("embedding", torch.cat([weight[seen], weight.new_zeros(1, weight.shape[1])]))
         self.embedding_row: Tensor
         self.register_buffer("embedding_row", torch.where(seen, seen.cumsum(0) - 1, seen.sum()).to(torch.int32))
-        self.rows = GruRows(text.gru)
+        self.rows = GruRows(text.gru, unit_rows=text.unit_rows)
 
     def forward(self, tokens: Tensor, lengths: Tensor) -> dict[str, Tensor]:
         """Embed, run the GRU, then compute what a score needs of a caption."""
-        learnt = embedding(self.embedding_row[tokens], self.embedding)
-        embedded = torch.cat([embedding(tokens, self.word_vectors).to(learnt.dtype), learnt], dim=-1)
-        return self.model.caption_terms(*self.rows(embedded, lengths))
+        return self.model.caption_terms(*self.encode(tokens, lengths))
+
+    def encode(self, tokens: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """T and its mask."""
+        embedded = embedding(self.embedding_row[tokens], self.embedding)
+        if self.word_vectors.shape[1]:  # ONNX Runtime does not take tensors without numbers
+            embedded = torch.cat([embedding(tokens, self.word_vectors).to(embedded.dtype), embedded], dim=-1)
+        rows: tuple[Tensor, Tensor] = self.rows(embedded, lengths)
+        return rows
+
+
+def text_graph(model: GruModel) -> nn.Module:
+    """The text encoder's graph: of the GRU, or of the transformer that the model has instead."""
+    return TextEncoderGraph(model) if model.config.transformer else GruTextEncoderGraph(model)
 
 
 def _halve_if_exact(weight: Tensor) -> Tensor:

@@ -12,10 +12,11 @@ from pathlib import Path
 
 import onnx
 import torch
-from shan_engine.base.errors import InputError
 from torch import Tensor, nn
 
 OPSET = 20
+LARGEST = 1_900_000_000
+"""Bytes of weights that a file holds with its graph, for protobuf ends at 2 GiB. More lie beside it, in `….data`."""
 
 
 def export_graph(
@@ -26,7 +27,7 @@ def export_graph(
     dynamic: Mapping[str, Mapping[int, str]],
     path: Path,
 ) -> None:
-    """Trace `module` on example `inputs` and write one self-contained ONNX file, opset 20.
+    """Trace `module` on example `inputs` and write an ONNX file, opset 20; weights beyond LARGEST lie beside it.
 
     `dynamic` names the axes that may change at run time, as {input: {axis: symbol}}; an example must
     have a size above 1 on such an axis, since the exporter freezes ones.
@@ -55,24 +56,26 @@ def export_graph(
                 value.shape[axis] = name  # one name wherever sizes are equal; the exporter has a number for each
         for node in program.model.graph.all_nodes():
             node.metadata_props.clear()  # source lines and paths of the machine that exports
-        program.save(str(path), external_data=False)
+        held = (value.const_value for value in program.model.graph.initializers.values())
+        program.save(str(path), external_data=sum(value.nbytes for value in held if value is not None) > LARGEST)
 
 
 def copy_whole(source: Path, target: Path) -> None:
-    """Copy an ONNX file that can be loaded, with the weights that it keeps in files of their own.
-
-    Raises InputError where one file cannot hold it: protobuf ends at 2 GiB.
-    """
-    if b"location" not in source.read_bytes():  # what names such a file has this key
+    """Copy an ONNX file that can be loaded, with the weights that it keeps in files of their own."""
+    if (
+        source.stat().st_size < LARGEST and b"location" not in source.read_bytes()
+    ):  # what names such a file has this key
         shutil.copyfile(source, target)
         return
-    try:
-        onnx.save(onnx.load(source), target)
-    except ValueError as error:
-        raise InputError(
-            f"{source} has more than 2 GiB of weights, which one file cannot hold: leave it outside the bundle "
-            "(--feature-extractor-name)"
-        ) from error
+    save_whole(onnx.load(source), target)
+
+
+def save_whole(model: onnx.ModelProto, path: Path) -> None:
+    """Write a loaded model with its weights, those beyond LARGEST to a file beside it."""
+    beside = path.with_name(f"{path.name}.data")
+    beside.unlink(missing_ok=True)  # the library appends
+    large = sum(len(tensor.raw_data) for tensor in model.graph.initializer) > LARGEST
+    onnx.save(model, path, save_as_external_data=large, location=beside.name)
 
 
 @contextmanager

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import torch
 from shan_engine.text.hugging_face import HuggingFaceTokenizer
-from shan_model.piece_table import WholeTable, pack
-from shan_model.sentence_folder import save_sentence_model
-from shan_model.sentence_package import package_folder, read_sentence_model
+from shan_model.sentence.folder import save_sentence_model
+from shan_model.sentence.package import package_folder, read_sentence_model
+from shan_model.sentence.piece_table import WholeTable, pack
 
 from shan_export.sentence_tokenizer import read_sentence_pieces, tokenizer_definition
 

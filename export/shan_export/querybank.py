@@ -16,7 +16,7 @@ from pathlib import Path
 from random import Random
 
 from shan_engine.base.files import replacing
-from shan_model.class_table import ClassTable
+from shan_model.classes.table import ClassTable
 
 WORDS = Path(__file__).with_name("querybank_words.json")
 SIZE = 2000

@@ -1,8 +1,8 @@
-"""The text encoder of `shan_model.sentence_shan` as a graph."""
+"""The text encoder of `shan_model.sentence.shan` as a graph."""
 
 from __future__ import annotations
 
-from shan_model.sentence_shan import SentenceShan
+from shan_model.sentence.shan import SentenceShan
 from torch import Tensor, nn
 
 from shan_export.gru import GruRows

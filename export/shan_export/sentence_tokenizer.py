@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from shan_engine.base.errors import InputError
-from shan_model.sentence_package import FIX
+from shan_model.sentence.package import FIX
 
 MARK = "▁"
 SCORE_DIGITS = 4  # of a logarithm; fewer change how captions are cut

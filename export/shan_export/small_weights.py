@@ -18,6 +18,8 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from shan_export.onnx_file import save_whole
+
 LARGE = 80_000  # values of a matrix that is rounded to 8 bits: the few values of early layers matter more
 LEAST = 1024  # values of an array that is stored in another type
 LEVELS = 127
@@ -36,12 +38,13 @@ def fold_batch_norms(module: nn.Module) -> None:
                 last = None
 
 
-def round_weights(module: nn.Module) -> None:
-    """Round the weights of a module's convolutions and linear layers to what `pack_weights` stores."""
+def round_weights(module: nn.Module, *, large_to_8_bits: bool = True) -> None:
+    """Round the weights of a module's convolutions, embeddings and linear layers to what `pack_weights` stores."""
     for layer in module.modules():
-        if isinstance(layer, nn.Conv2d | nn.Linear):
+        if isinstance(layer, nn.Conv2d | nn.Linear | nn.Embedding):
             weight = layer.weight.detach()
-            dense = weight.numel() >= LARGE and getattr(layer, "groups", 1) == 1
+            dense = large_to_8_bits and weight.numel() >= LARGE and getattr(layer, "groups", 1) == 1
+            dense = dense and not isinstance(layer, nn.Embedding)
             layer.weight = nn.Parameter(rounded(weight) if dense else weight.half().float(), requires_grad=False)
 
 
@@ -87,8 +90,8 @@ def pack_weights(path: Path) -> None:
     held = list(graph.node)
     del graph.node[:]
     graph.node.extend([*nodes, *held])
-    onnx.checker.check_model(model)
-    onnx.save(model, path)
+    save_whole(model, path)
+    onnx.checker.check_model(path)  # the file: a model in memory may be too large
 
 
 def _packed(

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from shan_engine.base.errors import InputError
 from shan_engine.base.files import replacing
-from shan_model.class_table import TABLE
+from shan_model.classes.table import TABLE
 
 # Hypernyms that nobody would ask to see, by their first name.
 ABSTRACT = frozenset(

@@ -25,7 +25,10 @@ class ImageEncoderGraph(nn.Module):
     def forward(self, features: Tensor, region_mask: Tensor) -> dict[str, Tensor]:
         """Encode the features; a padding region's row is 0."""
         terms = self.model.image_terms(self.model.image_encoder(features), region_mask)
-        stored = {REGIONS: terms[REGIONS] * region_mask[..., None]} if REGIONS in terms else terms
+        if REGIONS in terms:
+            stored = {REGIONS: terms[REGIONS] * region_mask[..., None]}
+        else:
+            stored = {name: term for name, term in terms.items() if name != "region_mask"}
         return {**stored, **self.model.image_vectors(features, region_mask)}
 
 
@@ -54,9 +57,17 @@ class TextEncoderGraph(nn.Module):
         return self.model.encode_captions(tokens, lengths)
 
 
+def wrap_image_encoder(model: RetrievalModel) -> nn.Module:
+    """The model's image encoder in the wrapper that its registration names. Raises InputError if that is not there."""
+    return _wrapped(model, find_registration(model.config.model).image_graph)
+
+
 def wrap_text_encoder(model: RetrievalModel) -> nn.Module:
-    """The model's text encoder in the wrapper that its registration names. Raises InputError if that is not there."""
-    name = find_registration(model.config.model).text_graph
+    """The same of the text encoder."""
+    return _wrapped(model, find_registration(model.config.model).text_graph)
+
+
+def _wrapped(model: RetrievalModel, name: str) -> nn.Module:
     try:
         wrapper = pkgutil.resolve_name(name)
     except (ImportError, AttributeError, ValueError) as error:

@@ -8,8 +8,9 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
-from shan_engine.base.errors import InputError
+from shan_engine.base.errors import InputError, first_line
 from shan_engine.base.files import replacing
+from shan_engine.base.json_text import decode_json
 from shan_engine.text.tokenizer import Tokenizer
 from shan_engine.text.tokenizer_files import TOKENIZERS, load_tokenizer, tokenizer_file
 from shan_engine.text.vocabulary import Vocabulary
@@ -58,7 +59,7 @@ def load_checkpoint(folder: Path) -> tuple[RetrievalModel, Tokenizer]:
     Raises InputError naming the file, or the tensor that is missing, extra, of another shape or not finite.
     """
     try:
-        data = json.loads((folder / "config.json").read_text("utf-8"))
+        data = decode_json((folder / "config.json").read_text("utf-8"))
         chosen = find_registration(data.get("model")).model
         config = chosen.Config.from_dict(data)
         tensors = load_file(folder / "model.safetensors")
@@ -76,8 +77,11 @@ def load_checkpoint(folder: Path) -> tuple[RetrievalModel, Tokenizer]:
             f"{folder}: {tokenizer.file_name} has {len(tokenizer)} {tokenizer.unit}, "
             f"config.json says {config.vocab_size}: {FIX}"
         )
-    with torch.device("meta"):
-        model = chosen(config)
+    try:
+        with torch.device("meta"):
+            model = chosen(config)
+    except (TypeError, RuntimeError, OverflowError) as error:
+        raise InputError(f"{folder}/config.json has sizes that no model has ({first_line(error)}): {FIX}") from error
     expected = model.state_dict()
     for name in sorted(expected.keys() - tensors.keys()):
         raise InputError(f"{folder}/model.safetensors has no tensor {name}: {FIX}")

@@ -19,6 +19,9 @@ Pooling = Literal["lse", "mean"]
 WordVectors = Literal["alone", "masked", "context"]
 """What a word of a sentence model sees: itself between markers, its own pieces, or the whole text."""
 
+PublishedKind = Literal["scan", "vse_infty", "sgraf", "chan", "esa", "tern"]
+"""Kinds of checkpoints that other authors published."""
+
 TrainPrecision = Literal["auto", "float32", "bfloat16"]
 """What the encoders compute in; `auto` is bfloat16 where the machine has instructions for it."""
 
@@ -26,3 +29,5 @@ DIRECTIONS: tuple[Direction, ...] = get_args(Direction)
 LOSSES: tuple[Loss, ...] = get_args(Loss)
 WORD_VECTORS: tuple[WordVectors, ...] = get_args(WordVectors)
 POOLINGS: tuple[Pooling, ...] = get_args(Pooling)
+WHOLE = "all"
+"""Layers of a text encoder that training changes: all, and its embeddings."""

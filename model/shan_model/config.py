@@ -34,9 +34,9 @@ class Settings:
         """Raise InputError if one of these is not a number above 0."""
         self.demand(names, lambda value: is_number(value, int, float) and 0 < value < math.inf, "a number above 0")
 
-    def demand_one_of(self, name: str, choices: tuple[str, ...]) -> None:
+    def demand_one_of(self, name: str, choices: tuple[object, ...]) -> None:
         """Raise InputError if `name` is not one of `choices`."""
-        self.demand([name], lambda value: value in choices, f"one of {', '.join(choices)}")
+        self.demand([name], lambda value: value in choices, f"one of {', '.join(map(str, choices))}")
 
 
 def is_number(value: object, *types: type) -> bool:
@@ -53,6 +53,8 @@ class ModelConfig(Settings):
 
     owner: ClassVar[str] = "the model's"
     model: ClassVar[str]
+    later: ClassVar[frozenset[str]] = frozenset()
+    """Keys that older checkpoints lack. At its default, such a key is not written: fingerprints stay as they were."""
     feature_dim: int
     vocab_size: int
     embed_dim: int = 256
@@ -68,7 +70,7 @@ class ModelConfig(Settings):
             name: tuple(value) if isinstance(value, list) else value for name, value in data.items()
         }
         values.pop("model", None)
-        for name in sorted(known - set(values)):
+        for name in sorted(known - set(values) - cls.later):
             raise InputError(f"the configuration has no {name}")
         for name in sorted(set(values) - known):
             raise InputError(f"the configuration has an unknown key {name}")
@@ -76,20 +78,71 @@ class ModelConfig(Settings):
 
     def to_dict(self) -> dict[str, Any]:
         """config.json's content."""
-        values = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+        usual = {field.name: field.default for field in fields(self) if field.name in self.later}
+        values = {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in asdict(self).items()
+            if name not in usual or value != usual[name]
+        }
         return {"model": self.model, **values}
 
 
 @dataclass(frozen=True, kw_only=True)
-class GruConfig(ModelConfig):
-    """Sizes of a model whose text encoder is a GRU over word vectors and learnt embeddings."""
+class TransformerConfig(Settings):
+    """Sizes of a BERT that reads captions: state, layers, heads, hidden layer inside a layer, places of a text.
 
+    `epsilon` is that of its layer norms. Raises InputError, naming the key, for a value that is not allowed.
+    """
+
+    owner: ClassVar[str] = "the text encoder's"
+    dim: int
+    layers: int
+    heads: int
+    hidden: int
+    positions: int
+    epsilon: float = 1e-12
+
+    def __post_init__(self) -> None:
+        self.demand_counts("dim", "layers", "heads", "hidden", "positions")
+        self.demand_positive("epsilon")
+        if self.dim % self.heads:
+            raise InputError(f"the text encoder's heads are {self.heads}: they must divide its dim {self.dim}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class GruConfig(ModelConfig):
+    """Sizes of a model whose text encoder is a GRU over word vectors and learnt embeddings.
+
+    Models from elsewhere may have learnt embeddings alone (`word_vector_dim` 0), or a GRU of one direction. With
+    `transformer`, the text encoder is a BERT instead, and config.json has nothing of a GRU.
+    """
+
+    later: ClassVar[frozenset[str]] = frozenset({"bidirectional", "transformer"})
+    of_gru: ClassVar[dict[str, Any]] = {"word_vector_dim": 100, "embedding_dim": 64, "bidirectional": True}
     word_vector_dim: int = 100
     embedding_dim: int = 64
+    bidirectional: bool = True
+    transformer: TransformerConfig | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.demand_counts("word_vector_dim", "embedding_dim")
+        self.demand_counts("embedding_dim")
+        self.demand(["word_vector_dim"], lambda value: is_number(value, int) and value >= 0, "a whole number")
+        self.demand_one_of("bidirectional", (True, False))
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """See `ModelConfig.from_dict`."""
+        sizes = data.get("transformer")
+        if sizes is not None:
+            data = {**cls.of_gru, **data, "transformer": TransformerConfig(**sizes)}
+        return super().from_dict(data)
+
+    def to_dict(self) -> dict[str, Any]:
+        """See `ModelConfig.to_dict`."""
+        held = super().to_dict()
+        unused = self.of_gru if self.transformer else {}
+        return {name: value for name, value in held.items() if name not in unused}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -37,7 +37,7 @@ class TextEncoder(nn.Module, ABC):
     def forward(self, tokens: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Tokens C x n (int64) and lengths C to words T, C x n x D, and their mask C x n.
 
-        Rows of T have length 1, and are 0 where the mask is false.
+        Rows of T are 0 where the mask is false. Others have length 1, unless the model is of vectors (`pooled`).
         """
 
     def forward_with_dropout(self, tokens: Tensor, lengths: Tensor, dropout: TextDropout) -> tuple[Tensor, Tensor]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.functional import batch_norm, leaky_relu
 
 EPSILON = 1e-8
 MASKED = -1e9
@@ -22,6 +23,28 @@ def cosine(x: Tensor, y: Tensor) -> Tensor:
 def safe_sqrt(square: Tensor) -> Tensor:
     """Square root, at least 1e-8, with a finite gradient at 0."""
     return torch.sqrt(square.clamp_min(EPSILON**2))
+
+
+def leaky_unit(x: Tensor, *, slope: float, dim: int) -> Tensor:
+    """LeakyReLU, then length 1 along `dim`, as the public code of SCAN and its kin computes cosines for attention."""
+    bent = leaky_relu(x, slope)
+    return bent / (safe_sqrt((bent * bent).sum(dim=dim, keepdim=True)) + EPSILON)
+
+
+class BatchNorm(nn.Module):
+    """Batch normalisation of N x size, or N x size x L, as `nn.BatchNorm1d`, whose count of batches is no weight."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(torch.ones(size)), nn.Parameter(torch.zeros(size))
+        self.running_mean: Tensor
+        self.running_var: Tensor
+        self.register_buffer("running_mean", torch.zeros(size))
+        self.register_buffer("running_var", torch.ones(size))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """By the batch's own mean and variance in training, else by those that training has seen."""
+        return batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, self.training)
 
 
 def masked_softmax(x: Tensor, mask: Tensor, dim: int) -> Tensor:

@@ -16,38 +16,53 @@ from typing import Any
 
 from shan_engine.base.errors import InputError
 
+from shan_model.clip.shan import ClipShan
 from shan_model.config import GruConfig
-from shan_model.global_models import Tern, Vse
+from shan_model.cross.chan import Chan
+from shan_model.cross.chan_bert import ChanBert
+from shan_model.cross.mlasm import Mlasm
+from shan_model.cross.scan import Scan
+from shan_model.cross.sgraf import Sgraf
+from shan_model.pooled.bert import EsaBert, VseInfinityBert
+from shan_model.pooled.esa import Esa
+from shan_model.pooled.global_models import Tern, Vse
+from shan_model.pooled.tern import TernBert
+from shan_model.pooled.vse_infinity import VseInfinity
 from shan_model.retrieval import RetrievalModel
-from shan_model.scan import Scan
-from shan_model.sentence_shan import SentenceShan
-from shan_model.shan import Shan
+from shan_model.sentence.shan import SentenceShan
+from shan_model.shan.network import Shan
 
 ENTRY_POINTS = "shan_engine.models"
 OF_SENTENCES = frozenset({"refined", "channels", "hidden", "classes", "nodes", "names", "lemmas", "depth"})
-SIZES = frozenset(field.name for field in fields(GruConfig)) | OF_SENTENCES
+SIZES = frozenset(field.name for field in fields(GruConfig)) | OF_SENTENCES | {"text"}
 
 
 @dataclass(frozen=True)
 class Registration:
-    """A model's class, and the class that wraps its text encoder for export, as "module:class".
+    """A model's class, and the classes that wrap its encoders for export, as "module:class".
 
-    The wrapper is called with the model. It is a module from tokens C x n and lengths C to the model's caption terms.
-    The default calls the text encoder as it is.
+    A wrapper is called with the model. That of the text encoder is a module from tokens C x n and lengths C to the
+    model's caption terms; that of the image encoder, from features B x K x F and region_mask B x K to what a gallery
+    stores. The defaults call the encoders as they are.
     """
 
     model: type[RetrievalModel]
     text_graph: str = "shan_export.wrappers:TextEncoderGraph"
+    image_graph: str = "shan_export.wrappers:ImageEncoderGraph"
 
 
-MODELS = {
-    model.Config.model: Registration(model, text_graph="shan_export.gru:GruTextEncoderGraph")
-    for model in (Shan, Scan, Vse, Tern)
-} | {
-    SentenceShan.Config.model: Registration(
-        SentenceShan, text_graph="shan_export.sentence_shan:SentenceTextEncoderGraph"
-    )
-}
+_GRU = "shan_export.gru:text_graph"
+_REGISTERED = (
+    *(Registration(model, text_graph=_GRU) for model in (Shan, Scan, Vse, Tern)),
+    Registration(SentenceShan, text_graph="shan_export.sentence_shan:SentenceTextEncoderGraph"),
+    Registration(VseInfinity, text_graph="shan_export.gpo:text_graph", image_graph="shan_export.gpo:GpoImageGraph"),
+    *(Registration(model, text_graph=_GRU) for model in (Esa, Sgraf, Chan, Mlasm)),
+    Registration(
+        VseInfinityBert, text_graph="shan_export.gpo:GpoBertGraph", image_graph="shan_export.gpo:GpoImageGraph"
+    ),
+    *(Registration(model) for model in (EsaBert, ChanBert, TernBert, ClipShan)),
+)
+MODELS = {registration.model.Config.model: registration for registration in _REGISTERED}
 
 
 def find_registration(name: object) -> Registration:
@@ -73,16 +88,23 @@ def find_registration(name: object) -> Registration:
     return registration
 
 
+def registered_names() -> list[str]:
+    """Every model's name: those of this package first."""
+    return [*MODELS, *sorted(_entry_points().keys() - MODELS)]
+
+
 def _entry_points() -> dict[str, EntryPoint]:
     return {point.name: point for point in entry_points(group=ENTRY_POINTS)}
 
 
-def new_model(name: str, options: Mapping[str, Any], **sizes: int) -> RetrievalModel:
+def new_model(name: str, options: Mapping[str, Any], **sizes: Any) -> RetrievalModel:
     """A fresh model of these sizes, of which it takes those that it has, and with options of its own.
 
     Raises InputError for an option that it does not have.
     """
     model = find_registration(name).model
+    if not model.text_sources:
+        raise InputError(f"the model {name} cannot be trained here: import a checkpoint of it, or train another model")
     names = {field.name for field in fields(model.Config)}
     for option in options:
         if option not in names - SIZES:

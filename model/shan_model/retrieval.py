@@ -43,11 +43,19 @@ class RetrievalModel(nn.Module, ABC):
     """
 
     Config: ClassVar[type[ModelConfig]]
+    summary: ClassVar[str] = ""
+    """What the score is, in a line, as `shan-engine models` prints it."""
+    explains: ClassVar[bool] = True
+    """Whether the score tells which regions a word means, with the default settings."""
     adds_words: ClassVar[bool] = False
     """Whether `trained_copy` can add words that no caption has, by their vectors alone."""
-    takes_sentence_model: ClassVar[bool] = False
-    """Whether its text side starts from a sentence model, not from word vectors."""
-    frozen: ClassVar[tuple[str, ...]] = ()
+    text_sources: ClassVar[tuple[str, ...]] = ("word vectors",)
+    """What its text side may start from in training (`training/text.py`); nothing, if it can only be imported."""
+    keeps_regions: ClassVar[bool] = False
+    """Whether the score depends on a region's place, or on how many there are. Training then leaves none out."""
+    first_region_is_whole: ClassVar[bool] = False
+    """Whether row 0 of the features stands for the whole image; then training never drops it."""
+    frozen: tuple[str, ...] = ()
     """How the names of tensors begin that training leaves as they are. Its states do not hold them."""
     steps: tuple[str, ...] = ("score",)
 
@@ -78,6 +86,11 @@ class RetrievalModel(nn.Module, ABC):
             made = type(self)(config)
         made.load_state_dict({name: tensor.cpu() for name, tensor in state.items()}, assign=True)
         return made
+
+    @property
+    def most_tokens(self) -> int | None:
+        """The longest text that the model can read, in tokens; None where any can be."""
+        return None
 
     @abstractmethod
     def image_terms(self, regions: Tensor, region_mask: Tensor) -> Terms:

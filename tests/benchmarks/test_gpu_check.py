@@ -47,6 +47,13 @@ def test_every_part_runs_on_cpu_and_is_honest_about_it(tmp_path) -> None:
     done = run(tmp_path, "--output", str(tmp_path / "found.json"))
     assert done.returncode == 0, done.stderr[-2000:]
     assert "No GPU here: the kernels ran in Triton's interpreter" in done.stdout
+    pasted = done.stdout.split("-" * 80)[1]
+    assert "- name: no GPU: Triton's interpreter on CPU\n" in pasted
+    assert all(
+        f"\n- {name}: " in pasted for name in ("python", "torch", "triton", "commit", "onnxruntime cuda", "parity")
+    )
+    assert str(ROOT) not in pasted
+    assert "FAILED" not in pasted
     found = json.loads((tmp_path / "found.json").read_text())
     assert found["gpu"] is False
     assert set(found["recorded"]) == {"commit", "date", "cpu", "cpus", "versions"}

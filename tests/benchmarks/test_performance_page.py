@@ -28,6 +28,17 @@ def pipeline():
     yield line("feature store", f"{size * found['images'] / 1e9:.2f} GB", f"{size / 1e3:.0f} kB")
 
 
+def updates():
+    both = report("updates_1000"), report("updates")
+    firsts = [one["first"] for one in both]
+    yield line("first update", *(f"{one['seconds']:.0f} s ({one['photos_per_second']:.0f} photos/s)" for one in firsts))
+    for name, what in (("nothing_new", "nothing new"), ("new", "ten new photos")):
+        yield line(what, *(f"{one[name]['seconds']:.1f} s" for one in both))
+    peaks = (", ".join(f"{one[name]['peak_mib'] / 1024:.1f} GiB" for name in ("first", "nothing_new")) for one in both)
+    yield line("memory at its peak, mapped files included: first update, nothing new", *peaks)
+    yield line("store and gallery", f"{both[0]['bytes'] / 1e6:.0f} MB", f"{both[1]['bytes'] / 1e9:.2f} GB")
+
+
 def scoring():
     for name in ("scoring", "scoring_one_thread"):
         for row in report(name)["rows"]:
@@ -87,27 +98,17 @@ def large_gallery():
 
 
 def other_engines():
-    found = report("large_gallery")
-    own = found["rows"][0]
-    assert own["images"] == found["others"]["images"]
-    share = f"{own['agreement_at_10']:.2%} ({own['queries_compared']} captions)".replace("%", " %")
-    yield line(
-        "this one, in stages", share, f"{1000 * own['seconds_a_query']:.0f} ms", "not measured",
-        f"{own['bytes_an_image']:,}",
-    )  # fmt: skip
-    named = {
-        "fast-plaid 1.7 (MaxSim over centroids, 4 bits)": ("fast-plaid", 0),
-        "pooled vectors, faiss": ("faiss, pooled vectors", 1),
-    }
-    for title, (name, digits) in named.items():
-        row = found["others"][name]
-        yield line(
-            title,
-            f"{row['agreement_at_10']:.0%}".replace("%", " %"),
-            f"{1000 * row['seconds_a_query']:.{digits}f} ms",
-            f"{row['seconds_to_build']:.{digits}f} s",
-            f"{row['bytes_an_image']:,}",
-        )
+    for engine in report("other_engines")["8000"]["engines"]:
+        settings = engine["settings"]
+        last = settings[2] if engine["engine"] == "shan-engine" else settings[-1]  # wider ones find no more
+        for one in (settings[0], last)[: len(settings)]:
+            about = [engine["engine"], engine["score"]] if one is settings[0] else ["", ""]
+            built = f"{engine['seconds_to_build']:,.0f} s" if "seconds_to_build" in engine and about[0] else ""
+            agreement = f"{one['agreement_at_10']:.1%}".replace("%", " %")
+            yield line(
+                *about, one["setting"], agreement, f"{one['cpu_milliseconds']:.1f} ms", built,
+                f"{engine['bytes_an_image']:,}" if about[0] else "",
+            )  # fmt: skip
 
 
 def filters():
@@ -162,7 +163,61 @@ def warm():
         yield line(callers, str(row["threads"]), *cells)
 
 
-TABLES = [pipeline, scoring, jobs, ray, large_gallery, other_engines, filters, captions, storage, warm]
+def warm_demo():
+    for row in report("warm_demo")["rows"]:
+        explained = "yes" if row["explain"] else "no"
+        yield line(f"{row['images']:,}", str(row["top_k"]), explained, f"{row['cpu']['this']:.0f} ms")
+
+
+def stages():
+    rows = report("stages")["demo"]
+    yield line("stage", *(f"{row['images']:,}" for row in rows))
+    named = {
+        "encode the query": "encode the query",
+        "first pass: mean regions": "first pass: mean regions",
+        "first pass: further parts, hubness": "first pass: further parts, hubness",
+        "exact step 1": f"exact step 1 (of {', '.join(format(row['scored']['step_1'], ',') for row in rows)} images)",
+    }
+    for stage, said in named.items():
+        yield line(said, *(f"{row['milliseconds'][stage]:.1f}" for row in rows))
+    named_or_whole = {"query", *named}
+    others = [sum(ms for stage, ms in row["milliseconds"].items() if stage not in named_or_whole) for row in rows]
+    yield line("everything else", *(f"{other:.1f}" for other in others))
+    yield line("the whole query", *(f"{row['milliseconds']['query']:.1f}" for row in rows))
+    yield line("of all processors together", *(f"{row['cpu_milliseconds']:.1f}" for row in rows))
+
+
+def large_gallery_demo():
+    for row in report("large_gallery_demo")["rows"]:
+        agreement = row.get("agreement_at_10")
+        compared = "" if agreement is None else f"{100 * agreement:g} % of {row['queries_compared']} queries"
+        yield line(
+            f"{row['images']:,}",
+            f"{1000 * row['seconds_a_query']:.0f} ms",
+            f"{1000 * row['cpu_seconds_a_query']:.0f} ms",
+            f"{row['seconds_together']:.1f} s for {row['queries_together']}",
+            f"{row['scanned']['step_1']:,}",
+            compared,
+            f"{row['cold_seconds']:.1f} s",
+        )
+
+
+TABLES = [
+    pipeline,
+    updates,
+    scoring,
+    jobs,
+    ray,
+    large_gallery,
+    stages,
+    other_engines,
+    filters,
+    captions,
+    storage,
+    warm,
+    warm_demo,
+    large_gallery_demo,
+]
 
 
 @pytest.mark.parametrize("table", TABLES, ids=lambda table: table.__name__)

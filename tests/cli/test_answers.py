@@ -12,14 +12,16 @@ from in_process import output_of, refusal, shan
 from installed import COMMAND, environment
 from shan_cli.console import printable
 from shan_cli.paths import knows_links, named, print_paths
-from shan_cli.printing import as_dict, print_results, reading_line
+from shan_cli.printing import print_results, reading_line
 from shan_engine.gallery.blocks import GalleryImage
 from shan_engine.search.hints import hints
 from shan_engine.search.query import Phrase, Query
 from shan_engine.search.results import Hit, QueryHits
 from shan_engine.text.vocabulary import Vocabulary
+from shan_engine.writers.json_answer import as_dict
 
 ODD = "a\x1b]0;owned\x07\n\u202egpj.exe"
+SHOWN = "a\\x1b]0;owned\\x07\\x0a\\u202egpj.exe"
 WORDS = ("a", "dog", "on", "grass", "red", "hat", "without", "that", "is", "n't", "knot", "note", "''", "``")
 LONG = "Summer holiday in Northern Italy/" * 6 + "IMG_1.jpg"
 
@@ -32,8 +34,10 @@ def test_a_table_never_prints_a_control_character_or_breaks_at_a_name(capsys, mo
     monkeypatch.setenv("COLUMNS", "200")
     print_results([hits(ODD)], [])
     print_results([hits("b.jpg", metadata={"title": ODD})], ["title"])
+    print_results([hits(ODD)], [], details=True)
     said = capsys.readouterr().out
-    assert "│ a\\x1b]0;owned\\x07\\x0a\\u202egpj.exe │" in said
+    assert f"0.500  {SHOWN}\n" in said
+    assert f"0.500  b.jpg  {SHOWN}\n" in said
     assert not set(said) & set("\x1b\x07\u202e")
     assert printable("naïve 写真 🐕.jpg") == "naïve 写真 🐕.jpg"
 
@@ -44,26 +48,30 @@ def test_messages_do_not_obey_names(tmp_path):
     assert "\\x1b]0;owned\\x07" in done.stderr
 
 
+def test_names_with_the_code_of_a_picture_stay_as_they_are(tmp_path, capsys):
+    done = shan("store", "info", f"{tmp_path}/trip:dog:1.store")
+    assert f"there is no feature store at {tmp_path}/trip:dog:1.store" in done.stderr
+    print_results([hits(":cat:.jpg")], [])
+    print_results([hits(":cat:.jpg")], [], details=True)
+    assert capsys.readouterr().out.count(":cat:.jpg") == 2
+
+
 def test_outside_a_terminal_nothing_is_folded(capsys, monkeypatch):
     monkeypatch.delenv("COLUMNS", raising=False)
     print_results([hits(LONG, LONG[1:])], [])
+    assert f"   1  0.500  {LONG}" in capsys.readouterr().out.splitlines()
+    print_results([hits(LONG, LONG[1:])], [], details=True)
     (row,) = [line for line in capsys.readouterr().out.splitlines() if f"│ {LONG} │" in line]
     assert f"/p/{LONG}" in row
 
 
 def test_a_narrow_table_has_the_date_and_the_probability_instead_of_the_score(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
-    print_results([hits("a.jpg", metadata={"taken": "2023-07-14 18:30:12"}, probability=0.87)], [])
+    print_results([hits("a.jpg", metadata={"taken": "2023-07-14 18:30:12"}, probability=0.87)], [], details=True)
     said = capsys.readouterr().out
     assert "2023-07-14 │" in said
     assert "0.87" in said
     assert "score" not in said
-
-
-def test_a_hit_has_the_number_of_those_alike(capsys, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "120")
-    print_results([hits("a.jpg", alike=(GalleryImage("b.jpg", "", 8, 8, 0),) * 3)], [])
-    assert "│ a.jpg +3 │" in capsys.readouterr().out
 
 
 def test_an_answer_without_hits_has_no_table(capsys):

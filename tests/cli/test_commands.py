@@ -32,7 +32,7 @@ def halves(make_checkpoint, seeing_bundle):
 
 
 def photo_folder(folder: Path, count: int, *, first: int = 0, size: int = 40) -> Path:
-    random = np.random.default_rng(count)
+    random = np.random.default_rng((count, first))
     for number in range(first, first + count):
         path = folder / f"{number % 3}" / f"{number}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -83,11 +83,11 @@ def test_extract_and_index_again_do_only_what_changed(halves, tmp_path):
     _, bundle = halves
     photos = photo_folder(tmp_path / "photos", 5)
     store, gallery = tmp_path / "store", tmp_path / "gallery"
-    for expected in ((5, 0, 0), (1, 4, 1)):
+    for of_store, of_gallery in (((5, 0, 0), (5, 0, 0)), ((0, 1, 4), (1, 1, 4))):
         extracted = json.loads(output_of("extract", photos, "--store", store, "--model", bundle, "--json"))
         indexed = json.loads(output_of("index", store, "--output", gallery, "--model", bundle, "--json"))
-        assert (extracted["added"], extracted["unchanged"], extracted["removed"]) == expected
-        assert (indexed["added"], indexed["unchanged"], indexed["removed"]) == expected
+        assert (extracted["added"], extracted["renamed"], extracted["unchanged"]) == of_store
+        assert (indexed["added"], indexed["removed"], indexed["unchanged"]) == of_gallery
         if not (photos / "new.png").exists():
             (photos / "1" / "1.png").rename(photos / "new.png")
 
@@ -106,7 +106,7 @@ def test_the_demo_finds_photos_without_pytorch(tmp_path):
 
 
 def test_the_table_names_rank_score_id_and_regions(gallery_path, bundle_path):
-    table = output_of("search", CAPTIONS[0], "--gallery", gallery_path, "--model", bundle_path, "-k", 2)
+    table = output_of("search", CAPTIONS[0], "--gallery", gallery_path, "--model", bundle_path, "-k", 2, "--details")
     assert CAPTIONS[0] in table
     for column in ("rank", "score", "id", "regions", "path"):
         assert column in table
@@ -225,8 +225,8 @@ def test_doctor_finds_this_installation_sound():
 
 @pytest.mark.parametrize(
     "command",
-    ["", "search", "extract", "import", "index", "index-captions", "store metadata", "score", "evaluate", "train",
-     "export", "compile", "gallery info", "gallery split", "gallery merge"],
+    ["", "search", "init", "update", "watch", "extract", "import", "index", "index-captions", "store metadata", "score",
+     "evaluate", "train", "export", "compile", "gallery info", "gallery split", "gallery merge"],
 )  # fmt: skip
 def test_help_has_an_example(command):
     assert "shan-engine " in output_of(*command.split(), "--help")

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
+import shutil
+import subprocess
 from pathlib import Path
 
 import cli_page
+import man_page
 import pytest
 import typer.main
 from notebook import assert_alike, executed, output_of
@@ -29,6 +33,21 @@ def test_commands_print_what_the_pages_show(monkeypatch, tmp_path):
 
 def test_the_page_of_commands_holds_what_help_prints():
     assert cli_page.PAGE.read_text("utf-8") == cli_page.page(), "run `python tests/renew_docs.py`"
+
+
+def test_the_man_page_holds_what_help_says():
+    assert man_page.PAGE.read_text("utf-8") == man_page.page(), "run `python tests/renew_docs.py`"
+
+
+@pytest.mark.skipif(not shutil.which("groff"), reason="groff is not installed")
+def test_the_man_page_is_read_as_it_was_meant():
+    command = ["groff", "-man", "-Tutf8", "-Kutf8", "-ww", "-rLL=300n", man_page.PAGE]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env={**os.environ, "GROFF_NO_SGR": "1"})
+    assert done.stderr == ""
+    text = re.sub(".\b", "", done.stdout)
+    assert '    shan-engine search "a dog" --print0 | xargs -0 cp -t dogs\n' in text
+    assert "-k, --top-k <int range>\n" in text
+    assert "columns of your own table, id and path.\n" in text
 
 
 def test_the_notebook_holds_what_its_cells_print():

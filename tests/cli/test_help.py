@@ -12,7 +12,7 @@ import typer
 import typer.core
 from shan_cli.main import app
 from shan_engine.writers import hits_parquet
-from shan_model.schedule import TrainConfig
+from shan_model.training.schedule import TrainConfig
 from typer.testing import CliRunner
 
 TRAIN = ("train", "--store", "S", "--captions", "C", "--word-vectors", "V", "--output", "O")
@@ -73,7 +73,7 @@ def asked(monkeypatch, store_path, tmp_path):
     configs = []
     captions = tmp_path / "captions.tsv"
     captions.write_text("split\timage\tcaption\ntrain\tphoto1\ta dog\n")
-    monkeypatch.setattr("shan_model.training.train", lambda *args, **options: configs.append(args[4]) or 1.0)
+    monkeypatch.setattr("shan_model.training.loop.train", lambda *args, **options: configs.append(args[4]) or 1.0)
 
     def ask(*options):
         command = ["train", "--store", store_path, "--captions", captions, "--word-vectors", "V", "--output", "O"]
@@ -96,7 +96,9 @@ def test_words_need_vectors_or_a_sentence_model():
     for options in (TRAIN[:5] + TRAIN[7:], (*TRAIN, "--sentence-model", "M")):
         done = CliRunner().invoke(app, options)
         assert done.exit_code == 1
-        assert "give --word-vectors, or for sentence-shan --sentence-model instead" in " ".join(done.output.split())
+        assert "give one of --word-vectors, --text-encoder, --from, and --sentence-model for" in " ".join(
+            done.output.split()
+        )
 
 
 def test_a_model_of_ones_own_is_trained_with_its_own_settings(asked):
@@ -142,3 +144,11 @@ def test_every_command_can_log():
     assert len(found) > 15
     for command in found:
         assert any("--verbose" in one.opts and "-v" in one.opts for one in command.params), command.name
+
+
+@pytest.mark.parametrize("words", [(), ("search",), ("store",), ("store", "info")])
+def test_h_is_help(words):
+    short, long = (CliRunner().invoke(app, [*words, option]) for option in ("-h", "--help"))
+    assert short.exit_code == 0
+    assert short.stdout == long.stdout
+    assert "Usage:" in short.stdout

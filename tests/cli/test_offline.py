@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 from installed import COMMAND, environment, expect_output
 from PIL import Image
+from shan_engine.store.feature_store import FeatureStore
+from writing import written
 
 DEMO = Path(__file__).parents[2] / "artifacts" / "demo" / "bundle"
 CHANGES = (
@@ -31,6 +33,8 @@ def run(here: Path, *commands: list[object]) -> list[str] | None:
     (here / "home").mkdir()
     variables = environment(
         HOME=str(here / "home"),
+        XDG_CONFIG_HOME=str(here / "config"),
+        XDG_DATA_HOME=str(here / "data"),
         TMPDIR=str(here),
         USER="someone",  # else PyTorch asks the system's list of users, perhaps through a socket of this machine
         PYTHONDONTWRITEBYTECODE="1",
@@ -57,14 +61,49 @@ def check(here: Path, calls: list[str] | None) -> None:
     assert [line for line, path in changed if path.is_relative_to(here / "home")] == []
 
 
-def test_extract_index_and_search_open_no_socket_and_write_nowhere_else(tmp_path):
-    (tmp_path / "photos").mkdir()
-    Image.new("RGB", (40, 30), (200, 30, 30)).save(tmp_path / "photos" / "a.jpg")
+def test_extract_index_update_and_search_open_no_socket_and_write_nowhere_else(tmp_path):
+    for folder, colour in (("photos", (200, 30, 30)), ("more", (30, 200, 30))):
+        (tmp_path / folder).mkdir()
+        Image.new("RGB", (40, 30), colour).save(tmp_path / folder / "a.jpg")
+    demo = ["--gallery", "g", "--model", DEMO]
     calls = run(
         tmp_path,
-        ["extract", "photos", "--store", "s", "--model", DEMO],
+        ["extract", "photos", "more", "--store", "s", "--model", DEMO],
         ["index", "s", "--output", "g", "--model", DEMO],
-        ["search", "a dog", "--image", "photos/a.jpg", "--gallery", "g", "--model", DEMO, "--html", "report.html"],
+        ["search", "a dog", "--image", "photos/a.jpg", *demo, "--html", "report.html"],
+        ["search", "a dog", *demo, "--where", "width < 100", "--fine-regions", "--details"],
+        ["init", "photos", "more", "--model", DEMO, "--store", "s", "--gallery", "g"],
+        ["update"],
+        ["search", "a dog"],
+    )
+    check(tmp_path, calls)
+
+
+def test_reading_text_opens_no_socket_and_writes_nowhere_else(tmp_path):
+    pytest.importorskip("rapidocr")
+    (tmp_path / "photos").mkdir()
+    written("Budget 2024").save(tmp_path / "photos" / "a.png")
+    calls = run(
+        tmp_path,
+        ["extract", "photos", "--store", "s", "--model", DEMO, "--read-text"],
+        ["read", "photos/a.png"],
+    )
+    with FeatureStore.open(tmp_path / "s") as store:
+        assert [line.text for line in dict(store.texts())["a.png"]] == ["Budget 2024"]
+    check(tmp_path, calls)
+
+
+def test_scoring_and_captions_open_no_socket_and_write_nowhere_else(tmp_path):
+    captions = [f"test\t{image}\t{text}" for image, text in (("dog.jpg", "a dog"), ("pig.jpg", "a pig"))]
+    (tmp_path / "captions.tsv").write_text("\n".join(["split\timage\tcaption", *captions]) + "\n")
+    (tmp_path / "queries.txt").write_text("a dog\n")
+    calls = run(
+        tmp_path,
+        ["index-captions", "captions.tsv", "--output", "c", "--model", DEMO],
+        ["search", "--image", DEMO.parent / "photos" / "dog.jpg", "--gallery", "c", "--model", DEMO],
+        ["score", "--queries", "queries.txt", "--output", "scores.npy"],
+        ["evaluate", "--captions", "captions.tsv"],
+        ["doctor"],
     )
     check(tmp_path, calls)
 

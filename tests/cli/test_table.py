@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from shan_cli.printing import as_dict, print_table
+from shan_cli.printing import print_table
 from shan_engine.gallery.blocks import GalleryImage
 from shan_engine.search.explain import SeenAs, WordRegion
 from shan_engine.search.results import Hit, QueryHits
+from shan_engine.writers.json_answer import as_dict
 
 WORDS = tuple(
     WordRegion(word, 9 * place, None, 0.5)

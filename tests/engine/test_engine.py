@@ -30,8 +30,8 @@ def test_the_public_surface():
     assert shan_engine.__all__ == sorted(shan_engine.__all__, key=str)
     assert set(shan_engine.__all__) == {
         "BackendError", "BundleError", "CaptionEngine", "CaptionHit", "CaptionHits", "Engine", "GalleryError",
-        "GalleryImage", "Hit", "InputError", "Phrase", "Query", "QueryHits", "QueryPhoto", "ShanError", "StageCounts",
-        "StoreError", "WordRegion", "__version__", "from_regions", "open", "open_captions",
+        "GalleryImage", "Hit", "InputError", "Phrase", "Query", "QueryHits", "QueryPhoto", "SearchOptions", "ShanError",
+        "StageCounts", "StoreError", "WordRegion", "__version__", "from_regions", "open", "open_captions",
     }  # fmt: skip
     for name in shan_engine.__all__:
         assert getattr(shan_engine, name) is not None

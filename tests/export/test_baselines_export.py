@@ -25,6 +25,7 @@ VARIANTS = [
     ("tern", {"layers": 2}),
     ("scan", {"direction": "t2i", "pooling": "lse"}),
     ("scan", {"direction": "i2t", "pooling": "mean"}),
+    pytest.param("mlasm", {"whole_dim": 4}, marks=pytest.mark.slow),
 ]
 
 
@@ -59,7 +60,7 @@ def test_a_baseline_is_exported_indexed_and_searched(exported, tmp_path, name, o
     hits = search(scorer, gallery, [CAPTIONS[0]], top_k=3)[0].hits
     best = sorted(found, key=lambda id: -found[id][0])[:3]
     assert [hit.image.id for hit in hits] == best
-    attends = name == "scan" and options["direction"] == "t2i"
+    attends = name == "mlasm" or options.get("direction") == "t2i"
     assert [bool(hit.words) for hit in hits] == [attends] * 3
     assert all(np.isclose(hit.step_scores, [hit.score]).all() for hit in hits)
     score_job(scorer, [gallery], numbered(CAPTIONS[:1]), tmp_path / "best.parquet", options=JobOptions(top_k=3))

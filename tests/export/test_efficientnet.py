@@ -20,7 +20,7 @@ from shan_export.efficientnet import (
     export_efficientnet_lite2,
 )
 from shan_export.region_statistics import CLASS_NUMBERS, channel_statistics, class_vectors
-from shan_model.class_table import ClassTable
+from shan_model.classes.table import ClassTable
 
 PHOTOS = demo_bundle().parent / "photos"
 PANDA = 388

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from shan_export.querybank import LANGUAGES, generate, read_words
-from shan_model.class_table import ClassTable
+from shan_model.classes.table import ClassTable
 
 
 def test_queries_differ_and_a_seed_gives_the_same_ones_again() -> None:

@@ -13,8 +13,9 @@ from shan_engine.bundle.contents import Bundle
 from shan_engine.text.captions import CaptionSplit
 from shan_engine.text.tokenizer import pad
 from shan_export.bundle_writer import export_bundle
-from shan_model import sentence_shan, train_text
 from shan_model.checkpoint import load_checkpoint, save_checkpoint
+from shan_model.sentence import shan as sentence_shan
+from shan_model.training import text as train_text
 from synthetic import settings
 
 

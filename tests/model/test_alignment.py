@@ -5,7 +5,7 @@ import pytest
 import torch
 from oracle import align, encode_caption, shan_score
 from shan_model.config import ShanConfig
-from shan_model.shan import Shan
+from shan_model.shan.network import Shan
 from tiny import random_tensors, tiny_config
 
 

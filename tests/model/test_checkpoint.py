@@ -9,7 +9,7 @@ from shan_engine.base.errors import InputError
 from shan_engine.text.vocabulary import Vocabulary
 from shan_model.checkpoint import FIX, load_checkpoint, save_checkpoint
 from shan_model.config import ShanConfig
-from shan_model.shan import Shan
+from shan_model.shan.network import Shan
 from synthetic import fill
 from tiny import WORDS, random_tensors, tiny_config, write_checkpoint
 

@@ -1,7 +1,7 @@
 """What a photo may be seen as: ImageNet's classes in a classifier's order, and their kinds with all names."""
 
 import numpy as np
-from shan_model.class_table import ClassTable
+from shan_model.classes.table import ClassTable
 
 TABLE = ClassTable.load()
 

@@ -4,9 +4,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from shan_model.alignment import Alignment
-from shan_model.factorised import caption_terms, image_terms, score_grid
 from shan_model.norms import l2_normalise
+from shan_model.shan.alignment import Alignment
+from shan_model.shan.factorised import caption_terms, image_terms, score_grid
 
 STEPS = ("l2l", "g2l", "g2g")
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 from shan_engine.kernel.library import variants
-from shan_model import local
 from shan_model.config import ShanConfig
-from shan_model.grid import score_first_step
 from shan_model.norms import l2_normalise
-from shan_model.shan import Shan
+from shan_model.shan import local
+from shan_model.shan.network import Shan
+from shan_model.training.grid import score_first_step
 
 B, C, K, D = 5, 7, 6, 24
 

@@ -4,8 +4,16 @@ import numpy as np
 import pytest
 import torch
 from shan_model.config import ShanConfig
-from shan_model.loss import RankingLoss, grid_contrastive, grid_hinge, gumbel, mine_pairs, pair_contrastive, pair_hinge
-from shan_model.shan import Shan
+from shan_model.shan.network import Shan
+from shan_model.training.loss import (
+    RankingLoss,
+    grid_contrastive,
+    grid_hinge,
+    gumbel,
+    mine_pairs,
+    pair_contrastive,
+    pair_hinge,
+)
 from synthetic import F
 
 

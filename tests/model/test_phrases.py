@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 from shan_engine.text.captions import CaptionSplit
-from shan_model.phrases import Phrase, Phrases
+from shan_model.training.phrases import Phrase, Phrases
 
 SPLIT = CaptionSplit(
     ("a", "b", "c"),

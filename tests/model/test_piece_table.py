@@ -6,8 +6,8 @@ import pytest
 import torch
 from sentences import PIECES, tiny_sentence_model, tiny_tokenizer
 from shan_engine.base.errors import InputError
-from shan_model.piece_table import WholeTable, pack
-from shan_model.sentence_folder import load_sentence_model, save_sentence_model
+from shan_model.sentence.folder import load_sentence_model, save_sentence_model
+from shan_model.sentence.piece_table import WholeTable, pack
 
 
 def test_packed_rows_are_close_to_the_whole_ones_and_the_first_ones_closer():

@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 import torch
 from shan_engine.base.errors import InputError
-from shan_model import training
 from shan_model.checkpoint import load_checkpoint
-from shan_model.training import train
+from shan_model.training import loop as training
+from shan_model.training.loop import train
 from synthetic import F, Photos, captioned, curve, fill, one_thread, settings
 
 

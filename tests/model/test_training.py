@@ -9,15 +9,17 @@ import pytest
 import torch
 from shan_engine.base.errors import InputError, ShanError
 from shan_engine.evaluation.recall import recall
-from shan_model import augment, registry, training
+from shan_model import registry
 from shan_model.checkpoint import load_checkpoint
 from shan_model.config import GruConfig
-from shan_model.global_models import Vse
-from shan_model.grid import score_split
-from shan_model.loss import RankingLoss
+from shan_model.pooled.global_models import Vse
 from shan_model.registry import new_model
-from shan_model.schedule import schedule
-from shan_model.training import train
+from shan_model.training import augment
+from shan_model.training import loop as training
+from shan_model.training.grid import score_split
+from shan_model.training.loop import train
+from shan_model.training.loss import RankingLoss
+from shan_model.training.schedule import schedule
 from synthetic import F, Photos, captioned, one_thread, settings
 from torch import nn
 

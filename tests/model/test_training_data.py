@@ -7,10 +7,10 @@ import pytest
 from shan_engine.base.errors import InputError
 from shan_engine.store.feature_store import FeatureStore
 from shan_engine.text.captions import CaptionSplit
-from shan_model.augment import mix_views
-from shan_model.data import AnyOf, choose_words, read_word_vectors, refuse_missing
-from shan_model.schedule import epoch_batches
-from shan_model.training import train
+from shan_model.training.augment import mix_views
+from shan_model.training.data import AnyOf, choose_words, read_word_vectors, refuse_missing
+from shan_model.training.loop import train
+from shan_model.training.schedule import epoch_batches
 from synthetic import NOUNS, Photos, captioned, one_thread, settings
 
 

@@ -35,6 +35,15 @@ Direction = Literal["text-to-image", "image-to-text"]
 Protocol = Literal["all", "1k", "5k", "folds"]
 """Which images an evaluation ranks among each other."""
 
+VisionLanguageScorer = Literal["clip", "late"]
+"""How an exported vision-language model scores: by its own cosine, or by words and regions too."""
+
+PatchRegions = Literal["grid", "all"]
+"""What becomes of its patches: a grid of regions, or a region each."""
+
+StoredWeights = Literal["float32", "float16", "int8"]
+"""How a bundle of such a model stores weights; it computes in float32."""
+
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 STORE_DTYPES: tuple[StoreDtype, ...] = get_args(StoreDtype)
 GALLERY_DTYPES: tuple[GalleryDtype, ...] = get_args(GalleryDtype)

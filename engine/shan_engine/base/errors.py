@@ -10,11 +10,20 @@ ShanError
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+
+_BREAKS = re.compile(r"\s*[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]\s*")  # what ends a line, and blanks around it
 
 
 class ShanError(Exception):
-    """Base of all errors that a user can fix. The command line prints the message and exits with status 1."""
+    """Base of all errors that a user can fix. The command line prints the message and exits with status 1.
+
+    The message is one line, whatever it quotes: an error of another library, or the name of a file.
+    """
+
+    def __str__(self) -> str:
+        return _BREAKS.sub(" ", super().__str__())
 
 
 class InputError(ShanError):
@@ -33,6 +42,10 @@ class GalleryError(ShanError):
     """A gallery is missing, damaged, or was made by another bundle."""
 
 
+class GalleryChangedError(GalleryError):
+    """Another process has removed what was to be read of a gallery: open it again."""
+
+
 class BackendError(ShanError):
     """A device or a run-time library is not there, or does not load."""
 
@@ -44,6 +57,6 @@ def unread(path: Path, error: OSError, missing: str) -> str:
     return f"cannot read {path}: {error.strerror or error}; check its permissions and its disk"
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     """What another library's error says, without the traceback or advice that may follow; its type if nothing."""
     return (str(error).splitlines() or [type(error).__name__])[0]

@@ -12,6 +12,8 @@ from shan_engine.base.column_types import INTEGER, REAL, TEXT, Value
 Facts = Mapping[str, Value]
 """Values by the names of FACTS; what is not known is left out."""
 
+COPIES = "copies"
+"""The column of an image's other places. It comes from the store, not from the photo."""
 FACTS = {
     "taken": TEXT,  # YYYY-MM-DD HH:MM:SS on the camera's clock
     "taken_zone": TEXT,  # +HH:MM
@@ -31,5 +33,6 @@ FACTS = {
     "description": TEXT,
     "keywords": TEXT,  # separated by "; "
     "rating": INTEGER,  # 0 to 5, -1 rejected
+    COPIES: TEXT,  # paths of files with the same bytes, separated by "; "
 }
 """The columns and their types, in the order in which they are stored and shown."""

@@ -9,7 +9,8 @@ import os
 import shutil
 import tempfile
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,11 @@ from shan_engine.base.errors import InputError
 def replacing(path: Path) -> Iterator[Path]:
     """Give a temporary path beside `path`; on success it is synced and renamed to `path`, else removed.
 
-    Raises InputError where the disk is full or the folder cannot be written.
+    After that, a loss of power leaves the new file. Raises InputError where the disk is full or the folder cannot be
+    written.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
         os.close(handle)
         temporary = Path(name)
@@ -35,8 +37,13 @@ def replacing(path: Path) -> Iterator[Path]:
             sync_file(temporary)
             temporary.chmod(0o644)
             temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        except BaseException:
+            # Not after the rename: a caller that hears of an error takes back what the new file names.
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            raise
+        with suppress(OSError):
+            sync_names(path.parent)
     except OSError as error:
         raise InputError(write_failure(path, error)) from error
 
@@ -77,7 +84,7 @@ def fresh_folder(output: Path, *, overwrite: bool = False) -> Iterator[Path]:
     if output.exists() and not overwrite:
         raise InputError(f"{output} is there already: choose a new folder")
     try:
-        output.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(output.parent)
         fresh = Path(tempfile.mkdtemp(prefix=f".{output.name}.", dir=output.parent))
         try:
             fresh.chmod(0o755)
@@ -86,6 +93,8 @@ def fresh_folder(output: Path, *, overwrite: bool = False) -> Iterator[Path]:
                 _exchange(fresh, output)
             else:
                 fresh.rename(output)
+            with suppress(OSError):
+                sync_names(output.parent)
         finally:
             shutil.rmtree(fresh, ignore_errors=True)
     except OSError as error:
@@ -107,6 +116,15 @@ def _exchange(fresh: Path, output: Path) -> None:
     shutil.rmtree(aside, ignore_errors=True)
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it where they are missing, and put their names on disk. Raises OSError."""
+    missing = [one for one in (folder, *folder.parents) if not one.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for one in missing:
+        with suppress(OSError):
+            sync_names(one.parent)
+
+
 def sync_file(path: Path) -> None:
     """Put what was written to a file on disk."""
     with path.open("rb+") as file:
@@ -117,8 +135,14 @@ def sync_folder(folder: Path) -> None:
     """Put a folder's files on disk, and the folder's own name, before something that names them is written."""
     for path in folder.iterdir():
         sync_file(path)
-    for named in (folder, folder.parent) if os.name == "posix" else ():  # elsewhere a folder cannot be opened
-        descriptor = os.open(named, os.O_RDONLY)
+    sync_names(folder)
+    sync_names(folder.parent)
+
+
+def sync_names(folder: Path) -> None:
+    """Put the names of a folder's files on disk, so that a loss of power undoes no rename or removal among them."""
+    if os.name == "posix":  # elsewhere a folder cannot be opened
+        descriptor = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(descriptor)
         finally:
@@ -138,6 +162,14 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def npy_header(shape: tuple[int, ...], dtype: DTypeLike) -> bytes:
+    """What a `.npy` file begins with, before its numbers in C order."""
+    held = BytesIO()
+    fields = {"descr": np.lib.format.dtype_to_descr(np.dtype(dtype)), "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(held, fields)
+    return held.getvalue()
+
+
 class NpyWriter:
     """A `.npy` file of a known shape, written row by row with plain writes.
 
@@ -147,8 +179,7 @@ class NpyWriter:
     def __init__(self, path: Path, shape: tuple[int, ...], dtype: DTypeLike) -> None:
         self._dtype = np.dtype(dtype)
         self._file = path.open("wb")
-        header = {"descr": np.lib.format.dtype_to_descr(self._dtype), "fortran_order": False, "shape": shape}
-        np.lib.format.write_array_header_1_0(self._file, header)
+        self._file.write(npy_header(shape, dtype))
 
     def append(self, rows: NDArray[Any]) -> None:
         """Add rows after those written so far."""

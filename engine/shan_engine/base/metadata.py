@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -22,6 +23,7 @@ from shan_engine.base.optional import import_pyarrow
 
 ID_COLUMNS = ("id", "image", "path")
 OWN_COLUMNS = ("id", "path")  # every image has these, even without metadata
+WRITTEN = "text"  # the column of what is written in photos
 MAX_COLUMNS = 500
 ROW_KEY = "_rowid_"  # SQLite's own name for a row's number
 
@@ -91,11 +93,13 @@ def _id_column(path: Path, names: Sequence[str], asked: str | None) -> str:
 
 def _refuse_names(path: Path, names: Sequence[str]) -> None:
     """Raise InputError if a column has no name or shares one with another; SQL ignores case in names."""
-    lower = [name.lower() for name in names]
+    if len(names) > MAX_COLUMNS + 1:
+        raise InputError(f"{path} has {len(names) - 1} columns beside the id: keep at most {MAX_COLUMNS}")
+    lower = Counter(name.lower() for name in names)
     for name in names:
         if not name.strip() or "\0" in name:
             raise InputError(f"{path} has a column without a name: give every column one in the first line")
-        if lower.count(name.lower()) > 1:
+        if lower[name.lower()] > 1:
             raise InputError(f"{path} has two columns named '{name}': give one of them another name")
 
 
@@ -154,5 +158,9 @@ def _parquet(path: Path) -> tuple[list[str], dict[str, Column]]:
     except pyarrow.ArrowException as error:
         raise InputError(f"{path} is damaged or not a Parquet file ({first_line(error)}): write it again") from error
     _refuse_names(path, table.column_names)
-    columns = zip(table.column_names, table.columns, strict=True)
-    return table.column_names, {name: column_of_arrow(path, name, column) for name, column in columns}
+    try:
+        columns = zip(table.column_names, table.columns, strict=True)
+        return table.column_names, {name: column_of_arrow(path, name, column) for name, column in columns}
+    except (pyarrow.ArrowException, OverflowError, ValueError) as error:
+        fault = first_line(error)
+        raise InputError(f"{path} has values that cannot be read ({fault}): write dates and times as text") from error

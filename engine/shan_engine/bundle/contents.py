@@ -19,7 +19,7 @@ encoder, `query_vector` C x D and `class_weights` C x L of the text encoder. `cl
 
 from __future__ import annotations
 
-import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -27,8 +27,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from shan_engine.base.errors import BundleError
+from shan_engine.base.errors import BundleError, InputError
 from shan_engine.base.files import sha256
+from shan_engine.base.json_text import decode_json
+from shan_engine.base.packing import read_npz
 from shan_engine.bundle.manifest import GRAPHS, QUERYBANK, Manifest
 from shan_engine.text.tokenizer import Tokenizer
 from shan_engine.text.tokenizer_files import TOKENIZERS, load_tokenizer, tokenizer_file
@@ -36,6 +38,7 @@ from shan_engine.text.tokenizer_files import TOKENIZERS, load_tokenizer, tokeniz
 IMAGE_TERMS = "image_terms.onnx"
 CLASSES = "classes.json"
 LEARNT = "learnt.npz"
+_MOST_LEARNT_BYTES = 2**26
 
 
 @dataclass(frozen=True)
@@ -52,17 +55,8 @@ class Bundle:
         Raises BundleError for a missing or changed file, or a newer schema.
         """
         manifest = Manifest.load(path)
-        missing = [name for name in GRAPHS if name not in manifest.files]
-        if tokenizer_file(manifest.files) is None:
-            missing.append(" or ".join(TOKENIZERS))
-        if missing:
-            raise BundleError(f"the manifest of {path} does not list {missing[0]}: export the bundle again")
-        for name, expected in manifest.files.items():
-            file = path / name
-            if not file.is_file():
-                raise BundleError(f"the bundle {path} has no {name}: export it again")
-            if sha256(file) != expected:
-                raise BundleError(f"{file} is not the file that was exported: copy or export the bundle again")
+        for _, fault in bundle_faults(path, manifest):
+            raise BundleError(fault)
         return cls(path, manifest)
 
     @cached_property
@@ -77,7 +71,7 @@ class Bundle:
         """Names of the classes that photos are seen as, by number; empty where the bundle has none."""
         if CLASSES not in self.manifest.files:
             return ()
-        names = json.loads((self.path / CLASSES).read_text("utf-8"))
+        names = decode_json((self.path / CLASSES).read_text("utf-8"))
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
             raise BundleError(f"{self.path / CLASSES} is not a list of names: export the bundle again")
         return tuple(names)
@@ -94,11 +88,40 @@ class Bundle:
         """Whether photos taught the model a token, by number; None where the bundle does not say."""
         if LEARNT not in self.manifest.files:
             return None
-        with np.load(self.path / LEARNT) as held:
+        try:
+            held = read_npz(self.path / LEARNT, most_bytes=_MOST_LEARNT_BYTES)
             return np.unpackbits(held["tokens"], count=len(self.tokenizer)).astype(np.bool_)
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise BundleError(f"{self.path / LEARNT} cannot be read ({error}): export the bundle again") from error
+
+    def learnt_word(self, word: str) -> bool:
+        """Whether photos taught the model a word whole; so does a bundle that does not say."""
+        if self.learnt is None:
+            return True
+        try:
+            read = self.tokenizer.read(word, self.manifest.max_words)
+        except InputError:  # it has no letter that the tokenizer takes
+            return False
+        tokens = [read.tokens[place] for one in read.words for place in one.tokens]
+        return not read.unknown and bool(self.learnt[tokens].all())
 
     @property
     def feature_extractor(self) -> Path | None:
         """The extractor's ONNX file, where the bundle has one."""
         path = self.path / "feature_extractor.onnx"
         return path if path.is_file() else None
+
+
+def bundle_faults(path: Path, manifest: Manifest) -> Iterator[tuple[str, str]]:
+    """Each file of a bundle that is missing or changed, and a sentence that says so."""
+    missing = [name for name in GRAPHS if name not in manifest.files]
+    if tokenizer_file(manifest.files) is None:
+        missing.append(" or ".join(TOKENIZERS))
+    for name in missing:
+        yield name, f"the manifest of {path} does not list {name}: export the bundle again"
+    for name, expected in manifest.files.items():
+        file = path / name
+        if not file.is_file():
+            yield name, f"the bundle {path} has no {name}: export it again"
+        elif sha256(file) != expected:
+            yield name, f"{file} is not the file that was exported: copy or export the bundle again"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -61,11 +63,18 @@ class Manifest(Fields, frozen=True):
             # Joined to the bundle's folder, it must not lead out of it.
             demand(_PLAIN_NAME.fullmatch(name) is not None, f"the file name {name!r} is not a plain one")
             demand(_SHA256.fullmatch(held) is not None, f"the file {name} has no SHA-256")
+        for name, settings in (*self.parts.items(), ("querybank", self.querybank), ("calibration", self.calibration)):
+            demand(all(map(math.isfinite, settings.values())), f"the settings of {name} are not finite")
         if self.querybank:
             whole = set(self.querybank) == {"inverse_temperature", "weight"} and QUERYBANK in self.files
             demand(whole and self.querybank["inverse_temperature"] > 0, "its querybank is not whole")
         known = {"bias", "steps", "hubness", *self.parts}
         demand(set(self.calibration) <= known, "its calibration names an unknown part of a score")
+
+
+def _refuse_gallery(fields: Mapping[str, Any], bundle: Path) -> None:
+    if "blocks" in fields:
+        raise BundleError(f"{bundle} is a gallery, not a bundle: name it with --gallery, and a bundle with --model")
 
 
 FORMAT = Format(
@@ -77,4 +86,5 @@ FORMAT = Format(
     remake="export its checkpoint again with `shan-engine export`",
     version=SCHEMA_VERSION,
     indent=2,
+    refuse=_refuse_gallery,
 )

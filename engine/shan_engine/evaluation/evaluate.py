@@ -180,4 +180,5 @@ def all_scores(
     tokens = [scorer.encoders.tokens(caption) for caption in captions]
     part = gallery.restricted_to(images)
     places = {id: place for place, id in enumerate(part.ids())}
-    return score_matrix(scorer, part, tokens, on_pairs)[[places[image] for image in images]].T
+    scores = score_matrix(scorer.reading([gallery]), part, tokens, on_pairs, texts=captions)
+    return scores[[places[image] for image in images]].T

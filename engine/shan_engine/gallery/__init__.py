@@ -9,7 +9,8 @@ In reading order:
 - `storage`: types and shapes of the files, and checksums.
 - `images`: images of several galleries in one order.
 - `conditions`, `near`: what a filter says, and photos near a place.
-- `filters`, `centroids`: metadata tables with SQL conditions, and the regions' nearest centroids.
+- `filters`, `pooled`: metadata tables with SQL conditions, and the mean region of every image.
+- `written`: the index of what is written in photos.
 - `captions`, `memory`: a gallery of captions; a gallery that is in memory alone.
 
 Imports `base`, `bundle` and what stands below them.

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import mmap
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
 import numpy as np
+import xxhash
 from numpy.typing import NDArray
 
 from shan_engine.base.errors import GalleryError
-from shan_engine.base.packing import Arrays
-from shan_engine.gallery.manifest import BlockEntry
+from shan_engine.base.json_rows import decode_row
+from shan_engine.base.packing import map_npy, read_npy
+from shan_engine.gallery.manifest import BlockEntry, unreadable
+from shan_engine.gallery.pooled import POOLED_FILES, Pooled, has_pooled
 from shan_engine.gallery.storage import Layout, file_checksum, row_checksums
+from shan_engine.kernel.constants import REGIONS
 
 FIX = "delete the gallery and index the store again"
 LIST = "images.jsonl"
@@ -35,30 +38,55 @@ class BlockFiles:
         self.folder, self.release_pages = folder, release_pages
         self._entry, self._layout = entry, layout
         self._sound: set[str] = set()
+        self._open: dict[str, tuple[mmap.mmap, NDArray[Any]]] = {}
         self._checking = Lock()
 
     @cached_property
-    def arrays(self) -> Arrays:
-        """The mapped arrays of all rows, by name; not checked."""
-        # As plain arrays: rows of a memmap are slow to take.
-        return {name: np.asarray(mapped) for name, mapped in self._maps.items()}
+    def arrays(self) -> Mapping[str, NDArray[Any]]:
+        """The arrays of all rows, by name, each mapped when it is first read; not checked."""
+        return _Mapped(self._layout, lambda name: self._mapped(f"{name}.npy", *self._layout[name]))
 
-    @cached_property
-    def _maps(self) -> dict[str, np.memmap[Any, Any]]:
-        return {name: self._mapped(f"{name}.npy", *kind) for name, kind in self._layout.items()}
+    def _mapped(self, name: str, dtype: np.dtype[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+        """A file's array, mapped once, as a plain array: rows of a memmap are slow to take."""
+        if name not in self._open:
+            self._open[name] = map_npy(self.folder / name, dtype, (self._entry.images, *shape)) or self._opened(
+                name, dtype, shape
+            )
+        return self._open[name][1]
 
-    def _mapped(self, name: str, dtype: np.dtype[Any], shape: tuple[int, ...]) -> np.memmap[Any, Any]:
-        path = self.folder / name
-        try:
-            array: np.memmap[Any, Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
-            raise GalleryError(f"{path} is missing or truncated: {FIX}") from error
-        held = (array.dtype, array.shape) if isinstance(array, np.ndarray) else (np.dtype(object), ())
+    def _opened(self, name: str, dtype: np.dtype[Any], shape: tuple[int, ...]) -> tuple[mmap.mmap, NDArray[Any]]:
+        """As `map_npy`, of a file with another header. Raises GalleryError for what is wrong with it."""
+        path, array = self.folder / name, self._read(name)
+        if not isinstance(array, np.memmap) or not array.flags.c_contiguous:
+            raise GalleryError(f"{path} is damaged, its header is not as it was written: {FIX}")
+        held = (array.dtype, array.shape)
         expected = (dtype, (self._entry.images, *shape))
         if held != expected:
             said = " not ".join(f"{dtype} {shape}" for dtype, shape in (held, expected))
             raise GalleryError(f"{path} does not fit the gallery's manifest, it holds {said}: {FIX}")
-        return array
+        return array._mmap, np.asarray(array)  # type: ignore[attr-defined]
+
+    def check_shape(self, name: str) -> None:
+        """Raise GalleryError where the file of an array, or of the rows' checksums, cannot be mapped as was written."""
+        kind = self._layout.get(name, (np.dtype(np.uint64), ()))
+        self._mapped(f"{name}.npy", *kind)
+
+    def _read(self, name: str) -> NDArray[Any]:
+        path = self.folder / name
+        try:
+            return read_npy(path, mapped=True)
+        except (OSError, ValueError) as error:
+            raise self._unreadable(path, "missing or truncated") from error
+        except TypeError as error:
+            raise GalleryError(f"{path} does not fit the gallery's manifest, {error}: {FIX}") from error
+
+    def _unreadable(self, path: Path, how: str) -> GalleryError:
+        entry = self._entry
+        return unreadable(
+            self.folder.parent.parent,
+            GalleryError(f"{path} is {how}: {FIX}"),
+            lambda manifest: any((one.name, one.files) == (entry.name, entry.files) for one in manifest.blocks),
+        )
 
     def release(self) -> None:
         """Give back the memory of mapped files, unless the gallery was opened to keep it.
@@ -67,8 +95,8 @@ class BlockFiles:
         count as this process's memory.
         """
         if self.release_pages and hasattr(mmap, "MADV_DONTNEED"):
-            for mapped in self._maps.values():
-                mapped._mmap.madvise(mmap.MADV_DONTNEED)  # type: ignore[attr-defined]
+            for mapped, _ in list(self._open.values()):
+                mapped.madvise(mmap.MADV_DONTNEED)
 
     def check(self, rows: NDArray[np.int64]) -> None:
         """Raise GalleryError, naming the image, where some rows, by number, are not as they were written.
@@ -87,6 +115,16 @@ class BlockFiles:
                 )
             self._rows_sound[new] = True
 
+    def check_whole(self, names: Iterable[str]) -> None:
+        """Raise GalleryError where one of some arrays, read for all rows at once, is not as it was written.
+
+        The manifest of an older gallery has no checksums of such arrays: then only `check` finds a changed byte.
+        """
+        for name in names:
+            if (file := f"{name}.npy") in self._entry.files:
+                self._mapped(file, *self._layout[name])
+                self.checked_file(file)
+
     @cached_property
     def _rows_sound(self) -> NDArray[np.bool_]:
         return np.zeros(self._entry.images, np.bool_)
@@ -101,9 +139,11 @@ class BlockFiles:
         path = self.folder / name
         if name not in self._sound:
             try:
-                held = file_checksum(path)
+                mapped = self._open[name][0] if name in self._open else b""
+                whole = mapped and len(mapped) == path.stat().st_size
+                held = xxhash.xxh3_64_hexdigest(mapped) if whole else file_checksum(path)
             except OSError as error:
-                raise GalleryError(f"{path} is missing or damaged: {FIX}") from error
+                raise self._unreadable(path, "missing or damaged") from error
             if held != self._entry.files.get(name):
                 raise GalleryError(f"{path} is damaged, its bytes are not those that were written: {FIX}")
             self._sound.add(name)
@@ -118,12 +158,12 @@ class BlockFiles:
             with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as lines:
                 for row in rows:
                     start, end = self._line_ends[row], self._line_ends[row + 1]
-                    fields = json.loads(lines[start:end])
+                    fields = decode_row(lines[start:end])
                     if {name: type(value) for name, value in fields.items()} != _IMAGE_FIELDS:
                         raise ValueError(f"line {row + 1} is not an image")
                     yield fields
         except OSError as error:
-            raise GalleryError(f"{path} is missing or damaged: {FIX}") from error
+            raise self._unreadable(path, "missing or damaged") from error
         except (ValueError, IndexError, AttributeError) as error:
             raise GalleryError(f"{path} is damaged: {FIX}") from error
 
@@ -137,17 +177,46 @@ class BlockFiles:
     def metadata_file(self) -> Path | None:
         """The table of the images' metadata, checked; None where the block has none."""
         name = next((name for name in self._entry.files if name.startswith(METADATA)), None)
-        return None if name is None else self.checked_file(name)
+        if name is None:
+            return None
+        path = self.checked_file(name)
+        if not path.exists():  # checked before, and removed since
+            raise self._unreadable(path, "missing or damaged")
+        return path
 
     @cached_property
     def boxes(self) -> NDArray[np.float32]:
         """Boxes of all rows, N x K x 4 in pixels, NaN where unknown."""
         name = self.checked_file("boxes.npy").name
         mask = self._layout.get("region_mask")
-        regions = mask[1] if mask else np.load(self.folder / name, mmap_mode="r").shape[1:2]
+        regions = mask[1] if mask else self._read(name).shape[1:2]
         return self._mapped(name, np.dtype(np.float32), (*regions, 4))
 
-    def codes(self, centroids: str) -> NDArray[np.uint16]:
-        """Numbers of the regions' centroids of all rows, N x K."""
-        path = self.checked_file(f"codes-{centroids}.npy")
-        return self._mapped(path.name, np.dtype(np.uint16), self._layout["region_mask"][1])
+    @cached_property
+    def pooled(self) -> Pooled:
+        """Mean regions of all rows. A block of an earlier version has no files of them: they are computed once."""
+        if not has_pooled(self._entry.files):
+            return Pooled.of(self.arrays)
+        (vectors, scales), dim = POOLED_FILES, self._layout[REGIONS][1][-1:]
+        found = Pooled(self._mapped(vectors, np.dtype(np.int8), dim), self._mapped(scales, np.dtype(np.float32), ()))
+        for name in POOLED_FILES:
+            self.checked_file(name)  # of what is mapped, so that a scan finds it in memory
+        return found
+
+
+class _Mapped(Mapping[str, NDArray[Any]]):
+    """Arrays by name, each opened when it is first asked for."""
+
+    def __init__(self, names: Collection[str], open: Callable[[str], NDArray[Any]]) -> None:
+        self._names, self._open = names, open
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        if name not in self._names:
+            raise KeyError(name)
+        return self._open(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)

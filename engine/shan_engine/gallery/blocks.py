@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +15,11 @@ from numpy.typing import NDArray
 from shan_engine.base.packing import Arrays, unpacked
 from shan_engine.gallery.block_files import BlockFiles
 from shan_engine.gallery.manifest import BlockEntry, GalleryManifest
+from shan_engine.gallery.pooled import Pooled
 from shan_engine.gallery.storage import layout
+
+Presented = Callable[[Mapping[str, NDArray[Any]]], Mapping[str, NDArray[Any]]]
+"""Other arrays, made of those of a block."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,7 @@ class _Files(Protocol):
     """A block's files by row, deleted images included; see `BlockFiles`, which reads them from disk."""
 
     @property
-    def arrays(self) -> Arrays: ...
+    def arrays(self) -> Mapping[str, NDArray[Any]]: ...
     @property
     def row_checksums(self) -> NDArray[np.uint64]: ...
     @property
@@ -46,18 +50,20 @@ class _Files(Protocol):
     def boxes(self) -> NDArray[np.float32]: ...
     def listed(self, rows: Iterable[int]) -> Iterator[dict[str, Any]]: ...
     def check(self, rows: NDArray[np.int64]) -> None: ...
+    def check_whole(self, names: Iterable[str]) -> None: ...
     def release(self) -> None: ...
-    def codes(self, centroids: str) -> NDArray[np.uint16]: ...
+    @property
+    def pooled(self) -> Pooled: ...
 
 
 class _Presented:
     """A block's files with other arrays, made of its own when they are first read."""
 
-    def __init__(self, files: _Files, arrays: Callable[[Arrays], Arrays]) -> None:
+    def __init__(self, files: _Files, arrays: Presented) -> None:
         self._files, self._made_of = files, arrays
 
     @cached_property
-    def arrays(self) -> Arrays:
+    def arrays(self) -> Mapping[str, NDArray[Any]]:
         return self._made_of(self._files.arrays)
 
     def __getattr__(self, name: str) -> Any:
@@ -82,7 +88,7 @@ class Block:
         deleted = np.setdiff1d(np.arange(self.entry.images), rows).tolist()
         return Block(replace(self.entry, deleted=tuple(deleted)), self._files, self._beside)
 
-    def presented(self, arrays: Callable[[Arrays], Arrays]) -> Block:
+    def presented(self, arrays: Presented) -> Block:
         """The same block with other arrays, made of those of all its rows; it shares what is mapped and checked."""
         return Block(self.entry, cast(_Files, _Presented(self._files, arrays)), self._beside)
 
@@ -102,7 +108,8 @@ class Block:
     @cached_property
     def rows(self) -> NDArray[np.int64]:
         """Rows of the files whose images are not deleted, ascending."""
-        return np.setdiff1d(np.arange(self.entry.images), np.array(self.entry.deleted, np.int64))
+        rows = np.arange(self.entry.images)
+        return np.setdiff1d(rows, np.array(self.entry.deleted, np.int64)) if self.entry.deleted else rows
 
     @cached_property
     def ids(self) -> list[str]:
@@ -135,7 +142,7 @@ class Block:
         return self._files.metadata_file
 
     @property
-    def files(self) -> Arrays:
+    def files(self) -> Mapping[str, NDArray[Any]]:
         """The mapped arrays of all files, by name: rows of deleted images too, and not checked."""
         return self._files.arrays
 
@@ -146,6 +153,18 @@ class Block:
     def check(self, rows: NDArray[np.int64]) -> None:
         """Raise GalleryError, naming the image, where some rows of the files are not as they were written."""
         self._files.check(rows)
+
+    def whole(self, name: str) -> NDArray[Any]:
+        """An array of all images, as stored. Raises GalleryError where its file is not as it was written.
+
+        Of an older gallery it comes unchecked.
+        """
+        self._files.check_whole([name])
+        return self.files[name][self.rows]
+
+    def check_whole(self, names: Iterable[str]) -> None:
+        """As `whole`, without reading what is not checked."""
+        self._files.check_whole(names)
 
     def rows_of(self, places: Sequence[int] | NDArray[np.int64]) -> Arrays:
         """The arrays, by name, of some of the images."""
@@ -166,18 +185,21 @@ class Block:
         """Boxes K x 4 in pixels of one of the images, NaN where unknown."""
         return np.array(self._files.boxes[self.rows[place]])
 
-    def raw(self, places: NDArray[np.int64], centroids: str = "") -> Arrays:
-        """Some of the images as they lie on disk, checked: their rows of every file, by file."""
+    def raw(self, places: NDArray[np.int64], *, pooled: bool = False) -> Arrays:
+        """Some of the images as they lie on disk, checked: their rows of every file, by file.
+
+        With `pooled`, their mean regions are among them, also where the block has no files of these.
+        """
         rows = self.rows[places]
         self.check(rows)
         held = {name: array[rows] for name, array in self.files.items()}
         held |= {"rows": self._files.row_checksums[rows], "boxes": np.asarray(self._files.boxes[rows])}
-        return held | ({f"codes-{centroids}": self.codes(centroids)[places]} if centroids else {})
+        return held | (self.pooled.at(rows).files if pooled else {})
 
-    def codes(self, centroids: str) -> NDArray[np.uint16]:
-        """Numbers of the regions' centroids of the images, N x K."""
-        codes: NDArray[np.uint16] = self._files.codes(centroids)[self.rows]
-        return codes
+    @property
+    def pooled(self) -> Pooled:
+        """Mean regions of the images at all rows of the files, also of deleted ones."""
+        return self._files.pooled
 
     def batches(self, size: int) -> Iterator[tuple[slice, Arrays]]:
         """Up to `size` images at a time: their place among the block's images, and their arrays by name."""

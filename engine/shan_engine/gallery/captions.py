@@ -9,7 +9,6 @@ A block holds captions of similar length, padded to its longest. All captions ar
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,8 +17,11 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from shan_engine.base.errors import GalleryError
+from shan_engine.base.errors import GalleryError, first_line
+from shan_engine.base.json_rows import decode_row
+from shan_engine.base.json_text import decode_json
 from shan_engine.base.manifests import Count, Fields, Format, demand
+from shan_engine.base.packing import SCALES, read_npy
 from shan_engine.bundle.contents import Bundle
 from shan_engine.gallery.manifest import CAPTIONS_KIND, MANIFEST, is_block_name
 from shan_engine.gallery.storage import file_checksum
@@ -112,13 +114,28 @@ class CaptionGallery:
         for name in block.files:
             if name != LIST:
                 path = self._checked(block, name)
-                found[path.stem] = np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
+                found[path.stem] = array = np.asarray(self._mapped(path))
+                fewest = 1 if path.stem.endswith(SCALES) else 2
+                if array.ndim < fewest or len(array) != block.captions or array.dtype.kind not in "bfiu":
+                    raise GalleryError(f"{path} does not fit the gallery's manifest: {FIX}")
         return found
+
+    def _mapped(self, path: Path) -> NDArray[Any]:
+        try:
+            return read_npy(path, mapped=True)
+        except (OSError, ValueError, TypeError) as error:
+            raise GalleryError(f"{path} is damaged ({error}): {FIX}") from error
 
     def listed(self, block: CaptionBlock) -> list[tuple[int, str, str]]:
         """Place among all captions, id and text of a block's captions."""
-        lines = self._checked(block, LIST).read_text("utf-8").splitlines()
-        return [tuple(json.loads(line)) for line in lines]
+        path = self._checked(block, LIST)
+        try:
+            rows = [tuple(decode_row(line)) for line in path.read_bytes().splitlines()]
+        except (ValueError, TypeError) as error:
+            raise GalleryError(f"{path} is damaged ({first_line(error)}): {FIX}") from error
+        if len(rows) != block.captions or any(tuple(map(type, row)) != (int, str, str) for row in rows):
+            raise GalleryError(f"{path} is damaged (it does not list {block.captions} captions): {FIX}")
+        return rows
 
     def _checked(self, block: CaptionBlock, name: str) -> Path:
         path = self.path / "blocks" / block.name / name
@@ -136,6 +153,6 @@ class CaptionGallery:
 def holds_captions(path: Path) -> bool:
     """Whether a gallery says that it holds captions; False too where it cannot be read."""
     try:
-        return bool(json.loads((path / MANIFEST).read_text("utf-8")).get("kind") == CAPTIONS_KIND)
+        return bool(decode_json((path / MANIFEST).read_text("utf-8")).get("kind") == CAPTIONS_KIND)
     except (OSError, ValueError, AttributeError, RecursionError):
         return False

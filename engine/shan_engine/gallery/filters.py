@@ -8,6 +8,7 @@ that of the store's metadata. A block without such a file gets a table in memory
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -17,11 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shan_engine.base.column_types import Value
-from shan_engine.base.errors import InputError, first_line
+from shan_engine.base.errors import GalleryError, InputError, first_line
 from shan_engine.base.facts import FACTS
 from shan_engine.base.ids import spelt_out
 from shan_engine.base.metadata import OWN_COLUMNS, ROW_KEY, Metadata
-from shan_engine.gallery.block_files import METADATA
+from shan_engine.gallery.block_files import FIX, METADATA
 from shan_engine.gallery.blocks import Block
 from shan_engine.gallery.conditions import check_comparisons, tokens
 from shan_engine.gallery.near import distance_km
@@ -30,7 +31,13 @@ from shan_engine.gallery.reader import Gallery
 Listed = tuple[int, Mapping[str, Any]]
 """An image's row in its block's files, and its fields in the block's list."""
 
-_TABLE = "photos"
+TABLE = "photos"
+_LONGEST = 1 << 20  # bytes of a text that a condition with a time limit makes: no step takes longer than some ms
+_STEPS = 100  # of SQLite's virtual machine, between two looks at the clock
+_PATIENCE = 60.0  # seconds that a condition without a limit of its own may take
+_PATIENT_STEPS = 1000
+_SHOWN = 1000  # characters of a condition that a message quotes
+_VALUES = (int, float, str, type(None))
 
 
 def metadata_name(metadata: Metadata) -> str:
@@ -41,19 +48,21 @@ def metadata_name(metadata: Metadata) -> str:
 def columns(gallery: Gallery) -> list[str]:
     """Columns that a filter may name: `OWN_COLUMNS`, which every gallery has, then those of the metadata."""
     for block in gallery.blocks:
-        with _opened(block) as connection:
+        with opened(block) as connection:
             return _columns(connection)
     return list(OWN_COLUMNS)
 
 
-def matching(gallery: Gallery, where: str) -> Gallery:
+def matching(gallery: Gallery, where: str, *, seconds: float | None = None) -> Gallery:
     """The same gallery with only the images for which the SQL condition `where` is true.
 
-    Raises InputError if it is not a condition on the gallery's `columns`. It can reach no other table, file or
-    statement.
+    Raises InputError if it is not a condition on the gallery's `columns`, or if it takes longer than `seconds` (a
+    minute by default). It can reach no other table, file or statement. Ctrl-C stops it.
     """
     _check_not_empty(where)
-    return gallery.keeping([np.intersect1d(_rows(gallery, block, where), block.rows) for block in gallery.blocks])
+    clock = _Clock(seconds)
+    rows = (_rows(gallery, block, where, clock) for block in gallery.blocks)
+    return gallery.keeping([np.intersect1d(own, block.rows) for own, block in zip(rows, gallery.blocks, strict=True)])
 
 
 def check_filter(gallery: Gallery, where: str | None, shown: Sequence[str] = ()) -> None:
@@ -68,17 +77,19 @@ def check_filter(gallery: Gallery, where: str | None, shown: Sequence[str] = ())
     if where is not None:
         _check_not_empty(where)
         for block in gallery.blocks[:1]:
-            _rows(gallery, block, where)
+            _rows(gallery, block, where, _Clock(None))
 
 
 def metadata_of(block: Block, rows: Sequence[int]) -> list[dict[str, Value]]:
     """The metadata of some of a block's images, given by their places among those that are not deleted."""
     if block.metadata_file is None:
         return [{} for _ in rows]
-    with _opened(block) as connection:
+    with opened(block) as connection:
         names = _columns(connection)[len(OWN_COLUMNS) :]
-        select = f"SELECT {', '.join(map(_name, names))} FROM {_TABLE} WHERE {ROW_KEY} = ?"
-        found = (connection.execute(select, (row,)).fetchone() for row in block.rows[list(rows)].tolist())
+        select = f"SELECT {', '.join(map(quoted, names))} FROM {TABLE} WHERE {ROW_KEY} = ?"
+        found = [connection.execute(select, (row,)).fetchone() for row in block.rows[list(rows)].tolist()]
+        if not all(values and all(isinstance(value, _VALUES) for value in values) for values in found):
+            raise GalleryError(f"{block.metadata_file} has no facts about some of its photos: {FIX}")
         return [dict(zip(names, values, strict=True)) for values in found]
 
 
@@ -86,8 +97,8 @@ def column_types(galleries: Iterable[Gallery]) -> dict[str, str]:
     """The metadata columns of any of the galleries, with types; if two galleries differ, the first one's type."""
     types: dict[str, str] = {}
     for block in (block for gallery in galleries for block in gallery.blocks if block.metadata_file):
-        with _opened(block) as connection:
-            for name, kind in _types(connection).items():
+        with opened(block) as connection:
+            for name, kind in column_kinds(connection).items():
                 # SQL treats `Year` and `year` as the same name.
                 if name not in OWN_COLUMNS and name.lower() not in map(str.lower, types):
                     types[name] = kind
@@ -109,23 +120,50 @@ def _check_not_empty(where: str) -> None:
         raise InputError('a filter is empty: give a condition such as "year >= 2020"')
 
 
-def _rows(gallery: Gallery, block: Block, where: str) -> NDArray[np.int64]:
+class _Clock:
+    """How long a condition may take over all blocks; with a limit of one's own, it may make no long texts either."""
+
+    def __init__(self, seconds: float | None) -> None:
+        self.limited = seconds is not None
+        self.seconds = _PATIENCE if seconds is None else seconds
+        self.interrupt: KeyboardInterrupt | None = None
+        self._end = time.monotonic() + self.seconds
+
+    def __call__(self) -> bool:
+        """Whether to stop. SQLite drops what a callback raises, so that an interrupt is kept for later."""
+        try:
+            return time.monotonic() > self._end
+        except KeyboardInterrupt as interrupt:
+            self.interrupt = interrupt
+            return True
+
+
+def _rows(gallery: Gallery, block: Block, where: str, clock: _Clock) -> NDArray[np.int64]:
     """Rows of a block's table for which a condition is true."""
-    with _opened(block) as connection:
-        types = _types(connection)
+    with opened(block) as connection:
+        types = column_kinds(connection)
         names = list(types)
         there = f"the gallery {gallery.path} has the columns {', '.join(names)}"
         for kind, name in tokens(where):
             # SQLite reads an unknown name in double quotes as a text.
             if kind == "name" and name.lower() not in (held.lower() for held in names):
-                raise InputError(f"the filter names '{name}', but {there}; put texts in single quotes")
+                raise InputError(f"the filter names '{name[:_SHOWN]}', but {there}; put texts in single quotes")
         _allow_only_reading(connection)
+        if clock.limited:
+            connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _LONGEST)
+        connection.set_progress_handler(clock, _STEPS if clock.limited else _PATIENT_STEPS)
         try:
             # A whole condition is valid in both places; one that closes the bracket early is not.
-            for statement in (f"SELECT (\n{where}\n) FROM {_TABLE} LIMIT 0", _selection(where)):
+            for statement in (f"SELECT (\n{where}\n) FROM {TABLE} LIMIT 0", _selection(where)):
                 found = connection.execute(statement).fetchall()
         except (sqlite3.Error, sqlite3.Warning, OverflowError, UnicodeError) as error:
-            shown = " ".join(where.split())
+            if clock.interrupt:
+                raise clock.interrupt from None
+            if getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_INTERRUPT and not clock():
+                raise KeyboardInterrupt from None  # it came before the callback could keep it
+            if clock():
+                raise InputError(f"the filter takes longer than {clock.seconds:g} s: give a simpler one") from error
+            shown = " ".join(where.split())[:_SHOWN]
             fault = first_line(error)
             if fault.rpartition(" ")[2].lower() in FACTS:
                 there += "; what photos say about themselves comes with `extract` and `index`: run both again"
@@ -137,13 +175,13 @@ def _rows(gallery: Gallery, block: Block, where: str) -> NDArray[np.int64]:
 
 def _example(connection: sqlite3.Connection, column: str) -> Value:
     """Any value of a column; None if it has none."""
-    name = _name(column)
-    found = connection.execute(f"SELECT {name} FROM {_TABLE} WHERE {name} IS NOT NULL LIMIT 1").fetchone()
+    name = quoted(column)
+    found = connection.execute(f"SELECT {name} FROM {TABLE} WHERE {name} IS NOT NULL LIMIT 1").fetchone()
     return found[0] if found else None
 
 
 def _selection(where: str) -> str:
-    return f"SELECT {ROW_KEY} FROM {_TABLE} WHERE (\n{where}\n)"
+    return f"SELECT {ROW_KEY} FROM {TABLE} WHERE (\n{where}\n)"
 
 
 def _allow_only_reading(connection: sqlite3.Connection) -> None:
@@ -155,7 +193,7 @@ def _allow_only_reading(connection: sqlite3.Connection) -> None:
         if action == sqlite3.SQLITE_SELECT:
             selects += 1
             return sqlite3.SQLITE_OK if selects <= 2 else sqlite3.SQLITE_DENY
-        if action == sqlite3.SQLITE_FUNCTION or (action == sqlite3.SQLITE_READ and first == _TABLE):
+        if action == sqlite3.SQLITE_FUNCTION or (action == sqlite3.SQLITE_READ and first == TABLE):
             return sqlite3.SQLITE_OK
         return sqlite3.SQLITE_DENY
 
@@ -164,7 +202,7 @@ def _allow_only_reading(connection: sqlite3.Connection) -> None:
 
 
 @contextmanager
-def _opened(block: Block) -> Iterator[sqlite3.Connection]:
+def opened(block: Block) -> Iterator[sqlite3.Connection]:
     """Open a block's table for reading."""
     path = block.metadata_file
     if path is None:
@@ -175,6 +213,8 @@ def _opened(block: Block) -> Iterator[sqlite3.Connection]:
     connection = sqlite3.connect(f"file:{quote(str(path))}?mode=ro&immutable=1", uri=True)
     try:
         yield connection
+    except sqlite3.Error as error:
+        raise GalleryError(f"{path} is damaged ({first_line(error)}): {FIX}") from error
     finally:
         connection.close()
 
@@ -191,11 +231,11 @@ def _table(listed: Iterable[Listed], metadata: Metadata) -> Iterator[sqlite3.Con
     try:
         kinds = {**dict.fromkeys(OWN_COLUMNS, "TEXT"), **metadata.columns}
         connection.execute(
-            f"CREATE TABLE {_TABLE} ({', '.join(f'{_name(name)} {kind}' for name, kind in kinds.items())})"
+            f"CREATE TABLE {TABLE} ({', '.join(f'{quoted(name)} {kind}' for name, kind in kinds.items())})"
         )
         nothing = (None,) * len(metadata.columns)
         connection.executemany(
-            f"INSERT INTO {_TABLE} ({ROW_KEY}, {', '.join(map(_name, kinds))}) VALUES (?{', ?' * len(kinds)})",
+            f"INSERT INTO {TABLE} ({ROW_KEY}, {', '.join(map(quoted, kinds))}) VALUES (?{', ?' * len(kinds)})",
             (
                 (row, *(spelt_out(fields[name]) for name in OWN_COLUMNS), *metadata.rows.get(fields["id"], nothing))
                 for row, fields in listed
@@ -207,15 +247,16 @@ def _table(listed: Iterable[Listed], metadata: Metadata) -> Iterator[sqlite3.Con
         connection.close()
 
 
-def _types(connection: sqlite3.Connection) -> dict[str, str]:
-    """The columns and their types."""
-    return {name: kind for _, name, kind, *_ in connection.execute(f"PRAGMA table_info({_TABLE})")}
+def column_kinds(connection: sqlite3.Connection) -> dict[str, str]:
+    """The columns of a block's table and their types."""
+    return {name: kind for _, name, kind, *_ in connection.execute(f"PRAGMA table_info({TABLE})")}
 
 
 def _columns(connection: sqlite3.Connection) -> list[str]:
-    return list(_types(connection))
+    return list(column_kinds(connection))
 
 
-def _name(column: str) -> str:
+def quoted(column: str) -> str:
+    """A column's name as SQL takes it."""
     doubled = column.replace('"', '""')
     return f'"{doubled}"'

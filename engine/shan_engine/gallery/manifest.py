@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 from msgspec import Meta, field
 
 from shan_engine.base.choices import GALLERY_DTYPES
-from shan_engine.base.errors import GalleryError
+from shan_engine.base.errors import GalleryChangedError, GalleryError
 from shan_engine.base.manifests import Count, Fields, Format, Size, demand
 from shan_engine.bundle.contents import Bundle
+from shan_engine.gallery.pooled import has_pooled
 
 SCHEMA_VERSION = 2
 MANIFEST = "manifest.json"
 CAPTIONS_KIND = "captions"  # what a gallery of captions says of itself (gallery/captions.py)
 _BLOCK_NAME = re.compile("[0-9a-f]{12}")
 _CHECKSUM = re.compile("[0-9a-f]{16}")
-_FILE_NAME = re.compile("[a-z0-9_-]+[.](npy|jsonl|sqlite)")
+_FILE_NAME = re.compile("[a-z0-9_-]+([.]scales)?[.](npy|jsonl|sqlite)")
 
 
 class BlockEntry(Fields, frozen=True):
@@ -48,7 +49,9 @@ class BlockEntry(Fields, frozen=True):
 class GalleryManifest(Fields, frozen=True):
     """What a gallery holds; `arrays` maps an array's name to its shape per image.
 
-    `centroids` is the checksum of the centroids that its blocks' codes are numbers of; empty where it has none.
+    `centroids` is not empty where an earlier version's index made it ready for a search in stages.
+    `written` is the checksum of the index of what is written in its photos (gallery/written.py); a gallery without one
+    does not write the field.
     """
 
     fingerprint: str
@@ -58,6 +61,15 @@ class GalleryManifest(Fields, frozen=True):
     blocks: tuple[BlockEntry, ...] = ()
     centroids: str = ""
     version: int = SCHEMA_VERSION
+    written: str = ""
+
+    @property
+    def staged(self) -> bool:
+        """Whether the gallery is searched in stages: its images have mean regions, or had an earlier version's codes.
+
+        Blocks that lack mean regions get them when they are first searched.
+        """
+        return bool(self.centroids) or any(has_pooled(block.files) for block in self.blocks)
 
     @classmethod
     def load(cls, gallery: Path) -> GalleryManifest:
@@ -68,10 +80,15 @@ class GalleryManifest(Fields, frozen=True):
         """Replace the gallery's manifest."""
         FORMAT.save(gallery / MANIFEST, self)
 
+    def as_dict(self) -> dict[str, Any]:
+        """All fields by name; without an index of written words, as older galleries have it."""
+        return {name: value for name, value in super().as_dict().items() if value or name != "written"}
+
     def validate(self) -> None:
         """Arrays have names that can be files', blocks are sound and have different names."""
         demand(self.dtype in GALLERY_DTYPES, f"its dtype is none of {', '.join(GALLERY_DTYPES)}")
         demand(self.centroids == "" or _is_checksum(self.centroids), "its centroids have no checksum")
+        demand(self.written == "" or _is_checksum(self.written), "its index of written words has no checksum")
         for name in self.arrays:
             # The name becomes a file's.
             demand(bool(name) and not set(name) & set("/\\\0"), f"the array name '{name}' has a slash or is empty")
@@ -81,7 +98,24 @@ class GalleryManifest(Fields, frozen=True):
         demand(len({block.name for block in self.blocks}) == len(self.blocks), "a block is named twice")
 
 
-def _refuse_captions(fields: Mapping[str, Any], gallery: Path) -> None:
+def unreadable(gallery: Path, fault: GalleryError, is_named: Callable[[GalleryManifest], bool]) -> GalleryError:
+    """What to raise for a file that cannot be read: `fault`, or GalleryChangedError if no manifest names it any more.
+
+    `is_named` tells whether a manifest names the file.
+    """
+    try:
+        if is_named(GalleryManifest.load(gallery)):
+            return fault
+    except GalleryError:
+        return fault
+    return GalleryChangedError(
+        f"other programs have changed the gallery {gallery} while it was read: run the command again"
+    )
+
+
+def _refuse_others(fields: Mapping[str, Any], gallery: Path) -> None:
+    if "parity" in fields:
+        raise GalleryError(f"{gallery} is a bundle, not a gallery: name a gallery here, and the bundle with --model")
     if fields.get("kind") == CAPTIONS_KIND:
         raise GalleryError(f"{gallery} is a gallery of captions, not of photos: search it with a photo alone (--image)")
 
@@ -95,7 +129,7 @@ FORMAT = Format(
     "`shan-engine index`",
     remake="index the store into a new gallery with `shan-engine index`",
     version=SCHEMA_VERSION,
-    refuse=_refuse_captions,
+    refuse=_refuse_others,
 )
 
 

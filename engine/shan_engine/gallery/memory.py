@@ -14,6 +14,7 @@ from shan_engine.base.packing import Arrays
 from shan_engine.bundle.contents import Bundle
 from shan_engine.gallery.blocks import Block
 from shan_engine.gallery.manifest import BlockEntry, GalleryManifest
+from shan_engine.gallery.pooled import Pooled
 from shan_engine.gallery.reader import Gallery
 
 PLACE = Path("memory")
@@ -41,12 +42,16 @@ class MemoryFiles:
     def check(self, rows: NDArray[np.int64]) -> None:
         """Nothing to check."""
 
+    def check_whole(self, names: Iterable[str]) -> None:
+        """Nothing to check."""
+
     def release(self) -> None:
         """Nothing to give back: the arrays are the gallery."""
 
-    def codes(self, centroids: str) -> NDArray[np.uint16]:
-        """There are none: such a gallery is searched exhaustively."""
-        raise KeyError(centroids)
+    @property
+    def pooled(self) -> Pooled:
+        """Mean regions of all images."""
+        return Pooled.of(self.arrays)
 
 
 class MemoryGallery(Gallery):

@@ -6,9 +6,13 @@ that is asked for, as `search` does by default.
 
 from __future__ import annotations
 
+from collections import ChainMap
+from typing import cast
+
 import numpy as np
 from msgspec.structs import replace
 
+from shan_engine.base.packing import Arrays
 from shan_engine.bundle.contents import Bundle
 from shan_engine.gallery.reader import Gallery
 from shan_engine.gallery.storage import BANK_HUBNESS, HUBNESS
@@ -20,7 +24,8 @@ def normalised(gallery: Gallery, bundle: Bundle) -> Gallery:
     if HUBNESS in stored or BANK_HUBNESS not in stored or not weight:
         return gallery
     blocks = [
-        block.presented(lambda arrays: {**arrays, HUBNESS: arrays[BANK_HUBNESS] * weight}) for block in gallery.blocks
+        block.presented(lambda arrays: ChainMap({HUBNESS: arrays[BANK_HUBNESS] * weight}, cast(Arrays, arrays)))
+        for block in gallery.blocks
     ]
     return gallery.of_blocks(replace(gallery.manifest, arrays={**stored, HUBNESS: ()}), blocks)
 

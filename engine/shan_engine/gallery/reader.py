@@ -4,7 +4,8 @@
     GALLERY/blocks/<name>/<array>.npy  one array a file, images x the array's shape; see gallery/storage.py
     GALLERY/blocks/<name>/boxes.npy    images x K x 4, pixels, NaN where unknown
     GALLERY/blocks/<name>/images.jsonl one image a line: id, path, size, checksum of its features
-    GALLERY/blocks/<name>/rows.npy     checksum of an image's rows of all arrays; codes-*.npy: see gallery/centroids.py
+    GALLERY/blocks/<name>/rows.npy     checksum of an image's rows of all arrays; pooled*.npy: see gallery/pooled.py
+    GALLERY/written-*.sqlite           what is written in the photos; see gallery/written.py
     GALLERY/blocks/<name>/metadata-*.sqlite  facts about the images; see gallery/filters.py
 
 Every image read is checked against its checksum, every small file against the one in the manifest. A block never
@@ -120,6 +121,21 @@ class Gallery:
     def ids(self) -> list[str]:
         """Ids of all images, in the order of the columns of a score matrix; cheaper than `images`."""
         return [id for block in self.blocks for id in block.ids]
+
+    @cached_property
+    def _places(self) -> dict[str, int]:
+        return {id: place for place, id in enumerate(self.ids())}
+
+    def place(self, id: str) -> int:
+        """The place of an image among all. Raises InputError where the gallery has none with this id."""
+        if id not in self._places:
+            raise InputError(f"the gallery {self.path} has no image '{id}': it may have been deleted since")
+        return self._places[id]
+
+    def image(self, id: str) -> GalleryImage:
+        """The image with an id. Raises InputError where there is none."""
+        block, row = self.find(self.place(id))
+        return block.images_at([row])[0]
 
     def images(self) -> list[GalleryImage]:
         """All images, in the order of the columns of a score matrix."""

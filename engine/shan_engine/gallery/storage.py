@@ -23,6 +23,8 @@ SEEN_CLASSES, SEEN_PROBABILITIES, SEEN_REGIONS = "seen_classes", "seen_probabili
 SEEN = (SEEN_CLASSES, SEEN_PROBABILITIES, SEEN_REGIONS)
 NOT_ENCODED = (HUBNESS, BANK_HUBNESS, *SEEN)
 """Arrays of a gallery that do not come from the image encoder."""
+READ_WHOLE = ("region_mask", "image_vector", *NOT_ENCODED)
+"""Arrays that a search reads for all images at once, before it checks those that it finds."""
 _TYPES = {
     "region_mask": "bool",
     HUBNESS: "float32",
@@ -31,6 +33,7 @@ _TYPES = {
     SEEN_PROBABILITIES: "float16",
     SEEN_REGIONS: "uint8",
 }
+_READ_TOGETHER = 1 << 20  # bytes
 Layout = dict[str, tuple[np.dtype[Any], tuple[int, ...]]]
 
 
@@ -77,4 +80,16 @@ def row_checksums(files: Sequence[NDArray[Any]], rows: Iterable[int]) -> NDArray
 
 def file_checksum(path: Path) -> str:
     """XXH3 of a file's bytes, hexadecimal."""
-    return xxhash.xxh3_64_hexdigest(path.read_bytes())
+    state = xxhash.xxh3_64()
+    with path.open("rb") as file:
+        while part := file.read(_READ_TOGETHER):
+            state.update(part)
+    return state.hexdigest()
+
+
+def held_checksum(path: Path) -> str:
+    """As `file_checksum`; empty where the file is missing or cannot be read."""
+    try:
+        return file_checksum(path)
+    except OSError:
+        return ""

@@ -14,15 +14,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shan_engine.base.files import NpyWriter, sync_folder
+from shan_engine.base.files import NpyWriter, make_folder, sync_folder
 from shan_engine.base.metadata import Metadata
 from shan_engine.base.packing import Arrays
 from shan_engine.gallery.block_files import LIST
 from shan_engine.gallery.blocks import GalleryImage
-from shan_engine.gallery.centroids import Centroids
 from shan_engine.gallery.filters import Listed, metadata_name
 from shan_engine.gallery.manifest import BlockEntry, GalleryManifest
-from shan_engine.gallery.storage import file_checksum, layout, packed, row_checksums
+from shan_engine.gallery.pooled import POOLED, Pooled
+from shan_engine.gallery.storage import READ_WHOLE, file_checksum, layout, packed, row_checksums
 from shan_engine.indexing.tables import write_table
 
 Encoded = tuple[Arrays, NDArray[np.float32], Sequence[GalleryImage]]
@@ -70,7 +70,8 @@ def new_block(gallery: Path, rows: int, list_name: str) -> Iterator[BlockWriter]
     """
     folder = gallery / "blocks" / uuid.uuid4().hex[:12]
     try:
-        folder.mkdir(parents=True)
+        make_folder(folder.parent)
+        folder.mkdir()
         with ExitStack() as open_files:
             yield BlockWriter(folder, rows, list_name, open_files)
         sync_folder(folder)
@@ -84,7 +85,8 @@ def finish_block(block: BlockWriter, images: int, listed: Iterable[Listed], meta
 
     `listed` are all lines of its list; with `metadata` the block gets a table.
     """
-    whole = [name for name in block.finish() if name.startswith((LIST, "rows.", "boxes.", "codes-"))]
+    starts = (LIST, "rows.", "boxes.", POOLED, *(f"{name}." for name in READ_WHOLE))
+    whole = [name for name in block.finish() if name.startswith(starts)]
     checksums = block.checksums(whole)
     if metadata:
         checksums[metadata_name(metadata)] = write_table(block.folder, listed, metadata)
@@ -96,25 +98,27 @@ def write_block(
     manifest: GalleryManifest,
     images: int,
     batches: Iterable[Encoded],
-    centroids: Centroids | None = None,
     metadata: Metadata | None = None,
+    *,
+    pooled: bool = False,
 ) -> BlockEntry:
     """Write a new block of `images` images that arrive in batches, and return its manifest entry.
 
-    With `centroids` it has codes, with `metadata` a table. Raises OSError if a write fails; then no block is left.
+    With `metadata` it has a table, with `pooled` its images' mean regions. Raises OSError if a write fails; then no
+    block is left.
     """
     files = layout(manifest.arrays, manifest.dtype)
     listed: list[dict[str, Any]] = []
     with new_block(gallery, images, LIST) as block:
         for arrays, boxes, images_of_batch in batches:
-            rows: Arrays = {}
+            stored: Arrays = {}
             for array, values in arrays.items():
-                rows.update(packed(array, values, manifest.dtype))
-            rows = {file: np.ascontiguousarray(rows[file]) for file in files}
+                stored.update(packed(array, values, manifest.dtype))
+            rows = {file: np.ascontiguousarray(stored[file]) for file in files}
             rows["rows"] = row_checksums(list(rows.values()), range(len(images_of_batch)))
             rows["boxes"] = np.asarray(boxes, np.float32)
-            if centroids and "region_mask" in manifest.arrays:
-                rows[f"codes-{centroids.checksum}"] = centroids.codes(arrays["image_regions"], arrays["region_mask"])
+            if pooled:
+                rows |= Pooled.of(stored).files
             lines = [asdict(image) for image in images_of_batch]
             block.append(rows, lines)
             listed.extend(lines)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from shan_engine.base.choices import GALLERY_DTYPES
 from shan_engine.base.errors import GalleryError, InputError
-from shan_engine.base.files import foreign_name, write_failure
+from shan_engine.base.files import foreign_name, make_folder, write_failure
 from shan_engine.base.locks import LOCK, hold_lock
 from shan_engine.base.packing import Arrays
 from shan_engine.bundle.kept import drop_others, keep_bundle
@@ -49,12 +49,30 @@ def index_captions(
             raise InputError(f"caption {id} of {captions}: {error}") from error
     on_start(len(rows))
     _refuse_foreign(output)
+    _replace(output, scorer, rows, tokens, dtype, on_captions)
+    return len(rows)
+
+
+def rewrite_captions(
+    gallery: Path, scorer: Scorer, rows: Sequence[tuple[str, str]], dtype: str, on_captions: Callable[[int], None]
+) -> None:
+    """Encode captions, id and text of each, in place of all that a gallery holds, also where its manifest is lost."""
+    _replace(gallery, scorer, rows, [scorer.encoders.tokens(text) for _, text in rows], dtype, on_captions)
+
+
+def _replace(
+    output: Path,
+    scorer: Scorer,
+    rows: Sequence[tuple[str, str]],
+    tokens: Sequence[Sequence[int]],
+    dtype: str,
+    on_captions: Callable[[int], None],
+) -> None:
     try:
-        output.mkdir(parents=True, exist_ok=True)
+        make_folder(output)
         busy = GalleryError(f"another process is writing the gallery {output}: wait for it and run again")
         with hold_lock(output / LOCK, busy):
-            there = (output / MANIFEST).exists()
-            held = {block.name for block in CaptionManifest.load(output).blocks} if there else set()
+            held = _held_blocks(output)
             _remove_all_but(output, held)
             keep_bundle(output, scorer.bundle)
             try:
@@ -65,7 +83,16 @@ def index_captions(
             drop_others(output, scorer.bundle.manifest.fingerprint)
     except OSError as error:
         raise GalleryError(write_failure(output, error)) from error
-    return len(rows)
+
+
+def _held_blocks(output: Path) -> set[str]:
+    """Names of the blocks that the manifest names; of all blocks where it is lost."""
+    if not (output / MANIFEST).exists():
+        return set()
+    try:
+        return {block.name for block in CaptionManifest.load(output).blocks}
+    except GalleryError:
+        return {folder.name for folder in (output / "blocks").glob("*")}
 
 
 def _write(

@@ -17,16 +17,16 @@ from shan_engine.base.files import fresh_folder
 from shan_engine.bundle.kept import copy_kept
 from shan_engine.gallery.block_files import LIST
 from shan_engine.gallery.blocks import Block
-from shan_engine.gallery.centroids import FROM_IMAGES
 from shan_engine.gallery.filters import column_types, metadata_held
-from shan_engine.gallery.manifest import BlockEntry, GalleryManifest
+from shan_engine.gallery.manifest import BlockEntry
+from shan_engine.gallery.pooled import FROM_IMAGES
 from shan_engine.gallery.reader import Gallery
 from shan_engine.indexing.block_writer import finish_block, new_block
-from shan_engine.indexing.centroids import add_centroids, copy_centroids
 from shan_engine.indexing.encoding import relative_path
 from shan_engine.indexing.images import BLOCK_IMAGES
 from shan_engine.indexing.querybank import Querybank, refuse_unlike
-from shan_engine.kernel.constants import REGIONS
+from shan_engine.indexing.written import copy_written
+from shan_engine.kernel.constants import MASK, REGIONS
 
 Piece = tuple[Block, NDArray[np.int64]]
 """A block, and places of images among those of it that are not deleted."""
@@ -50,28 +50,27 @@ def split_gallery(gallery: Gallery, parts: int, output: Path) -> list[Path]:
     with fresh_folder(output) as folder:
         for name, (begin, end) in zip(names, pairwise(edges), strict=True):
             (folder / name).mkdir()
-            _write([gallery], folder / name, output, gallery.manifest, begin, end)
+            _write([gallery], folder / name, output, begin, end, pooled=gallery.manifest.staged)
     return [output / name for name in names]
 
 
-def merge_galleries(galleries: Sequence[Gallery], output: Path, *, centroids_from: int = FROM_IMAGES) -> Gallery:
+def merge_galleries(galleries: Sequence[Gallery], output: Path, *, staged_from: int = FROM_IMAGES) -> Gallery:
     """Merge galleries, one after another, into a new one.
 
-    They must share bundle, storage and size, and have no image twice. Centroids that are all the same are kept;
-    otherwise they are retrained if the gallery has at least `centroids_from` images. Raises InputError, naming what
-    differs, and the errors of `split_gallery`.
+    They must share bundle, storage and size, and have no image twice. If one of them is searched in stages, or together
+    they have at least `staged_from` images, the new one is, too. Raises InputError, naming what differs, and the errors
+    of `split_gallery`.
     """
     if not galleries:
         raise InputError("there is nothing to merge: name at least one gallery")
     refuse_unlike(galleries)
     _refuse_different(galleries)
     images = sum(map(len, galleries))
-    alike = len({gallery.manifest.centroids for gallery in galleries}) == 1
-    manifest = galleries[0].manifest if alike else replace(galleries[0].manifest, centroids="")
+    manifest = galleries[0].manifest
+    large = images >= staged_from and {REGIONS, MASK} <= manifest.arrays.keys()
+    pooled = large or any(gallery.manifest.staged for gallery in galleries)
     with fresh_folder(output) as folder:
-        manifest = _write(galleries, folder, output.parent, manifest, 0, images)
-        if not manifest.centroids and images >= centroids_from and {REGIONS, "region_mask"} <= manifest.arrays.keys():
-            add_centroids(folder, manifest).save(folder)
+        _write(galleries, folder, output.parent, 0, images, pooled=pooled)
     return Gallery.open(output)
 
 
@@ -123,25 +122,23 @@ def _blocks(pieces: Iterator[Piece]) -> Iterator[list[Piece]]:
         yield held
 
 
-def _write(
-    galleries: Sequence[Gallery], folder: Path, beside: Path, manifest: GalleryManifest, begin: int, end: int
-) -> GalleryManifest:
+def _write(galleries: Sequence[Gallery], folder: Path, beside: Path, begin: int, end: int, *, pooled: bool) -> None:
     """Write a gallery of the given images; paths of photos below `beside`, its final place, are relative to that."""
-    beside, types = beside.resolve(), column_types(galleries)
-    blocks = _blocks(_pieces(galleries, begin, end))
-    entries = tuple(_write_block(folder, beside, manifest, held, types) for held in blocks)
-    if manifest.centroids:
-        copy_centroids(galleries[0].path, folder, manifest.centroids)
+    manifest, beside, types = galleries[0].manifest, beside.resolve(), column_types(galleries)
+    before = list(_blocks(_pieces(galleries, begin, end)))
+    entries = tuple(_write_block(folder, beside, held, types, pooled) for held in before)
     if bank := Querybank.of_gallery(galleries[0]):
         bank.save(folder)
     copy_kept(galleries[0].path, folder, manifest.fingerprint)
-    written = replace(manifest, blocks=entries)
-    written.save(folder)
-    return written
+    rows = {
+        entry.name: [(block.name, int(block.rows[place])) for block, places in held for place in places]
+        for entry, held in zip(entries, before, strict=True)
+    }
+    copy_written(galleries, folder, replace(manifest, blocks=entries, centroids=""), rows).save(folder)
 
 
 def _write_block(
-    folder: Path, beside: Path, manifest: GalleryManifest, pieces: Sequence[Piece], types: Mapping[str, str]
+    folder: Path, beside: Path, pieces: Sequence[Piece], types: Mapping[str, str], pooled: bool
 ) -> BlockEntry:
     images, listed = sum(len(rows) for _, rows in pieces), []
     with new_block(folder, images, LIST) as copy:
@@ -151,7 +148,7 @@ def _write_block(
                 held = block.images_at(some.tolist())
                 moved = [dataclasses.replace(image, path=relative_path(image.path, beside)) for image in held]
                 lines = [dataclasses.asdict(image) for image in moved]
-                copy.append(block.raw(some, manifest.centroids), lines)
+                copy.append(block.raw(some, pooled=pooled), lines)
                 listed.extend(lines)
             block.release()
         metadata = metadata_held(((block, rows.tolist()) for block, rows in pieces), types) if types else None
@@ -171,6 +168,6 @@ def gallery_facts(gallery: Gallery) -> dict[str, Any]:
         "arrays": {name: list(shape) for name, shape in manifest.arrays.items()},
         "bundle": manifest.fingerprint,
         "feature_extractor": manifest.feature_extractor,
-        "searched_in_steps": bool(manifest.centroids),
+        "searched_in_steps": manifest.staged,
         "normalised_by_captions": len(bank.captions) if (bank := Querybank.of_gallery(gallery)) else 0,
     }

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from shan_engine.base.errors import InputError
 from shan_engine.gallery.blocks import GalleryImage
-from shan_engine.gallery.storage import BANK_HUBNESS, HUBNESS, SEEN, SEEN_CLASSES
+from shan_engine.gallery.storage import BANK_HUBNESS, SEEN, SEEN_CLASSES
 from shan_engine.indexing.block_writer import Encoded
-from shan_engine.indexing.querybank import HubnessOf, bundle_hubness
+from shan_engine.indexing.querybank import ImageHubness
 from shan_engine.parts.class_evidence import ClassEvidence
 from shan_engine.scoring.scorer import Scorer
 from shan_engine.store.feature_store import FeatureStore
@@ -38,24 +38,17 @@ def encoded(
     *,
     beside: Path,
     shapes: Mapping[str, tuple[int, ...]],
-    hubness: HubnessOf | None,
+    hubness: ImageHubness,
     on_images: Callable[[int], None],
 ) -> Iterator[Encoded]:
-    """Encode images of the store for a block, a batch at a time; `hubness` computes a batch's from its arrays.
-
-    `shapes` are those per image of the gallery's arrays.
-    """
+    """Encode images of the store for a block, a batch at a time. `shapes` are those per image of its arrays."""
     (regions,), (seen,) = shapes["region_mask"], shapes.get(SEEN_CLASSES, (0,))
-    of_bank = bundle_hubness(scorer) if BANK_HUBNESS in shapes else None
     for start in range(0, len(ids), ENCODE_BATCH):
         records = store.read(ids[start : start + ENCODE_BATCH])
         arrays = scorer.encoders.encode_images(*pad_to(records, regions))
         if seen:
             arrays |= zip(SEEN, pad_classes([record.seen for record in records], seen), strict=True)
-        if hubness:
-            arrays[HUBNESS] = hubness(arrays)
-        if of_bank:
-            arrays[BANK_HUBNESS] = of_bank(arrays)
+        arrays |= hubness.arrays(arrays, shapes)
         listed = [
             GalleryImage(
                 record.id, relative_path(record.path, beside), record.width, record.height, checksums[record.id]

@@ -11,26 +11,25 @@ from msgspec.structs import replace
 
 from shan_engine.base.choices import GALLERY_DTYPES
 from shan_engine.base.errors import GalleryError, InputError
-from shan_engine.base.files import foreign_name, write_failure
+from shan_engine.base.files import foreign_name, make_folder, write_failure
 from shan_engine.base.locks import LOCK, hold_lock
 from shan_engine.base.metadata import Metadata
 from shan_engine.bundle.kept import drop_others, keep_bundle
-from shan_engine.gallery.block_files import METADATA
-from shan_engine.gallery.centroids import FROM_IMAGES, Centroids
 from shan_engine.gallery.manifest import MANIFEST, BlockEntry, GalleryManifest, check_same_bundle, is_block_name
+from shan_engine.gallery.pooled import FROM_IMAGES, has_pooled
 from shan_engine.gallery.reader import Gallery
 from shan_engine.gallery.storage import HUBNESS, NOT_ENCODED
 from shan_engine.indexing.block_writer import write_block
-from shan_engine.indexing.centroids import add_centroids
 from shan_engine.indexing.encoding import array_shapes, encoded
-from shan_engine.indexing.querybank import FILE, HubnessOf, Querybank
+from shan_engine.indexing.pooled import add_pooled, remove_earlier
+from shan_engine.indexing.querybank import FILE, ImageHubness, Querybank
 from shan_engine.indexing.refusals import check_features, refuse_all_other
-from shan_engine.indexing.tables import renew_tables
+from shan_engine.indexing.tables import remove_other_tables, renew_tables
+from shan_engine.indexing.written import remove_others, renew_written
 from shan_engine.kernel.constants import KERNEL_CONSTANTS
-from shan_engine.locate import KEPT
+from shan_engine.locate import KEPT, kept_bundle
 from shan_engine.scoring.scorer import Scorer
 from shan_engine.store.feature_store import FeatureStore
-from shan_engine.store.metadata import joined
 from shan_engine.store.records import RecordInfo
 
 BLOCK_IMAGES = 2048
@@ -38,10 +37,10 @@ BLOCK_IMAGES = 2048
 
 @dataclass(frozen=True)
 class BlockSizes:
-    """How many images a block takes, and from how many on a gallery gets centroids."""
+    """How many images a block takes, and from how many on a gallery is made ready for a search in stages."""
 
     images: int = BLOCK_IMAGES
-    centroids_from: int = FROM_IMAGES
+    staged_from: int = FROM_IMAGES
 
 
 DEFAULT_SIZES = BlockSizes()
@@ -64,6 +63,7 @@ def index_store(
     *,
     dtype: str | None = None,
     querybank: Querybank | None = None,
+    hubness: ImageHubness | None = None,
     replace_all: bool = False,
     sizes: BlockSizes = DEFAULT_SIZES,
     on_start: Callable[[int], None] = lambda total: None,
@@ -75,8 +75,8 @@ def index_store(
     blocks stay few and full. Each complete block is saved at once, so an interrupted run keeps it. The gallery then
     holds every image once; images not yet reached keep their old rows. The store's metadata are copied too; if only
     they changed, nothing is encoded. `dtype` is float32, float16 or int8; None keeps the gallery's, float32 for a new
-    one. A `querybank` normalises a new gallery's scores by its captions, also for images added later.
-    `sizes` are those of blocks.
+    one. A `querybank` normalises a new gallery's scores by its captions, also for images added later;
+    `hubness` is what the caller has measured images by before, with the same bank. `sizes` are those of blocks.
 
     Raises InputError if `output` is a folder of other files, the gallery has another `dtype` or querybank, the store is
     empty or does not fit the bundle, or, unless `replace_all`, the store has none of the gallery's images. Raises
@@ -91,14 +91,18 @@ def index_store(
     output = output.resolve()
     try:
         # Checked before locking too: the lock is a file, and a folder of other files must stay unchanged.
-        _settled(output, scorer, dtype, querybank)
-        output.mkdir(parents=True, exist_ok=True)
+        _, bank = _settled(output, scorer, dtype, querybank)
+        keep = kept_bundle(output, scorer.bundle.manifest.fingerprint)
+        hubness = hubness or ImageHubness(scorer, bank, keep)
+        make_folder(output)
         busy = GalleryError(f"another process is writing the gallery {output}: wait for it and run again")
         with hold_lock(output / LOCK, busy):
-            manifest, bank, hubness = _settled(output, scorer, dtype, querybank)
+            manifest, bank = _settled(output, scorer, dtype, querybank)
+            if hubness.bank != bank:
+                hubness = ImageHubness(scorer, bank, keep)  # another process has begun the gallery meanwhile
             keep_bundle(output, scorer.bundle)
             if manifest is None:
-                manifest = _new_manifest(store, scorer, dtype, infos)
+                manifest = _new_manifest(store, scorer, dtype or _begun_with(output), infos)
                 if bank:
                     manifest = replace(manifest, arrays={**manifest.arrays, HUBNESS: ()})
                     bank.save(output)
@@ -107,14 +111,20 @@ def index_store(
             if not replace_all:
                 refuse_all_other(output, manifest, store, wanted)
             _remove_orphans(output, manifest)
+            remove_earlier(output, manifest)
             drop_others(output, manifest.fingerprint)
             table = store.metadata()
-            metadata = joined(infos, store.facts(), table)
+            metadata = store.described()
             renewed = renew_tables(output, manifest, metadata)
             if renewed != manifest:
                 renewed.save(output)
             update = _Update(output, renewed, wanted, metadata, sizes)
-            return update.run(store, scorer, hubness, tuple(table.columns if table else ()), on_start, on_images)
+            result = update.run(store, scorer, hubness, tuple(table.columns if table else ()), on_start, on_images)
+            held = GalleryManifest.load(output)
+            indexed = renew_written(output, held, store)
+            if indexed != held:
+                indexed.save(output)
+            return result
     except OSError as error:
         raise GalleryError(write_failure(output, error)) from error
 
@@ -142,13 +152,18 @@ def _held_manifest(output: Path, scorer: Scorer, dtype: str | None) -> GalleryMa
     return manifest
 
 
+def _begun_with(output: Path) -> str | None:
+    """The storage of a gallery that a stopped run has begun."""
+    return GalleryManifest.load(output).dtype if (output / MANIFEST).exists() else None
+
+
 def _settled(
     output: Path, scorer: Scorer, dtype: str | None, asked: Querybank | None
-) -> tuple[GalleryManifest | None, Querybank | None, HubnessOf | None]:
-    """The manifest of `_held_manifest`, the querybank of the gallery, and the function that measures hubness by it.
+) -> tuple[GalleryManifest | None, Querybank | None]:
+    """The manifest of `_held_manifest` and the querybank of the gallery.
 
     The bank is the gallery's own; `asked`, if given, must equal it. A gallery without images takes `asked`, or else the
-    bank that a stopped run began with. Raises InputError for a bank of which the model knows no word.
+    bank that a stopped run began with.
     """
     manifest = _held_manifest(output, scorer, dtype)
     if manifest is None:
@@ -160,7 +175,7 @@ def _settled(
                 f"the gallery {output} is {'normalised by another querybank' if bank else 'not normalised'}: "
                 "leave --querybank out, or index into a new gallery"
             )
-    return manifest, bank, bank.measure(scorer) if bank else None
+    return manifest, bank
 
 
 def _new_manifest(store: FeatureStore, scorer: Scorer, dtype: str | None, infos: list[RecordInfo]) -> GalleryManifest:
@@ -173,16 +188,13 @@ def _new_manifest(store: FeatureStore, scorer: Scorer, dtype: str | None, infos:
 
 
 def _remove_orphans(output: Path, manifest: GalleryManifest) -> None:
-    """Delete the blocks and tables of earlier runs that are unfinished or not in the manifest."""
-    entries = {entry.name: entry for entry in manifest.blocks}
-    blocks = output / "blocks"
-    for folder in blocks.iterdir() if blocks.is_dir() else ():
-        if is_block_name(folder.name) and folder.name not in entries:
+    """Delete what earlier runs left unfinished or is not in the manifest: blocks, tables, indices of written words."""
+    remove_others(output, manifest)
+    remove_other_tables(output, manifest)
+    names = {entry.name for entry in manifest.blocks}
+    for folder in (output / "blocks").glob("*"):
+        if is_block_name(folder.name) and folder.name not in names:
             shutil.rmtree(folder, ignore_errors=True)
-        elif folder.name in entries:
-            for table in folder.glob(f"*{METADATA}*"):
-                if table.name not in entries[folder.name].files:
-                    table.unlink(missing_ok=True)
 
 
 class _Update:
@@ -229,7 +241,7 @@ class _Update:
         self,
         store: FeatureStore,
         scorer: Scorer,
-        hubness: HubnessOf | None,
+        hubness: ImageHubness,
         columns: tuple[str, ...],
         on_start: Callable[[int], None],
         on_images: Callable[[int], None],
@@ -238,32 +250,37 @@ class _Update:
         todo = [*self._new, *self._refill]
         if todo:
             self._check_arrays(scorer)
-        held = self._manifest.centroids
-        centroids = Centroids.load(self._output, held) if held and todo else None
         # Only a model that the kernel scores is searched in stages.
-        staged = KERNEL_CONSTANTS in scorer.bundle.manifest.files
-        codes = staged and not held and len(self._wanted) >= self._sizes.centroids_from
-        on_start(len(todo) + (len(self._wanted) if codes else 0))
+        kernel = KERNEL_CONSTANTS in scorer.bundle.manifest.files
+        pooled = kernel and (self._manifest.staged or len(self._wanted) >= self._sizes.staged_from)
+        without = sum(entry.images for entry in self._manifest.blocks if pooled and not has_pooled(entry.files))
+        on_start(len(todo) + without)
         for start in range(0, len(todo), self._sizes.images):
             ids = todo[start : start + self._sizes.images]
 
             def report(done: int, start: int = start) -> None:
                 on_images(start + done)
 
-            beside, shapes = self._output.parent, self._manifest.arrays
             batches = encoded(
-                store, scorer, ids, self._wanted, beside=beside, shapes=shapes, hubness=hubness, on_images=report
+                store,
+                scorer,
+                ids,
+                self._wanted,
+                beside=self._output.parent,
+                shapes=self._manifest.arrays,
+                hubness=hubness,
+                on_images=report,
             )
-            entry = write_block(self._output, self._manifest, len(ids), batches, centroids, self._metadata)
+            entry = write_block(self._output, self._manifest, len(ids), batches, self._metadata, pooled=pooled)
             self._written.append(entry)
             for name, row in (self._leaves[id] for id in ids if id in self._leaves):
                 self._deleted[name].add(row)
             self._save()
         if not todo:
             self._save()
-        if codes:
-            held_now = GalleryManifest.load(self._output)
-            add_centroids(self._output, held_now, lambda done: on_images(len(todo) + done)).save(self._output)
+        if without:
+            held = GalleryManifest.load(self._output)
+            add_pooled(self._output, held, lambda done: on_images(len(todo) + done)).save(self._output)
         return IndexResult(len(self._new), self._removed, self._unchanged, columns)
 
     def _check_arrays(self, scorer: Scorer) -> None:

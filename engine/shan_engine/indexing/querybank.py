@@ -16,7 +16,7 @@ take no pairs of regions and words, so that 100,000 images take seconds. Only se
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TypeVar
@@ -25,15 +25,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shan_engine.base.errors import GalleryError, InputError
-from shan_engine.base.manifests import Fields, Format, Positive
+from shan_engine.base.manifests import Fields, Format, Positive, digest
 from shan_engine.base.packing import Arrays
 from shan_engine.gallery.reader import Gallery
-from shan_engine.gallery.storage import HUBNESS
+from shan_engine.gallery.storage import BANK_HUBNESS, HUBNESS
+from shan_engine.indexing.kept_arrays import kept_arrays
 from shan_engine.scoring.passes import CaptionBatches
 from shan_engine.scoring.scorer import Scorer
 from shan_engine.text.query_files import read_captions
 
 FILE = "querybank.json"
+KEPT_QUERIES = "querybank.npz"
 SIZE = 2000
 INVERSE_TEMPERATURE = 20.0
 LEAST, MOST = 1e-3, 1e4
@@ -105,29 +107,54 @@ class Querybank(Fields, frozen=True):
         return of
 
 
-def bundle_hubness(scorer: Scorer) -> HubnessOf | None:
+def bundle_hubness(scorer: Scorer, keep: Path | None = None) -> HubnessOf | None:
     """The function that measures images' hubness by the bundle's own querybank; None where it has none.
 
-    It takes the arrays of a gallery that the further parts of a score read. Queries are encoded when they are needed.
+    It takes the arrays of a gallery that the further parts of a score read. Queries are encoded when they are needed,
+    or read from the file `keep`, which is written if it is missing, damaged or of another bank.
     """
     bundle = scorer.bundle
     if not bundle.querybank or not scorer.parts:
         return None
     beta = bundle.manifest.querybank["inverse_temperature"]
 
+    def joined() -> Arrays:
+        batches = CaptionBatches.encode(scorer.encoders, _known_tokens(scorer, bundle.querybank)).arrays
+        return scorer.parts.joined(batches)
+
     @cache
-    def encoded() -> tuple[Arrays, int]:
-        tokens = _known_tokens(scorer, bundle.querybank)
-        batches = CaptionBatches.encode(scorer.encoders, tokens).arrays
+    def encoded() -> Arrays:
+        arrays = kept_arrays(keep, digest(bundle.manifest.files), joined) if keep else joined()
         # Columns first: photos take the weights of a few classes for all queries.
-        return {name: np.asfortranarray(array) for name, array in scorer.parts.joined(batches).items()}, len(tokens)
+        return {name: np.asfortranarray(array) for name, array in arrays.items()}
 
     def of(images: Arrays) -> NDArray[np.float32]:
-        captions, count = encoded()
+        captions = encoded()
+        count = len(next(iter(captions.values())))
         scores = scorer.parts.totals(images, captions, (len(next(iter(images.values()))), count))
         return mean_of_exponentials(scores, beta)
 
     return of
+
+
+class ImageHubness:
+    """The hubness of images to be indexed, by a gallery's querybank, if it has one, and by the bundle's own.
+
+    The banks' queries are encoded once; those of the bundle's own are kept in the folder `keep` for the next run.
+    Raises InputError for a bank of which the model knows no word.
+    """
+
+    def __init__(self, scorer: Scorer, bank: Querybank | None, keep: Path | None = None) -> None:
+        self.bank = bank
+        self._of_gallery = bank.measure(scorer) if bank else None
+        self._of_bundle = bundle_hubness(scorer, keep and keep / KEPT_QUERIES)
+
+    def arrays(self, images: Arrays, shapes: Container[str]) -> Arrays:
+        """Hubness B by name, of images as a gallery stores them; the bundle's only where `shapes` has a place."""
+        found = {HUBNESS: self._of_gallery(images)} if self._of_gallery else {}
+        if self._of_bundle and BANK_HUBNESS in shapes:
+            found[BANK_HUBNESS] = self._of_bundle(images)
+        return found
 
 
 def mean_of_exponentials(scores: NDArray[np.float32], beta: float) -> NDArray[np.float32]:

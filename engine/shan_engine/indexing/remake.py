@@ -16,16 +16,16 @@ from typing import Any
 from msgspec.structs import replace
 
 from shan_engine.base.errors import GalleryError, InputError
-from shan_engine.base.files import write_failure
+from shan_engine.base.files import sync_names, write_failure
 from shan_engine.base.locks import LOCK, hold_lock
 from shan_engine.bundle.kept import copy_kept
 from shan_engine.gallery.manifest import MANIFEST, GalleryManifest
 from shan_engine.gallery.reader import Gallery
 from shan_engine.gallery.storage import HUBNESS
-from shan_engine.indexing.centroids import copy_centroids
+from shan_engine.gallery.written import NAME
 from shan_engine.indexing.encoding import ENCODE_BATCH, array_shapes, encoded
 from shan_engine.indexing.images import DEFAULT_SIZES, BlockSizes, IndexResult, index_store
-from shan_engine.indexing.querybank import Querybank
+from shan_engine.indexing.querybank import ImageHubness, Querybank
 from shan_engine.indexing.refusals import check_features, refuse_all_other
 from shan_engine.scoring.scorer import Scorer
 from shan_engine.search.photo_query import QueryPhoto, open_extractor
@@ -90,9 +90,11 @@ def remake_gallery(
             if not replace_all:
                 refuse_all_other(gallery, held, store, wanted)
             done = _go_on(gallery, fresh, scorer)
-            on_estimate(_estimate(store, scorer, sorted(wanted), bank, left=max(0, len(wanted) - done), beside=fresh))
+            hubness = ImageHubness(scorer, bank)
+            left = max(0, len(wanted) - done)
+            on_estimate(_estimate(store, scorer, sorted(wanted), hubness, left=left, beside=fresh))
             kept = dtype or held.dtype
-            result = index_store(store, scorer, fresh, dtype=kept, querybank=bank, **options)
+            result = index_store(store, scorer, fresh, dtype=kept, querybank=bank, hubness=hubness, **options)
             _swap(gallery, fresh)
             return result
     except OSError as error:
@@ -126,19 +128,21 @@ def _swap(gallery: Path, fresh: Path) -> None:
     manifest = GalleryManifest.load(fresh)
     (gallery / "blocks").mkdir(exist_ok=True)
     copy_kept(fresh, gallery, manifest.fingerprint)
-    if manifest.centroids:
-        copy_centroids(fresh, gallery, manifest.centroids)
     if HUBNESS in manifest.arrays:
         Querybank.load(fresh).save(gallery)
+    if manifest.written:
+        (fresh / NAME.format(manifest.written)).replace(gallery / NAME.format(manifest.written))
     for entry in manifest.blocks:
         (fresh / "blocks" / entry.name).rename(gallery / "blocks" / entry.name)
+    for folder in (gallery / "blocks", gallery):
+        sync_names(folder)
     (gallery / TUNING).unlink(missing_ok=True)  # measured with the old bundle
     manifest.save(gallery)
     shutil.rmtree(fresh, ignore_errors=True)
 
 
 def _estimate(
-    store: FeatureStore, scorer: Scorer, ids: list[str], bank: Querybank | None, *, left: int, beside: Path
+    store: FeatureStore, scorer: Scorer, ids: list[str], hubness: ImageHubness, *, left: int, beside: Path
 ) -> Estimate:
     """Measured on the second batch of the store's images: the first one warms up."""
     ids = ids[: 2 * ENCODE_BATCH] if left else []
@@ -146,7 +150,7 @@ def _estimate(
         return Estimate(0, 0.0)
     infos = store.infos()
     checksums = {info.id: info.checksum for info in infos}
-    shapes, hubness = array_shapes(scorer, infos), bank.measure(scorer) if bank else None
+    shapes = array_shapes(scorer, infos)
     began, seconds, measured = time.monotonic(), 0.0, 0
     batches = encoded(
         store, scorer, ids, checksums, beside=beside, shapes=shapes, hubness=hubness, on_images=lambda done: None

@@ -25,6 +25,14 @@ def write_table(folder: Path, listed: Iterable[Listed], metadata: Metadata) -> s
     return xxhash.xxh3_64_hexdigest(content)
 
 
+def remove_other_tables(gallery: Path, manifest: GalleryManifest) -> None:
+    """Delete the tables that no block of a manifest names."""
+    for entry in manifest.blocks:
+        for table in (gallery / "blocks" / entry.name).glob(f"*{METADATA}*"):
+            if table.name not in entry.files:
+                table.unlink(missing_ok=True)
+
+
 def renew_tables(gallery: Path, manifest: GalleryManifest, metadata: Metadata | None) -> GalleryManifest:
     """Write the tables of this metadata that blocks lack, and return a manifest whose blocks name them.
 

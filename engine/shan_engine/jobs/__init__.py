@@ -5,7 +5,8 @@ In reading order:
 
 - `options`: which pairs a job keeps, and within what memory.
 - `run`: `score_job`, the way in; the job's folder and its lock.
-- `job`: one job while a process works on it. `identity` says what makes it this job and no other.
+- `job`: one job while a process works on it. `identity` says what makes it this job and no other, `held` what its
+  journal keeps of that.
 - `plan`, `compute`: the cut into blocks, and the work of one block.
 - `kept_pairs`: the pairs that a block keeps, and their order.
 - `journal`, `merge`: finished blocks on disk, and their merge into one table.

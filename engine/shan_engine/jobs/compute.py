@@ -75,7 +75,8 @@ class BlockScorer:
         if self._encoded is None or self._encoded[0] != block.captions:
             self._encoded = None  # free what is held before as much is made again
             encoders = self._scorer.encoders
-            self._encoded = block.captions, CaptionBatches.encode(encoders, [encoders.tokens(text) for text in texts])
+            tokens = [encoders.tokens(text) for text in texts]
+            self._encoded = block.captions, CaptionBatches.encode(encoders, tokens, texts)
         return self._encoded[1]
 
     def _tile(

@@ -75,7 +75,10 @@ def refuse_another(folder: Path, held: dict[str, Any] | None, wanted: JobIdentit
     fields = json.loads(json.dumps(asdict(wanted)))
     if held == fields:
         return
-    what = next(_differences(held or {}, fields), "another version of shan-engine")
+    try:
+        what = next(_differences(held or {}, fields), "another version of shan-engine")
+    except (LookupError, TypeError):  # fields of a later version
+        what = "another version of shan-engine"
     raise InputError(
         f"{folder} holds a job that was started with {what}: continue it as it was started, name another output, or "
         "start over with --restart"

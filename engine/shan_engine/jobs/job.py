@@ -7,13 +7,13 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import xxhash
-
 from shan_engine.base.errors import InputError
+from shan_engine.base.files import sync_names
 from shan_engine.gallery.images import Images
 from shan_engine.jobs.compute import Found, Runner, Task, View, Work
+from shan_engine.jobs.held import HeldJob
 from shan_engine.jobs.identity import JobIdentity, refuse_another
-from shan_engine.jobs.journal import JOURNAL, NEW, Journal
+from shan_engine.jobs.journal import JOURNAL, NEW, Journal, damaged_journal
 from shan_engine.jobs.merge import Merge
 from shan_engine.jobs.options import JobOptions
 from shan_engine.jobs.plan import JobBlock, Plan, Portion, job_blocks, make_plan, most_pairs
@@ -41,14 +41,24 @@ class Job:
     """One job while this process works on it."""
 
     def __init__(
-        self, scorer: Scorer, images: Images, output: Path, folder: Path, options: JobOptions, matrix: bool
+        self,
+        scorer: Scorer,
+        images: Images,
+        output: Path,
+        folder: Path,
+        options: JobOptions,
+        matrix: bool,
+        *,
+        with_text: bool = False,
     ) -> None:
+        self._words = scorer.written_words if with_text else None
         self._scorer, self._images, self._output, self._folder = scorer, images, output, folder
         self._options, self._matrix = options, matrix
         self._by_image = options.direction == "image-to-text"
         self._names = images.names()
         self._views: tuple[View, ...] = ()
         self._blocks: list[JobBlock] = []
+        self._rows_checked = True
         self.captions = 0
         self.unknown = UnknownWords()
 
@@ -80,16 +90,17 @@ class Job:
             )
             if path.exists() and not restart:
                 journal = stack.enter_context(Journal.open(path))
-                facts = journal.facts()
-                refuse_another(self._folder, facts.get("identity"), self.identity)
+                held = HeldJob.read(journal)
+                refuse_another(self._folder, held.identity, self.identity)
+                held.refuse_changed(journal)
                 (self._folder / NEW).unlink(missing_ok=True)
-                self._plan, lost = Plan(**facts["plan"]), tuple(facts["lost"])
+                self._plan, lost, self._rows_checked = held.plan, held.lost, held.sealed
             else:
                 if last:
                     last.check(self.identity)
-                lost = last.take_over(new, self._images, self.identity, len(self._scorer.score_parts)) if last else ()
+                lost = last.take_over(new, self._images, self.identity, self._scorer) if last else ()
                 self._plan = self._planned(longest)
-                new.set_facts(identity=asdict(self.identity), plan=asdict(self._plan), lost=lost)
+                new.set_facts(**HeldJob(asdict(self.identity), self._plan, lost).as_facts())
                 # Captions and options are now known to be valid. The journal goes first: the rest depends on it.
                 for name in (JOURNAL, f"{JOURNAL}-journal", MATRIX) if restart else ():
                     (self._folder / name).unlink(missing_ok=True)
@@ -169,31 +180,29 @@ class Job:
     def _sound(self, journal: Journal, matrix: MatrixFile | None) -> set[int]:
         """Numbers of the finished blocks whose bytes match their checksum; the journal drops the others."""
         done, damaged = set(), []
-        for number, checksum, data in journal.done():
-            if matrix:
-                row, column, shape = self._rectangle(self._blocks[number])
+        for block in journal.done():
+            data = block.pairs
+            if matrix and 0 <= block.number < len(self._blocks):
+                row, column, shape = self._blocks[block.number].rectangle(by_image=self._by_image)
                 data = matrix.read(row, column, shape).tobytes()
-            if data is not None and xxhash.xxh3_64_hexdigest(data) == checksum:
-                done.add(number)
-            else:
-                damaged.append(number)
+            sound = data is not None and block.is_sound(data, covers_row=self._rows_checked)
+            if block.number < 0 and not sound:
+                raise damaged_journal(journal.path, "the pairs of an earlier result have changed")
+            if sound and block.number < len(self._blocks):
+                done.add(block.number)
+            elif block.number >= 0:
+                damaged.append(block.number)
         journal.forget(damaged)
-        return done
-
-    def _rectangle(self, block: JobBlock) -> tuple[int, int, tuple[int, int]]:
-        """Row, column and shape of a block in the full matrix."""
-        row, column, shape = block.captions[0], block.start, (len(block.captions), block.stop - block.start)
-        return (column, row, shape[::-1]) if self._by_image else (row, column, shape)
+        return {number for number in done if number >= 0}
 
     def _keep(self, journal: Journal, matrix: MatrixFile | None, block: JobBlock, found: Found) -> None:
-        data = found.tobytes()
-        checksum, first, last = xxhash.xxh3_64_hexdigest(data), 0, -1
+        data, first, last = found.tobytes(), 0, -1
         if matrix:
-            row, column, _ = self._rectangle(block)
+            row, column, _ = block.rectangle(by_image=self._by_image)
             matrix.write(row, column, found)
         elif len(found):
             first, last = int(found["row"][0]), int(found["row"][-1])
-        journal.add_block(block.number, first, last, len(data), checksum, None if matrix else data)
+        journal.add_block(block.number, first, last, data, keep=not matrix)
 
     def finish(self, journal: Journal) -> int:
         """Write the result. Returns how many rows it has."""
@@ -211,15 +220,21 @@ class Job:
             self._shape[0],
             self._plan.images if self._by_image else self._plan.captions,
             most_pairs(self._options.memory, len(self._scorer.score_parts)),
+            self._words,
         )
         result = (
             self._folder / self._output.name
         )  # if the job is killed, its unfinished result is removed with the folder
         with hits_writer(
-            result, self._scorer.score_parts, len(self._names) > 1, self.identity.metadata(self._images, self._names)
+            result,
+            self._scorer.score_parts,
+            len(self._names) > 1,
+            self.identity.metadata(self._images, self._names),
+            with_text=self._words is not None,
         ) as writer:
             merge.write(writer)
         result.replace(self._output)
+        sync_names(self._output.parent)  # before the journal goes
         return writer.rows
 
     def _finish_matrix(self, journal: Journal) -> None:
@@ -229,6 +244,7 @@ class Job:
         write_ids(image_ids, self._image_ids())
         journal.set_facts(finishing=True)
         (self._folder / MATRIX).replace(self._output)
+        sync_names(self._output.parent)
 
     def _query_ids(self, journal: Journal) -> Iterator[tuple[str]]:
         for first in range(0, self.captions, self._plan.captions):

@@ -12,15 +12,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+import xxhash
 
 from shan_engine.base.errors import InputError
-from shan_engine.base.files import write_failure
+from shan_engine.base.files import sync_file, sync_names, write_failure
 from shan_engine.text.query_files import QueryLine
 
 JOURNAL = "journal.sqlite"
@@ -30,10 +31,30 @@ create table facts (name text primary key, value text not null);
 create table queries (number integer primary key, id text not null unique, text text not null);
 create table blocks (
     number integer primary key, first_row integer not null, last_row integer not null, bytes integer not null,
-    checksum text not null, hits blob
+    checksum text not null, hits blob -- the checksum covers the row, see `DoneBlock`
 );
 """
 _WRITE_FAILURES = {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM}
+
+
+class DoneBlock(NamedTuple):
+    """What the journal holds of a finished block; `pairs` is None for one of a matrix.
+
+    Blocks with numbers below 0 have pairs of an earlier result. Journals of earlier versions have checksums of the
+    bytes alone.
+    """
+
+    number: int
+    checksum: str
+    first_row: int
+    last_row: int
+    pairs: bytes | None
+
+    def is_sound(self, data: bytes, *, covers_row: bool) -> bool:
+        """Whether the checksum is that of the block's bytes and, if it `covers_row`, of its number and rows."""
+        numbers = self.number, self.first_row, self.last_row
+        seed = _seed(*numbers) if covers_row and all(type(number) is int for number in numbers) else 0
+        return self.checksum == xxhash.xxh3_64_hexdigest(data, seed)
 
 
 class Journal:
@@ -49,6 +70,9 @@ class Journal:
             connection = sqlite3.connect(path, isolation_level=None)
             # EXTRA also syncs the removal of SQLite's rollback file, which could otherwise reappear after a power cut.
             connection.execute("pragma synchronous = extra")
+            if (found := connection.execute("pragma integrity_check(1)").fetchone()[0]) != "ok":
+                connection.close()
+                raise ValueError(found.splitlines()[-1])  # the first line names the database
             return cls(path, connection)
 
     @classmethod
@@ -67,9 +91,9 @@ class Journal:
         with _clear_errors(path):
             self._connection.execute("commit")
             self._connection.close()
-            _sync(self.path)
+            sync_file(self.path)
             self.path.replace(path)
-            _sync(path.parent)
+            sync_names(path.parent)
             return Journal.open(path)
 
     def __enter__(self) -> Journal:
@@ -96,11 +120,18 @@ class Journal:
                     raise InputError(
                         f"{query.place} holds an invalid Unicode character: type that text again"
                     ) from error
-            for text in (query.id, query.text):
-                data = text.encode()
-                held.update(len(data).to_bytes(8) + data)
+            _add_text(held, query.id, query.text)
             count += 1
         return count, held.hexdigest()
+
+    def queries_digest(self) -> str:
+        """The digest of ids and texts that `add_queries` returned when they were added, if none has changed since."""
+        held = hashlib.sha256()
+        with _clear_errors(self.path):
+            rows = self._connection.execute("select number, id, text from queries order by number")
+            for place, (number, id, text) in enumerate(rows):
+                _add_text(held, str(id), str(text) if number == place else "")
+        return held.hexdigest()
 
     def queries(self, numbers: Sequence[int]) -> list[tuple[str, str]]:
         """Id and text of the queries with these numbers, which must ascend."""
@@ -145,21 +176,32 @@ class Journal:
         with _clear_errors(self.path):
             return {name: json.loads(value) for name, value in self._connection.execute("select * from facts")}
 
-    def add_block(
-        self, number: int, first_row: int, last_row: int, size: int, checksum: str, pairs: bytes | None
-    ) -> None:
-        """Record a finished block: its first and last row, and its pairs (None for a block of a matrix).
+    def add_block(self, number: int, first_row: int, last_row: int, data: bytes, *, keep: bool) -> None:
+        """Record a finished block: its first and last row, and the bytes of its pairs, or of its part of the matrix.
 
-        `size` and `checksum` are those of the bytes of its pairs, or of its part of the matrix.
+        `keep` the bytes of pairs; those of a matrix are in its own file.
         """
         with _clear_errors(self.path):
-            row = (number, first_row, last_row, size, checksum, pairs)
+            checksum = xxhash.xxh3_64_hexdigest(data, _seed(number, first_row, last_row))
+            row = (number, first_row, last_row, len(data), checksum, data if keep else None)
             self._connection.execute("insert into blocks values (?, ?, ?, ?, ?, ?)", row)
 
-    def done(self) -> Iterator[tuple[int, str, bytes | None]]:
-        """Number, checksum and pairs of each finished block."""
+    def take_over(self, row: tuple[Any, ...]) -> int:
+        """Record a finished block as another journal has it, and return 1."""
         with _clear_errors(self.path):
-            yield from self._connection.execute("select number, checksum, hits from blocks where number >= 0")
+            self._connection.execute("insert into blocks values (?, ?, ?, ?, ?, ?)", row)
+            return 1
+
+    def done(self) -> Iterator[DoneBlock]:
+        """Each finished block."""
+        with _clear_errors(self.path):
+            rows = self._connection.execute(
+                "select number, checksum, first_row, last_row, hits from blocks order by number"
+            )
+            for number, *others in rows:
+                if type(number) is not int:
+                    raise ValueError("a block has no number")
+                yield DoneBlock(number, *others)
 
     def forget(self, numbers: Iterable[int]) -> None:
         """Drop blocks, so that they are computed again."""
@@ -176,27 +218,33 @@ class Journal:
             yield from (pairs for (pairs,) in rows)
 
 
+def damaged_journal(path: Path, fault: str) -> InputError:
+    """The error for a journal that cannot be trusted; `fault` is a clause."""
+    return InputError(f"the journal {path} is damaged ({fault}): start the job over with --restart")
+
+
+def _seed(*numbers: int) -> int:
+    return xxhash.xxh3_64_intdigest(json.dumps(numbers).encode())
+
+
+def _add_text(held: hashlib._Hash, *texts: str) -> None:
+    for text in texts:
+        data = text.encode()
+        held.update(len(data).to_bytes(8) + data)
+
+
 @contextmanager
 def _clear_errors(path: Path) -> Iterator[None]:
     try:
         yield
-    except (sqlite3.Error, ValueError) as error:
+    except (sqlite3.Error, ValueError, RecursionError) as error:
         code = getattr(error, "sqlite_errorcode", 0)
         if code == sqlite3.SQLITE_FULL:
             message = f"the disk is full while writing {path}: free some space there and run the command again"
         elif code & 0xFF in _WRITE_FAILURES:
             message = f"cannot write {path} ({error}): check the folder, its space and permissions"
         else:
-            message = f"the journal {path} is damaged ({error}): start the job over with --restart"
+            raise damaged_journal(path, str(error)) from error
         raise InputError(message) from error
     except OSError as error:
         raise InputError(write_failure(path, error)) from error
-
-
-def _sync(path: Path) -> None:
-    with suppress(PermissionError):  # some systems cannot open folders
-        handle = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)

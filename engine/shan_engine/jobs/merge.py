@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -11,6 +12,8 @@ from shan_engine.base.ids import spelt_out
 from shan_engine.gallery.images import Images
 from shan_engine.jobs.journal import Journal
 from shan_engine.jobs.kept_pairs import KeptPairs, pairs_dtype, ranked, ranks
+from shan_engine.jobs.written_texts import texts_of
+from shan_engine.parts.written import WrittenWords
 from shan_engine.writers.hits_parquet import ROW_GROUP, HitsWriter
 
 
@@ -18,7 +21,8 @@ from shan_engine.writers.hits_parquet import ROW_GROUP, HitsWriter
 class Merge:
     """A table to be written: `rows` rows of the full matrix, merged `window` rows at a time.
 
-    At most `most_pairs` pairs are held at once, except that the pairs of one row are always ranked together.
+    At most `most_pairs` pairs are held at once, except that the pairs of one row are always ranked together. With
+    `words` the table tells what is written in the photos.
     """
 
     journal: Journal
@@ -30,6 +34,7 @@ class Merge:
     rows: int
     window: int
     most_pairs: int
+    words: WrittenWords | None = None
 
     def write(self, writer: HitsWriter) -> None:
         """Write all pairs, ranked within their rows."""
@@ -71,7 +76,7 @@ class Merge:
         found, which_image = np.unique(places, return_inverse=True)
         galleries, ids = self.images.name(found)
         image_ids, names = [spelt_out(id) for id in ids], [spelt_out(self.names[number]) for number in galleries]
-        columns = {
+        columns: dict[str, Any] = {
             "query_id": [queries[number][0] for number in which_query.tolist()],
             "query": [queries[number][1] for number in which_query.tolist()],
             "rank": rank.astype(np.int32),
@@ -79,6 +84,8 @@ class Merge:
             "gallery": [names[number] for number in which_image.tolist()],
             "score": np.ascontiguousarray(pairs["score"]),
         }
+        if self.words:
+            columns["text"] = texts_of(self.words, self.images, columns["query"], places)
         for step, name in enumerate(self.steps):
             columns[name] = np.ascontiguousarray(pairs["steps"][:, step])
         writer.append(columns)

@@ -53,6 +53,11 @@ class JobBlock:
         """How many pairs the block has."""
         return len(self.captions) * (self.stop - self.start)
 
+    def rectangle(self, *, by_image: bool) -> tuple[int, int, tuple[int, int]]:
+        """Row, column and shape of the block in the full matrix, whose rows are captions or, `by_image`, images."""
+        row, column, shape = self.captions[0], self.start, (len(self.captions), self.stop - self.start)
+        return (column, row, shape[::-1]) if by_image else (row, column, shape)
+
 
 def make_plan(captions: int, images: int, options: JobOptions, *, steps: int, matrix: bool, caption_bytes: int) -> Plan:
     """Plan a job of `captions` by `images`, using a quarter of the memory each for captions and for scores.

@@ -6,10 +6,6 @@ through Ray, so that only the driver writes: a lost worker leaves nothing half-w
 
 from __future__ import annotations
 
-import logging
-import os
-import signal
-import threading
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -18,17 +14,15 @@ from pathlib import Path
 from typing import Any
 
 from shan_engine.base.errors import BackendError, BundleError, ShanError, first_line
-from shan_engine.base.optional import install_command
 from shan_engine.bundle.contents import Bundle
 from shan_engine.gallery.images import Images
 from shan_engine.jobs.compute import BlockScorer, Found, Task, View, Work
 from shan_engine.jobs.plan import JobBlock
+from shan_engine.jobs.ray_cluster import connect, import_ray
 from shan_engine.scoring.scorer import Scorer
 
 # How many workers may die at one block, or while starting, before the job gives up.
 MOST_LOSSES = 4
-# Object store of a cluster made for one job: results of a few MB pass through it. Ray would take a third of memory.
-OBJECT_BYTES = 2**29
 
 
 class BlockWorker:
@@ -47,7 +41,7 @@ class BlockWorker:
         images = [View(Images.of_manifests(manifests), places) for manifests, places in views]
         # One thread, because there is a worker for each CPU.
         scorer = Scorer(opened, device, threads=1, backend=backend, precision=precision)
-        return BlockScorer(scorer, images, task)
+        return BlockScorer(scorer.reading(images[0].images.galleries), images, task)
 
     def ready(self) -> None:
         """Open everything. A worker that returns from this can compute blocks."""
@@ -80,7 +74,7 @@ class RayCluster:
         ray = import_ray()
         self._connected = not ray.is_initialized()
         if self._connected:
-            self._connect(ray)
+            connect(ray, self.address, self.workers)
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -99,22 +93,6 @@ class RayCluster:
         finally:
             for worker in workers:
                 ray.kill(worker)
-
-    def _connect(self, ray: Any) -> None:
-        local = self.address == "local"
-        here = {"num_cpus": self.workers, "include_dashboard": False, "object_store_memory": OBJECT_BYTES}
-        # The address is always named: without one, Ray would take that in RAY_ADDRESS.
-        options = {"address": self.address, **(here if local else {})}
-        on_termination = signal.getsignal(signal.SIGTERM)
-        try:
-            ray.init(**options, log_to_driver=False, logging_level=logging.ERROR)
-            if threading.current_thread() is threading.main_thread():  # Ray takes SIGTERM for itself
-                signal.signal(signal.SIGTERM, on_termination)
-        except (ConnectionError, OSError, ValueError, RuntimeError) as error:
-            raise BackendError(
-                f"no Ray cluster at '{self.address}' ({first_line(error)}): start one with `ray start --head`, or use "
-                "--ray local"
-            ) from error
 
     def _run(self, ray: Any, work: Work, workers: list[Any]) -> Iterator[tuple[JobBlock, Found]]:
         resource = "CPU" if work.scorer.pairs.device == "cpu" else "GPU"
@@ -187,13 +165,3 @@ def _by_shard(blocks: Sequence[JobBlock], workers: int) -> list[deque[JobBlock]]
     for block in blocks:
         queues[starts[block.view, block.start] % workers].append(block)
     return queues
-
-
-def import_ray() -> Any:
-    """Import `ray` with usage reports turned off. Raises BackendError if it is not installed."""
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    try:
-        import ray
-    except ImportError as error:
-        raise BackendError(f"--ray needs Ray, which is not installed: {install_command('ray')}") from error
-    return ray

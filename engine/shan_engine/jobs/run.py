@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from shan_engine.base.errors import InputError
-from shan_engine.base.files import foreign_name, write_failure
+from shan_engine.base.files import foreign_name, make_folder, write_failure
 from shan_engine.base.locks import LOCK, hold_lock
 from shan_engine.base.optional import import_pyarrow
 from shan_engine.gallery.images import Images
@@ -54,6 +54,7 @@ def score_job(
     options: JobOptions | None = None,
     restart: bool = False,
     since: Path | None = None,
+    with_text: bool = False,
     runner: Runner = run_here,
     stop: Callable[[], bool] = lambda: False,
     on_progress: Callable[[Progress], None] = lambda progress: None,
@@ -66,13 +67,16 @@ def score_job(
     Finished blocks are kept in `<output>.job/`, which is removed at the end. If the process is killed at any moment,
     the same call resumes the job. The result has the same bytes as that of an uninterrupted run on the same kind of
     processor. With `since`, an earlier result of the same captions, only images added since then are scored. `runner`
-    computes the blocks, in any order. `stop` is called between blocks and stops the job by returning true.
+    computes the blocks, in any order. `with_text` adds a column `text`: the lines in a photo that have words of
+    the caption. `stop` is called between blocks and stops the job by returning true.
 
     Raises InputError, before any scoring, if captions, options or output cannot be used, or if the job's folder holds
     another job or is in use by another process. Raises GalleryError for a damaged image or a gallery of another bundle.
     """
     options = options or JobOptions()
     matrix = check_output(output, options)
+    if with_text and matrix:
+        raise InputError(f"--with-text needs a .parquet output, not {output}: name it .parquet, or leave it out")
     if since and matrix:
         raise InputError(f"--since needs a .parquet output, not {output}: name it .parquet, or leave out --since")
     if not matrix:
@@ -82,6 +86,12 @@ def score_job(
     images = Images(galleries)
     for gallery in galleries:
         check_same_bundle(gallery.path, gallery.manifest, scorer.bundle)
+    scorer = scorer.reading(galleries)
+    if with_text and not scorer.written_words:
+        raise InputError(
+            "--with-text: these galleries do not know what is written in their photos: read it with `shan-engine "
+            "extract PHOTOS --read-text` and index again, or leave it out"
+        )
     if not len(images):
         places = " and ".join(str(gallery.path) for gallery in galleries) or "given"
         raise InputError(f"the gallery {places} is empty: index some images first")
@@ -89,7 +99,7 @@ def score_job(
     folder = output.with_name(f"{output.name}.job")
     _refuse_foreign(folder, output)
     with _locked(folder):
-        job = Job(scorer, images, output, folder, options, matrix)
+        job = Job(scorer, images, output, folder, options, matrix, with_text=with_text)
         last = _last_result(since, images, output, folder, restart) if since else None
         with job.open_journal(queries, restart, last) as journal:
             finished, resumed = job.run(journal, runner, stop, on_progress)
@@ -133,7 +143,7 @@ def _locked(folder: Path) -> Iterator[None]:
     """Lock the job's folder, making it if needed. It is removed again if the job could not start."""
     busy = InputError(f"another process is working on {folder}: wait for it, or name another output")
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         with hold_lock(folder / LOCK, busy):
             if not (folder / LOCK).exists():  # the process that finished the job has just removed it
                 raise busy

@@ -2,6 +2,9 @@
 
 A gallery's blocks never change, so a result covers the rows of the blocks that it names, except deleted ones. An image
 that `index` encoded again is scored again, even if nothing of it changed.
+
+Every new photo changes how rare written words are. So captions of which a word is written anywhere, now or in the
+earlier result, are scored again with all images.
 """
 
 from __future__ import annotations
@@ -15,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import xxhash
 from numpy.typing import NDArray
 
 from shan_engine.base.errors import InputError
@@ -29,6 +31,8 @@ from shan_engine.jobs.identity import JobIdentity
 from shan_engine.jobs.journal import Journal
 from shan_engine.jobs.kept_pairs import pairs_dtype, ranked
 from shan_engine.jobs.plan import Portion
+from shan_engine.parts.written import Written, WrittenWords
+from shan_engine.scoring.scorer import Scorer
 from shan_engine.writers.hits_parquet import METADATA
 
 _FIX = "score once without --since, and keep that result"
@@ -59,7 +63,7 @@ class LastResult:
                 for number, gallery in enumerate(metadata["galleries"])
                 for name, checksum, deleted in gallery["blocks"]
             }
-        except (OSError, arrow.ArrowException, ValueError, LookupError, TypeError) as error:
+        except (OSError, arrow.ArrowException, ValueError, LookupError, TypeError, RecursionError) as error:
             raise InputError(f"{path} is not a result of `score` that --since can use: {_FIX}") from error
         then = {  # each is used once, because a gallery and its copy have blocks of the same name
             (number, entry.name): covered.pop((entry.name, entry.files.get("rows.npy", "")), None)
@@ -91,23 +95,29 @@ class LastResult:
         portions = (Portion(0, len(self.new)), *([Portion(1, len(self.old), lost)] if lost else []))
         return views, portions
 
-    def take_over(self, journal: Journal, images: Images, identity: JobIdentity, steps: int) -> tuple[int, ...]:
+    def take_over(self, journal: Journal, images: Images, identity: JobIdentity, scorer: Scorer) -> tuple[int, ...]:
         """Copy the pairs that are still valid into a new journal. Returns the captions to score again, by number.
 
-        Those captions had a full top-k and lost an image of it, so their best images are no longer known.
+        Those captions had a full top-k and lost an image of it, so their best images are no longer known; or what is
+        written in photos speaks for them.
         """
-        by_image = identity.direction == "image-to-text"
+        by_image, steps = identity.direction == "image-to-text", len(scorer.score_parts)
         with closing(sqlite3.connect("")) as places:  # a temporary database, on disk if it is large
             self._number_images(places)
-            lost = np.empty(0, np.int64)
+            lost = np.zeros(journal.query_count(), np.bool_)
             if not by_image and identity.top_k is not None:
-                count, gone = np.zeros((2, journal.query_count()), np.int64)
+                count, gone = np.zeros((2, len(lost)), np.int64)
                 for queries, images_at, _ in self._batches(journal, places, steps):
                     np.add.at(count, queries, 1)
                     np.add.at(gone, queries, images_at < 0)
-                lost = np.flatnonzero((gone > 0) & (count == identity.top_k))
+                lost |= (gone > 0) & (count == identity.top_k)
+            if scorer.written_words:
+                lost |= self._spoken_for(journal, places, scorer, scorer.written_words)
+                if by_image and identity.top_k is not None and lost.any():
+                    # A caption may leave an image's best, and what comes next there is in no result.
+                    lost[:] = True
             for number, (queries, images_at, scores) in enumerate(self._batches(journal, places, steps), 1):
-                kept = (images_at >= 0) & ~np.isin(queries, lost)
+                kept = (images_at >= 0) & ~lost[queries]
                 pairs = np.empty(int(kept.sum()), pairs_dtype(steps))
                 rows, columns = (images_at, queries) if by_image else (queries, images_at)
                 pairs["row"], pairs["column"] = rows[kept], columns[kept]
@@ -115,9 +125,19 @@ class LastResult:
                 pairs = ranked(pairs, None)
                 if len(pairs):
                     data = pairs.tobytes()
-                    ends = int(pairs["row"][0]), int(pairs["row"][-1])
-                    journal.add_block(-number, *ends, len(data), xxhash.xxh3_64_hexdigest(data), data)
-        return tuple(lost.tolist())
+                    journal.add_block(-number, int(pairs["row"][0]), int(pairs["row"][-1]), data, keep=True)
+        return tuple(np.flatnonzero(lost).tolist())
+
+    def _spoken_for(
+        self, journal: Journal, places: sqlite3.Connection, scorer: Scorer, words: WrittenWords
+    ) -> NDArray[np.bool_]:
+        """For which captions, Q, words in photos speak: in the present images, or in a pair of the earlier result."""
+        texts = journal.queries(range(journal.query_count()))
+        found = np.fromiter((words.finds(text) for _, text in texts), np.bool_, len(texts))
+        column = 1 + scorer.score_parts.index(Written.name)
+        for queries, _, scores in self._batches(journal, places, len(scorer.score_parts)):
+            found[queries[scores[:, column] != 0]] = True
+        return found
 
     def _number_images(self, places: sqlite3.Connection) -> None:
         """Fill a table of the old images: gallery number and id in the result, place among all present images."""
@@ -139,6 +159,8 @@ class LastResult:
             table = arrow.parquet.ParquetFile(self.path)
             columns = table.schema_arrow.names
             values = columns[columns.index("score") :]
+            if len(values) != 1 + steps:
+                raise InputError(f"{self.path} has other parts of scores ({', '.join(values[1:])}): {_FIX}")
             for batch in table.iter_batches(batch_size=2**16):
                 held = batch.to_pydict()
                 found = journal.query_numbers(dict.fromkeys(held["query_id"]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -9,12 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shan_engine.base.errors import BundleError
+from shan_engine.base.packing import read_npz
 
 if TYPE_CHECKING:
     from shan_engine.bundle.contents import Bundle
 
 REGIONS, MASK = "image_regions", "region_mask"
 """SHAN's arrays of an image in a gallery: K x D of length 1, and K (bool), true where a region is real."""
+
+MAX_STEPS = 3
+_MOST_BYTES = 2**30
+_AXES = {"image_pool": 1, "text_pool": 1, "image_gate": 2, "image_gate_bias": 1, "image_attended_gate": 2}
 
 KERNEL_CONSTANTS = "kernel.npz"
 """The file of a bundle with the constants; only bundles of SHAN have one."""
@@ -40,6 +46,25 @@ class ShanConstants:
     image_gate_bias: NDArray[np.float32] | None = None
     image_attended_gate: NDArray[np.float32] | None = None
 
+    def __post_init__(self) -> None:
+        """Raise ValueError for what no model has. C code trusts these values."""
+        if type(self.steps) is not int or not 1 <= self.steps <= MAX_STEPS:
+            raise ValueError(f"steps is {self.steps}, not 1 to {MAX_STEPS}")
+        for name in ("temperature", "region_weight", "word_weight"):
+            value = getattr(self, name)
+            if not isinstance(value, int | float) or not math.isfinite(value):
+                raise ValueError(f"{name} is {value}, not a finite number")
+        for name, axes in _AXES.items():
+            array = getattr(self, name)
+            if array is not None and not (
+                isinstance(array, np.ndarray)
+                and array.dtype == np.float32
+                and array.ndim == axes
+                and len(set(array.shape)) == 1
+                and np.isfinite(array).all()
+            ):
+                raise ValueError(f"{name} is not {'D' if axes == 1 else 'D x D'} finite float32")
+
 
 def load_constants(bundle: Bundle) -> ShanConstants | None:
     """A bundle's constants; None where its model is not SHAN's. Raises BundleError where they are damaged."""
@@ -47,8 +72,7 @@ def load_constants(bundle: Bundle) -> ShanConstants | None:
         return None
     path = bundle.path / KERNEL_CONSTANTS
     try:
-        with np.load(path, allow_pickle=False) as held:
-            arrays = {name: held[name] for name in held.files}
+        arrays = read_npz(path, most_bytes=_MOST_BYTES)
         numbers = {name: array.item() for name, array in arrays.items() if array.ndim == 0}
         return ShanConstants(**{**arrays, **numbers})
     except (OSError, ValueError, TypeError) as error:

@@ -19,24 +19,31 @@ _SIGNATURES = {
     "shan_captions_new": (c_void_p, [c_void_p] * 5 + [c_int64] * 3 + [c_void_p] * 2 + [c_float] * 3 + [c_int]),
     "shan_captions_free": (None, [c_void_p]),
     "shan_score": (c_int, [c_void_p] * 5 + [c_int64] * 2 + [c_void_p, c_int64]),
-    "shan_local": (c_int, [c_void_p] * 2 + [c_int] + [c_void_p] * 3 + [c_int64] * 2 + [c_void_p]),
+    "shan_local_of": (c_int, [c_void_p] * 2 + [c_int] + [c_void_p] * 2 + [c_int64] * 2 + [c_void_p]),
     "shan_train_local": (
         c_int,
         [c_void_p] * 6 + [c_int64] * 4 + [c_float] * 2 + [c_void_p] * 6,
     ),
-    "shan_centroids": (
-        None,
-        [c_void_p] * 2 + [c_int64] * 2 + [c_void_p] + [c_int64] * 2 + [c_float] * 2 + [c_void_p, c_int64],
+    "shan_evidence_pieces": (
+        c_int,
+        [c_void_p] * 3 + [c_int64] * 2 + [c_void_p] + [c_int64] * 2 + [c_float, c_void_p, c_int64],
     ),
+    "shan_scan_pieces": (None, [c_void_p] * 3 + [c_int64] * 2 + [c_void_p, c_int64, c_void_p, c_int64]),
 }
 
 
 @cache
 def load_library(variant: str) -> ctypes.CDLL:
-    """Load the shared library of a variant and declare its functions. Raises OSError if it cannot be loaded."""
-    library = ctypes.CDLL(str(FOLDER / f"{variant}.so"))
+    """Load the shared library of a variant and declare its functions.
+
+    Raises OSError if it cannot be loaded, BackendError if it was built from other sources than these.
+    """
+    path = FOLDER / f"{variant}.so"
+    library = ctypes.CDLL(str(path))
     for name, (result, arguments) in _SIGNATURES.items():
-        function = getattr(library, name)
+        function = getattr(library, name, None)
+        if function is None:
+            raise BackendError(f"{path} was built from other sources, it lacks {name}: install shan-engine again")
         function.restype, function.argtypes = result, arguments
     return library
 

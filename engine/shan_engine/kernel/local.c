@@ -41,18 +41,7 @@ static float mean_cosine(const vf *rows, int64_t count, const vf *other, int64_t
     return total / (float)count;
 }
 
-/* Converts an IEEE half to float, including subnormals, infinities and NaN. */
-INLINE float from_half(uint16_t half) {
-    uint32_t bits = (uint32_t)(half & 0x7fff) << 13;
-    float value;
-    memcpy(&value, &bits, sizeof value);
-    value *= 0x1p112f;
-    memcpy(&bits, &value, sizeof value);
-    bits |= (uint32_t)(half & 0x8000) << 16 | ((half & 0x7c00) == 0x7c00 ? 0x7f800000u : 0);
-    memcpy(&value, &bits, sizeof value);
-    return value;
-}
-
+/* Row number `row` of an image's regions. */
 static const float *as_floats(const void *regions, int type, int64_t row, int64_t dim, const float *scales, float *room) {
     if (type == FLOAT32) return (const float *)regions + row * dim;
     if (type == FLOAT16) {
@@ -65,10 +54,10 @@ static const float *as_floats(const void *regions, int type, int64_t row, int64_
     return room;
 }
 
-/* Step 1 of the `images` images numbered `rows`, with all captions: images x captions.
- * Regions are N x K x D of `type`, int8 with scales N x K; the mask is N x K. Returns 0, or 1 if memory runs out. */
-EXPORT int shan_local(const Captions *captions, const void *regions, int type, const float *scales,
-                      const uint8_t *mask, const int64_t *rows, int64_t images, int64_t most, float *out) {
+/* Step 1 of images with all captions: images x captions. Of each image there are regions, most x D of `type`, with
+ * `most` scales where they are int8, and a mask of `most`. Returns 0, or 1 if memory runs out. */
+EXPORT int shan_local_of(const Captions *captions, const void *const *regions, int type, const float *const *scales,
+                      const uint8_t *const *mask, int64_t images, int64_t most, float *out) {
     int64_t chunks = captions->chunks, width = captions->panels * PANEL, words = captions->longest;
     int64_t alpha_most = (int64_t)round_up((size_t)most, LANES), beta_most = (int64_t)round_up((size_t)words, LANES);
     vf *packed = vectors((size_t)(most * chunks * LOCAL_WIDTH));
@@ -78,12 +67,12 @@ EXPORT int shan_local(const Captions *captions, const void *regions, int type, c
     float *alpha = vectors((size_t)(words * alpha_most / LANES)), *beta = vectors((size_t)(most * beta_most / LANES));
     int failed = !packed || !sums || !room || !affinity || !alpha || !beta;
     for (int64_t b = 0; b < images && !failed; b++) {
-        int64_t image = rows[b], count = 0, row = 0;
-        for (int64_t i = 0; i < most; i++) count += mask[image * most + i] != 0;
+        int64_t count = 0, row = 0;
+        for (int64_t i = 0; i < most; i++) count += mask[b][i] != 0;
         for (int64_t i = 0; i < most; i++)
-            if (mask[image * most + i])
-                pack_row(as_floats(regions, type, image * most + i, captions->dim, scales, room), captions->dim, 1.0f,
-                         packed + row++ * LOCAL_WIDTH, count * LOCAL_WIDTH, 2);
+            if (mask[b][i])
+                pack_row(as_floats(regions[b], type, i, captions->dim, scales ? scales[b] : NULL, room), captions->dim,
+                         1.0f, packed + row++ * LOCAL_WIDTH, count * LOCAL_WIDTH, 2);
         affinities(LOCAL_WIDTH, packed, count, captions, affinity);
         for (int64_t c = 0; c < captions->captions; c++) {
             int64_t n = captions->first[c + 1] - captions->first[c];

@@ -21,7 +21,7 @@ from shan_engine.base.threads import usable_cpus
 from shan_engine.kernel.arrays import Array, check_array, check_range, named_array
 from shan_engine.kernel.constants import MASK, REGIONS, ShanConstants
 from shan_engine.kernel.library import chosen_variant, load_library
-from shan_engine.kernel.step_1 import TABLE_WIDTH
+from shan_engine.kernel.pieces import Pieces, check_pieces
 
 # Captions packed together: their arrays stay in the last cache while image after image meets them.
 BLOCK_BYTES = 4 * 2**20
@@ -29,7 +29,6 @@ BLOCK_BYTES = 4 * 2**20
 THREAD_WORK = 20_000_000
 # A thread's share is cut in this many, so that a core that is busy otherwise holds nobody up.
 PARTS = 4
-MAX_TABLE_WORDS = 511
 GATE_TERMS = ("image_gate_term", "image_attended_gate_term")
 _TYPES: dict[str, int] = {"float32": 0, "float16": 1, "int8": 2}
 
@@ -121,87 +120,90 @@ class Kernel:
         N x K. Only those rows are read. Raises ValueError for arrays of another type, shape or layout, and for
         rows outside 0 .. N - 1.
         """
+        pieces = Pieces([regions]), None if scales is None else Pieces([scales]), Pieces([mask])
+        return self.local_scores_of(*pieces, rows, captions)
+
+    def local_scores_of(
+        self,
+        regions: Pieces,
+        scales: Pieces | None,
+        mask: Pieces,
+        rows: NDArray[np.int64],
+        captions: Mapping[str, Array],
+    ) -> NDArray[np.float32]:
+        """As `local_scores`, of arrays in pieces."""
         if regions.dtype.name not in _TYPES:
             raise ValueError(f"regions has type {regions.dtype}, not one of {', '.join(_TYPES)}")
-        check_array("regions", regions, regions.dtype.type, (None, None, None))
-        N, K, D = regions.shape
-        check_array("mask", mask, np.bool_, (N, K))
+        check_array("regions", np.empty((0, *regions.shape), regions.dtype), regions.dtype.type, (None, None, None))
+        (K, D), N = regions.shape, len(regions)
+        check_pieces("mask", mask, np.bool_, (K,), regions)
         check_array("rows", rows, np.int64, (None,))
         check_range("rows", rows, N)
         if regions.dtype == np.int8:
             if scales is None:
                 raise ValueError("int8 regions need their scales, N x K")
-            check_array("scales", scales, np.float32, (N, K))
+            check_pieces("scales", scales, np.float32, (K,), regions)
         n, C = _caption_shape(captions, D)
         out = np.empty((len(rows), C), np.float32)
+        at = [None if pieces is None else pieces.rows_from(rows) for pieces in (regions, scales, mask)]
         for start, packed in self._packed(captions, D, local=True):
             width = min(C - start, self._block(n, D))
             block = np.empty((len(rows), width), np.float32)
 
             def score_part(part: slice, packed: int = packed, block: NDArray[np.float32] = block) -> None:
-                failed = self._library.shan_local(
-                    packed,
-                    _address(regions),
-                    _TYPES[regions.dtype.name],
-                    None if scales is None else _address(scales),
-                    _address(mask),
-                    _address(rows[part]),
-                    part.stop - part.start,
-                    K,
-                    _address(block[part]),
-                )
-                _refuse(failed)
+                own, their, real = (None if rows is None else _address(rows[part]) for rows in at)
+                kind, count = _TYPES[regions.dtype.name], part.stop - part.start
+                _refuse(self._library.shan_local_of(packed, own, kind, their, real, count, K, _address(block[part])))
 
             self._in_parts(score_part, len(rows), 3 * K * n * D * C)
             out[:, start : start + width] = block
         return out
 
-    def centroid_scores(
-        self,
-        codes: NDArray[np.uint16],
-        counts: NDArray[np.int32],
-        table: NDArray[np.float32],
-        words: NDArray[np.int64],
-    ) -> NDArray[np.float32]:
-        """Step 1 with every region replaced by a centroid, N x C: what a large search looks at first.
+    def scan(self, vectors: Pieces, scales: Pieces, queries: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Products N x C of all vectors N x D (value = int8 * scale, `scales` N) with queries C x D.
 
-        `codes` N x K names the regions' centroids, of which the first `counts` (N) are real; the others must be
-        centroids, too. `table` is C x Q x W, W a multiple of 16 and at least 1 + 2n; of caption c with n =
-        `words[c]` words (C, at most 511), row q holds the centroid's r_q, then e_q1 ... e_qn, then s_q1 ... s_qn.
-        The score is a mean_i r_i + b mean_j (Σ_i s_ij / Σ_i e_ij). Raises ValueError for arrays of another type,
-        shape or layout and for codes, counts or words out of range.
+        This is a large search's first pass, on the caller's thread. Raises ValueError for arrays of another type, shape
+        or layout.
         """
-        check_array("codes", codes, np.uint16, (None, None))
-        N, K = codes.shape
-        check_array("counts", counts, np.int32, (N,))
-        check_array("table", table, np.float32, (None, None, None))
-        C, Q, W = table.shape
-        check_array("words", words, np.int64, (C,))
-        check_range("codes", codes, Q)
-        check_range("counts", counts, K + 1)
-        check_range("words", words, min((W + 1) // 2, MAX_TABLE_WORDS + 1))
-        if W % TABLE_WIDTH:
-            raise ValueError(f"table has rows of {W} floats, not of a multiple of {TABLE_WIDTH}")
-        out = np.empty((N, C), np.float32)
+        check_pieces("vectors", vectors, np.int8, (None,), vectors)
+        check_pieces("scales", scales, np.float32, (), vectors)
+        check_array("queries", queries, np.float32, (None, *vectors.shape))
+        out = np.empty((len(queries), len(vectors)), np.float32)
+        self._library.shan_scan_pieces(
+            *(_address(array) for array in (vectors.addresses, scales.addresses, vectors.counts)),
+            len(vectors.counts),
+            *vectors.shape,
+            _address(queries),
+            len(queries),
+            _address(out),
+            len(vectors),
+        )
+        return out.T
 
-        def score_part(part: slice) -> None:
-            for caption in range(C):
-                self._library.shan_centroids(
-                    _address(codes[part]),
-                    _address(counts[part]),
-                    part.stop - part.start,
-                    K,
-                    _address(table[caption]),
-                    W,
-                    int(words[caption]),
-                    self.constants.region_weight,
-                    self.constants.word_weight,
-                    out.ctypes.data + out.strides[0] * part.start + out.strides[1] * caption,
-                    C,
-                )
+    def evidence(
+        self, numbers: Pieces, shares: Pieces, weights: NDArray[np.float32], nothing: float = 0.0
+    ) -> NDArray[np.float32]:
+        """Sums N x C over m of `shares` N x m (float16) times the weights (C x L) with these `numbers` N x m.
 
-        self._in_parts(score_part, N, K * W * C)
-        return out
+        A number that is not below L counts as the last one; an image whose first share is 0 gets `nothing`. It works on
+        the caller's thread. Raises ValueError for arrays of another type, shape or layout.
+        """
+        check_pieces("numbers", numbers, np.uint16, (None,), numbers)
+        check_pieces("shares", shares, np.float16, numbers.shape, numbers)
+        check_array("weights", weights, np.float32, (None, None))
+        out = np.empty((len(weights), len(numbers)), np.float32)
+        failed = self._library.shan_evidence_pieces(
+            *(_address(array) for array in (numbers.addresses, shares.addresses, numbers.counts)),
+            len(numbers.counts),
+            *numbers.shape,
+            _address(weights),
+            *weights.shape,
+            nothing,
+            _address(out),
+            len(numbers),
+        )
+        _refuse(failed)
+        return out.T
 
     def _in_parts(self, work: Callable[[slice], None], items: int, work_of_one: int) -> None:
         """Run `work` on all items, in slices, on as many threads as are worth it."""

@@ -20,13 +20,9 @@ from shan_engine.kernel.constants import MASK, REGIONS, ShanConstants
 
 SHARPNESS = 9.0
 """A region's attention to another photo's is the softmax of its cosines with them times this, as with words."""
-TABLE_WIDTH = 16  # rows of a table of centroids are a multiple of this many floats
-_LOWEST_EXPONENT = -80.0  # exp of less is 0 in float32
-
-
-def word_count(caption: Mapping[str, NDArray[Any]]) -> int:
-    """How many words, the markers among them, a batch of captions is padded to."""
-    return int(caption["caption_words"].shape[1])
+POOLED_WEIGHT = 0.75
+"""Of the product of a mean region and a mean word of length 1, where both directions weigh 1/2: beside further parts of
+a score, it then ranks images most like step 1 does (docs/scoring.md)."""
 
 
 def regions_as_caption(images: Mapping[str, NDArray[Any]]) -> Arrays:
@@ -68,37 +64,20 @@ def local_scores(
     return np.asarray(score, np.float32)
 
 
+def pooled_query(
+    constants: ShanConstants, captions: Sequence[tuple[float, Mapping[str, NDArray[Any]]]]
+) -> NDArray[np.float32]:
+    """The vector D whose product with an image's mean region stands in for step 1 with captions by their weights.
+
+    Each caption is encoded alone.
+    """
+    found = np.zeros(captions[0][1]["caption_words"].shape[2], np.float32)
+    for weight, caption in captions:
+        mean = caption["caption_words"][0][caption["word_mask"][0]].mean(axis=0)
+        found += np.float32(weight / max(float(np.linalg.norm(mean)), 1e-8)) * mean
+    return found * np.float32(POOLED_WEIGHT * (constants.region_weight + constants.word_weight))
+
+
 def _softmax(values: NDArray[Any], axis: int) -> NDArray[Any]:
     exponents = np.exp(values - values.max(axis=axis, keepdims=True))
     return exponents / exponents.sum(axis=axis, keepdims=True)  # type: ignore[no-any-return]
-
-
-def centroid_tables(
-    centroids: NDArray[np.float32], captions: Sequence[Mapping[str, NDArray[Any]]]
-) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Tables C x Q x W of Q centroids for C captions, each encoded alone, and how many words each has.
-
-    `Kernel.centroid_scores` adds them up: step 1 as if every region were its centroid, without the lengths of attended
-    vectors.
-    """
-    words = np.array([word_count(caption) for caption in captions])
-    width = -(-(1 + 2 * int(words.max())) // TABLE_WIDTH) * TABLE_WIDTH
-    tables = np.zeros((len(captions), len(centroids), width), np.float32)
-    for table, caption, count in zip(tables, captions, words, strict=True):
-        table[:, : 1 + 2 * count] = _table(centroids, caption)
-    return tables, words
-
-
-def _table(centroids: NDArray[np.float32], caption: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
-    """What each centroid adds to a caption of n words, Q x (1 + 2n).
-
-    Its region's cosine, then for each word its unnormalised attention weight, then that times the similarity.
-    """
-    T, U, gram = (caption[name][0] for name in ("caption_words", "caption_queries", "caption_gram"))
-    affinity, similarity = centroids @ U.T, centroids @ T.T
-    alpha = np.exp(affinity - affinity.max(axis=1, keepdims=True))
-    alpha /= alpha.sum(axis=1, keepdims=True)
-    lengths = np.sqrt(((alpha @ gram) * alpha).sum(axis=1))
-    cosines = (alpha * similarity).sum(axis=1) / np.maximum(lengths, 1e-8)
-    weights = np.exp(np.maximum(affinity - affinity.max(axis=0), _LOWEST_EXPONENT))
-    return np.concatenate([cosines[:, None], weights, weights * similarity], axis=1)

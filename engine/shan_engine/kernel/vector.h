@@ -5,6 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
 
 #ifdef __SSE__
 #include <immintrin.h>
@@ -67,6 +68,18 @@ INLINE vf power_of_two(vf x) {
 
 /* 1 / sigmoid(x) from -log2(e) x. It stays below 2^61, so that the product of two is finite. */
 INLINE vf sigmoid_inverse(vf x) { return 1.0f + power_of_two(smallest(splat(60.0f), largest(splat(-60.0f), x))); }
+
+/* Converts an IEEE half to float, including subnormals, infinities and NaN. */
+INLINE float from_half(uint16_t half) {
+    uint32_t bits = (uint32_t)(half & 0x7fff) << 13;
+    float value;
+    memcpy(&value, &bits, sizeof value);
+    value *= 0x1p112f;
+    memcpy(&bits, &value, sizeof value);
+    bits |= (uint32_t)(half & 0x8000) << 16 | ((half & 0x7c00) == 0x7c00 ? 0x7f800000u : 0);
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
 
 INLINE size_t round_up(size_t size, size_t to) { return (size + to - 1) / to * to; }
 

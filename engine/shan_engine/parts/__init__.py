@@ -3,7 +3,8 @@
 In reading order:
 
 - `part`: what a part is
-- `global_term`, `class_evidence`: the two that exist
+- `global_term`, `class_evidence`: those of bundles
+- `written`: words of a query that are written in photos, where a gallery knows them
 - `table`: opens those that a bundle's manifest lists
 - `whole_gallery`: the parts of all photos of a gallery, which keeps what they read
 

@@ -6,16 +6,16 @@ the prior of the class already divided out: 1 is neither for nor against.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from shan_engine.base.packing import Arrays
-from shan_engine.gallery.blocks import Block
 from shan_engine.gallery.storage import SEEN_CLASSES, SEEN_PROBABILITIES, SEEN_REGIONS
+from shan_engine.kernel.pieces import Pieces
+from shan_engine.kernel.shan import Kernel
 from shan_engine.parts.part import Named, Part
 
 CLASS_WEIGHTS = "class_weights"
@@ -35,16 +35,22 @@ class ClassEvidence(Part):
     image_arrays: ClassVar[tuple[str, ...]] = (SEEN_CLASSES, SEEN_PROBABILITIES)
     caption_arrays: ClassVar[tuple[str, ...]] = (CLASS_WEIGHTS,)
 
-    def read(self, block: Block, rows: NDArray[np.int64]) -> Arrays:
-        """As `Part.read`, with probabilities as float32: they are stored as float16, which is slow to compute with."""
-        held = super().read(block, rows)
-        return {name: array if name == SEEN_CLASSES else array.astype(np.float32) for name, array in held.items()}
-
     def scores(self, images: Named, captions: Named) -> NDArray[np.float32]:
         """Evidence B x C."""
         classes, probabilities = images[SEEN_CLASSES], images[SEEN_PROBABILITIES]
         weights = np.asarray(captions[CLASS_WEIGHTS], np.float32)
         found = (_of_captions if weights.flags.c_contiguous else _of_photos)(classes, probabilities, weights)
+        return self._evidence(found, probabilities)
+
+    def estimates(self, images: Mapping[str, Pieces], captions: Named, kernel: Kernel) -> NDArray[np.float32]:
+        """Evidence B x C."""
+        weights, floor = np.ascontiguousarray(captions[CLASS_WEIGHTS], np.float32), np.float32(self.floor)
+        found = kernel.evidence(images[SEEN_CLASSES], images[SEEN_PROBABILITIES], weights, 1 - self.floor)
+        found += floor
+        evidence: NDArray[np.float32] = np.log(found, out=found)
+        return evidence
+
+    def _evidence(self, found: NDArray[np.float32], probabilities: NDArray[Any]) -> NDArray[np.float32]:
         evidence: NDArray[np.float32] = np.log(found + np.float32(self.floor))
         evidence[probabilities[:, 0] == 0] = 0
         return evidence

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -9,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shan_engine.base.packing import SCALES
+from shan_engine.kernel.pieces import Pieces
+from shan_engine.kernel.shan import Kernel
 from shan_engine.parts.part import Named, Part
 
 TOGETHER = 1024  # photos whose vectors become float32 together: they stay in the cache
@@ -34,3 +37,10 @@ class GlobalTerm(Part):
         if scales is not None:
             found *= scales[:, None]
         return found
+
+    def estimates(self, images: Mapping[str, Pieces], captions: Named, kernel: Kernel) -> NDArray[np.float32]:
+        """Cosines B x C; a gallery's int8 numbers are not made floats first."""
+        scales = images.get(IMAGE_VECTOR + SCALES)
+        if scales is None:
+            return super().estimates(images, captions, kernel)
+        return kernel.scan(images[IMAGE_VECTOR], scales, np.ascontiguousarray(captions[QUERY_VECTOR], np.float32))

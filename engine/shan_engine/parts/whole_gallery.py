@@ -1,29 +1,66 @@
-"""The parts of all photos of a gallery. What the parts read of photos is read once and kept."""
+"""The parts of all photos of a gallery. What the parts read of photos stays mapped, or is read once and kept."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from concurrent.futures import Executor
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from shan_engine.base.packing import Arrays
+from shan_engine.gallery.blocks import Block
 from shan_engine.gallery.reader import Gallery
+from shan_engine.kernel.pieces import Pieces
+from shan_engine.kernel.shan import Kernel
 from shan_engine.parts.part import Named, Parts
 
 
 class GalleryParts:
-    """A bundle's parts over a gallery. Photos' bytes are not checked: whoever returns a photo checks it."""
+    """A bundle's parts over a gallery.
+
+    Arrays are checked as wholes where the gallery has their checksums, as older ones have not; photos are checked by
+    whoever returns them.
+    """
 
     def __init__(self, parts: Parts, gallery: Gallery) -> None:
         self._parts, self._gallery = parts, gallery
 
     @cached_property
-    def _images(self) -> Arrays:
-        blocks = [self._parts.read(block, block.rows) for block in self._gallery.blocks]
-        return {name: np.concatenate([one[name] for one in blocks]) for name in blocks[0]} if blocks else {}
+    def pieces(self) -> dict[str, Pieces]:
+        """What the parts read of all photos, by name."""
+        return self._in_pieces(map(self._of, self._gallery.blocks))
 
-    def totals(self, captions: Named, count: int, places: slice = slice(None)) -> NDArray[np.float32]:
+    def load(self, pool: Executor) -> None:
+        """Read it with some threads, unless it is read: checksums take a while."""
+        if "pieces" not in self.__dict__:
+            self.pieces = self._in_pieces(pool.map(self._of, self._gallery.blocks))
+
+    def _in_pieces(self, of_blocks: Iterable[Arrays]) -> dict[str, Pieces]:
+        read = list(of_blocks)
+        names = [name for name in read[0] if all(name in one for one in read)] if read else []
+        return {name: Pieces([one[name] for one in read]) for name in names}
+
+    def _of(self, block: Block) -> Arrays:
+        read = self._parts.read(block, block.rows)
+        block.check_whole(read)
+        return read
+
+    @cached_property
+    def _joined(self) -> Arrays:
+        return {name: np.concatenate(pieces.arrays) for name, pieces in self.pieces.items()}
+
+    def totals(
+        self, captions: Named, count: int, places: slice | NDArray[np.int64] = slice(None)
+    ) -> NDArray[np.float32]:
         """Sums N x C of the weighted parts of the photos at some places (all by default) with C = `count` captions."""
-        images = {name: array[places] for name, array in self._images.items()}
-        return self._parts.totals(images, captions, (len(range(len(self._gallery))[places]), count))
+        if isinstance(places, slice):
+            images, photos = self._joined, len(range(len(self._gallery))[places])
+            return self._parts.totals({name: held[places] for name, held in images.items()}, captions, (photos, count))
+        chosen = {name: pieces.at(places) for name, pieces in self.pieces.items()}
+        return self._parts.totals(chosen, captions, (len(places), count))
+
+    def estimates(self, captions: Named, shape: tuple[int, int], kernel: Kernel, run: slice) -> NDArray[np.float32]:
+        """As `totals`, but for rounding, of the photos of some pieces, `shape` B x C."""
+        return self._parts.estimates({n: held.run(run) for n, held in self.pieces.items()}, captions, shape, kernel)

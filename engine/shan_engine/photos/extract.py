@@ -1,37 +1,43 @@
-"""Bring a feature store up to date with a folder: decode new photos, extract their regions, write them in batches."""
+"""Bring a feature store up to date with folders: decode new photos, extract their regions, write them in batches."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
 from shan_engine.base.choices import StoreDtype
-from shan_engine.base.errors import InputError, StoreError
+from shan_engine.base.errors import InputError
 from shan_engine.base.facts import Facts
 from shan_engine.photos.decode import ScaledPhoto, read_scaled
 from shan_engine.photos.extractor import FeatureExtractor, Regions
 from shan_engine.photos.facts.renew import FactReader, outdated, renew
-from shan_engine.photos.find import Photo, find_photos
+from shan_engine.photos.find import Photo
+from shan_engine.photos.known import content_hash, content_hashes
+from shan_engine.photos.plan import Plan, make_plan
+from shan_engine.store.contents import Content
 from shan_engine.store.dtype import stored_dtype
 from shan_engine.store.feature_store import FeatureStore
-from shan_engine.store.lmdb import is_store
 from shan_engine.store.records import RegionRecord
 from shan_engine.store.schema import SCHEMA_VERSION, StoreSchema
 
 _AHEAD = 64  # photos decoded before the extractor asks for them
+_HASHED = 512  # photos hashed before the store is written
 _Decoded = tuple[Photo, ScaledPhoto, Facts]
 
 
 @dataclass(frozen=True)
 class ExtractionResult:
     """What a run did: how many photos it added or renewed, found unchanged, and removed from the store.
+
+    `renamed` photos were known by their bytes under another path, `copied` are files with the bytes of another photo:
+    both are not extracted. `vanished` counts the photos of folders that are missing or empty and stay in the store.
 
     `broken` has one sentence for each photo that could not be used and each folder that could not be listed; photos in
     such a folder stay in the store as they are. `passed_over` counts photos in formats that are not read, by suffix.
@@ -47,13 +53,18 @@ class ExtractionResult:
     sidecars: tuple[str, ...] = ()
     unnamed_places: int = 0
     damaged: tuple[str, ...] = ()
+    renamed: int = 0
+    copied: int = 0
+    vanished: dict[str, int] = field(default_factory=dict)
 
 
 def extract_photos(
-    folder: Path,
+    folders: Path | Sequence[Path],
     store_path: Path,
     extractor: FeatureExtractor,
     *,
+    exclude: Sequence[str] = (),
+    prune: bool = False,
     dtype: StoreDtype | None = None,
     batch_size: int = 16,
     workers: int = 2,
@@ -61,37 +72,32 @@ def extract_photos(
     on_start: Callable[[int], None] = lambda total: None,
     on_photo: Callable[[int], None] = lambda done: None,
 ) -> ExtractionResult:
-    """Bring the store up to date with the photos below `folder`.
+    """Bring the store up to date with the photos below `folders`, except what the patterns `exclude` leave out.
 
-    Only new and changed photos are extracted. Of the others, the facts are read if the photo or a side-car changed.
-    Photos deleted from the folder are removed from the store. Each batch is committed on its own, so that an
-    interrupted run resumes where it stopped. A photo is skipped if it cannot be decoded or the extractor finds no
-    region in it; if that photo has changed, its old record is removed. With `strict`, photos that can be
-    read only in part are skipped too.
+    Only photos with new bytes are extracted. Of the others, the facts are read if the photo or a side-car changed.
+    Photos deleted from the folders are removed from the store; those of a folder that is missing or empty only with
+    `prune`. Each batch is committed on its own, so that an interrupted run resumes where it stopped. A photo is skipped
+    if it cannot be decoded or the extractor finds no region in it; if that photo has changed, its old record is
+    removed. With `strict`, photos that can be read only in part are skipped too.
 
     `dtype` None keeps that of the store, or means float32 for a new store. `on_start` hears how many photos there are
     to extract, `on_photo` how many are done. Raises InputError if no photo can be used or the extractor's outputs are
     not regions, and StoreError if the store holds features of another extractor or dtype.
     """
-    listing = find_photos(folder)
-    photos = listing.photos
     dtype = stored_dtype(store_path, dtype)
-    plan = _plan(folder, photos, store_path, extractor.recipe.name)
+    plan = make_plan(folders, store_path, extractor.recipe.name, exclude=exclude, prune=prune, workers=workers)
+    _rearrange(store_path, plan)
     reader = FactReader()
-    renewed = outdated(store_path, plan.kept(photos), reader) if plan.held else []
-    on_start(len(plan.extract) + len(renewed))
+    renewed = outdated(store_path, plan.kept, reader) if plan.kept else []
+    on_start(len(plan.extract) + len(plan.unhashed) + len(renewed))
     broken: dict[str, str] = {}
     damaged: list[str] = []
     added = 0
     with ExitStack() as stack:
         store = None
-        if plan.delete or plan.move:
-            store = stack.enter_context(FeatureStore.open(store_path, readonly=False))
-            store.delete(plan.delete)
-            _move(store, plan.move)
         # Closed at once if the run is interrupted, which drops the photos still waiting to be decoded.
         decoded = stack.enter_context(
-            closing(_decode(plan.extract, extractor, workers, reader, broken, None if strict else damaged))
+            closing(_decode(plan, extractor, workers, reader, broken, None if strict else damaged))
         )
         for batch in _batches(decoded, batch_size):
             found = extractor(np.stack([scaled.pixels for _, scaled, _ in batch]), [photo.path for photo, *_ in batch])
@@ -108,113 +114,78 @@ def extract_photos(
                 size, version = records[0].features.shape[1], SCHEMA_VERSION if extractor.recipe.classes else 1
                 schema = StoreSchema(extractor.recipe.name, size, max(100, most), dtype, version)
                 store = stack.enter_context(FeatureStore.create(store_path, schema))
-            store.write(records)
-            stored = {record.id for record in records}
-            store.put_facts({photo.id: reader.stored(photo, facts) for photo, _, facts in batch if photo.id in stored})
+            stored = [(photo, facts) for photo, _, facts in batch if photo.id not in broken]
+            store.write(records, contents={photo.id: plan.content(photo) for photo, _ in stored})
+            store.put_facts({photo.id: reader.stored(photo, facts) for photo, facts in stored})
             added += len(records)
             on_photo(added + len(broken))
+        for photo in [photo for photo in plan.extract if photo.id in broken]:
+            for copy in plan.copies.get(photo.id, ()):
+                broken[copy.id] = f"{copy.path} cannot be used: it has the same bytes as {photo.path}"
+                plan.copied -= 1
         stale = [id for id in broken if id in plan.held]
         if stale:
             if store is None:
                 store = stack.enter_context(FeatureStore.open(store_path, readonly=False))
             store.delete(stale)
             broken |= {id: f"{broken[id]}; the features of its earlier version were removed" for id in stale}
-    on_photo(len(plan.extract))
-    renew(store_path, renewed, reader, workers=workers, on_photo=lambda done: on_photo(len(plan.extract) + done))
-    if not added and len(broken) == len(photos):
+    done = len(plan.extract)
+    on_photo(done)
+    _hash(store_path, plan.unhashed, workers, lambda hashed: on_photo(done + hashed))
+    done += len(plan.unhashed)
+    renew(store_path, renewed, reader, workers=workers, on_photo=lambda read: on_photo(done + read))
+    listing = plan.listing
+    if not added and len(broken) == len(listing.photos):
         first = next(iter(broken.values()))
-        raise InputError(f"none of the {len(photos)} photos in {folder} can be used, the first: {first}")
-    removed = len(plan.delete) + len(stale)
-    unchanged = len(photos) - len(plan.extract)
-    skipped = (*listing.unreadable, *broken.values())
+        places = folders if isinstance(folders, Path) else ", ".join(map(str, folders))
+        raise InputError(f"none of the {len(listing.photos)} photos in {places} can be used, the first: {first}")
     return ExtractionResult(
-        added, unchanged, removed, skipped, listing.passed_over, tuple(reader.faults), reader.unnamed, tuple(damaged)
+        added,
+        plan.unchanged,
+        plan.removed + len(stale),
+        (*listing.unreadable, *broken.values()),
+        listing.passed_over,
+        tuple(reader.faults),
+        reader.unnamed,
+        tuple(damaged),
+        plan.renamed,
+        plan.copied,
+        {str(folder): count for folder, count in plan.vanished.items()},
     )
+
+
+def _rearrange(store_path: Path, plan: Plan) -> None:
+    """Apply what a plan says about photos that need no extraction."""
+    if plan.delete or plan.contents:
+        with FeatureStore.open(store_path, readonly=False) as store:
+            store.delete(id for id in plan.delete if id in store)
+            store.relocate(plan.contents)
 
 
 def _record(photo: Photo, scaled: ScaledPhoto, regions: Regions) -> RegionRecord:
     """The record of a photo, with boxes in pixels of the whole photo."""
     boxes = regions.boxes
     if boxes is not None:
-        x0, y0, x1, y1 = scaled.part
-        boxes = np.array([x0, y0] * 2) + boxes * np.array([x1 - x0, y1 - y0] * 2)
-        boxes = (boxes * np.array(scaled.size * 2, np.float32)).astype(np.float32)
+        boxes = scaled.in_pixels(boxes).astype(np.float32)
     return RegionRecord(photo.id, regions.features, boxes, str(photo.path), *scaled.size, photo.stamp, regions.seen)
 
 
-@dataclass(frozen=True)
-class _Plan:
-    """How a store differs from a folder: photos to extract, photos whose path alone changed, ids to delete.
-
-    `held` are the ids in the store, without those to delete.
-    """
-
-    extract: list[Photo]
-    move: list[Photo]
-    delete: list[str]
-    held: set[str]
-
-    def kept(self, photos: list[Photo]) -> list[Photo]:
-        """Those of the photos whose features stay as they are."""
-        new = {photo.id for photo in self.extract}
-        return [photo for photo in photos if photo.id not in new]
-
-
-def _plan(folder: Path, photos: list[Photo], store_path: Path, extractor: str) -> _Plan:
-    if not is_store(store_path):
-        return _Plan(photos, [], [], set())
-    with FeatureStore.open(store_path) as store:
-        if store.schema.feature_extractor != extractor:
-            raise StoreError(
-                f"the store {store_path} holds features of '{store.schema.feature_extractor}', "
-                f"not of '{extractor}': name a new store"
-            )
-        held = {info.id: info for info in store.infos()}
-    root = folder.resolve()
-    gone = [info.id for info in held.values() if info.path == str(root / info.id) and _is_gone(Path(info.path))]
-    plan = _Plan([], [], gone, held.keys() - set(gone))
-    for photo in photos:
-        info = held.get(photo.id)
-        elsewhere = info is not None and info.path not in ("", str(photo.path))
-        if info is not None and elsewhere and _is_another(Path(info.path), photo.path):
-            raise InputError(
-                f"the store {store_path} already has '{photo.id}' from {info.path}: name a new "
-                "store, or extract a folder that holds both"
-            )
-        if info is None or info.stamp != photo.stamp:
-            plan.extract.append(photo)
-        elif elsewhere:
-            plan.move.append(photo)
-    return plan
-
-
-def _is_gone(path: Path) -> bool:
-    """Whether the file does not exist. A file that cannot be accessed may still exist, so it counts as present."""
-    try:
-        path.stat()
-    except OSError as error:
-        return isinstance(error, FileNotFoundError | NotADirectoryError)
-    return False
-
-
-def _is_another(held: Path, photo: Path) -> bool:
-    """Whether the path held for a photo names an existing file other than `photo`."""
-    try:
-        return not held.samefile(photo)
-    except FileNotFoundError:  # one of the two no longer exists
-        return False
-
-
-def _move(store: FeatureStore, photos: list[Photo], batch_size: int = 256) -> None:
-    """Rewrite the records of photos with their present path."""
-    for start in range(0, len(photos), batch_size):
-        batch = photos[start : start + batch_size]
-        records = store.read([photo.id for photo in batch])
-        store.write([replace(record, path=str(photo.path)) for record, photo in zip(records, batch, strict=True)])
+def _hash(store_path: Path, unhashed: dict[str, Content], workers: int, on_photo: Callable[[int], None]) -> None:
+    """Store the hashes of photos that an older version extracted, by image id."""
+    if not unhashed:
+        return
+    with FeatureStore.open(store_path, readonly=False) as store:
+        items = iter(unhashed.items())
+        done = 0
+        while batch := dict(islice(items, _HASHED)):
+            hashes = content_hashes([content.files[0].path for content in batch.values()], workers)
+            store.put_contents({id: Content(hashes[c.files[0].path], c.files) for id, c in batch.items()})
+            done += len(batch)
+            on_photo(done)
 
 
 def _decode(
-    photos: list[Photo],
+    plan: Plan,
     extractor: FeatureExtractor,
     workers: int,
     reader: FactReader,
@@ -228,7 +199,9 @@ def _decode(
 
     def load(photo: Photo) -> _Decoded:
         recipe = extractor.recipe
-        scaled = read_scaled(photo.path, recipe.width, recipe.height, extractor.part_of(photo.id))
+        if photo.id not in plan.hashes:
+            plan.hashes[photo.id] = content_hash(photo.path)
+        scaled = read_scaled(photo.path, recipe.width, recipe.height, extractor.part_of(photo.id), recipe.fit)
         if scaled.damage and damaged is None:
             raise InputError(scaled.damage)
         if scaled.damage and damaged is not None:
@@ -237,7 +210,7 @@ def _decode(
 
     with ThreadPoolExecutor(workers) as pool:
         waiting: deque[tuple[Photo, Future[_Decoded]]] = deque()
-        queue = iter(photos)
+        queue = iter(plan.extract)
         try:
             waiting.extend((photo, pool.submit(load, photo)) for photo in islice(queue, _AHEAD))
             while waiting:

@@ -8,6 +8,12 @@ The graph takes one input, the images: raw pixels uint8 B x H x W x 3, or float 
 scaled to 0..1, then normalised by `mean` and `std` (default 0 and 1). A graph whose B is fixed to 1 runs one photo at
 a time.
 
+A photo is stretched to `width` x `height` (bicubic). A recipe may change that to what a model's authors do:
+
+- `"shortest_edge": 256` scales the shorter side to 256 pixels, and cuts `width` x `height` out of the middle;
+- `"resampling": "bilinear"` is another way to resample (`photos.fit.RESAMPLINGS`);
+- `"exact": true` decodes JPEGs at their full size.
+
 The first output has one of two forms:
 
 - regions B x K x F; a second output, if there is one, holds their boxes B x K x 4 (x0, y0, x1, y1, each from 0 to 1);
@@ -23,7 +29,6 @@ Three further outputs may tell what a photo is seen as, if the recipe names the 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import repeat
@@ -37,7 +42,9 @@ from numpy.typing import NDArray
 from shan_engine.backends.onnx_runtime.graph import OnnxRuntimeGraph
 from shan_engine.base.choices import Device
 from shan_engine.base.errors import InputError
-from shan_engine.photos.decode import WHOLE, Part
+from shan_engine.base.json_text import decode_json
+from shan_engine.photos.decode import WHOLE
+from shan_engine.photos.fit import RESAMPLINGS, Fit, Part
 from shan_engine.store.records import SeenClasses
 
 CROP_SIDES = (0.7, 0.92)
@@ -59,7 +66,7 @@ class Regions(NamedTuple):
 class Recipe:
     """The images that an extractor expects, and names of the classes that it tells.
 
-    A store records `name` as the origin of its features.
+    A store records `name` as the origin of its features. The last three are those of `photos.fit.Fit`.
     """
 
     name: str
@@ -68,6 +75,14 @@ class Recipe:
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
     std: tuple[float, float, float] = (1.0, 1.0, 1.0)
     classes: tuple[str, ...] = ()
+    shortest_edge: int = 0
+    resampling: str = "bicubic"
+    exact: bool = False
+
+    @property
+    def fit(self) -> Fit:
+        """How a photo becomes `width` x `height` pixels."""
+        return Fit(self.shortest_edge, self.resampling, self.exact)
 
 
 class FeatureExtractor:
@@ -209,6 +224,20 @@ class FeatureExtractor:
             return output.astype(np.float32, copy=False)
 
 
+class ExtractorOnDemand(FeatureExtractor):
+    """A feature extractor of whole photos whose graph is loaded for the first photo."""
+
+    def __init__(self, model: Path, device: Device = "auto") -> None:
+        self.model, self.recipe, self.crop = model, read_recipe(model), 0
+        self._device = device
+        self._loaded: FeatureExtractor | None = None
+
+    def __call__(self, pixels: NDArray[np.uint8], names: Sequence[object] = ()) -> list[Regions]:
+        """As `FeatureExtractor`, which tells what it raises."""
+        self._loaded = self._loaded or FeatureExtractor(self.model, self._device)
+        return self._loaded(pixels, names)
+
+
 def _mirrored(boxes: NDArray[np.float32] | None) -> NDArray[np.float32] | None:
     """Convert relative boxes K x 4 in a mirror image to those in the original photo."""
     if boxes is None:
@@ -227,13 +256,17 @@ def grid_boxes(height: int, width: int) -> NDArray[np.float32]:
     return np.stack([x / width, y / height, (x + 1) / width, (y + 1) / height], axis=1).astype(np.float32)
 
 
+_LARGEST = 2**14  # pixels of a side
+_LARGEST_SCALE = 1e6  # far beyond any mean or deviation of pixels, and far from the largest float
+
+
 def read_recipe(model: Path) -> Recipe:
     """Read the recipe beside an extractor's ONNX file. Raises InputError if either is missing or invalid."""
     path = model.with_suffix(".json")
     if not model.is_file():
         raise InputError(f"there is no feature extractor {model}: name its .onnx file")
     try:
-        data = json.loads(path.read_text("utf-8"))
+        data = decode_json(path.read_text("utf-8"))
         recipe = Recipe(**{**data, **{key: tuple(data[key]) for key in ("mean", "std", "classes") if key in data}})
     except FileNotFoundError as error:
         raise InputError(
@@ -241,13 +274,22 @@ def read_recipe(model: Path) -> Recipe:
         ) from error
     except (OSError, ValueError, TypeError) as error:
         raise InputError(f"the recipe {path} cannot be read ({error}): fix it, or copy it again") from error
-    sizes_fit = all(isinstance(size, int) and size > 0 for size in (recipe.width, recipe.height))
+    sizes_fit = all(isinstance(size, int) and 0 < size <= _LARGEST for size in (recipe.width, recipe.height))
     scales = (*recipe.mean, *recipe.std)
-    scales_fit = len(recipe.mean) == len(recipe.std) == 3 and all(isinstance(x, int | float) for x in scales)
+    scales_fit = len(recipe.mean) == len(recipe.std) == 3 and all(
+        isinstance(x, int | float) and abs(x) <= _LARGEST_SCALE for x in scales
+    )
     if not isinstance(data.get("classes", []), list) or not all(isinstance(name, str) for name in recipe.classes):
         raise InputError(f'the recipe {path} needs a list of names as its "classes"')
     if not recipe.name or not isinstance(recipe.name, str) or not sizes_fit or not scales_fit or 0 in recipe.std:
         raise InputError(
             f"the recipe {path} needs a name, a width and height above 0, and 3 numbers each for mean and std"
+        )
+    edge = recipe.shortest_edge
+    if not isinstance(edge, int) or (edge and edge < max(recipe.width, recipe.height)):
+        raise InputError(f"the recipe {path} cuts {recipe.width} x {recipe.height} pixels out of fewer: fix its sizes")
+    if recipe.resampling not in RESAMPLINGS or not isinstance(recipe.exact, bool):
+        raise InputError(
+            f'the recipe {path} needs one of {", ".join(RESAMPLINGS)} as its "resampling", true or false as "exact"'
         )
     return recipe

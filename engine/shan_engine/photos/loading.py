@@ -18,6 +18,8 @@ _LARGE = 32_000_000  # photos with more pixels are averaged to a smaller size wh
 _STRIP = 4_000_000  # pixels that are converted at a time
 _DENSEST = 1000  # a damaged file of fewer bytes per pixel claims a size that it does not have
 _END_OF_JPEG = b"\xff\xd9"
+CLEAR = ("RGBA", "LA", "PA", "RGBa", "La")
+"""Modes of Pillow with transparency."""
 _UNSIGNED, _BITS, _FORMAT, _PHOTOMETRIC = 1, 258, 339, 262  # TIFF tags and the sample format of unsigned integers
 
 
@@ -141,7 +143,7 @@ def _flat(image: Image.Image, mode: str | None, depth: _Depth | None) -> Image.I
     """The image, or a strip of it, in RGB or in the profile's `mode`."""
     if depth is not None:
         image = depth.flat(image)
-    elif image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
+    elif image.mode in CLEAR or "transparency" in image.info:
         grey = image.mode in ("L", "LA", "La")
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)

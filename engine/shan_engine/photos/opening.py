@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import io
+import logging
 import struct
 import zlib
 from collections.abc import Iterator
@@ -11,7 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from PIL import ExifTags, Image, PngImagePlugin, UnidentifiedImageError
+from PIL import ExifTags, Image, PngImagePlugin, UnidentifiedImageError, _imaging
 
 from shan_engine.base.errors import InputError
 from shan_engine.photos.formats import HEIF, RAW, VIDEO, require_reader
@@ -21,7 +23,16 @@ _PNG = b"\x89PNG\r\n\x1a\n"
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _LARGE_CHUNK = 1 << 20
 _LEAST_PREVIEW = 480  # an embedded preview with a shorter side is too coarse, so that the RAW file is developed
+_FORMATS = ("JPEG", "PNG", "GIF", "BMP", "DIB", "PPM", "WEBP", "TIFF", "JPEG2000", "AVIF", "ICO", "TGA", "PCX")
+"""What a file may be, whatever its suffix says. Not EPS: Pillow would have Ghostscript run the program in it."""
 _FLIPS = {3: 3, 5: 8, 6: 6}  # LibRaw's turns as EXIF orientations
+
+# What decoders say about damaged photos would come between the lines of progress; exceptions say enough. Pillow's log
+# and libtiff's messages on standard error belong to the process, as its limits do.
+logging.getLogger("PIL").setLevel(logging.CRITICAL)
+if hasattr(libtiff := ctypes.CDLL(_imaging.__file__), "TIFFSetErrorHandler"):
+    libtiff.TIFFSetErrorHandler(None)
+    libtiff.TIFFSetWarningHandler(None)
 
 # Programs write whole workflows into a PNG's text. Pillow refuses a text of over
 # 1 MB. Its limit belongs to the process.
@@ -43,20 +54,25 @@ def open_photo(path: Path, most_pixels: int) -> Image.Image:
     if suffix in HEIF:
         _register_heif()
     try:
-        return Image.open(path)
+        return identified(path)
     except FileNotFoundError:
         raise
     except Exception as error:
         with path.open("rb") as file:
             head = file.read(12)
         if head.startswith(_PNG):
-            return Image.open(_without_notes(path))
+            return identified(_without_notes(path))
         if head.startswith(_TIFF):
             return open_tiff(path, most_pixels)
         if head[4:8] == b"ftyp" and isinstance(error, UnidentifiedImageError) and find_spec("pi_heif"):
             _register_heif()
-            return Image.open(path)
+            return identified(path)
         raise
+
+
+def identified(source: Path | io.BytesIO) -> Image.Image:
+    """A photo in one of the formats that Pillow decodes by itself; no other program is run for it."""
+    return Image.open(source, formats=[*_FORMATS, *(["HEIF"] if "HEIF" in Image.OPEN else [])])
 
 
 @cache
@@ -90,6 +106,7 @@ def open_tiff(path: Path, most_pixels: int) -> Image.Image:
     """A TIFF in a mode or compression that Pillow does not read: RGB of floats, 16-bit grey with alpha, and so on."""
     import tifffile
 
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # it tells each broken tag; its exceptions say enough
     with tifffile.TiffFile(path) as tiff:
         page = tiff.pages.first
         if page.imagewidth * page.imagelength * page.samplesperpixel > 3 * most_pixels:
@@ -118,7 +135,10 @@ def open_tiff(path: Path, most_pixels: int) -> Image.Image:
 
 
 def _raw(path: Path) -> Image.Image:
-    """The preview that a camera has put into its RAW file, or the developed file if the preview is small."""
+    """The preview that a camera has put into its RAW file, or the developed file if the preview is small.
+
+    Its EXIF is the preview's own, or what LibRaw knows: camera, date and place; and the lens.
+    """
     import rawpy
 
     with rawpy.imread(str(path)) as raw:
@@ -126,17 +146,23 @@ def _raw(path: Path) -> Image.Image:
         try:
             preview: Any = raw.extract_thumb()
             if preview.format == rawpy.ThumbFormat.JPEG:
-                image: Image.Image = Image.open(io.BytesIO(preview.data))
+                image: Image.Image = identified(io.BytesIO(preview.data))
             else:
                 image = Image.fromarray(preview.data)
             if min(image.size) >= _LEAST_PREVIEW:
                 if orientation != 1 and (image.width > image.height) == (raw.sizes.width > raw.sizes.height):
                     image.getexif().setdefault(ExifTags.Base.Orientation, orientation)
-                return image
+                return _with_lens(image, raw.lens.model)
         except (rawpy.LibRawNoThumbnailError, rawpy.LibRawUnsupportedThumbnailError, OSError):
             pass
         half = min(raw.sizes.width, raw.sizes.height) >= 4 * _LEAST_PREVIEW
-        return Image.fromarray(raw.postprocess(use_camera_wb=True, half_size=half))
+        return _with_lens(Image.fromarray(raw.postprocess(use_camera_wb=True, half_size=half)), raw.lens.model)
+
+
+def _with_lens(image: Image.Image, lens: str) -> Image.Image:
+    if lens:
+        image.getexif().get_ifd(ExifTags.IFD.Exif).setdefault(ExifTags.Base.LensModel, lens)
+    return image
 
 
 def _frame(path: Path) -> Image.Image:

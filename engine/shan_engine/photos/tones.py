@@ -53,6 +53,7 @@ def to_bytes(samples: NDArray[Any], levels: Levels) -> NDArray[np.uint8]:
     low, high = levels
     if (low, high) == (0.0, 65535.0) and samples.dtype == np.uint16:
         return (samples >> 8).astype(np.uint8)
-    scaled = (np.asarray(samples, np.float32) - np.float32(low)) * np.float32(255 / (high - low))
+    with np.errstate(all="ignore"):  # samples beyond float32
+        scaled = (np.asarray(samples, np.float32) - np.float32(low)) * np.float32(255 / (high - low))
     scaled = np.clip(np.nan_to_num(scaled, nan=0.0, posinf=255.0, neginf=0.0), 0, 255)
     return np.asarray(scaled.round(), np.uint8)

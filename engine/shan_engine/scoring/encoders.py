@@ -15,6 +15,8 @@ from shan_engine.base.packing import Arrays
 from shan_engine.bundle.contents import IMAGE_TERMS, Bundle
 from shan_engine.text.tokenizer import Tokenized, pad, shortened, visible_text
 
+KEPT_WORDS = 4096  # class weights of 1,000 classes take 4 kB each
+
 
 class Encoders:
     """A bundle's graphs, each loaded on first use and kept. Several threads may encode at once."""
@@ -22,6 +24,7 @@ class Encoders:
     def __init__(self, bundle: Bundle, load: Callable[[str], Graph]) -> None:
         self.bundle = bundle
         self._load, self._loaded, self._loading = load, dict[str, Graph](), Lock()
+        self._words = dict[tuple[str, tuple[int, ...]], NDArray[Any]]()
 
     def graph(self, name: str) -> Graph:
         """A graph of the bundle by its file name."""
@@ -31,7 +34,16 @@ class Encoders:
             return self._loaded[name]
 
     def encode_images(self, features: NDArray[np.float32], region_mask: NDArray[np.bool_]) -> Arrays:
-        """Encode features B x K x F and mask B x K to what a gallery stores, mask included: arrays B x their shape."""
+        """Encode features B x K x F and mask B x K to what a gallery stores, mask included: arrays B x their shape.
+
+        Raises InputError for more regions than the model has places for.
+        """
+        most = self.bundle.manifest.model.get("most_regions")
+        if most is not None and features.shape[1] > most:
+            raise InputError(
+                f"an image has {features.shape[1]} regions, the model of the bundle {self.bundle.path} takes at most "
+                f"{most}: extract or import fewer regions an image"
+            )
         encoded = self.graph("image_encoder.onnx").run({"features": features, "region_mask": region_mask})
         return {**encoded, "region_mask": region_mask}
 
@@ -55,13 +67,13 @@ class Encoders:
         """Token numbers of an unchanged caption. Raises as `caption`."""
         return list(self.caption(caption).tokens)
 
-    def read(self, query: str) -> Tokenized:
+    def read(self, query: str, *, unknown: bool = False) -> Tokenized:
         """Tokenize a query, without invisible marks: unknown words are tolerated, and it is cut at the model's limit.
 
-        Raises InputError if it is empty or has no word that the model knows.
+        Raises InputError if it is empty or has no word that the model knows, unless they may all be `unknown`.
         """
         tokenized = self.bundle.tokenizer.read(visible_text(query), self.bundle.manifest.max_words)
-        if not tokenized.has_known_word:
+        if not unknown and not tokenized.has_known_word:
             raise InputError(f"the model knows no word of '{shortened(query)}': describe it in other words")
         return tokenized
 
@@ -69,3 +81,14 @@ class Encoders:
         """Caption arrays by name, each C x its shape, padded to the longest caption."""
         tokens, lengths = pad(token_lists)
         return self.graph("text_encoder.onnx").run({"tokens": tokens, "lengths": lengths})
+
+    def encode_words(self, words: Sequence[Sequence[int]], name: str) -> NDArray[Any]:
+        """One of the caption arrays of words alone, C x its shape. It is kept: every query has words of others."""
+        keys = [(name, tuple(word)) for word in words]
+        known = {key: held for key in keys if (held := self._words.get(key)) is not None}
+        if new := [key for key in dict.fromkeys(keys) if key not in known]:
+            known.update(zip(new, self.encode_captions([tokens for _, tokens in new])[name], strict=True))
+            if len(self._words) + len(new) > KEPT_WORDS:
+                self._words.clear()
+            self._words.update({key: known[key] for key in new})
+        return np.stack([known[key] for key in keys])

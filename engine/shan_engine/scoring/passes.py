@@ -20,6 +20,7 @@ from shan_engine.gallery.blocks import Block
 from shan_engine.gallery.images import Images
 from shan_engine.gallery.reader import Gallery
 from shan_engine.gallery.storage import HUBNESS
+from shan_engine.parts.written import saying
 from shan_engine.scoring.encoders import Encoders
 from shan_engine.scoring.scorer import Scorer
 
@@ -41,10 +42,16 @@ class CaptionBatches:
     longest: int
 
     @classmethod
-    def encode(cls, encoders: Encoders, token_lists: Sequence[Sequence[int]]) -> CaptionBatches:
-        """Encode captions, each given as its tokens."""
+    def encode(
+        cls, encoders: Encoders, token_lists: Sequence[Sequence[int]], texts: Sequence[str] | None = None
+    ) -> CaptionBatches:
+        """Encode captions, each given as its tokens, and its text where further parts are to read that."""
         rows = batches_by_length(token_lists)
         arrays = [encoders.encode_captions([token_lists[row] for row in batch]) for batch in rows]
+        if texts is not None:
+            arrays = [
+                saying(encoded, [texts[row] for row in batch]) for batch, encoded in zip(rows, arrays, strict=True)
+            ]
         return cls(tuple(rows), tuple(arrays), max(map(len, token_lists)))
 
     def __len__(self) -> int:
@@ -96,7 +103,8 @@ def pair_scores(
         if parts:
             _add(parts.scores(known, batch, (len(within), len(rows))), found, outputs)
         if hubness is not None:
-            found["scores"] = found["scores"] - hubness[:, None]
+            with np.errstate(invalid="ignore"):  # refused below
+                found["scores"] = found["scores"] - hubness[:, None]
         refuse_not_finite(gallery, within, found["scores"])
         yield rows, place, found
 
@@ -126,15 +134,18 @@ class Group:
         return len(self.captions)
 
 
-def caption_groups(scorer: Scorer, token_lists: Sequence[Sequence[int]], row_bytes: int) -> Iterator[Group]:
-    """Group captions in input order; each group is encoded only when it is needed.
+def caption_groups(
+    scorer: Scorer, token_lists: Sequence[Sequence[int]], row_bytes: int, texts: Sequence[str] | None = None
+) -> Iterator[Group]:
+    """Group captions in input order; each group is encoded only when it is needed. `texts` are as they were written.
 
     `row_bytes` is what the caller keeps per caption: a group keeps at most 256 MiB, unless a single row is larger.
     """
     size = max(1, min(GROUP_CAPTIONS, GROUP_BYTES // max(1, row_bytes)))
     for start in range(0, len(token_lists), size):
         numbers = slice(start, min(start + size, len(token_lists)))
-        yield Group(numbers, CaptionBatches.encode(scorer.encoders, token_lists[numbers]))
+        own = None if texts is None else texts[numbers]
+        yield Group(numbers, CaptionBatches.encode(scorer.encoders, token_lists[numbers], own))
 
 
 def group_scores(
@@ -172,10 +183,12 @@ def score_matrix(
     gallery: Gallery,
     token_lists: Sequence[Sequence[int]],
     on_pairs: Callable[[int], None] = lambda done: None,
+    *,
+    texts: Sequence[str] | None = None,
 ) -> NDArray[np.float32]:
     """Scores N x M of a gallery's images with all captions, in their orders. Raises the errors of `pair_scores`."""
     scores = np.empty((len(gallery), len(token_lists)), np.float32)
-    for group in caption_groups(scorer, token_lists, 4 * len(gallery)):
+    for group in caption_groups(scorer, token_lists, 4 * len(gallery), texts):
         for rows, place, part in group_scores(scorer, gallery, group, on_pairs):
             scores[place, group.numbers.start + rows] = part
     return scores

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from copy import copy
 from functools import cached_property
 from threading import Lock
 from typing import Any
@@ -17,10 +18,12 @@ from shan_engine.base.choices import Backend, Device, Precision
 from shan_engine.base.packing import Arrays
 from shan_engine.bundle.contents import Bundle
 from shan_engine.gallery.reader import Gallery
+from shan_engine.gallery.written import Counting
 from shan_engine.kernel.constants import load_constants
 from shan_engine.kernel.shan import Kernel
 from shan_engine.parts.table import open_parts
 from shan_engine.parts.whole_gallery import GalleryParts
+from shan_engine.parts.written import WEIGHT, Written, WrittenWords
 from shan_engine.scoring.encoders import Encoders
 from shan_engine.scoring.stored_images import StoredImages
 
@@ -49,6 +52,9 @@ class Scorer:
         self.encoders = Encoders(bundle, self._runtime.load)
         self._held: tuple[Gallery, HeldGallery | None, GalleryParts] | None = None
         self._opening = Lock()
+        self._reads: list[tuple[str, str]] = []
+        self._others: Sequence[Counting] = ()
+        self._plain: Scorer | None = None
 
     @cached_property
     def pairs(self) -> PairScorer:
@@ -70,6 +76,31 @@ class Scorer:
     def score_parts(self) -> tuple[str, ...]:
         """Names of what a score is the sum of: the steps of the model, then the bundle's further parts."""
         return self.steps + self.parts.names
+
+    def reading(self, galleries: Sequence[Gallery], others: Sequence[Counting] | None = None) -> Scorer:
+        """What scores these galleries: this one, with another part where they know what is written in their photos.
+
+        How rare words are is counted in `others`, too; None is those of this one, if it reads these galleries. Graphs
+        and pair scorer are shared. Raises GalleryError where an index of written words is damaged.
+        """
+        of = [(str(gallery.path), gallery.manifest.written) for gallery in galleries]
+        plain = self._plain or self
+        if of == self._reads and others in (None, self._others):
+            return self
+        if not any(written for _, written in of) and not any(other.written for other in others or ()):
+            return plain
+        _ = plain.pairs  # opened once, for both
+        own = copy(plain)
+        words = WrittenWords(galleries, self.bundle.learnt_word, others=others or ())
+        weight = self.bundle.manifest.parts.get(Written.name, {}).get("weight", WEIGHT)
+        own.parts, own._reads, own._plain, own._held = plain.parts.and_also(Written(weight, words)), of, plain, None
+        own._others = others or ()
+        return own
+
+    @property
+    def written_words(self) -> WrittenWords | None:
+        """What is written in the photos of the galleries of `reading`."""
+        return next((part.words for part in self.parts if isinstance(part, Written)), None)
 
     def held(self, gallery: Gallery) -> HeldGallery | None:
         """The gallery on the back end's devices, kept until another is requested; None if the back end holds none."""

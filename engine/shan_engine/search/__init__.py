@@ -6,7 +6,8 @@ In reading order:
 - `query`: weighted phrases and a photo, and how a model reads them
 - `photo_query`: a photo as a query
 - `exhaustive`: exact scores of all images
-- `cascade`: a large gallery in stages: centroids, step 1, all steps
+- `cascade`: a large gallery in stages: one vector an image, step 1, all steps
+- `bounded`: late interaction with those photos alone that can be hits
 - `tuning`: how many images each stage sees; `measure` measures it on a user's own queries
 - `ranking`: the best of many scores
 - `groups`: near-identical photos as one hit

@@ -5,7 +5,10 @@ fitted to photos and categories, of which people had judged whether one shows th
 
     p = sigmoid(bias + steps * Σ steps of the model + Σ weight * part + hubness * bank_hubness)
 
-It holds for one photo and one phrase, so it depends neither on the other photos nor on how many there are.
+It holds for one photo and one phrase, so it depends neither on the other photos nor on how many there are. What is
+written in a photo is a reason of its own beside that: of both together,
+
+    1 - (1 - p) * (1 - TRUSTED * evidence)
 """
 
 from __future__ import annotations
@@ -20,19 +23,27 @@ from shan_engine.base.errors import InputError
 from shan_engine.base.packing import Arrays
 from shan_engine.gallery.reader import Gallery
 from shan_engine.gallery.storage import BANK_HUBNESS, HUBNESS
+from shan_engine.parts.written import Written
 from shan_engine.scoring.scorer import Scorer
 from shan_engine.search.query import Query
 from shan_engine.search.ranking import Ranking
 
+TRUSTED = 0.9
+"""Share of right photos where all words of a query are written, in the set of benchmarks/written_queries.py."""
+
 
 @dataclass(frozen=True)
 class Calibration:
-    """Weights of the logit; `parts` P are those of the bundle's further parts, in their order."""
+    """Weights of the logit; `parts` P are those of the bundle's further parts, in their order.
+
+    `written` P turns the part of what is written into evidence from 0 to 1.
+    """
 
     bias: float
     steps: float
     parts: tuple[float, ...]
     hubness: float
+    written: tuple[float, ...] = ()
 
     @classmethod
     def of(cls, scorer: Scorer, gallery: Gallery) -> Calibration | None:
@@ -41,7 +52,8 @@ class Calibration:
         if not given or scorer.parts.without_data(arrays) or (given.get("hubness") and BANK_HUBNESS not in arrays):
             return None
         parts = tuple(given.get(name, 0.0) for name in scorer.parts.names)
-        return cls(given.get("bias", 0.0), given.get("steps", 0.0), parts, given.get("hubness", 0.0))
+        written = tuple(1 / part.weight if isinstance(part, Written) else 0.0 for part in scorer.parts)
+        return cls(given.get("bias", 0.0), given.get("steps", 0.0), parts, given.get("hubness", 0.0), written)
 
     def of_ranking(self, scorer: Scorer, gallery: Gallery, ranking: Ranking) -> NDArray[np.float64]:
         """The probabilities N of a phrase's ranked photos."""
@@ -55,7 +67,11 @@ class Calibration:
         logits = (
             self.bias + self.steps * facts.steps + facts.parts @ np.array(self.parts) + self.hubness * facts.hubness
         )
-        return np.asarray(1 / (1 + np.exp(-logits)), np.float64)
+        seen = 1 / (1 + np.exp(-logits))
+        if not any(self.written):
+            return np.asarray(seen, np.float64)
+        read = TRUSTED * np.clip(facts.parts @ np.array(self.written), 0, 1)
+        return np.asarray(1 - (1 - seen) * (1 - read), np.float64)
 
 
 @dataclass(frozen=True)

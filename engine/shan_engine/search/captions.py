@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from shan_engine.base.errors import GalleryError, InputError
+from shan_engine.base.errors import GalleryError, InputError, first_line
 from shan_engine.base.packing import Arrays, unpacked
 from shan_engine.gallery.captions import FIX, CaptionGallery
 from shan_engine.scoring.scorer import Scorer
@@ -71,7 +71,11 @@ def search_captions(
         batches = (
             _rows(arrays, slice(start, start + SCORED_TOGETHER)) for start in range(0, block.captions, SCORED_TOGETHER)
         )
-        scores = np.concatenate([of_batch[0] for of_batch in scorer.score_batches(photo.images, batches)])
+        try:
+            scores = np.concatenate([of_batch[0] for of_batch in scorer.score_batches(photo.images, batches)])
+        except (ValueError, KeyError, TypeError) as error:
+            fault = first_line(error)
+            raise GalleryError(f"{gallery.path} does not fit the bundle that it names ({fault}): {FIX}") from error
         if not np.isfinite(scores).all():
             raise GalleryError(f"a caption of {gallery.path} has a NaN or infinite score: {FIX}")
         # Ties go to the first in the file, so a block's captions are ranked with their places.

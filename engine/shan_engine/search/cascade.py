@@ -2,8 +2,8 @@
 
 SHAN's score is itself a cascade. Each stage keeps the best images for the next, which costs more per image:
 
-1. the first pass knows only the centroids of an image's regions (gallery/centroids.py): it computes step 1 as if they
-   were the regions, without the lengths of attended vectors;
+1. the first pass knows an image by one vector, the mean of its regions (gallery/pooled.py): its product with the mean
+   of a query's words stands in for step 1;
 2. step 1, exact;
 3. all steps, exact.
 
@@ -23,12 +23,13 @@ from numpy.typing import NDArray
 
 from shan_engine.base.packing import SCALES, Arrays
 from shan_engine.gallery.blocks import Block
-from shan_engine.gallery.centroids import Centroids
+from shan_engine.gallery.pooled import Pooled
 from shan_engine.gallery.reader import Gallery
 from shan_engine.gallery.storage import HUBNESS
 from shan_engine.kernel.constants import MASK, REGIONS, ShanConstants
+from shan_engine.kernel.pieces import Pieces, runs
 from shan_engine.kernel.shan import Kernel
-from shan_engine.kernel.step_1 import centroid_tables
+from shan_engine.kernel.step_1 import pooled_query
 from shan_engine.parts.whole_gallery import GalleryParts
 from shan_engine.scoring.passes import refuse_not_finite
 from shan_engine.scoring.scorer import Scorer
@@ -37,74 +38,155 @@ from shan_engine.search.ranking import Ranking, StageCounts, highest
 from shan_engine.search.tuning import StageWidths
 
 GROUP = 16  # queries that share a first pass
+MOST_IN_RUN = 2**15  # images of a first pass that a thread takes at a time, or fewer, so that threads share evenly
+ROUNDING = 1e-4  # the most by which estimates of a score are off
+RUNS = 8  # of each thread
 
 
 def has_cascade(scorer: Scorer, gallery: Gallery) -> bool:
-    """Whether a gallery can be searched in stages: the kernel scores this model, and the gallery has centroids."""
-    return bool(gallery.manifest.centroids) and scorer.kernel is not None
+    """Whether a gallery can be searched in stages: the kernel scores this model, and the gallery is large."""
+    return gallery.manifest.staged and scorer.kernel is not None
 
 
 class Cascade:
-    """The separate stages over one gallery; `has_cascade` must hold. Several threads may search at once."""
+    """The separate stages over one gallery; `has_cascade` must hold. Several threads may search at once.
 
-    def __init__(self, scorer: Scorer, gallery: Gallery) -> None:
+    What it reads of all images stays mapped, from one query to the next. `whole` is the cascade of a larger gallery
+    with the same images, and their places there.
+    """
+
+    def __init__(
+        self, scorer: Scorer, gallery: Gallery, whole: tuple[Cascade, NDArray[np.int64]] | None = None
+    ) -> None:
         assert scorer.kernel is not None
-        self.scorer, self.gallery, self.kernel = scorer, gallery, scorer.kernel
+        self.scorer, self.gallery, self.kernel, self._whole = scorer, gallery, scorer.kernel, whole
+        self._parts: GalleryParts = whole[0]._parts if whole else GalleryParts(scorer.parts, gallery)
+        self._pool: ThreadPoolExecutor = (
+            whole[0]._pool if whole else ThreadPoolExecutor(self.kernel.threads, thread_name_prefix="cascade")
+        )
 
-    @cached_property
-    def _centroids(self) -> Centroids:
-        return Centroids.load(self.gallery.path, self.gallery.manifest.centroids)
-
-    @cached_property
-    def _codes(self) -> tuple[NDArray[np.uint16], NDArray[np.int32]]:
-        """Centroid numbers N x K of all images, and how many regions each has."""
-        blocks, checksum = self.gallery.blocks, self._centroids.checksum
-        counts = [block.files[MASK][block.rows].sum(axis=1, dtype=np.int32) for block in blocks]
-        return np.concatenate([block.codes(checksum) for block in blocks]), np.concatenate(counts)
+    def over(self, gallery: Gallery) -> Cascade:
+        """The cascade over some of its gallery's images, or over the same with other hubness; nothing is read again."""
+        if gallery is self.gallery:
+            return self
+        return Cascade(self.scorer, gallery, (self, places_in(self.gallery, gallery)))
 
     @cached_property
     def hubness(self) -> NDArray[np.float32]:
         """Hubness N of all images; 0 if the gallery is not normalised. The stages' scores do not subtract it."""
         if HUBNESS not in self.gallery.manifest.arrays:
             return np.zeros(len(self.gallery), np.float32)
-        return np.concatenate([block.files[HUBNESS][block.rows] for block in self.gallery.blocks])
+        return np.concatenate([block.whole(HUBNESS) for block in self.gallery.blocks])
 
-    @cached_property
-    def _parts(self) -> GalleryParts:
-        return GalleryParts(self.scorer.parts, self.gallery)
-
-    def offsets(self, group: Sequence[Sequence[EncodedClause]]) -> list[NDArray[np.float32]]:
-        """What each query's clauses add to the steps of all images, N each: further parts, minus hubness."""
-        found = [self.hubness * np.float32(-phrase_weight(clauses)) for clauses in group]
-        for photo in (False, True) if self.scorer.parts else ():
-            own = [(row, clause) for row, clauses in enumerate(group) for clause in clauses if clause.photo is photo]
-            if not own:
-                continue
-            further = self._parts.totals(self.scorer.parts.joined([clause.caption for _, clause in own]), len(own))
-            for (row, clause), column in zip(own, further.T, strict=True):
-                found[row] += np.float32(clause.weight) * column
+    def offsets(self, clauses: Sequence[EncodedClause], places: NDArray[np.int64]) -> NDArray[np.float32]:
+        """What a query's clauses add to the steps of the images at `places`: further parts, minus hubness."""
+        found = self.hubness[places] * np.float32(-phrase_weight(clauses))
+        at = self._whole[1][places] if self._whole else places
+        for captions, weights in self._clauses([clauses]):
+            found += (self._parts.totals(captions, len(weights), at) @ weights)[:, 0]
         return found
 
-    def first_pass(self, captions: Sequence[Arrays]) -> NDArray[np.float32]:
-        """Approximate step 1 of all images with C captions, each encoded alone, N x C."""
-        return self.kernel.centroid_scores(*self._codes, *centroid_tables(self._centroids.vectors, captions))
+    def _clauses(self, group: Sequence[Sequence[EncodedClause]]) -> list[tuple[Arrays, NDArray[np.float32]]]:
+        """What the parts take of the queries' C phrases, then of their photos, with their weights C x Q."""
+        found = []
+        for photo in (False, True) if self.scorer.parts else ():
+            own = [(place, one) for place, clauses in enumerate(group) for one in clauses if one.photo is photo]
+            if own:
+                weights = np.zeros((len(own), len(group)), np.float32)
+                weights[np.arange(len(own)), [place for place, _ in own]] = [one.weight for _, one in own]
+                found.append((self.scorer.parts.joined([one.caption for _, one in own]), weights))
+        return found
+
+    def first_pass(self, group: Sequence[Sequence[EncodedClause]]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """What stands in for step 1 of all images with each of Q queries, and estimates of `offsets`: Q x N each."""
+        return self.scan(group), self.estimates(group)
+
+    def scan(self, group: Sequence[Sequence[EncodedClause]]) -> NDArray[np.float32]:
+        """What stands in for step 1 of all images with each of Q queries, Q x N: products with the mean regions."""
+        if self._whole:
+            return self._whole[0].scan(group)[:, self._whole[1]]
+        constants, (vectors, scales) = self.kernel.constants, self._pooled
+        queries = np.stack(
+            [pooled_query(constants, [(one.weight, one.caption) for one in clauses]) for clauses in group]
+        )
+        found = np.empty((len(group), len(self.gallery)), np.float32)
+
+        def of_run(pieces: slice, places: slice) -> None:
+            found[:, places] = self.kernel.scan(vectors.run(pieces), scales.run(pieces), queries).T
+
+        self._in_runs(vectors, of_run)
+        return found
+
+    def estimates(self, group: Sequence[Sequence[EncodedClause]]) -> NDArray[np.float32]:
+        """Estimates of `offsets` of all images with each of Q queries, Q x N."""
+        found = self._estimates(group)
+        for row, clauses in zip(found, group, strict=True):
+            with np.errstate(invalid="ignore"):  # exact scores that are not finite are refused
+                row -= np.float32(phrase_weight(clauses)) * self.hubness
+        return found
+
+    def _estimates(self, group: Sequence[Sequence[EncodedClause]]) -> NDArray[np.float32]:
+        """The same without hubness."""
+        if self._whole:
+            return self._whole[0]._estimates(group)[:, self._whole[1]]
+        found, clauses = np.zeros((len(group), len(self.gallery)), np.float32), self._clauses(group)
+        self._parts.load(self._pool)
+
+        def of_run(pieces: slice, places: slice) -> None:
+            count = places.stop - places.start
+            for captions, weights in clauses:
+                parts = self._parts.estimates(captions, (count, len(weights)), self.kernel, pieces)
+                found[:, places] += (parts @ weights).T
+
+        if self._parts.pieces:
+            self._in_runs(next(iter(self._parts.pieces.values())), of_run)
+        return found
+
+    def _in_runs(self, images: Pieces, work: Callable[[slice, slice], None]) -> None:
+        """Do some work on all images, by pieces and places, on all threads."""
+        size = min(max(len(images) // (RUNS * self.kernel.threads), 1), MOST_IN_RUN)
+        for _ in self._pool.map(work, *zip(*runs(images.counts, size), strict=True)):  # raises what went wrong
+            pass
+
+    @cached_property
+    def _pooled(self) -> tuple[Pieces, Pieces]:
+        """Mean regions of all images, and their scales."""
+
+        def read(block: Block) -> Pooled:
+            return block.pooled.at(block.rows) if block.entry.deleted else block.pooled
+
+        pooled = list(self._pool.map(read, self.gallery.blocks))  # checksums take a while
+        return Pieces([one.vectors for one in pooled]), Pieces([one.scales for one in pooled])
+
+    @cached_property
+    def _regions(self) -> tuple[Pieces, Pieces | None, Pieces]:
+        """Regions, their scales and their mask, at all rows of all blocks' files."""
+        files = [block.files for block in self.gallery.blocks]
+        scales = [one[REGIONS + SCALES] for one in files if REGIONS + SCALES in one]
+        return (
+            Pieces([one[REGIONS] for one in files]),
+            Pieces(scales) if scales else None,
+            Pieces([one[MASK] for one in files]),
+        )
+
+    @cached_property
+    def _rows_of_files(self) -> NDArray[np.int64]:
+        """For each image, its row among all rows of all blocks' files."""
+        begins = np.cumsum([0, *(block.entry.images for block in self.gallery.blocks)])
+        return np.concatenate([begin + block.rows for begin, block in zip(begins, self.gallery.blocks, strict=False)])
+
+    @cached_property
+    def _sound(self) -> NDArray[np.bool_]:
+        """Which images are known to be as they were written."""
+        return np.zeros(len(self.gallery), np.bool_)
 
     def step_1(self, caption: Arrays, places: NDArray[np.int64], kernel: Kernel | None = None) -> NDArray[np.float32]:
         """Exact step 1 of the images at `places` (ascending) with one caption."""
-        kernel = kernel or self.kernel
-        own = kernel.on_one_thread()  # threads share the blocks
-
-        def of_block(part: tuple[Block, NDArray[np.int64]]) -> NDArray[np.float32]:
-            block, rows = part
+        new = places[~self._sound[places]]
+        for block, rows in self._rows(new):
             block.check(rows)
-            files = block.files
-            return own.local_scores(files[REGIONS], files.get(REGIONS + SCALES), files[MASK], rows, caption)[:, 0]
-
-        parts = list(self._rows(places))
-        if kernel.threads == 1 or len(parts) == 1:
-            return np.concatenate([of_block(part) for part in parts])
-        with ThreadPoolExecutor(kernel.threads) as pool:
-            return np.concatenate(list(pool.map(of_block, parts)))
+        self._sound[new] = True
+        return (kernel or self.kernel).local_scores_of(*self._regions, self._rows_of_files[places], caption)[:, 0]
 
     def all_steps(
         self, caption: Arrays, places: NDArray[np.int64], kernel: Kernel | None = None
@@ -124,6 +206,15 @@ class Cascade:
             start = stop
 
 
+def places_in(gallery: Gallery, part: Gallery) -> NDArray[np.int64]:
+    """For each image of a part of a gallery, its place in the gallery. Both have the same blocks, with fewer rows."""
+    found, begin = [np.zeros(0, np.int64)], 0
+    for block, other in zip(gallery.blocks, part.blocks, strict=True):
+        found.append(begin + np.searchsorted(block.rows, other.rows))
+        begin += len(block)
+    return np.concatenate(found)
+
+
 def rank_in_stages(
     cascade: Cascade,
     queries: Sequence[ReadQuery],
@@ -133,23 +224,20 @@ def rank_in_stages(
 ) -> Iterator[Ranking]:
     """The best `top_k` images for each query, in order; each stage sums the scores of a query's clauses by weight."""
     done, kernel, encoders = 0, cascade.kernel, cascade.scorer.encoders
-    with ThreadPoolExecutor(kernel.threads) as pool:
-        for start in range(0, len(queries), GROUP):
-            group = [query.encode(encoders) for query in queries[start : start + GROUP]]
-            # Several queries get one thread each; a single query gets all threads.
-            own = kernel.on_one_thread() if len(group) > 1 else kernel
-            approximate = cascade.first_pass([clause.caption for clauses in group for clause in clauses])
-            ends = np.cumsum([len(clauses) for clauses in group])
-            jobs = [
-                pool.submit(
-                    _rank, cascade, own, clauses, approximate[:, end - len(clauses) : end], added, top_k, widths
-                )
-                for clauses, end, added in zip(group, ends, cascade.offsets(group), strict=True)
-            ]
-            for job in jobs:
-                yield job.result()
-                done += 1
-                on_queries(done)
+    try:
+        with ThreadPoolExecutor(kernel.threads) as pool:
+            for start in range(0, len(queries), GROUP):
+                group = [query.encode(encoders) for query in queries[start : start + GROUP]]
+                # Several queries get one thread each; a single query gets all threads.
+                own = kernel.on_one_thread() if len(group) > 1 else kernel
+                passes = zip(group, *cascade.first_pass(group), strict=True)
+                jobs = [pool.submit(_rank, cascade, own, *one, top_k, widths) for one in passes]
+                for job in jobs:
+                    yield job.result()
+                    done += 1
+                    on_queries(done)
+    finally:
+        cascade.gallery.release()  # a query maps a page's neighbours but reads few of them
 
 
 def _rank(
@@ -157,17 +245,16 @@ def _rank(
     kernel: Kernel,
     clauses: Sequence[EncodedClause],
     approximate: NDArray[np.float32],
-    added: NDArray[np.float32],
+    estimates: NDArray[np.float32],
     top_k: int,
     widths: StageWidths,
 ) -> Ranking:
-    """`approximate` are the first pass's scores of all images with each clause, N x clauses; `added` N is known."""
+    """`approximate` N stands in for step 1 of all images with the clauses, `estimates` N are of what is added to it."""
     weights = np.array([clause.weight for clause in clauses], np.float32)
-    first = approximate @ weights + added
-    near = highest(first, max(widths.step_1, top_k))
+    near = highest(approximate + estimates, max(widths.step_1, top_k))
     local = np.stack([cascade.step_1(clause.caption, near, kernel) for clause in clauses], axis=1)
     refuse_not_finite(cascade.gallery, near, local)
-    second = local @ weights + added[near]
+    second = local @ weights + estimates[near]
     order = highest(second, max(widths.all_steps, top_k))
     places = near[order]
     exact = [
@@ -176,16 +263,24 @@ def _rank(
         else cascade.all_steps(clause.caption, places, kernel)
         for column, clause in enumerate(clauses)
     ]
-    scores = np.stack(exact, axis=1) @ weights + added[places]
+    scores = np.stack(exact, axis=1) @ weights + cascade.offsets(clauses, places)
     refuse_not_finite(cascade.gallery, places, scores[:, None])
     ranked = np.lexsort((places, -scores))[:top_k]
-    unseen = float(np.delete(added, near).max()) if len(near) < len(first) else None
+    unseen = _highest_unseen(estimates, near)
     limit = _limit(kernel.constants, clauses, np.delete(second, order), unseen)
     proven = bool(scores[ranked[-1]] >= limit)
-    cascade.gallery.release()  # a query maps a page's neighbours but reads few of them
     captions = [clause.caption for clause in clauses if not clause.photo]
-    counts = StageCounts(len(first), len(near), len(order), proven)
+    counts = StageCounts(len(estimates), len(near), len(order), proven)
     return Ranking(scores[ranked], places[ranked], captions, counts)
+
+
+def _highest_unseen(added: NDArray[np.float32], near: NDArray[np.int64]) -> float | None:
+    """The most that is added to an image that is not among `near`; None if all are."""
+    if len(near) == len(added):
+        return None
+    unseen = added.copy()
+    unseen[near] = -np.inf
+    return float(unseen.max())
 
 
 def _limit(
@@ -199,4 +294,4 @@ def _limit(
     everywhere = sum(abs(clause.weight) for clause in clauses)
     phrases = sum(abs(clause.weight) for clause in clauses if not clause.photo)
     local = max(float(left_out.max(initial=-np.inf)), -np.inf if unseen is None else everywhere * a_b + unseen)
-    return local + phrases * ((a_b if constants.steps > 1 else 0) + (1 if constants.steps > 2 else 0))
+    return local + ROUNDING + phrases * ((a_b if constants.steps > 1 else 0) + (1 if constants.steps > 2 else 0))

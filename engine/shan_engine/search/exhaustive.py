@@ -29,7 +29,8 @@ def rank_exhaustively(
     """The best of all images for each query, in order; plain queries share their passes over the gallery."""
     if all(query.query.plain for query in queries):
         token_lists = [query.token_lists[0] for query in queries]
-        for group, scores, places in best_of_captions(scorer, gallery, token_lists, top_k, on_pairs):
+        texts = [query.texts[0] for query in queries]
+        for group, scores, places in best_of_captions(scorer, gallery, token_lists, top_k, on_pairs, texts=texts):
             for number, row in enumerate(zip(scores, places, strict=True)):
                 yield Ranking(*row, captions=[group.captions.caption(number)])
         return
@@ -46,12 +47,14 @@ def best_of_captions(
     token_lists: Sequence[Sequence[int]],
     top_k: int,
     on_pairs: Callable[[int], None] = lambda done: None,
+    *,
+    texts: Sequence[str] | None = None,
 ) -> Iterator[tuple[Group, NDArray[np.float32], NDArray[np.int64]]]:
     """Groups of captions, each with scores and image places of its best, best first: captions x min(k, images)."""
     k = min(top_k, len(gallery))
     held = None if scorer.parts else scorer.held(gallery)  # a device that ranks does not know further parts
     # A row holds the best k, as many new ones, their places, and the merge's copies.
-    for group in caption_groups(scorer, token_lists, 64 * max(k, MERGED_COLUMNS)):
+    for group in caption_groups(scorer, token_lists, 64 * max(k, MERGED_COLUMNS), texts):
         if held:
             yield group, *_best_held(gallery, held, group.captions, k)
             on_pairs(group.numbers.stop * len(gallery))
@@ -78,12 +81,12 @@ def _combined(scorer: Scorer, gallery: Gallery, query: ReadQuery) -> tuple[NDArr
     scores = np.zeros(len(gallery), np.float32)
     captions: list[Arrays] = []
     weights = np.array([phrase.weight for phrase in query.query.phrases], np.float32)
-    for group in caption_groups(scorer, query.token_lists, 4 * len(gallery)):
+    for group in caption_groups(scorer, query.token_lists, 4 * len(gallery), query.texts):
         captions += [group.captions.caption(number) for number in range(len(group))]
         for rows, images, found in group_scores(scorer, gallery, group):
             scores[images] += found @ weights[group.numbers][rows]
-    if query.query.photo:
-        _add_likeness(scorer, gallery, query.query.photo, query.query.photo_weight, scores)
+    for photo, weight in query.query.photos:
+        _add_likeness(scorer, gallery, photo, weight, scores)
     return scores, captions
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shan_engine.base.packing import Arrays
+from shan_engine.base.text_lines import TextLine
 from shan_engine.gallery.storage import HUBNESS, SEEN
 from shan_engine.kernel.constants import MASK
 from shan_engine.parts.class_evidence import seen_classes
@@ -25,7 +26,7 @@ Box = tuple[float, float, float, float]
 class WordRegion:
     """The region that a content word means: its number, its box in pixels (None if unknown), how near it is.
 
-    `weight` is the cosine of word and region; of other models than SHAN it is the attention weight, 0 to 1.
+    `weight` is the cosine of word and region; of models that attend otherwise it is the attention weight, 0 to 1.
     """
 
     word: str
@@ -48,13 +49,15 @@ class SeenAs:
 class Explanation:
     """The parts of one score (`Scorer.score_parts`), the regions behind its words, and what the photo was seen as.
 
-    `hubness` is what was subtracted, None in a gallery that is not normalised.
+    `hubness` is what was subtracted, None in a gallery that is not normalised. `written` are the lines in the photo
+    that have words of the query.
     """
 
     step_scores: tuple[float, ...] = ()
     words: tuple[WordRegion, ...] = ()
     hubness: float | None = None
     seen: tuple[SeenAs, ...] = ()
+    written: tuple[TextLine, ...] = ()
 
 
 def explain(
@@ -74,13 +77,13 @@ def explain(
     count, clauses = len(boxes), query.clauses(captions)
     steps = np.zeros((count, 0))
     words: list[list[WordRegion]] = [[] for _ in range(count)]
-    for clause, reading in zip(clauses, query.readings, strict=False):  # a photo has none and comes last
+    for clause, reading in zip(clauses, query.readings, strict=False):  # photos have none and come last
         of_phrase, found = explain_phrase(scorer, reading, images, clause.caption, boxes, known)
         steps = of_phrase * clause.weight if not steps.size else steps + of_phrase * clause.weight
         for row, regions in enumerate(found if clause.weight > 0 else ()):
             words[row] += regions
-    if query.query.photo:
-        like = _likeness(scorer, images, clauses[-1].caption, known, steps.shape[1]) * clauses[-1].weight
+    for clause in clauses[len(query.readings) :]:
+        like = _likeness(scorer, images, clause.caption, known, steps.shape[1]) * clause.weight
         steps = steps + like if steps.size else like
     hubness = images[HUBNESS].astype(float) * phrase_weight(clauses) if HUBNESS in images else [None] * count
     return [
@@ -142,20 +145,26 @@ def explain_phrase(
             ]
             for regions, own in zip(pointer.regions(images), boxes, strict=True)
         ]
-    words = content_words(reading.words)
+    words = [(word.text, _rows(word, caption)) for word in content_words(reading.words)]
     return steps, [
         _word_regions(words, attention, own)
         for attention, own in zip(outputs["word_attention"][:, 0], boxes, strict=True)
     ]
 
 
+def _rows(word: Word, caption: Arrays) -> list[int]:
+    """The tokens of a word that count: a model that pools pieces to words keeps a row for the first of them."""
+    mask = caption.get("word_mask")
+    return [place for place in word.tokens if mask is None or mask[0, place]] or list(word.tokens)
+
+
 def _word_regions(
-    words: Sequence[Word], attention: NDArray[np.float32], boxes: NDArray[np.float32]
+    words: Sequence[tuple[str, list[int]]], attention: NDArray[np.float32], boxes: NDArray[np.float32]
 ) -> list[WordRegion]:
-    """Explain one image, from the attention weights n x K of the caption's tokens over its regions."""
+    """Explain one image by words with their rows of the attention weights n x K of tokens over its regions."""
     found = []
-    for word in words:
-        weights = attention[list(word.tokens)].mean(0)  # a word of several tokens
+    for text, rows in words:
+        weights = attention[rows].mean(0)
         region = int(weights.argmax())
-        found.append(WordRegion(word.text, region, _box(boxes, region), float(weights[region])))
+        found.append(WordRegion(text, region, _box(boxes, region), float(weights[region])))
     return found

@@ -26,8 +26,8 @@ from shan_engine.search.results import Hit, QueryHits
 from shan_engine.store.records import SeenClasses
 
 if TYPE_CHECKING:
-    from shan_engine.photos.decode import Part
     from shan_engine.photos.extractor import FeatureExtractor
+    from shan_engine.photos.fit import Part
 
 CELLS = 24  # of a map, a side
 EVIDENCE_WEIGHT = 0.08  # of the seen classes' evidence beside a cosine
@@ -81,7 +81,7 @@ class PhotoViews:
         from shan_engine.photos.decode import read_parts  # here, as a search with words alone starts without it
 
         covers, regions, seen, size, centres = [], [], [], (0, 0), None
-        for scaled in read_parts(path, network.recipe.width, network.recipe.height, views):
+        for scaled in read_parts(path, network.recipe.width, network.recipe.height, views, fit=network.recipe.fit):
             x0, y0, x1, y1 = scaled.part
             ((features, boxes, classes),) = network(scaled.pixels[None], [path])
             if boxes is None or not len(features):

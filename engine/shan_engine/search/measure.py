@@ -8,13 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shan_engine.base.errors import InputError
-from shan_engine.gallery.centroids import FROM_IMAGES
+from shan_engine.gallery.pooled import FROM_IMAGES
 from shan_engine.gallery.reader import Gallery
+from shan_engine.parts.written import saying
 from shan_engine.scoring.scorer import Scorer
 from shan_engine.search.cascade import Cascade, has_cascade
 from shan_engine.search.exhaustive import best_of_captions
 from shan_engine.search.query import EncodedClause
-from shan_engine.search.tuning import LOST_BEFORE_STEP_1, TARGETS, Tuning
+from shan_engine.search.tuning import FIRST_PASS, LOST_BEFORE_STEP_1, TARGETS, Tuning
 
 
 def tune_gallery(
@@ -35,12 +36,15 @@ def tune_gallery(
             f"the gallery {gallery.path} is searched exhaustively, there is nothing to tune: searches in stages need "
             f"the compiled kernel (see `shan-engine doctor`), a SHAN bundle and {FROM_IMAGES:,} images when indexed"
         )
+    scorer = scorer.reading([gallery])
     tokens = [list(scorer.encoders.read(query).tokens) for query in queries]
-    rows = best_of_captions(scorer, gallery, tokens, top_k, on_pairs)
+    rows = best_of_captions(scorer, gallery, tokens, top_k, on_pairs, texts=queries)
     exhaustive = [hits for _, _, places in rows for hits in places]
     pairs = len(tokens) * len(gallery)
     cascade = Cascade(scorer, gallery)
-    tuning = measure(cascade, exhaustive, tokens, lambda done: on_pairs(pairs + done * len(gallery)))
+    tuning = measure(
+        cascade, exhaustive, list(zip(tokens, queries, strict=True)), lambda done: on_pairs(pairs + done * len(gallery))
+    )
     tuning.save(gallery.path)
     return tuning
 
@@ -48,28 +52,30 @@ def tune_gallery(
 def measure(
     cascade: Cascade,
     exhaustive: Sequence[NDArray[np.int64]],
-    tokens: Sequence[Sequence[int]],
+    queries: Sequence[tuple[Sequence[int], str]],
     on_queries: Callable[[int], None] = lambda done: None,
 ) -> Tuning:
     """Measure the ranks of exhaustive searches' hits in the earlier stages.
 
-    `exhaustive` holds the places of each query's hits, `tokens` its word numbers.
+    `exhaustive` holds the places of each query's hits, `queries` its tokens and its text.
     """
     count = len(cascade.gallery)
     everything = np.arange(count)
     first, second = [], []
-    for done, (hits, words) in enumerate(zip(exhaustive, tokens, strict=True), 1):
-        caption = cascade.scorer.encoders.encode_captions([words])
-        (added,) = cascade.offsets([[EncodedClause(1.0, caption)]])
-        first.append(_ranks(cascade.first_pass([caption])[:, 0] + added, hits))
-        second.append(_ranks(cascade.step_1(caption, everything) + added, hits))
+    for done, (hits, (tokens, text)) in enumerate(zip(exhaustive, queries, strict=True), 1):
+        asked = [[EncodedClause(1.0, saying(cascade.scorer.encoders.encode_captions([tokens]), [text]))]]
+        (stand_in,), (estimates,) = cascade.first_pass(asked)
+        first.append(_ranks(stand_in + estimates, hits))
+        exact = cascade.step_1(asked[0][0].caption, everything)
+        second.append(_ranks(exact + cascade.offsets(asked[0], everything), hits))
         on_queries(done)
     before, after = np.concatenate(first), np.concatenate(second)
     kept_before = [1 - LOST_BEFORE_STEP_1 * (1 - target) for target in TARGETS]
     kept_after = [1 - (1 - LOST_BEFORE_STEP_1) * (1 - target) for target in TARGETS]
     return Tuning(
+        first_pass=FIRST_PASS,
         images=count,
-        queries=len(tokens),
+        queries=len(queries),
         top_k=max(len(hits) for hits in exhaustive),
         step_1=tuple(float(np.quantile(before, share, method="higher")) / count for share in kept_before),
         all_steps=tuple(int(np.quantile(after, share, method="higher")) for share in kept_after),

@@ -4,7 +4,8 @@ No model here was trained to compare photos. Their similarity is step 1 of the s
 place of words. Each region of one side attends to the most similar ones of the other; its cosines with what it attends
 to are averaged, both ways as in the model's direction. So the kernel and the cascade take a photo as they take a
 caption. On Flickr8k the ten most similar photos by this measure share more caption words than the ten by the cosine of
-mean regions (docs/searching.md). In a model that has the global term, the cosine of both photos' vectors is added.
+mean regions (docs/searching.md). In a model that has the global term, the cosine of both photos' vectors is added. It
+is all where the model stores no regions.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ from shan_engine.base.choices import Device
 from shan_engine.base.errors import InputError
 from shan_engine.base.packing import Arrays
 from shan_engine.bundle.contents import Bundle
+from shan_engine.gallery.reader import Gallery
 from shan_engine.gallery.storage import SEEN
+from shan_engine.kernel.constants import REGIONS
 from shan_engine.kernel.step_1 import local_scores, regions_as_caption
 from shan_engine.parts.global_term import IMAGE_VECTOR, QUERY_VECTOR
 from shan_engine.scoring.encoders import Encoders
@@ -52,7 +55,7 @@ class QueryPhoto:
         if not path.is_file():
             raise InputError(f"there is no photo {path}: give the path of an image file")
         network, bundle = extractor(), encoders.bundle
-        scaled = read_scaled(path, network.recipe.width, network.recipe.height)
+        scaled = read_scaled(path, network.recipe.width, network.recipe.height, fit=network.recipe.fit)
         ((features, boxes, seen),) = network(scaled.pixels[None], [path])
         if not len(features):
             raise InputError(f"{path} has no region: {network.model} found nothing in it")
@@ -64,16 +67,23 @@ class QueryPhoto:
         images = encoders.encode_images(features[None], np.ones((1, len(features)), np.bool_))
         if seen is not None:
             images |= zip(SEEN, pad_classes([seen], len(seen.classes)), strict=True)
-        pixels = np.full((len(features), 4), np.nan) if boxes is None else boxes * np.array(scaled.size * 2)
+        pixels = np.full((len(features), 4), np.nan) if boxes is None else scaled.in_pixels(boxes)
         return cls(path, images, pixels.astype(np.float32))
+
+    @classmethod
+    def stored(cls, gallery: Gallery, id: str) -> QueryPhoto:
+        """A photo of a gallery, from what is stored of it. Raises InputError where there is none with this id."""
+        block, row = gallery.find(gallery.place(id))
+        (image,) = block.images_at([row])
+        return cls(Path(image.path or image.id), block.rows_of([row]), block.boxes(row))
 
     def as_caption(self) -> Arrays:
         """The photo's arrays as step 1 and the global term take a caption's.
 
-        Raises InputError if the model stores no regions.
+        Raises InputError if the model stores neither regions nor a vector.
         """
-        caption = regions_as_caption(self.images)
-        return caption | ({QUERY_VECTOR: self.images[IMAGE_VECTOR]} if IMAGE_VECTOR in self.images else {})
+        vector = {QUERY_VECTOR: self.images[IMAGE_VECTOR]} if IMAGE_VECTOR in self.images else {}
+        return vector if vector and REGIONS not in self.images else regions_as_caption(self.images) | vector
 
 
 def open_extractor(bundle: Bundle, model: Path | None = None, device: Device = "auto") -> FeatureExtractor:
@@ -101,7 +111,12 @@ def open_extractor(bundle: Bundle, model: Path | None = None, device: Device = "
 
 
 def step_1(scorer: Scorer, images: Arrays, caption: Arrays) -> NDArray[np.float32]:
-    """Step 1 alone of B images, by their stored arrays as float32, with one caption, or a photo in its place: B."""
+    """Step 1 alone of B images, by their stored arrays as float32, with one caption, or a photo in its place: B.
+
+    Where the model stores no regions, it is the cosine of both vectors.
+    """
+    if REGIONS not in images:
+        return np.asarray(images[IMAGE_VECTOR] @ caption[QUERY_VECTOR][0], np.float32)
     if scorer.kernel:
         return scorer.kernel.step_1(images, caption)[:, 0]
     return local_scores(scorer.constants, images, caption)

@@ -88,4 +88,4 @@ def _class_weights(
         return caption[CLASS_WEIGHTS]
     before, after = scorer.bundle.tokenizer.markers
     alone = [[*before, *(reading.tokens[place] for place in word.tokens), *after] for word in words]
-    return scorer.encoders.encode_captions(alone)[CLASS_WEIGHTS]
+    return scorer.encoders.encode_words(alone, CLASS_WEIGHTS)

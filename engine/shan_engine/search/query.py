@@ -17,11 +17,14 @@ from numpy.typing import NDArray
 
 from shan_engine.base.errors import InputError
 from shan_engine.base.packing import Arrays
+from shan_engine.parts.written import WrittenWords, saying
 from shan_engine.scoring.encoders import Encoders
 from shan_engine.search.photo_query import QueryPhoto
 from shan_engine.text.tokenizer import Tokenized, has_letter
 
 _TIME = re.compile(r"\d:\d+\s*$")  # or a ratio, such as 16:9
+MOST_WEIGHT = 1000
+"""Far above any weight that makes a difference: scores stay far from the largest number that they can be."""
 UNWANTED = 0.4
 """Weight subtracted for an unwanted phrase that gives no weight itself."""
 
@@ -53,24 +56,34 @@ class Phrase:
             value = float(number)
         except ValueError:
             value = math.nan
-        if not 0 < value < math.inf:
+        if not 0 < value <= MOST_WEIGHT:
             raise InputError(
-                f"the phrase '{text}' has the weight '{number}': give a number above 0 after the colon, or leave it out"
+                f"the phrase '{text[:80]}' has the weight '{number[:40]}': give a number above 0, at most "
+                f"{MOST_WEIGHT:,}, after the colon, or leave it out"
             )
         return cls(words, value)
 
 
 @dataclass(frozen=True)
 class Query:
-    """Phrases and perhaps a photo; at least one of them must have a positive weight."""
+    """Phrases and perhaps a photo; at least one of them must have a positive weight.
+
+    Likeness to the photos `unlike` is subtracted, with the weight of an unwanted phrase.
+    """
 
     phrases: tuple[Phrase, ...] = ()
     photo: QueryPhoto | None = None
     photo_weight: float = 1.0
+    unlike: tuple[QueryPhoto, ...] = ()
 
     def __post_init__(self) -> None:
-        if not 0 < self.photo_weight < math.inf:
-            raise InputError(f"the photo's weight is {self.photo_weight}: give a number above 0")
+        if not 0 < self.photo_weight <= MOST_WEIGHT:
+            raise InputError(
+                f"the photo's weight is {self.photo_weight}: give a number above 0, at most {MOST_WEIGHT:,}"
+            )
+        for phrase in self.phrases:
+            if not abs(phrase.weight) <= MOST_WEIGHT:
+                raise InputError(f"the weight of '{phrase.text}' is {phrase.weight}: give at most {MOST_WEIGHT:,}")
 
     @classmethod
     def of(
@@ -81,6 +94,7 @@ class Query:
         without: str | Sequence[str] = (),
         photo: QueryPhoto | None = None,
         photo_weight: float = 1.0,
+        unlike: Sequence[QueryPhoto] = (),
     ) -> Query:
         """A query, other phrases with it and phrases that are not wanted, as `Phrase.parse` reads them; a photo.
 
@@ -92,12 +106,18 @@ class Query:
             *(Phrase.parse(text) for text in as_list(also)),
             *(Phrase(phrase.text, -phrase.weight) for phrase in unwanted),
         ]
-        return cls(tuple(phrases), photo, photo_weight)
+        return cls(tuple(phrases), photo, photo_weight, tuple(unlike))
+
+    @property
+    def photos(self) -> list[tuple[QueryPhoto, float]]:
+        """All photos with their weights; of those that are not wanted, the weight is negative."""
+        wanted = [(self.photo, self.photo_weight)] if self.photo else []
+        return [*wanted, *((photo, -UNWANTED) for photo in self.unlike)]
 
     @property
     def plain(self) -> bool:
         """Whether it is a single phrase, whose score is the image's."""
-        return self.photo is None and [phrase.weight for phrase in self.phrases] == [1.0]
+        return not self.photos and [phrase.weight for phrase in self.phrases] == [1.0]
 
     def __str__(self) -> str:
         said: list[str] = []
@@ -109,6 +129,7 @@ class Query:
         if self.photo:
             weight = "" if self.photo_weight == 1 else f" ({self.photo_weight:g})"
             said.append(f"like {self.photo.path.name}{weight}")
+        said += [f"unlike {photo.path.name}" for photo in self.unlike]
         return ", ".join(said)
 
 
@@ -134,16 +155,23 @@ class ReadQuery:
     readings: tuple[Tokenized, ...]
 
     @classmethod
-    def read(cls, encoders: Encoders, query: Query) -> ReadQuery:
-        """Raises InputError if nothing is wanted, or if the model knows no word of a phrase."""
+    def read(cls, encoders: Encoders, query: Query, written: WrittenWords | None = None) -> ReadQuery:
+        """Raises InputError if nothing is wanted, or if the model knows no word of a phrase and none is `written`."""
         if query.photo is None and not any(phrase.weight > 0 for phrase in query.phrases):
             raise InputError('nothing to search for: give a description in quotes, such as "a dog on grass"')
-        return cls(query, tuple(encoders.read(phrase.text) for phrase in query.phrases))
+        texts = [phrase.text for phrase in query.phrases]
+        found = [written is not None and written.finds(text) for text in texts]
+        return cls(query, tuple(encoders.read(text, unknown=one) for text, one in zip(texts, found, strict=True)))
 
     @property
     def token_lists(self) -> list[list[int]]:
         """The tokens of each phrase."""
         return [list(reading.tokens) for reading in self.readings]
+
+    @property
+    def texts(self) -> list[str]:
+        """Each phrase as it was asked."""
+        return [phrase.text for phrase in self.query.phrases]
 
     def unlearnt(self, learnt: NDArray[np.bool_] | None) -> tuple[str, ...]:
         """Words of the phrases none of whose tokens photos taught the model; `learnt` says it of each token.
@@ -163,13 +191,13 @@ class ReadQuery:
         return tuple(dict.fromkeys(words))
 
     def clauses(self, captions: Sequence[Arrays]) -> tuple[EncodedClause, ...]:
-        """The clauses, from the phrases' arrays, 1 x their shape; the photo comes last."""
+        """The clauses, from the phrases' arrays, 1 x their shape; photos come last."""
         phrases = zip(self.query.phrases, captions, strict=True)
         clauses = [EncodedClause(phrase.weight, caption) for phrase, caption in phrases]
-        if self.query.photo:
-            clauses.append(EncodedClause(self.query.photo_weight, self.query.photo.as_caption(), photo=True))
-        return tuple(clauses)
+        photos = (EncodedClause(weight, photo.as_caption(), photo=True) for photo, weight in self.query.photos)
+        return (*clauses, *photos)
 
     def encode(self, encoders: Encoders) -> tuple[EncodedClause, ...]:
         """The clauses, each phrase encoded alone."""
-        return self.clauses([encoders.encode_captions([tokens]) for tokens in self.token_lists])
+        phrases = zip(self.token_lists, self.texts, strict=True)
+        return self.clauses([saying(encoders.encode_captions([tokens]), [text]) for tokens, text in phrases])

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shan_engine.base.optional import import_pyarrow
+from shan_engine.base.text_lines import TextLine
 from shan_engine.gallery.blocks import GalleryImage
 from shan_engine.search.explain import SeenAs, WordRegion
 from shan_engine.search.ranking import StageCounts
@@ -31,6 +32,7 @@ class Hit:
     if the gallery is not normalised or hits are not explained. `seen` are the classes that the photo was seen as, the
     most probable first. `probability` is that the photo shows what was asked: None without a calibration, and for a
     query that is not a single phrase. `alike` are the near-identical photos that a search in groups shows with it.
+    `written` are the lines in the photo that have words of the query.
     """
 
     rank: int
@@ -43,6 +45,16 @@ class Hit:
     seen: tuple[SeenAs, ...] = ()
     probability: float | None = None
     alike: tuple[GalleryImage, ...] = ()
+    written: tuple[TextLine, ...] = ()
+
+
+@dataclass(frozen=True)
+class MissingShard:
+    """A part of a gallery that did not answer: its folder, how many photos it has, and why."""
+
+    gallery: str
+    photos: int
+    why: str
 
 
 @dataclass(frozen=True)
@@ -53,7 +65,7 @@ class QueryHits:
     how many images were searched: all, or those that pass the filter. `score_parts` names a hit's `step_scores`.
     `unlearnt` are words that no photo taught the model. `best_probability` is the highest of the ranked images, those
     below a threshold too. `hints` tell what in the query a search does not understand. `error` says why a query of
-    several could not be answered; it then has no hits.
+    several could not be answered; it then has no hits. `missing` are the shards of a gallery that did not answer.
     """
 
     query: str
@@ -68,6 +80,7 @@ class QueryHits:
     best_probability: float | None = None
     hints: tuple[str, ...] = ()
     error: str = ""
+    missing: tuple[MissingShard, ...] = ()
 
     @property
     def nothing_fits(self) -> bool:

@@ -1,38 +1,30 @@
 """The feature store: region features of a photo collection in one LMDB environment.
 
 Tables: `meta` (one schema record), `records` (row number, big-endian u64 -> record, in order of arrival),
-`ids` (id -> row number) and, if the store has any, `metadata` and `facts` (modules of those names). A batch is written
-in one transaction: a killed writer loses at most that batch. A second writer waits until the first one's ends.
+`ids` (id -> row number) and, if the store has any, `metadata`, `facts`, `contents` and `texts` (modules of those
+names). A batch is written in one transaction: a killed writer loses at most that batch. A second writer waits until the
+first one's ends.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
-from typing import TypeVar
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace as replace_fields
+from functools import partial
+from types import MappingProxyType
 
 import lmdb
 import numpy as np
 from numpy.typing import NDArray
 
 from shan_engine.base.errors import InputError, StoreError
-from shan_engine.base.ids import decode_id, is_shortened, store_key
+from shan_engine.base.facts import COPIES
+from shan_engine.base.ids import decode_id, is_shortened, spelt_out, store_key
 from shan_engine.base.metadata import Metadata
+from shan_engine.store.contents import Content, delete_contents, read_contents, write_contents
 from shan_engine.store.facts import StoredFacts, delete_facts, read_facts, write_facts
-from shan_engine.store.lmdb import (
-    clear_errors,
-    compact_environment,
-    fill_last_pages,
-    is_store,
-    locked_for_compaction,
-    making,
-    open_environment,
-    read_transaction,
-    refuse_truncated,
-    write_transaction,
-)
-from shan_engine.store.metadata import Described, fit, read_metadata, write_metadata
+from shan_engine.store.metadata import Described, fit, joined, read_metadata, rename_metadata, with_text, write_metadata
 from shan_engine.store.records import (
     RecordInfo,
     RegionRecord,
@@ -44,76 +36,15 @@ from shan_engine.store.records import (
     pad_regions,
     peek_record,
 )
-from shan_engine.store.schema import StoreSchema, read_schema, refuse_other_schema, rewrite_schema, write_schema
+from shan_engine.store.texts import TextStore
 
 _ROW = struct.Struct(">Q")
-_T = TypeVar("_T")
+_BATCH = 512  # records that one transaction moves
+NO_CONTENTS: Mapping[str, Content] = MappingProxyType({})
 
 
-class FeatureStore:
+class FeatureStore(TextStore):
     """Region features by string id. Get one from `create` or `open`; use `with` to close it."""
-
-    def __init__(self, path: Path, environment: lmdb.Environment, schema: StoreSchema) -> None:
-        self.path = path
-        self.schema = schema
-        self._environment = environment
-        self._dtype: np.dtype[np.floating] = np.dtype(schema.dtype)
-        self._ids = environment.open_db(b"ids", create=False)
-        self._records = environment.open_db(b"records", create=False)
-        self._inode = (path / "data.mdb").stat().st_ino
-
-    @classmethod
-    def create(cls, path: Path, schema: StoreSchema) -> FeatureStore:
-        """Make a store at `path`, or open the one there if its schema is the same.
-
-        Raises StoreError if the store there has another extractor, feature size or dtype.
-        """
-        # clear_errors is innermost, to detect a full disk before the files that fill it are removed.
-        with making(path), clear_errors(path):
-            environment = open_environment(path, readonly=False)
-            try:
-                refuse_truncated(path, environment)
-                write_schema(path, environment, schema)
-            finally:
-                environment.close()
-        store = cls.open(path, readonly=False)
-        try:
-            refuse_other_schema(path, store.schema, schema)
-        except StoreError:
-            store.close()
-            raise
-        return store
-
-    @classmethod
-    def open(cls, path: Path, *, readonly: bool = True) -> FeatureStore:
-        """Open an existing store. Raises StoreError if it is missing, damaged or of a newer schema."""
-        if not is_store(path):
-            raise StoreError(f"there is no feature store at {path}: make one with `shan-engine extract` or `import`")
-        with clear_errors(path):
-            environment = open_environment(path, readonly=readonly)
-            try:
-                refuse_truncated(path, environment)
-                meta = environment.open_db(b"meta", create=False)
-                with environment.begin() as transaction:
-                    text = transaction.get(b"schema", db=meta)
-                schema = read_schema(path, bytes(text) if text is not None else b"")
-                return cls(path, environment, schema)
-            except lmdb.NotFoundError as error:
-                environment.close()
-                raise StoreError(f"{path} is an LMDB environment but not a feature store: name another one") from error
-            except BaseException:
-                environment.close()
-                raise
-
-    def close(self) -> None:
-        """Close the LMDB environment."""
-        self._environment.close()
-
-    def __enter__(self) -> FeatureStore:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.close()
 
     def __len__(self) -> int:
         return self._read(lambda transaction: int(transaction.stat(self._ids)["entries"]))
@@ -125,11 +56,6 @@ class FeatureStore:
     def feature_dim(self) -> int:
         """Size F of a region's feature vector."""
         return self.schema.feature_dim
-
-    @property
-    def bytes_used(self) -> int:
-        """Size of the data file on disk, in bytes."""
-        return (self.path / "data.mdb").stat().st_size
 
     def ids(self) -> list[str]:
         """All ids, in the order their records arrived."""
@@ -149,6 +75,8 @@ class FeatureStore:
                     if value is None:
                         raise StoreError("its record is missing")
                     found.append(peek_record(value))
+                    if store_key(found[-1].id) != key:
+                        raise StoreError(f"it holds the record of '{found[-1].id}'")
                 except StoreError as error:
                     raise self._damaged(decode_id(key), error) from error
             return found
@@ -174,8 +102,12 @@ class FeatureStore:
         """Raise InputError if the store has images with any of these ids, saying how many and naming one."""
         self._read(lambda transaction: self._refuse_held(transaction, ids))
 
-    def write(self, records: Sequence[RegionRecord], *, replace: bool = True) -> None:
+    def write(
+        self, records: Sequence[RegionRecord], *, replace: bool = True, contents: Mapping[str, Content] = NO_CONTENTS
+    ) -> None:
         """Add records, or replace those with the same id, in one transaction: all of them or none.
+
+        `contents` tells the files of their photos. What was known of a replaced record's files and text is removed.
 
         Raises InputError if a record does not fit the schema or, unless `replace`, the store has its id.
         """
@@ -186,30 +118,52 @@ class FeatureStore:
         def put(transaction: lmdb.Transaction) -> None:
             if not replace:
                 self._refuse_held(transaction, [record.id for record in records])
-            cursor = transaction.cursor(self._records)
-            row = _ROW.unpack(bytes(cursor.key()))[0] + 1 if cursor.last() else 0
-            for id, value in values.items():
-                held = transaction.get(id, db=self._ids)
-                if held is not None:
-                    transaction.delete(bytes(held), db=self._records)
-                key = _ROW.pack(row)
-                transaction.put(key, value, db=self._records, append=True)
-                transaction.put(id, key, db=self._ids)
-                row += 1
+            self._put(transaction, values)
+            write_contents(self._environment, transaction, contents)
 
         self._write(put, room=sum(len(value) for value in values.values()))
 
     def delete(self, ids: Iterable[str]) -> None:
         """Remove images, all or none. Raises InputError for an unknown id."""
         wanted = list(dict.fromkeys(ids))
+        self._write(lambda transaction: self._drop(transaction, wanted))
 
-        def drop(transaction: lmdb.Transaction) -> None:
-            for id in wanted:
-                transaction.delete(self._known_row(transaction, id), db=self._records)
-                transaction.delete(store_key(id), db=self._ids)
-            delete_facts(self._environment, transaction, wanted)
+    def contents(self) -> dict[str, Content]:
+        """The files of images, by id; nothing for images whose files were never compared."""
+        return self._read(lambda transaction: read_contents(self.path, self._environment, transaction))
 
-        self._write(drop)
+    def put_contents(self, contents: Mapping[str, Content]) -> None:
+        """Add or replace what is known of images' files, by id. The id and path of an image's own file must stay."""
+        self._write(lambda transaction: write_contents(self._environment, transaction, contents))
+
+    def relocate(self, contents: Mapping[str, Content]) -> None:
+        """Give images other files, by their present id.
+
+        An image whose own file has another id or path gets these, with its text and its row of metadata. All ids change
+        at once, so that they may be exchanged; facts of such images are removed, to be read again. An image that is no
+        longer there is passed over. Raises StoreError for a damaged record.
+        """
+        renamed = [id for id, content in contents.items() if content.files[0].id != id]
+        others = [id for id, content in contents.items() if content.files[0].id == id]
+        for batch in (renamed, *(others[start : start + _BATCH] for start in range(0, len(others), _BATCH))):
+            self._write(partial(self._relocate, contents={id: contents[id] for id in batch}))
+
+    def _relocate(self, transaction: lmdb.Transaction, *, contents: Mapping[str, Content]) -> None:
+        rows = {id: row for id in contents if (row := self._row(transaction, id)) is not None}
+        renamed = {id: contents[id].files[0].id for id in rows if contents[id].files[0].id != id}
+        for id in renamed:
+            transaction.delete(store_key(id), db=self._ids)
+        delete_facts(self._environment, transaction, renamed)
+        delete_contents(self._environment, transaction, map(store_key, renamed))
+        put_texts_back = self._take_texts(transaction, {id: contents[id].files[0].id for id in rows})
+        for id, row in rows.items():
+            record, own = self._decode(transaction, id, row), contents[id].files[0]
+            if (record.id, record.path) != (own.id, own.path):
+                transaction.delete(row, db=self._records)
+                self._put(transaction, self.schema.encode([replace_fields(record, **vars(own))]))
+        write_contents(self._environment, transaction, {contents[id].files[0].id: contents[id] for id in rows})
+        rename_metadata(self.path, self._environment, transaction, renamed)
+        put_texts_back()
 
     def metadata(self) -> Metadata | None:
         """The metadata last put into the store, also for images it does not have; None if there is none."""
@@ -225,6 +179,16 @@ class FeatureStore:
         """What photos say about themselves, by id; nothing for images that were not extracted from photos."""
         return self._read(lambda transaction: read_facts(self.path, self._environment, transaction))
 
+    def described(self) -> Metadata | None:
+        """What is known about the images: the metadata of a table, facts, and the other places of their photos."""
+        facts = self.facts()
+        for id, content in self.contents().items():
+            if len(content.files) > 1 and id in facts:
+                places = "; ".join(spelt_out(file.path) for file in content.files[1:])
+                facts[id] = StoredFacts(facts[id].stamp, {**facts[id].facts, COPIES: places})
+        known = joined(self.infos(), facts, self.metadata())
+        return with_text(known, ((id, [line.text for line in lines]) for id, lines in self.texts()))
+
     def put_facts(self, facts: Mapping[str, StoredFacts]) -> None:
         """Add or replace what photos say about themselves, by id."""
         self._write(lambda transaction: write_facts(self._environment, transaction, facts))
@@ -233,26 +197,31 @@ class FeatureStore:
         """The numbers of ids and of records in their tables: one number, unless the store is damaged."""
         return self._read(lambda held: {int(held.stat(table)["entries"]) for table in (self._ids, self._records)})
 
-    def compact(self) -> tuple[int, int]:
-        """Rewrite the data file without freed pages. Returns its size in bytes before and after.
+    def _put(self, transaction: lmdb.Transaction, values: Mapping[bytes, bytes]) -> None:
+        """Write encoded records by key, and forget the files and the text of those that they replace."""
+        cursor = transaction.cursor(self._records)
+        row = _ROW.unpack(bytes(cursor.key()))[0] + 1 if cursor.last() else 0
+        for id, value in values.items():
+            held = transaction.get(id, db=self._ids)
+            if held is not None:
+                transaction.delete(bytes(held), db=self._records)
+            key = _ROW.pack(row)
+            transaction.put(key, value, db=self._records, append=True)
+            transaction.put(id, key, db=self._ids)
+            row += 1
+        delete_contents(self._environment, transaction, values)
+        self._delete_texts(transaction, values)
 
-        This closes the store. Raises StoreError if the disk is full, and keeps the old file.
-        """
-        before = self.bytes_used
+    def _drop(self, transaction: lmdb.Transaction, ids: Collection[str]) -> None:
+        for id in ids:
+            transaction.delete(self._known_row(transaction, id), db=self._records)
+            transaction.delete(store_key(id), db=self._ids)
+        delete_facts(self._environment, transaction, ids)
+        delete_contents(self._environment, transaction, map(store_key, ids))
+        self._delete_texts(transaction, map(store_key, ids))
 
-        # The write lock keeps other writers out until the new file has replaced the old one.
-        def rewrite(transaction: lmdb.Transaction) -> None:
-            self._refuse_replaced()
-            rewrite_schema(self._environment, transaction)
-
-        with clear_errors(self.path), locked_for_compaction(self._environment, rewrite):
-            self._refuse_replaced()
-            compact_environment(self.path, self._environment)
-        self.close()
-        return before, self.bytes_used
-
-    def _decode(self, transaction: lmdb.Transaction, id: str) -> RegionRecord:
-        value = transaction.get(self._known_row(transaction, id), db=self._records)
+    def _decode(self, transaction: lmdb.Transaction, id: str, row: bytes | None = None) -> RegionRecord:
+        value = transaction.get(row or self._known_row(transaction, id), db=self._records)
         try:
             if value is None:
                 raise StoreError("its record is missing")
@@ -281,20 +250,3 @@ class FeatureStore:
 
     def _rows(self, transaction: lmdb.Transaction) -> list[tuple[bytes, bytes]]:
         return sorted((bytes(row), bytes(key)) for key, row in transaction.cursor(self._ids))
-
-    def _read(self, action: Callable[[lmdb.Transaction], _T]) -> _T:
-        with clear_errors(self.path):
-            return read_transaction(self._environment, action)
-
-    def _write(self, action: Callable[[lmdb.Transaction], None], room: int = 0) -> None:
-        def put(transaction: lmdb.Transaction) -> None:
-            self._refuse_replaced()
-            action(transaction)
-
-        with clear_errors(self.path):
-            write_transaction(self._environment, put, room)
-            fill_last_pages(self.path, self._environment)
-
-    def _refuse_replaced(self) -> None:
-        if (self.path / "data.mdb").stat().st_ino != self._inode:
-            raise StoreError(f"{self.path} was compacted by another process: run the command again")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import shutil
 import stat
@@ -14,10 +15,13 @@ from typing import TypeVar
 import lmdb
 
 from shan_engine.base.errors import StoreError
-from shan_engine.base.files import sync_file
+from shan_engine.base.files import sync_file, sync_names
+from shan_engine.store.pages import check_pages
 
+_logger = logging.getLogger(__name__)
 _FIRST_MAP_BYTES = 1 << 26
 _FULL_DISK_BYTES = 1 << 20
+_TRIES = 100
 RESTORE = "restore it from a copy, or delete it and extract or import again"
 _T = TypeVar("_T")
 _FILES = ("data.mdb", "lock.mdb")
@@ -53,7 +57,45 @@ def open_environment(path: Path, *, readonly: bool) -> lmdb.Environment:
     held = path / "lock.mdb"
     lock = not readonly or os.access(held if held.exists() else path, os.W_OK)
     size = 0 if (path / "data.mdb").exists() else _FIRST_MAP_BYTES
-    return lmdb.open(str(path), map_size=size, max_dbs=8, readonly=readonly, create=not readonly, lock=lock)
+    environment = lmdb.open(str(path), map_size=size, max_dbs=8, readonly=readonly, create=not readonly, lock=lock)
+    if lock:
+        # A reader that was killed seems to read on: no writer reuses what it saw, and its place is taken for good.
+        environment.reader_check()
+    return environment
+
+
+def open_checked(path: Path, *, readonly: bool) -> tuple[lmdb.Environment, dict[str, int], int]:
+    """As `open_environment`, with the number of entries of each table by name, and the data file's inode.
+
+    Raises StoreError if the data file is shorter than its pages, or these would lead LMDB astray; OSError if other
+    processes compact it all the time.
+    """
+    for _ in range(_TRIES):
+        before = inode_of(path)
+        environment = open_environment(path, readonly=readonly)
+        try:
+            # What is checked is the file at this path. LMDB may have opened the one from before a compaction.
+            tables, fault = _entries(path, environment), None
+        except StoreError as error:
+            tables, fault = {}, error
+        except BaseException:
+            environment.close()
+            raise
+        inode = inode_of(path)
+        if fault is None and inode is not None and before in (None, inode):
+            return environment, tables, inode
+        environment.close()
+        if fault is not None and before == inode:
+            raise fault
+    raise OSError(errno.EBUSY, "other programs compact it all the time")
+
+
+def inode_of(path: Path) -> int | None:
+    """The number of a store's data file, which another file has after a compaction; None if there is none."""
+    try:
+        return (path / "data.mdb").stat().st_ino
+    except FileNotFoundError:
+        return None
 
 
 def is_store(path: Path) -> bool:
@@ -103,13 +145,22 @@ def bytes_needed(environment: lmdb.Environment) -> int:
     return int((environment.info()["last_pgno"] + 1) * environment.stat()["psize"])
 
 
-def refuse_truncated(path: Path, environment: lmdb.Environment) -> None:
-    """Raise StoreError if the data file is shorter than its pages."""
+def _entries(path: Path, environment: lmdb.Environment) -> dict[str, int]:
     # LMDB maps the file, so reading a page beyond its end would end the process (SIGBUS).
     needed = bytes_needed(environment)
     size = (path / "data.mdb").stat().st_size
     if size < needed:
         raise StoreError(f"the store {path} is truncated ({size} of {needed} bytes): {RESTORE}")
+    try:
+        return check_pages(path, environment)
+    except ValueError as error:
+        _logger.debug("%s: %s", path, error)
+        raise damaged(path, "one of its pages cannot be read") from error
+
+
+def damaged(path: Path, fault: str) -> StoreError:
+    """The error for a store that cannot be read as a whole; `fault` is a clause."""
+    return StoreError(f"the store {path} is damaged ({fault}): {RESTORE}")
 
 
 @contextmanager
@@ -126,7 +177,7 @@ def _sentence(path: Path, error: lmdb.Error | OSError) -> str:
     if number in (errno.ENOSPC, errno.EDQUOT) or (number == errno.EIO and _is_full(path)):
         return f"the disk is full, and {path} is unchanged: free some space and run again"
     if isinstance(error, _DAMAGE):
-        return f"the store {path} is damaged ({error}): {RESTORE}"
+        return str(damaged(path, str(error)))
     if isinstance(error, lmdb.VersionMismatchError):
         return f"the store {path} was written by another version of LMDB ({error}): use the shan-engine that made it"
     if isinstance(error, lmdb.ReadersFullError):
@@ -230,5 +281,6 @@ def compact_environment(path: Path, environment: lmdb.Environment) -> None:
             copy = fresh / "data.mdb"
             sync_file(copy)
             copy.replace(path / "data.mdb")
+            sync_names(path)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)

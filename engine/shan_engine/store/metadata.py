@@ -6,7 +6,7 @@ A record is the JSON list of a row's values, in the order of the columns. A stor
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Container, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,10 +16,12 @@ from shan_engine.base.column_types import INTEGER, REAL, TEXT, Value
 from shan_engine.base.errors import InputError, StoreError
 from shan_engine.base.facts import FACTS
 from shan_engine.base.ids import canonical, decode_id, forms, is_shortened, store_key
+from shan_engine.base.json_text import decode_json
 from shan_engine.base.manifests import demand
-from shan_engine.base.metadata import Metadata
+from shan_engine.base.metadata import WRITTEN, Metadata
 from shan_engine.store.facts import StoredFacts
 from shan_engine.store.records import RecordInfo
+from shan_engine.text.written import clean_line
 
 _TABLE, _COLUMNS = b"metadata", b"metadata"
 
@@ -45,7 +47,7 @@ def read_metadata(path: Path, environment: lmdb.Environment, transaction: lmdb.T
     if held is None:
         return None
     try:
-        head = json.loads(bytes(held))
+        head = decode_json(bytes(held))
         columns = head["columns"]
         demand(set(columns.values()) <= {INTEGER, REAL, TEXT}, "a column is of another type")
         table = environment.open_db(_TABLE, txn=transaction, create=False)
@@ -59,8 +61,23 @@ def read_metadata(path: Path, environment: lmdb.Environment, transaction: lmdb.T
     return metadata
 
 
+def rename_metadata(
+    path: Path, environment: lmdb.Environment, transaction: lmdb.Transaction, renamed: Mapping[str, str]
+) -> None:
+    """Give rows to images that have other ids now, by their old ids, in a write transaction. Other rows stay.
+
+    An image that has a row under its new id keeps that one.
+    """
+    held = read_metadata(path, environment, transaction) if renamed else None
+    if held is None or held.rows.keys().isdisjoint(renamed):
+        return
+    moved = {renamed[id]: row for id, row in held.rows.items() if id in renamed}
+    stay = {id: row for id, row in held.rows.items() if id not in renamed}
+    write_metadata(environment, transaction, Metadata(held.columns, {**moved, **stay}))
+
+
 def _row(key: bytes, value: bytes) -> tuple[str, tuple[Value, ...]]:
-    row = json.loads(value.decode("utf-8", "surrogateescape"))
+    row = decode_json(value.decode("utf-8", "surrogateescape"))
     return (row["id"], tuple(row["values"])) if is_shortened(key) else (decode_id(key), tuple(row))
 
 
@@ -138,6 +155,22 @@ def joined(images: Sequence[RecordInfo], facts: Mapping[str, StoredFacts], table
         if known or image.id in found:
             rows[image.id] = (*told, *(known.get(name) for name in own))
     return Metadata({**columns, **own}, rows)
+
+
+def with_text(known: Metadata | None, texts: Iterable[tuple[str, Sequence[str]]]) -> Metadata | None:
+    """What is known, with the column `text` for what is written in photos: by id, the lines of each.
+
+    Unchanged where nothing is written, or a table has a column of that name.
+    """
+    lines = ((id, "\n".join(filter(None, map(clean_line, own)))) for id, own in texts)
+    written = {id: text for id, text in lines if text}
+    columns = {} if known is None else known.columns
+    if not written or WRITTEN in map(str.lower, columns):
+        return known
+    held = {} if known is None else known.rows
+    nothing = (None,) * len(columns)
+    rows = {id: (*held.get(id, nothing), written.get(id)) for id in {**held, **written}}
+    return Metadata({**columns, WRITTEN: TEXT}, rows)
 
 
 def _images_of(

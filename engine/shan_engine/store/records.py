@@ -20,6 +20,8 @@ from numpy.typing import NDArray
 
 from shan_engine.base.errors import InputError, StoreError
 from shan_engine.base.ids import MAX_ID_BYTES, decode_id, encode_id, spelt_out
+from shan_engine.base.json_rows import decode_row
+from shan_engine.base.json_text import decode_json
 
 _HEADER = struct.Struct("<IHHII")
 _HAS_BOXES = 1
@@ -165,7 +167,7 @@ def decode_record(value: memoryview | bytes, *, dtype: np.dtype[np.floating], fe
     boxes = None
     if flags & _HAS_BOXES:
         boxes = np.frombuffer(view[end_features:end_boxes], np.float32).reshape(regions, 4).copy()
-    metadata = json.loads(bytes(view[end_seen:]).decode("utf-8", "surrogateescape"))
+    metadata = decode_json(bytes(view[end_seen:]).decode("utf-8", "surrogateescape"))
     width, height = metadata["size"]
     return RegionRecord(
         id=metadata["id"],
@@ -193,7 +195,7 @@ def peek_record(value: memoryview | bytes) -> RecordInfo:
     view = memoryview(value)
     try:
         checksum, regions, _, text_bytes, classes = _HEADER.unpack_from(view)
-        metadata = json.loads(bytes(view[len(view) - text_bytes :]).decode("utf-8", "surrogateescape"))
+        metadata = decode_row(view[len(view) - text_bytes :])
         return RecordInfo(metadata["id"], checksum, regions, metadata["path"], metadata["stamp"], classes)
     except (struct.error, ValueError, LookupError, TypeError) as error:
         raise StoreError("its header or metadata cannot be read") from error

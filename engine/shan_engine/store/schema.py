@@ -20,6 +20,11 @@ if TYPE_CHECKING:  # the GPU check runs where there is no lmdb
 
 SCHEMA_VERSION = 2
 """Version of stores whose records may hold the classes that photos were seen as; other stores keep version 1."""
+METADATA = "metadata"
+TABLES = frozenset({"meta", "ids", "records", METADATA, "facts", "files", "text"})
+"""Names of all tables that a store of any version up to this one may have."""
+HEADS = frozenset({b"schema", METADATA.encode()})
+"""Names of all records that its table `meta` may have."""
 
 
 class StoreSchema(Fields, frozen=True):

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 from shan_engine.base.errors import InputError, ShanError, StoreError
+from shan_engine.base.isolated import isolated
 from shan_engine.store.feature_store import FeatureStore
 from shan_engine.store.lmdb import RESTORE
 from shan_engine.store.records import check_record, how_to_replace
@@ -17,31 +17,19 @@ from shan_engine.store.records import check_record, how_to_replace
 def verify_store(path: Path) -> Iterator[tuple[str, str | None]]:
     """Check every record against its checksum. Yields each id with its fault, or None if there is none.
 
-    Raises StoreError if the store cannot be read at all, ids or records are missing, or its metadata are damaged.
+    Raises StoreError if the store cannot be read at all, ids or records are missing, or metadata or text are damaged.
     """
-    # -P: a file in the current folder with the name of a module must not be imported instead of it.
-    command = [sys.executable, "-P", "-m", __name__, str(path)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, encoding="ascii") as child:
-        assert child.stdout is not None
-        ended, status = False, 0
-        try:
-            for line in child.stdout:
-                id, problem = json.loads(line)
-                if id is not None:
-                    yield id, problem
-                elif problem is not None:
-                    raise StoreError(problem)
-                else:
-                    ended = True
-            status = child.wait()
-        finally:
-            child.kill()
-    if status > 0:  # below 0: ended by a signal, which an unreadable page causes
+    try:
+        for id, problem in isolated(__name__, str(path)):
+            if id is None:
+                raise StoreError(problem)
+            yield id, problem
+    except ChildProcessError as error:
         raise StoreError(
-            f"the check of the store {path} failed ({status}), which says nothing about the store: run it again"
-        )
-    if not ended:
-        raise StoreError(f"the store {path} is damaged (one of its pages cannot be read): {RESTORE}")
+            f"the check of the store {path} failed ({error}), which says nothing about the store: run it again"
+        ) from error
+    except EOFError as error:
+        raise StoreError(f"the store {path} is damaged (one of its pages cannot be read): {RESTORE}") from error
 
 
 def _check(path: Path) -> Iterator[tuple[str, str | None]]:
@@ -59,6 +47,9 @@ def _check(path: Path) -> Iterator[tuple[str, str | None]]:
                 yield id, str(error) if f"'{id}'" in str(error) else f"image '{id}': {error}"
         store.metadata()
         store.facts()
+        store.contents()
+        for _ in store.texts():  # raises where one is damaged
+            pass
         if store.entries() != {len(ids)}:
             raise StoreError(
                 f"the store {path} is damaged ({max(store.entries())} images were written to it, but "
@@ -67,13 +58,13 @@ def _check(path: Path) -> Iterator[tuple[str, str | None]]:
 
 
 def _main(path: Path) -> None:
-    """Print a JSON pair a line: id and problem. The last pair is null and why the check stopped early, or null."""
+    """Print a JSON pair a line: id and problem. Null instead of an id says why the check stopped early."""
     try:
         for found in _check(path):
             print(json.dumps(found))
-        print(json.dumps((None, None)))
     except ShanError as error:
         print(json.dumps((None, str(error))))
+    print("null")
 
 
 if __name__ == "__main__":

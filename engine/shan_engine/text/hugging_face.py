@@ -3,23 +3,28 @@
 Its tokens may be pieces of words, and models differ in how they mark them. So words are found in the text itself: runs
 of letters, digits and what belongs to them, and each punctuation mark alone. A token belongs to the word whose
 characters it covers. Scripts without spaces, such as Chinese, give one word for each run of letters.
+
+Of a Unigram file, single texts are cut by the few pieces that they hold (`unigram.py`); many are by the whole.
 """
 
 from __future__ import annotations
 
-import json
 import unicodedata
 from functools import cached_property
 from itertools import groupby
 from pathlib import Path
 from typing import Any, ClassVar
 
-from shan_engine.base.errors import InputError
+from shan_engine.base.errors import InputError, first_line
 from shan_engine.base.files import replacing
+from shan_engine.base.json_text import decode_json
 from shan_engine.text.tokenizer import Tokenized, Tokenizer, Word
+from shan_engine.text.unigram import Part, UnigramVocabulary
 
 _FIX = "put back the tokenizer.json that the model was trained or exported with"
 _APOSTROPHES = "'’"
+_NOBODY_KNOWS = "\U0010fffd"  # a character for private use
+FEW_TEXTS = 64  # a process with more of them loads the whole file, which then takes a fifth of the time for a text
 
 
 class HuggingFaceTokenizer(Tokenizer):
@@ -30,15 +35,35 @@ class HuggingFaceTokenizer(Tokenizer):
 
     def __init__(self, definition: str) -> None:
         """`definition` is the file's content. Raises ValueError if it defines no tokenizer."""
+        self._definition, self._texts = definition, 0
+        try:
+            self._vocabulary: UnigramVocabulary | None = UnigramVocabulary(definition)
+        except ValueError:
+            self._vocabulary = None
+            _ = self._whole, self._unknown_token
+
+    @cached_property
+    def _whole(self) -> Any:
+        """The library's tokenizer. Raises ValueError where the file defines none."""
         import tokenizers  # takes a while, and a vocabulary does without it
 
-        self._definition = definition
         try:
-            self._tokenizer = tokenizers.Tokenizer.from_str(definition)
-        except Exception as error:  # the library raises nothing more precise
-            raise ValueError(str(error)) from error
-        self._tokenizer.no_padding()
-        self._tokenizer.no_truncation()
+            whole = tokenizers.Tokenizer.from_str(self._definition)
+            whole.encode(_NOBODY_KNOWS)  # fails where unknown text has no token
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # the library raises nothing more precise, and Rust's panics are no Exception
+            raise ValueError(first_line(error)) from error
+        whole.no_padding()
+        whole.no_truncation()
+        return whole
+
+    def _part(self, text: str) -> Part:
+        """What cuts a text."""
+        self._texts += 1
+        if self._vocabulary is None or self._texts > FEW_TEXTS:
+            return Part(self._whole)
+        return self._vocabulary.part(text)
 
     @classmethod
     def load(cls, path: Path) -> HuggingFaceTokenizer:
@@ -61,53 +86,60 @@ class HuggingFaceTokenizer(Tokenizer):
         """The file's content."""
         return self._definition.encode()
 
+    @cached_property
+    def _numbers(self) -> dict[str, int]:
+        return self._vocabulary.places if self._vocabulary else self._whole.get_vocab()
+
     def __len__(self) -> int:
-        return int(self._tokenizer.get_vocab_size())
+        return len(self._numbers)
 
     @property
     def pieces(self) -> list[str]:
         """The text of each token, by number."""
-        vocabulary = self._tokenizer.get_vocab()
-        return sorted(vocabulary, key=vocabulary.__getitem__)
+        return sorted(self._numbers, key=self._numbers.__getitem__)
 
     @cached_property
     def markers(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """The special tokens that the file's post-processor puts before and after a text."""
-        encoding = self._tokenizer.encode("a")
+        part = self._part("a")
+        encoding = part.tokenizer.encode("a")
+        ids = part.tokens(encoding)
         own = [place for place, special in enumerate(encoding.special_tokens_mask) if not special]
-        first, last = (own[0], own[-1] + 1) if own else (len(encoding.ids), len(encoding.ids))
-        return tuple(encoding.ids[:first]), tuple(encoding.ids[last:])
+        first, last = (own[0], own[-1] + 1) if own else (len(ids), len(ids))
+        return ids[:first], ids[last:]
 
     def _encode(self, caption: str) -> Tokenized:
-        return self._tokenized(caption, self._tokenizer.encode(caption))
+        part = self._part(caption)
+        return self._tokenized(caption, part, part.tokenizer.encode(caption))
 
     def _read(self, query: str, most: int) -> Tokenized:
-        encoding = self._tokenizer.encode(query, add_special_tokens=False)
+        part = self._part(query)
+        encoding = part.tokenizer.encode(query, add_special_tokens=False)
         if len(encoding.ids) <= most:
-            return self._tokenized(query, self._tokenizer.post_process(encoding))
+            return self._tokenized(query, part, part.tokenizer.post_process(encoding))
         words = group_tokens(query, encoding.offsets)
         fitting = sum(word.tokens[-1] < most for word in words)
         # A first word that is too long is cut: its beginning still says something.
         kept = words[fitting].tokens[0] if 0 < fitting < len(words) else most
         encoding.truncate(min(kept, most))
-        return self._tokenized(
-            query, self._tokenizer.post_process(encoding), left_out=len(words) - max(fitting, min(1, len(words)))
-        )
+        left_out = len(words) - max(fitting, min(1, len(words)))
+        return self._tokenized(query, part, part.tokenizer.post_process(encoding), left_out=left_out)
 
-    def _tokenized(self, text: str, encoding: Any, **reading: Any) -> Tokenized:
+    def _tokenized(self, text: str, part: Part, encoding: Any, **reading: Any) -> Tokenized:
         marked = zip(encoding.offsets, encoding.special_tokens_mask, strict=True)
         words = group_tokens(text, [(0, 0) if special else offsets for offsets, special in marked])
-        unknown = [
-            word.text for word in words if all(encoding.ids[place] == self._unknown_token for place in word.tokens)
-        ]
-        return Tokenized(tuple(encoding.ids), words, unknown=tuple(unknown), **reading)
+        ids = part.tokens(encoding)
+        unknown = [word.text for word in words if all(ids[place] == self._unknown_token for place in word.tokens)]
+        return Tokenized(ids, words, unknown=tuple(unknown), **reading)
 
     @cached_property
     def _unknown_token(self) -> int | None:
         """The number that stands for what the model does not know; None where it knows every byte."""
-        model = json.loads(self._definition)["model"]
+        if self._vocabulary:
+            return self._vocabulary.unknown
+        model = decode_json(self._definition)["model"]
         if model.get("unk_token") is not None:
-            return self._tokenizer.token_to_id(model["unk_token"])
+            return self._numbers.get(model["unk_token"])
         number: int | None = model.get("unk_id")
         return number
 

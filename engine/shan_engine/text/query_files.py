@@ -6,21 +6,22 @@ Files are read as they are used, never whole, so a file may be larger than memor
 from __future__ import annotations
 
 import csv
-import json
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 from shan_engine.base.errors import InputError
+from shan_engine.base.json_text import decode_json
 from shan_engine.base.optional import import_pyarrow
 
 STANDARD_INPUT = Path("-")
 COLUMN = "caption"
 # Longer than any caption: a longer line is another kind of file, and is not read to its end.
 LONGEST_LINE = 64 * 1024
+Line = TypeVar("Line", str, list[str])
 SUFFIXES = (".txt", ".jsonl", ".csv", ".parquet")
 
 
@@ -70,14 +71,7 @@ def numbered(texts: Iterable[str]) -> Iterator[QueryLine]:
 
 
 def _of_lines(path: Path) -> Iterator[QueryLine]:
-    blank = 0
-    for number, line in _lines(path):
-        text = line.strip()
-        if not text:
-            blank = blank or number
-            continue
-        if blank:  # blank lines at a file's end are allowed
-            raise InputError(f"{path}, line {blank} is empty: remove it or write a caption there")
+    for number, text in _filled(path, _stripped(path), "a caption"):
         yield QueryLine(str(number), text, f"{path}, line {number}")
 
 
@@ -137,16 +131,26 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
             raise InputError(f"cannot read {path}: {error.strerror or error}; check the file") from error
 
 
-def _jsonl_rows(path: Path, wanted: list[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+def _stripped(path: Path) -> Iterator[tuple[int, str]]:
+    return ((number, line.strip()) for number, line in _lines(path))
+
+
+def _filled(path: Path, lines: Iterable[tuple[int, Line]], content: str) -> Iterator[tuple[int, Line]]:
+    """Numbered lines that hold something. Raises InputError for an empty one, unless only empty ones follow."""
     blank = 0
-    for number, line in _lines(path):
-        if not line.strip():
+    for number, line in lines:
+        if blank and line:
+            raise InputError(f"{path}, line {blank} is empty: remove it or write {content} there")
+        if line:
+            yield number, line
+        else:
             blank = blank or number
-            continue
-        if blank:
-            raise InputError(f"{path}, line {blank} is empty: remove it or write a JSON object there")
+
+
+def _jsonl_rows(path: Path, wanted: list[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+    for number, line in _filled(path, _stripped(path), "a JSON object"):
         try:
-            row = json.loads(line)
+            row = decode_json(line)
         except (ValueError, RecursionError) as error:
             raise InputError(f"{path}, line {number} is not JSON ({error}): write one object per line") from error
         if not isinstance(row, dict):
@@ -164,14 +168,8 @@ def _csv_rows(path: Path, wanted: list[str]) -> Iterator[tuple[str, dict[str, An
         for name in wanted:
             if name not in header:
                 raise _missing_column(path, name, header)
-        blank = 0
-        for row in reader:
-            if not row:
-                blank = blank or reader.line_num
-                continue
-            place = f"{path}, line {blank or reader.line_num}"
-            if blank:
-                raise InputError(f"{place} is empty: remove it or write a caption there")
+        for number, row in _filled(path, ((reader.line_num, row) for row in reader), "a caption"):
+            place = f"{path}, line {number}"
             if len(row) != len(header):
                 raise InputError(f"{place} has {len(row)} columns, the first line {len(header)}: fix that line")
             yield place, dict(zip(header, row, strict=True))
@@ -193,5 +191,5 @@ def _parquet_rows(path: Path, wanted: list[str]) -> Iterator[tuple[str, dict[str
                 for row in batch.to_pylist():
                     number += 1
                     yield f"{path}, row {number}", row
-        except (arrow.ArrowException, OSError) as error:
+        except (arrow.ArrowException, OSError, ValueError, OverflowError) as error:  # the last two: of its values
             raise InputError(f"{path} is not a readable Parquet file ({error}): write it again") from error

@@ -17,6 +17,8 @@ from typing import Any, ClassVar
 
 from shan_engine.base.errors import InputError
 from shan_engine.base.files import replacing
+from shan_engine.base.json_text import decode_json
+from shan_engine.text.sentences import Sentences
 from shan_engine.text.tokenizer import Tokenized, Tokenizer, Word
 
 SPECIAL = ("<pad>", "<start>", "<end>", "<unk>")
@@ -45,14 +47,14 @@ def _nltk_tokenizer() -> Any:
     return NLTKWordTokenizer()
 
 
-def tokenise(caption: str) -> list[str]:
-    """Lower-cased words and punctuation of a caption."""
+def tokenise(caption: str, sentences: Sentences | None = None) -> list[str]:
+    """Lower-cased words and punctuation of a caption, as one sentence, or with `sentences` as NLTK's word_tokenize."""
     lower = caption.lower()
     words = lower.split(" ")
     if _PLAIN.fullmatch(lower) and not _SPLIT_BY_NLTK.intersection(words):
         return [word for word in words if word]
-    split: list[str] = _nltk_tokenizer().tokenize(lower)
-    return split
+    parts = sentences.split(lower) if sentences else [lower]
+    return [word for part in parts for word in _nltk_tokenizer().tokenize(part)]
 
 
 def find_spans(caption: str, words: Sequence[str]) -> list[tuple[int, int]]:
@@ -73,11 +75,15 @@ def find_spans(caption: str, words: Sequence[str]) -> list[tuple[int, int]]:
 
 @dataclass(frozen=True)
 class Vocabulary(Tokenizer):
-    """Words by number; the first four are `<pad>`, `<start>`, `<end>`, `<unk>`."""
+    """Words by number; the first four are `<pad>`, `<start>`, `<end>`, `<unk>`.
+
+    With `sentences`, captions are split into sentences before they are split into words.
+    """
 
     file_name: ClassVar[str] = "vocab.json"
     unit: ClassVar[str] = "words"
     words: tuple[str, ...]
+    sentences: Sentences | None = None
 
     def __len__(self) -> int:
         return len(self.words)
@@ -96,7 +102,7 @@ class Vocabulary(Tokenizer):
     def load(cls, path: Path) -> Vocabulary:
         """Read SCAN's JSON layout. Raises InputError where it is missing, damaged or has other special words."""
         try:
-            data = json.loads(path.read_text("utf-8"))
+            data = decode_json(path.read_text("utf-8"))
             numbers = {str(word): int(number) for word, number in data["word2idx"].items()}
         except FileNotFoundError as error:
             raise InputError(f"there is no vocabulary {path}: {_FIX}") from error
@@ -109,21 +115,24 @@ class Vocabulary(Tokenizer):
             raise InputError(f"the vocabulary {path} does not number its words 0 to {len(words) - 1}: {_FIX}")
         if words[:4] != SPECIAL:
             raise InputError(f"the vocabulary {path} does not begin with {', '.join(SPECIAL)}: {_FIX}")
-        return cls(words)
+        return cls(words, Sentences.from_json(data["sentences"]) if data.get("sentences") else None)
 
     def save(self, path: Path) -> None:
         """Write SCAN's JSON layout, beside and renamed."""
-        data = {
+        data: dict[str, Any] = {
             "word2idx": self.word2idx,
             "idx2word": {str(number): word for number, word in enumerate(self.words)},
             "idx": len(self.words),
         }
+        if self.sentences:
+            data["sentences"] = self.sentences.as_json()
         with replacing(path) as temporary:
             temporary.write_text(json.dumps(data, ensure_ascii=False), "utf-8")
 
     def content(self) -> bytes:
-        """The words."""
-        return "\0".join(self.words).encode()
+        """The words, and what splits captions into sentences, if something does."""
+        sentences = "\0\0" + json.dumps(self.sentences.as_json()) if self.sentences else ""
+        return ("\0".join(self.words) + sentences).encode()
 
     @property
     def markers(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -131,13 +140,13 @@ class Vocabulary(Tokenizer):
         return (START,), (END,)
 
     def _encode(self, caption: str) -> Tokenized:
-        words = tokenise(caption)
+        words = tokenise(caption, self.sentences)
         unknown = tuple(word for word in words if word not in self.word2idx)
         return self._tokenized(words, find_spans(caption, words), unknown=unknown)
 
     def _read(self, query: str, most: int) -> Tokenized:
         straight = query.translate(_STRAIGHT)
-        words = tokenise(straight)
+        words = tokenise(straight, self.sentences)
         read: list[str] = []
         spans: list[tuple[int, int]] = []
         replaced, unknown, left_out = {}, [], 0

@@ -43,17 +43,20 @@ class HitsWriter:
 
 
 @contextmanager
-def hits_writer(path: Path, steps: Sequence[str], galleries: bool, metadata: Mapping[str, Any]) -> Iterator[HitsWriter]:
+def hits_writer(
+    path: Path, steps: Sequence[str], galleries: bool, metadata: Mapping[str, Any], *, with_text: bool = False
+) -> Iterator[HitsWriter]:
     """Open a table of query_id, query, rank, image_id, score and one column for each of `steps`.
 
-    With `galleries`, a column `gallery` follows image_id. `metadata` is stored in the file as JSON. `path` changes only
-    if the `with` block ends without an error. Raises InputError if pyarrow is missing, the disk is full or the folder
-    cannot be written.
+    With `galleries`, a column `gallery` follows image_id; `with_text`, a column `text` comes last. `metadata` is stored
+    in the file as JSON. `path` changes only if the `with` block ends without an error. Raises InputError if pyarrow is
+    missing, the disk is full or the folder cannot be written.
     """
     arrow = import_pyarrow()
     fields = [("query_id", arrow.string()), ("query", arrow.string()), ("rank", arrow.int32())]
     fields += [("image_id", arrow.string()), *([("gallery", arrow.string())] if galleries else [])]
     fields += [(name, arrow.float32()) for name in ("score", *steps)]
+    fields += [("text", arrow.string())] if with_text else []
     schema = arrow.schema(fields, metadata={METADATA: json.dumps(metadata, sort_keys=True).encode()})
     with replacing(path) as temporary, arrow.parquet.ParquetWriter(str(temporary), schema) as table:
         writer = HitsWriter(arrow, schema, table)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from shan_engine.base.files import replacing
+from shan_engine.base.files import npy_header, replacing
 
 
 def rows_path(matrix: Path) -> Path:
@@ -30,7 +30,7 @@ class MatrixFile:
 
     def __init__(self, path: Path, shape: tuple[int, int]) -> None:
         self._columns = shape[1]
-        header = _header(shape)
+        header = npy_header(shape, "<f4")
         self._begins, size = len(header), len(header) + 4 * shape[0] * shape[1]
         self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
@@ -72,15 +72,6 @@ class MatrixFile:
         while left:
             count = os.pwrite(self._file, left, place)
             left, place = left[count:], place + count
-
-
-def _header(shape: tuple[int, int]) -> bytes:
-    from io import BytesIO
-
-    held = BytesIO()
-    fields = {"descr": "<f4", "fortran_order": False, "shape": shape}
-    np.lib.format.write_array_header_1_0(held, fields)
-    return held.getvalue()
 
 
 def write_ids(path: Path, ids: Iterable[Sequence[str]]) -> None:

@@ -6,9 +6,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import ModelProto, NodeProto, TensorProto, compose, helper, shape_inference
+from onnx import ModelProto, NodeProto, TensorProto, compose, helper, numpy_helper, shape_inference
 from shan_engine.base.choices import Precision
 from shan_engine.bundle.contents import IMAGE_TERMS, Bundle
 from shan_engine.bundle.manifest import GRAPHS
@@ -22,10 +23,19 @@ Feeds = Mapping[str, NDArray[Any]]
 
 def plan_graphs(bundle: Bundle) -> dict[str, ModelProto]:
     """The float32 graphs by name; the pair scorer computes the image terms that no gallery stores."""
-    graphs = {Path(name).stem: onnx.load(str(bundle.path / name)) for name in GRAPHS}
+    graphs = {Path(name).stem: with_wide_integers(onnx.load(str(bundle.path / name))) for name in GRAPHS}
     if IMAGE_TERMS in bundle.manifest.files:
         graphs[SCORER] = chain_graphs(onnx.load(str(bundle.path / IMAGE_TERMS)), graphs[SCORER])
     return graphs
+
+
+def with_wide_integers(model: ModelProto) -> ModelProto:
+    """The graph with constants of 8 bits in 32: TensorRT takes those of 8 for quantised ones, and refuses a `Cast`."""
+    for tensor in model.graph.initializer:
+        if tensor.data_type in (TensorProto.INT8, TensorProto.UINT8):
+            tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.int32), tensor.name))
+    del model.graph.value_info[:]  # with the types before
+    return model
 
 
 def chain_graphs(first: ModelProto, second: ModelProto) -> ModelProto:

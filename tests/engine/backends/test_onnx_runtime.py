@@ -36,6 +36,14 @@ def test_an_input_that_is_no_tensor_is_named(tmp_path: Path) -> None:
         OnnxRuntimeGraph(model, "cpu", threads=1)
 
 
+def test_a_damaged_graph_prints_nothing_on_standard_output(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = identity(tmp_path / "g.onnx", TensorProto.FLOAT)
+    path.write_bytes(path.read_bytes().replace(b"Identity", b"\xe9dentity", 1))
+    with pytest.raises(BackendError, match=r"cannot load .*g\.onnx"):
+        OnnxRuntimeGraph(path, "cpu", threads=1)
+    assert capsys.readouterr().out == ""
+
+
 def test_tf32_is_off_on_cuda(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     asked: list[Any] = []
 
@@ -106,3 +114,23 @@ def test_the_tensorrt_provider_gets_one_profile_and_a_place_for_its_engines(tmp_
 def test_a_provider_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BackendError, match="here has no tensorrt support"):
         OnnxRuntimeGraph(identity(tmp_path / "g.onnx", TensorProto.FLOAT), engines=tmp_path / "engines")
+
+
+@pytest.mark.parametrize("named", ["../weights.bin", "link.bin", "absolute"])
+def test_weights_outside_the_bundles_folder_are_not_read(tmp_path: Path, named: str) -> None:
+    """The author of a bundle may name any file of this machine."""
+    outside, bundle = tmp_path / "weights.bin", tmp_path / "bundle"
+    bundle.mkdir()
+    np.ones(2, np.float32).tofile(outside)
+    (bundle / "link.bin").symlink_to(outside)
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [2]) for name in "xy")
+    weights = {"w": np.ones(2, np.float32)}
+    model = save(bundle / "g.onnx", [helper.make_node("Add", ["x", "w"], ["y"])], [x], [y], weights)
+    changed = onnx.load(model)
+    (tensor,) = changed.graph.initializer
+    tensor.ClearField("raw_data")
+    tensor.data_location = TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value=str(outside) if named == "absolute" else named)
+    model.write_bytes(changed.SerializeToString())
+    with pytest.raises(BackendError, match=r"[Ee]xternal data"):
+        OnnxRuntimeGraph(model, "cpu", threads=1)

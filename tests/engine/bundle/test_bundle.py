@@ -106,7 +106,7 @@ def test_a_file_name_that_leads_elsewhere_is_refused(bundle_copy, name):
 
 def test_a_gallerys_manifest_is_not_a_bundles(bundle_copy, gallery_path):
     shutil.copyfile(gallery_path / "manifest.json", bundle_copy / "manifest.json")
-    with pytest.raises(BundleError, match="not a bundle's"):
+    with pytest.raises(BundleError, match="is a gallery, not a bundle"):
         Bundle.open(bundle_copy)
 
 

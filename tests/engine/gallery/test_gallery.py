@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import mmap
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from tiny import make_record, make_store
 def test_blocks_are_mapped_views_unless_rows_are_deleted(gallery_path):
     gallery = Gallery.open(gallery_path)
     for block in gallery.blocks:
-        assert all(isinstance(array.base, np.memmap) for array in block.files.values())
+        assert all(isinstance(array.base.base.obj, mmap.mmap) for array in block.files.values())
         for place, arrays in block.batches(7):
             for name, array in arrays.items():
                 assert np.shares_memory(array, block.files[name])
@@ -77,6 +78,14 @@ def test_a_truncated_block_is_named(scorer, gallery_copy):
         search(scorer, Gallery.open(gallery_copy), ["a dog"])
     file.unlink()
     with pytest.raises(GalleryError, match=r"image_regions\.npy is missing or truncated"):
+        search(scorer, Gallery.open(gallery_copy), ["a dog"])
+
+
+@pytest.mark.parametrize(("byte", "other"), [(b"}", b" "), (b"False", b"True ")])
+def test_a_damaged_header_of_an_array_is_named(scorer, gallery_copy, byte, other):
+    file = next(gallery_copy.glob("blocks/*/image_regions.npy"))
+    file.write_bytes(file.read_bytes().replace(byte, other, 1))
+    with pytest.raises(GalleryError, match=r"image_regions\.npy is (missing or truncated|damaged)"):
         search(scorer, Gallery.open(gallery_copy), ["a dog"])
 
 

@@ -28,10 +28,10 @@ def known(number: int) -> tuple[int | None, float, str | None]:
 
 @pytest.fixture(scope="module")
 def gallery(scorer, tmp_path_factory) -> Gallery:
-    """300 images in three blocks with centroids; some rows have left, and the last 20 images have no metadata."""
+    """300 images in three blocks, searched in stages; some rows have left, and the last 20 images have no metadata."""
     folder = tmp_path_factory.mktemp("filtered")
     columns = {"year": "INTEGER", "weight": "REAL", "licence": "TEXT"}
-    sizes = BlockSizes(128, centroids_from=100)
+    sizes = BlockSizes(128, staged_from=100)
     with make_store(folder / "store", range(IMAGES + 4)) as store:
         store.put_metadata(Metadata(columns, {f"photo{n}": known(n) for n in range(IMAGES - 20)}))
         index_store(store, scorer, folder / "gallery", sizes=sizes)
@@ -105,7 +105,7 @@ def test_widths_are_those_of_the_whole_gallery(scorer, gallery, monkeypatch):
     asked = []
     monkeypatch.setattr(
         "shan_engine.search.answer.choose_widths",
-        lambda path, images, *_: asked.append(images) or StageWidths(9, 5),
+        lambda path, images, *_, **__: asked.append(images) or StageWidths(9, 5),
     )
     search(scorer, gallery, ["a dog"], top_k=3, where="year > 2000", cascade_from=1)
     assert asked == [IMAGES] * bool(variants())

@@ -11,6 +11,7 @@ from msgspec import structs
 from shan_engine.base.errors import GalleryError, InputError
 from shan_engine.base.metadata import Metadata
 from shan_engine.gallery.filters import columns, matching
+from shan_engine.gallery.pooled import Pooled
 from shan_engine.gallery.reader import Gallery
 from shan_engine.indexing.copy import gallery_facts, merge_galleries, split_gallery
 from shan_engine.indexing.images import BlockSizes, index_store
@@ -20,9 +21,9 @@ from tiny import CAPTIONS, make_record, make_store
 
 @pytest.fixture(params=["float32", "float16", "int8"])
 def stored(request, scorer, tmp_path, monkeypatch):
-    """41 images in blocks of 10, with centroids, of which two are deleted."""
+    """41 images in blocks of 10, searched in stages, of which two are deleted."""
     monkeypatch.setattr("shan_engine.indexing.copy.BLOCK_IMAGES", 10)
-    sizes = BlockSizes(10, centroids_from=30)
+    sizes = BlockSizes(10, staged_from=30)
     with make_store(tmp_path / "store", range(41)) as store:
         index_store(store, scorer, tmp_path / "g", dtype=request.param, sizes=sizes)
         store.delete(["photo4", "photo25"])
@@ -32,7 +33,7 @@ def stored(request, scorer, tmp_path, monkeypatch):
 
 def raw(gallery):
     """All rows of all files of all images, in order."""
-    parts = [block.raw(np.arange(len(block)), gallery.manifest.centroids) for block in gallery.blocks]
+    parts = [block.raw(np.arange(len(block)), pooled=True) for block in gallery.blocks]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
@@ -46,7 +47,7 @@ def assert_same(one, other):
 
 @pytest.mark.parametrize("parts", [1, 3, 39])
 def test_parts_put_together_again_are_the_whole(stored, scorer, tmp_path, parts):
-    assert stored.manifest.centroids
+    assert stored.manifest.staged
     paths = split_gallery(stored, parts, tmp_path / "parts")
     opened = [Gallery.open(path, scorer.bundle) for path in paths]
     assert [path.name for path in paths] == [f"part-{number:03d}" for number in range(parts)]
@@ -79,13 +80,14 @@ def test_photos_are_found_from_where_a_gallery_lies(scorer, tmp_path):
     assert '"photos/0.jpg"' in lines.read_text()
 
 
-def test_small_galleries_get_centroids_when_they_become_large(scorer, gallery_path, other_path, tmp_path):
+def test_small_galleries_are_searched_in_stages_when_they_become_large(scorer, gallery_path, other_path, tmp_path):
     galleries = [Gallery.open(path) for path in (gallery_path, other_path)]
-    merged = merge_galleries(galleries, tmp_path / "merged", centroids_from=50)
-    assert merged.manifest.centroids
-    codes = merged.blocks[0].codes(merged.manifest.centroids)
-    assert codes.shape == (71, 9)
-    assert codes.max() > 0
+    merged = merge_galleries(galleries, tmp_path / "merged", staged_from=50)
+    assert merged.manifest.staged
+    assert not any(gallery.manifest.staged for gallery in galleries)
+    written, made = merged.blocks[0].pooled, Pooled.of(merged.blocks[0].files)
+    np.testing.assert_array_equal(written.vectors, made.vectors)
+    np.testing.assert_array_equal(written.scales, made.scales)
 
 
 def test_what_cannot_be_split_or_merged(scorer, gallery_path, gallery_copy, other_path, make_checkpoint, tmp_path):

@@ -43,7 +43,7 @@ def test_a_folder_of_other_things_is_refused_and_left_alone(scorer, store_path, 
         assert everything(folder) == before
     before = everything(bundle_copy)
     with FeatureStore.open(store_path) as store:
-        with pytest.raises(GalleryError, match="damaged or not a gallery's"):
+        with pytest.raises(GalleryError, match="is a bundle, not a gallery"):
             index_store(store, scorer, bundle_copy)
         with pytest.raises(InputError, match="is a file: choose"):
             index_store(store, scorer, bundle_copy / "vocab.json")

@@ -44,7 +44,7 @@ def store(tmp_path_factory) -> Path:
 
 
 def indexed(scorer, store, output, bank=None, dtype=None) -> Gallery:
-    sizes = BlockSizes(128, centroids_from=100)
+    sizes = BlockSizes(128, staged_from=100)
     with FeatureStore.open(store) as opened:
         index_store(opened, scorer, output, dtype=dtype, querybank=bank, sizes=sizes)
     return Gallery.open(output)
@@ -202,7 +202,7 @@ def test_a_run_stopped_before_its_first_block_stays_normalised(scorer, store, no
     class Stop(BaseException):
         pass
 
-    def stop(*arguments):
+    def stop(*arguments, **options):
         raise Stop
 
     with FeatureStore.open(store) as opened:

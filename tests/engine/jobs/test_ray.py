@@ -5,17 +5,19 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import socket
 import sys
 import threading
 import time
 import warnings
-from pathlib import Path
 
 import pytest
 from job_runs import as_queries
+from ray_workers import workers_named
 from shan_engine.base.errors import BackendError, BundleError, GalleryError
 from shan_engine.bundle.contents import Bundle
 from shan_engine.gallery.reader import Gallery
+from shan_engine.jobs.ray_cluster import connect
 from shan_engine.jobs.ray_run import RayCluster, import_ray
 from shan_engine.jobs.run import score_job
 from shan_engine.scoring.scorer import Scorer
@@ -39,17 +41,7 @@ def cluster():
 
 def workers() -> list[int]:
     """Processes of this test's own cluster that score now."""
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            name = (folder / "cmdline").read_bytes()
-            raylet = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
-            driver = int(Path(f"/proc/{raylet}/stat").read_text().rpartition(")")[2].split()[1])
-        except (OSError, ValueError, IndexError):  # ended just now
-            continue
-        if name.startswith(b"ray::BlockWorker") and driver == os.getpid():
-            found.append(int(folder.name))
-    return found
+    return workers_named("BlockWorker")
 
 
 @pytest.mark.parametrize(
@@ -126,6 +118,15 @@ def test_errors_of_workers_are_said_as_here(scorer, gallery_copy, bundle_copy, t
     (bundle_copy / "kernel.npz").unlink()
     with pytest.raises(BundleError, match=r"has no kernel\.npz: export it again"):
         score_job(other, [gallery], queries, tmp_path / "b.parquet", runner=RayCluster("auto", 1))
+
+
+def test_an_address_where_nothing_listens_is_refused_at_once():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+    began = time.perf_counter()
+    with pytest.raises(BackendError, match=f"no Ray cluster at '{address}'.*: start one with `ray start --head`"):
+        connect(ray, address)
+    assert time.perf_counter() - began < 10  # Ray alone takes more than a minute
 
 
 def test_no_ray_is_one_sentence(monkeypatch):

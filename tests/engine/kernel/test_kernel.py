@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,9 +12,11 @@ from pair_problem import problem
 from shan_engine.base.errors import BackendError
 from shan_engine.kernel.constants import ShanConstants
 from shan_engine.kernel.library import variants
+from shan_engine.kernel.pieces import Pieces
 from shan_engine.kernel.shan import Kernel, load_kernel
 
 pytestmark = pytest.mark.skipif(not variants(), reason="the kernel is not built")
+RIGHT: dict[str, Any] = {"temperature": 9.0, "region_weight": 1.0, "word_weight": 1.0, "steps": 3}
 STEP_1 = ShanConstants(None, None, 9.0, 1.0, 0.0, 1)
 
 
@@ -102,20 +106,30 @@ def test_every_half_precision_number_is_read_as_numpy_reads_it(variant) -> None:
 
 
 @pytest.mark.parametrize("variant", variants())
-@pytest.mark.parametrize(("words", "width"), [([1, 3], 16), ([13, 5], 32), ([20, 39], 80), ([511], 1024)])
-def test_centroid_scores_are_sums_of_the_table(variant, words, width) -> None:
+@pytest.mark.parametrize(("count", "some", "dim"), [(1, 1, 3), (4, 1, 64), (6, 5, 77), (21, 4, 32), (7, 11, 256)])
+def test_a_scan_gives_products(variant, count, some, dim) -> None:
     random = np.random.default_rng(0)
-    codes = random.integers(0, 50, (21, 36), np.uint16)
-    counts = random.integers(1, 37, 21, np.int32)
-    table = random.uniform(0.5, 1, (len(words), 50, width)).astype(np.float32)
-    constants = ShanConstants(None, None, 9.0, 1.0, 0.7, 1)
-    found = Kernel(constants, variant).centroid_scores(codes, counts, table, np.array(words))
-    expected = np.empty_like(found)
-    for i, c in np.ndindex(expected.shape):
-        n, rows = words[c], table[c][codes[i, : counts[i]]].astype(np.float64)
-        shares = rows[:, 1 + n : 1 + 2 * n].sum(0) / rows[:, 1 : 1 + n].sum(0)
-        expected[i, c] = rows[:, 0].mean() + 0.7 * shares.mean()
-    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
+    vectors = random.integers(-127, 128, (30, dim), np.int8)
+    scales, queries = random.random(30, np.float32), random.standard_normal((some, dim), np.float32)
+    some_vectors, some_scales = (Pieces([array[2 : 2 + count], array[3:5]]) for array in (vectors, scales))
+    found = Kernel(STEP_1, variant).scan(some_vectors, some_scales, queries)
+    rows = [*range(2, 2 + count), 3, 4]
+    expected = (vectors[rows].astype(np.float64) @ queries.T) * scales[rows, None]
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("variant", variants())
+@pytest.mark.parametrize("captions", [1, 2, 3, 19])
+def test_evidence_adds_up_the_weights_of_numbers(variant, captions) -> None:
+    random = np.random.default_rng(0)
+    numbers, shares = random.integers(0, 12, (9, 21), np.uint16), random.random((9, 21)).astype(np.float16)
+    shares[4], shares[5] = 0, 2**-20  # no class; subnormal in half precision
+    weights = random.random((captions, 10), np.float32)
+    pieces = (Pieces([array[:7], array[7:]]) for array in (numbers, shares))
+    found = Kernel(STEP_1, variant).evidence(*pieces, weights, 0.5)
+    expected = np.stack([(shares.astype(float) * row[np.minimum(numbers, 9)]).sum(axis=1) for row in weights], axis=1)
+    expected[4] = 0.5
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize(("images", "captions"), [(0, 3), (2, 0)])
@@ -175,14 +189,13 @@ def test_numbers_out_of_range_are_refused() -> None:
     local = (drawn.images["image_regions"], None, drawn.images["region_mask"])
     with pytest.raises(ValueError, match="rows has numbers from 0 to 2, not within 0 to 1"):
         kernel.local_scores(*local, np.array([0, 2]), drawn.captions)
-    codes, counts = np.full((1, 2), 9, np.uint16), np.ones(1, np.int32)
-    table, words = np.ones((1, 9, 16), np.float32), np.array([3])
-    with pytest.raises(ValueError, match="codes has numbers from 9 to 9"):
-        kernel.centroid_scores(codes, counts, table, words)
-    with pytest.raises(ValueError, match="words has numbers from 8 to 8"):
-        kernel.centroid_scores(codes - 1, counts, table, words + 5)
-    with pytest.raises(ValueError, match="counts has numbers from 3 to 3"):
-        kernel.centroid_scores(codes - 1, counts + 2, table, words)
+    vectors, scales, queries = np.ones((2, 8), np.int8), np.ones(2, np.float32), np.ones((1, 8), np.float32)
+    with pytest.raises(ValueError, match="scales has 2 images in other pieces than the 2 beside them"):
+        kernel.scan(Pieces([vectors]), Pieces([scales[:1], scales[1:]]), queries)
+    with pytest.raises(ValueError, match="pieces of int8 \\(4,\\) and int8 \\(8,\\) do not fit"):
+        Pieces([vectors, vectors[:, :4]])
+    with pytest.raises(ValueError, match="not contiguous"):
+        Pieces([vectors.T])
 
 
 def test_the_environment_chooses_the_variant(monkeypatch) -> None:
@@ -195,3 +208,33 @@ def test_the_environment_chooses_the_variant(monkeypatch) -> None:
     monkeypatch.setenv("SHAN_KERNEL", "fastest")
     with pytest.raises(BackendError, match=r"SHAN_KERNEL=fastest names no variant .* baseline, off, or unset it"):
         load_kernel(STEP_1)
+
+
+@pytest.mark.parametrize("variant", variants())
+def test_the_kernel_takes_a_thousand_regions(variant):
+    drawn = problem(2, 1024, 2, 9, 16, steps=3, direction="full", temperature=9.0, kept=0.8, seed=0)
+    found = Kernel(drawn.constants, variant, threads=1).step_scores(drawn.images, drawn.captions)
+    np.testing.assert_allclose(found, drawn.expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"steps": 0},
+        {"steps": 4},
+        {"steps": 2.0},
+        {"steps": 2**63},
+        {"temperature": float("inf")},
+        {"word_weight": float("nan")},
+        {"region_weight": "1"},
+        {"text_pool": np.zeros((2, 3), np.float32)},
+        {"image_pool": np.zeros(3)},
+        {"image_pool": np.full(3, np.inf, np.float32)},
+        {"image_gate": np.zeros((3, 2), np.float32)},
+    ],
+)
+def test_constants_that_no_model_has_are_refused(wrong: dict[str, object]) -> None:
+    """The C code would read and write beyond its memory."""
+    pool = np.ones(3, np.float32)
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        ShanConstants(**{"image_pool": pool, "text_pool": pool, **RIGHT, **wrong})

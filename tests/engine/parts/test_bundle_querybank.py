@@ -124,6 +124,13 @@ def test_a_bank_given_to_index_takes_its_place(own, folder, gallery, tmp_path):
     assert_same(without, scores_of(Engine(own, gallery), exhaustive=True, normalise=False), 1e-5)
 
 
+def test_its_queries_are_encoded_once_for_all_blocks(own, folder, tmp_path, monkeypatch):
+    encoded, run = [], own.encoders.encode_captions
+    monkeypatch.setattr(own.encoders, "encode_captions", lambda texts: encoded.append(len(texts)) or run(texts))
+    assert len(indexed(folder, own, tmp_path / "gallery").blocks) == 3
+    assert sum(encoded) == len(BANK)
+
+
 def test_photos_added_later_and_filters_are_normalised_too(own, folder, hubness, tmp_path):
     with FeatureStore.open(folder / "store") as store:
         ids = [info.id for info in store.infos()]

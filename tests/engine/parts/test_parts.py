@@ -268,7 +268,7 @@ def test_updates_and_copies_keep_the_parts(folder, parted, gallery, expected, tm
     shutil.copytree(folder / "store", tmp_path / "store")
     with FeatureStore.open(tmp_path / "store", readonly=False) as store:
         store.delete([f"photo{number}" for number in range(100, IMAGES)])
-        index_store(store, parted, tmp_path / "gallery", sizes=BlockSizes(64, centroids_from=1000))
+        index_store(store, parted, tmp_path / "gallery", sizes=BlockSizes(64, staged_from=1000))
     index_again = indexed(folder, parted, tmp_path / "gallery")
     assert_same(by_id(parted, index_again, tmp_path), expected)
     parts = split_gallery(gallery, 2, tmp_path / "split")

@@ -6,6 +6,7 @@ import os
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from extractors import backbone, detector
 from PIL import Image
 from shan_engine.base.errors import BackendError, InputError, StoreError
 from shan_engine.photos import extract as extraction
+from shan_engine.photos import plan
 from shan_engine.photos.decode import ScaledPhoto, read_scaled
 from shan_engine.photos.extract import extract_photos
 from shan_engine.photos.extractor import FeatureExtractor, grid_boxes, read_recipe
@@ -235,12 +237,12 @@ def test_a_changed_photo_deleted_after_the_folder_was_listed(
     extract_photos(photos, tmp_path / "s", extractor)
     os.utime(photos / "a.png", ns=(1, 1))
 
-    def list_and_delete(folder: Path) -> FoundPhotos:
-        found = find_photos(folder)
+    def list_and_delete(folder: Path, **options: Any) -> FoundPhotos:
+        found = find_photos(folder, **options)
         (folder / "a.png").unlink()
         return found
 
-    monkeypatch.setattr(extraction, "find_photos", list_and_delete)
+    monkeypatch.setattr(plan, "find_photos", list_and_delete)
     result = extract_photos(photos, tmp_path / "s", extractor)
     assert (result.unchanged, result.removed, len(result.broken)) == (2, 1, 1)
 

@@ -2,71 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
-import math
 import struct
+from types import SimpleNamespace
 
 import pytest
-from extractors import detector
+from photos_facts import SAID, XMP, facts, phone_exif, save
 from PIL import Image
-from PIL.ExifTags import GPS, IFD, Base
+from PIL.ExifTags import Base
 from PIL.TiffImagePlugin import IFDRational
-from shan_engine.photos.extract import extract_photos
-from shan_engine.photos.extractor import FeatureExtractor
-from shan_engine.photos.facts.collect import collected, read_embedded
+from shan_engine.photos.decode import read_scaled
+from shan_engine.photos.facts.collect import collected
 from shan_engine.photos.facts.dates import date_facts
 from shan_engine.photos.facts.places import has_places, place_names
-from shan_engine.photos.facts.sidecars import Sidecars
+from shan_engine.photos.facts.sidecars import Sidecars, SideFacts
 from shan_engine.photos.facts.texts import text_of
-from shan_engine.store.feature_store import FeatureStore
-
-XMP = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
-<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
-<rdf:Description rdf:about="" xmlns:xmp="http://ns.adobe.com/xap/1.0/" xmlns:dc="http://purl.org/dc/elements/1.1/"
-  xmlns:exif="http://ns.adobe.com/exif/1.0/" xmlns:photoshop="http://ns.adobe.com/photoshop/1.0/" xmp:Rating="4"
-  photoshop:City="Łódź" exif:GPSLatitude="51,46.5N" exif:GPSLongitude="19,27,30.0E" exif:GPSAltitude="2100/10">
-<exif:DateTimeOriginal>2019-05-03T14:00:07.25+02:00</exif:DateTimeOriginal>
-<dc:title><rdf:Alt><rdf:li xml:lang="fr">Maison</rdf:li><rdf:li xml:lang="x-default">House</rdf:li></rdf:Alt></dc:title>
-<dc:subject><rdf:Bag><rdf:li>holiday</rdf:li><rdf:li>sea; sand</rdf:li><rdf:li>holiday</rdf:li></rdf:Bag></dc:subject>
-</rdf:Description></rdf:RDF></x:xmpmeta>
-<?xpacket end="w"?>"""
-SAID = {
-    "taken": "2019-05-03 14:00:07", "taken_zone": "+02:00", "width": 40, "height": 30, "latitude": 51.775,
-    "longitude": 19.4583333, "altitude": 210.0, "town": "Łódź", "title": "House", "keywords": "holiday; sea; sand",
-    "rating": 4,
-}  # fmt: skip
-
-
-def phone_exif(**changes) -> Image.Exif:
-    exif = Image.Exif()
-    exif[Base.Make], exif[Base.Model] = "Apple", "iPhone 12 mini\0"
-    exif[Base.Orientation] = 6
-    exif[Base.DateTime] = "2024:01:01 00:00:00"
-    exif[Base.ImageDescription] = "café".encode()  # UTF-8 in a tag meant for ASCII
-    details = exif.get_ifd(IFD.Exif)
-    details[Base.DateTimeOriginal] = changes.get("taken", "2023:07:23 04:26:40")
-    details[Base.OffsetTimeOriginal] = "+09:00"
-    details[Base.LensModel] = "back camera 4.2mm f/1.6"
-    exif.get_ifd(IFD.GPSInfo).update(
-        {
-            GPS.GPSLatitudeRef: "S", GPS.GPSLatitude: changes.get("latitude", (33.0, 51.0, 54.0)),
-            GPS.GPSLongitudeRef: "E", GPS.GPSLongitude: (151.0, 12.0, 36.0),
-            GPS.GPSAltitudeRef: b"\1", GPS.GPSAltitude: 5.5,
-        }
-    )  # fmt: skip
-    return exif
-
-
-def save(path, **options):
-    Image.new("RGB", (40, 30), (200, 30, 30)).save(path, **options)
-    return path
-
-
-def facts(path) -> dict:
-    embedded, size = read_embedded(path)
-    beside = Sidecars().read(path)
-    assert beside.faults == ()
-    return dict(collected(embedded, beside, size))
 
 
 @pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.webp", "a.tif"])
@@ -85,6 +37,36 @@ def test_exif_at_the_beginning_of_a_raw_file(tmp_path):
     found = facts(raw)
     assert (found["camera"], found["taken"], found["latitude"]) == ("iPhone 12 mini", "2023-07-23 04:26:40", -33.865)
     assert "width" not in found
+
+
+@pytest.mark.parametrize("name", ["a.raf", "a.cr3", "a.nef"])
+def test_a_raw_file_says_what_its_exif_says_and_else_its_preview(tmp_path, monkeypatch, name):
+    rawpy = pytest.importorskip("rawpy")
+    about, preview = Image.Exif(), io.BytesIO()  # as LibRaw writes it into a preview without EXIF, such as a CR3's
+    about[Base.Make], about[Base.Model], about[Base.DateTime] = "Canon", "Canon EOS R5", "2021:05:06 07:08:09"
+    Image.new("RGB", (640, 480), "red").save(preview, "JPEG", exif=about)
+
+    class Raw(contextlib.nullcontext):
+        sizes = SimpleNamespace(flip=0, width=640, height=480)
+        lens = SimpleNamespace(model="RF24-105mm F4 L IS USM")
+        extract_thumb = staticmethod(lambda: SimpleNamespace(format=rawpy.ThumbFormat.JPEG, data=preview.getvalue()))
+
+        def __enter__(self):
+            return self
+
+    monkeypatch.setattr(rawpy, "imread", lambda path: Raw())
+    own = name == "a.nef"  # a TIFF, whose EXIF tells more than the preview
+    (tmp_path / name).write_bytes(phone_exif().tobytes().removeprefix(b"Exif\0\0") if own else b"no TIFF")
+    found = facts(tmp_path / name)
+    wanted = {
+        "camera": "iPhone 12 mini" if own else "Canon EOS R5",
+        "taken": "2023-07-23 04:26:40" if own else "2021-05-06 07:08:09",
+        "lens": "back camera 4.2mm f/1.6" if own else "RF24-105mm F4 L IS USM",
+    }
+    assert {fact: found[fact] for fact in wanted} == wanted
+    assert (found["width"], found["height"]) == (640, 480)
+    assert ("latitude" in found) == own
+    assert collected(read_scaled(tmp_path / name, 8, 8).embedded, SideFacts(), (640, 480)) == found
 
 
 @pytest.mark.parametrize("name", ["a.jpg", "a.webp"])
@@ -208,64 +190,3 @@ def test_places_are_named_by_the_nearest_town(monkeypatch):
     assert place_names(0.0, -30.0) == {}  # the open Atlantic
     monkeypatch.setattr("shan_engine.photos.facts.places.has_places", lambda: False)
     assert place_names(48.8583, 2.2945) == {}
-
-
-def test_extract_keeps_facts_and_renews_those_that_changed(tmp_path):
-    folder = tmp_path / "photos"
-    folder.mkdir()
-    save(folder / "a.jpg", exif=phone_exif())
-    save(folder / "b.jpg")
-    extractor = FeatureExtractor(detector(tmp_path))
-    store = tmp_path / "store"
-
-    def run() -> tuple[int, list[int], dict]:
-        totals: list[int] = []
-        result = extract_photos(folder, store, extractor, on_start=totals.append)
-        with FeatureStore.open(store) as opened:
-            return result.added, totals, {id: held.facts for id, held in opened.facts().items()}
-
-    added, totals, known = run()
-    assert (added, totals, list(known)) == (2, [2], ["a.jpg", "b.jpg"])
-    assert (known["a.jpg"]["camera"], known["b.jpg"]) == ("iPhone 12 mini", {"width": 40, "height": 30})
-    assert math.isclose(known["a.jpg"]["latitude"], -33.865)
-    assert run()[:2] == (0, [0])
-    (folder / "b.xmp").write_bytes(XMP.encode())
-    assert run() == (0, [1], {**known, "b.jpg": {**SAID}})
-    (folder / "b.xmp").unlink()
-    assert run() == (0, [1], known)
-    with FeatureStore.open(store, readonly=False) as opened:  # as in a store of an older version
-        with opened._environment.begin(write=True) as transaction:
-            transaction.drop(opened._environment.open_db(b"facts", txn=transaction))
-        assert opened.facts() == {}
-    assert run() == (0, [2], known)
-    (folder / "b.jpg").unlink()
-    assert list(run()[2]) == ["a.jpg"]
-
-
-def test_places_that_no_table_names_are_counted(tmp_path, monkeypatch):
-    monkeypatch.setattr("shan_engine.photos.facts.renew.has_places", lambda: False)
-    monkeypatch.setattr("shan_engine.photos.facts.places.has_places", lambda: False)
-    folder = tmp_path / "photos"
-    folder.mkdir()
-    save(folder / "a.jpg", exif=phone_exif())
-    save(folder / "b.jpg")
-    extractor = FeatureExtractor(detector(tmp_path))
-    assert extract_photos(folder, tmp_path / "store", extractor).unnamed_places == 1
-    assert extract_photos(folder, tmp_path / "store", extractor).unnamed_places == 0
-    monkeypatch.undo()
-    extract_photos(folder, tmp_path / "store", extractor)  # reads facts again, as the table is there now
-    with FeatureStore.open(tmp_path / "store") as opened:
-        assert opened.facts()["a.jpg"].facts.get("country") == ("Australia" if has_places() else None)
-
-
-def test_a_side_car_that_cannot_be_read_is_named(tmp_path):
-    folder = tmp_path / "photos"
-    folder.mkdir()
-    save(folder / "a.jpg")
-    (folder / "a.jpg.json").write_text("{")
-    (folder / "a.xmp").write_text("<x/>")
-    result = extract_photos(folder, tmp_path / "store", FeatureExtractor(detector(tmp_path)))
-    assert (result.added, result.broken) == (1, ())
-    assert [sentence.split(" (")[0] for sentence in sorted(result.sidecars)] == [
-        f"{folder}/a.jpg.json cannot be read", f"{folder}/a.xmp cannot be read"
-    ]  # fmt: skip

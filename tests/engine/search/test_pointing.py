@@ -43,6 +43,18 @@ def test_a_word_points_at_its_thing(engine, word):
     assert on(pointed, THINGS[word][1])
 
 
+def test_words_asked_again_are_not_encoded_again(engine, monkeypatch):
+    encoders, encoded = engine.scorer.encoders, []
+    first = engine.search("a dog beside a cat", top_k=1)
+    run = encoders.encode_captions
+    monkeypatch.setattr(encoders, "encode_captions", lambda texts: encoded.append(len(texts)) or run(texts))
+    again = engine.search("a dog beside a cat", top_k=1)
+    assert encoded == [1]  # the query alone
+    assert again.hits[0].words == first.hits[0].words
+    engine.search("a cat beside a hammer", top_k=1)
+    assert encoded == [1, 1, 1]  # and the hammer
+
+
 def words(*texts):
     return [Word(text, 0, 1, (place,)) for place, text in enumerate(texts)]
 

@@ -127,6 +127,22 @@ def test_truncated_npy(tmp_path: Path, size: int) -> None:
         import_features(path, tmp_path / "s")
 
 
+@pytest.mark.parametrize(
+    ("part", "other"),
+    [
+        (b"(3, 2, 4)", b"((3, 2, 4"),
+        (b"(3, 2, 4), }         ", b"(9223372036854775808,)}"),
+        (b"\x93NUMPY", b"PK\x03\x04xx"),
+    ],
+)
+def test_an_npy_with_a_damaged_header(tmp_path: Path, part: bytes, other: bytes) -> None:
+    path = save(tmp_path / "x.npy", features(3, 2, 4))
+    assert part in path.read_bytes()
+    path.write_bytes(path.read_bytes().replace(part, other, 1))
+    with pytest.raises(InputError, match=r"x\.npy is not a whole"):
+        import_features(path, tmp_path / "s")
+
+
 def test_a_failed_import_keeps_what_was_stored(tmp_path: Path) -> None:
     import_features(save(tmp_path / "a.npy", features(3, 2, 4)), tmp_path / "s")
     bad = features(8, 2, 4)

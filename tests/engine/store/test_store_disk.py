@@ -114,7 +114,8 @@ FeatureStore.open(Path({str(path)!r}), readonly=False).compact()
 from pathlib import Path
 import numpy as np
 from shan_engine.store.records import RegionRecord
-from shan_engine.store.feature_store import FeatureStore, StoreSchema
+from shan_engine.store.feature_store import FeatureStore
+from shan_engine.store.schema import StoreSchema
 with FeatureStore.open(Path({str(path)!r})) as store:
     assert store.ids() == {ids}, store.ids()
 with FeatureStore.create(Path({str(path)!r}), StoreSchema("test", 16)) as store:

@@ -169,6 +169,7 @@ def test_missing_and_broken_photos_leave_a_placeholder(tmp_path: Path, root: Pat
 
 def test_absolute_paths_need_no_root_and_nothing_is_loaded_from_elsewhere(tmp_path: Path, root: Path) -> None:
     page = report(tmp_path, QueryHits("q", (hit(str(root / "red.png")),)))
+    assert [link["href"] for link in page.all("a")] == [(root / "red.png").as_uri()]
     assert len(page.all("img")) == 1
     text = (tmp_path / "report.html").read_text("utf-8")
     assert "http:" not in text

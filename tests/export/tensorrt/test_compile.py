@@ -6,13 +6,20 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
+import onnx
 import pytest
 from in_process import refusal, shan
+from onnx import TensorProto, helper, numpy_helper
+from shan_engine.backends.onnx_runtime.graph import OnnxRuntimeGraph
+from shan_engine.backends.tensorrt.available import import_tensorrt
 from shan_engine.base.errors import BackendError, BundleError, InputError
 from shan_engine.bundle.contents import Bundle
-from shan_engine.bundle.plans import ENGINES, PlanSet, find_plans, graph_digests
+from shan_engine.bundle.plans import ENGINES, Limits, PlanSet, find_plans, graph_digests
 from shan_export.tensorrt import check
 from shan_export.tensorrt.compile import compile_bundle
+from shan_export.tensorrt.compiler import Compiler
+from shan_export.tensorrt.plan_graphs import with_wide_integers
 from tiny import EXTRACTOR
 
 trt = pytest.importorskip("tensorrt_rtx")
@@ -28,6 +35,36 @@ def captioned(gallery_path, tmp_path):
     table = tmp_path / "captions.tsv"
     table.write_text("\n".join(lines) + "\n")
     return gallery_path, table, "test", 40
+
+
+def test_packed_weights_compile(tmp_path):
+    """TensorRT takes constants of 8 bits for quantised ones."""
+    nodes = [
+        helper.make_node("Cast", ["weight"], ["wide"], to=TensorProto.FLOAT),
+        helper.make_node("MatMul", ["x", "wide"], ["product"]),
+        helper.make_node("Gather", ["codes", "row"], ["code"]),
+        helper.make_node("Cast", ["code"], ["coded"], to=TensorProto.FLOAT),
+        helper.make_node("Add", ["product", "coded"], ["y"]),
+    ]
+    inputs = [
+        helper.make_tensor_value_info("x", TensorProto.FLOAT, ["captions", 4]),
+        helper.make_tensor_value_info("row", TensorProto.INT64, ["captions"]),
+    ]
+    outputs = [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["captions", 3])]
+    constants = [
+        numpy_helper.from_array(np.arange(-6, 6, dtype=np.int8).reshape(4, 3), "weight"),
+        numpy_helper.from_array(np.arange(240, 255, dtype=np.uint8).reshape(5, 3), "codes"),
+    ]
+    graph = helper.make_graph(nodes, "packed", inputs, outputs, constants)
+    packed = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    feeds = {"x": np.eye(4, dtype=np.float32)[:2], "row": np.array([4, 0])}
+    results = []
+    for name in ("packed", "wide"):
+        onnx.save(packed if name == "packed" else with_wide_integers(packed), tmp_path / name)
+        results.append(OnnxRuntimeGraph(tmp_path / name, "cpu").run(feeds)["y"])
+    np.testing.assert_array_equal(*results)
+    compiler = Compiler(import_tensorrt("tensorrt_rtx"), ["sm_86"])
+    assert compiler.build(onnx.load(tmp_path / "wide"), Limits())
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "bf16", "int8"])

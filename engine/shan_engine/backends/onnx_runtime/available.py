@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from shan_engine.base.errors import BackendError
-from shan_engine.base.optional import install_command
+from shan_engine.base.optional import install_command, pip_command
 
 
 def import_onnx_runtime() -> Any:
@@ -17,6 +17,6 @@ def import_onnx_runtime() -> Any:
     if not hasattr(onnxruntime, "InferenceSession"):
         raise BackendError(
             "ONNX Runtime's files are damaged (two of its packages overwrote each other): "
-            f"pip uninstall onnxruntime onnxruntime-gpu, then {install_command('cpu', 'gpu')}"
+            f"{pip_command('uninstall')} onnxruntime onnxruntime-gpu, then {install_command('cpu', 'gpu')}"
         )
     return onnxruntime

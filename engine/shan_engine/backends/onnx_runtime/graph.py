@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from shan_engine.backends.interface import Array
 from shan_engine.backends.onnx_runtime.available import import_onnx_runtime
 from shan_engine.base.choices import Device
 from shan_engine.base.errors import BackendError, first_line
-from shan_engine.base.optional import install_command
+from shan_engine.base.optional import install_command, pip_command
 from shan_engine.base.threads import usable_cpus
 
 log = logging.getLogger(__name__)
@@ -49,10 +51,10 @@ class OnnxRuntimeGraph:
         if _PROVIDERS[kind] not in available:
             raise BackendError(
                 f"ONNX Runtime {ort.__version__} here has no {kind} support: "
-                f"pip uninstall onnxruntime, then {install_command('gpu')}, or use --device cpu"
+                f"{pip_command('uninstall')} onnxruntime, then {install_command('gpu')}, or use --device cpu"
             )
         options = ort.SessionOptions()
-        options.log_severity_level = 3
+        options.log_severity_level = 4  # errors are raised, too
         options.intra_op_num_threads = threads or usable_cpus()
         # Threads that spin between graphs take the core from whoever has work (benchmarks/busy_machine.py).
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
@@ -61,11 +63,12 @@ class OnnxRuntimeGraph:
             # TF32 keeps 10 bits of a product's factors: scores would be off by more than parity allows.
             providers.insert(0, (_PROVIDERS["cuda"], {"use_tf32": 0}))
         try:
-            if engines:
-                inputs = ort.InferenceSession(str(path), options, providers=[_PROVIDERS["cpu"]]).get_inputs()
-                shapes = {value.name: tuple(value.shape) for value in inputs}
-                providers.insert(0, (_PROVIDERS["tensorrt"], tensorrt_options(shapes, engines)))
-            session = ort.InferenceSession(str(path), options, providers=providers)
+            with redirect_stdout(io.StringIO()) as banner:  # printed where a provider fails
+                if engines:
+                    inputs = ort.InferenceSession(str(path), options, providers=[_PROVIDERS["cpu"]]).get_inputs()
+                    shapes = {value.name: tuple(value.shape) for value in inputs}
+                    providers.insert(0, (_PROVIDERS["tensorrt"], tensorrt_options(shapes, engines)))
+                session = ort.InferenceSession(str(path), options, providers=providers)
         except Exception as error:  # ONNX Runtime raises many types of its own
             raise BackendError(f"ONNX Runtime cannot load {path}: {first_line(error)}") from error
         loaded = session.get_providers()[0]
@@ -77,6 +80,8 @@ class OnnxRuntimeGraph:
             if not fallback:
                 raise BackendError(f"{fault}: fix that, or use --device cpu")
             log.info("%s: %s runs on the CPU", fault, path.name)
+        if said := " ".join(banner.getvalue().replace("*", " ").split()):
+            log.info("ONNX Runtime says: %s", said)
         self.device = "cpu" if loaded == _PROVIDERS["cpu"] else "cuda"
         self._session = session
         self.inputs: dict[str, tuple[np.dtype[Any], tuple[int | str | None, ...]]] = {}

@@ -6,7 +6,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from shan_engine.base.errors import BackendError
-from shan_engine.base.optional import install_command
+from shan_engine.base.optional import install_command, pip_command
 
 if TYPE_CHECKING:
     import torch
@@ -32,7 +32,7 @@ def usable_devices(device: str) -> list[torch.device]:
         if torch.version.cuda:
             raise BackendError("PyTorch finds no CUDA device: install NVIDIA's driver, or use --device cpu")
         raise BackendError(
-            f"the installed PyTorch {torch.__version__} is built without CUDA: pip uninstall torch, then "
-            f"{install_command('cuda')}, or use --device cpu"
+            f"the installed PyTorch {torch.__version__} is built without CUDA: "
+            f"{pip_command('uninstall')} torch, then {install_command('cuda')}, or use --device cpu"
         )
     return [torch.device("cuda", number) for number in range(torch.cuda.device_count())]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from PIL import Image
@@ -37,6 +37,12 @@ def embedded_facts(image: Image.Image) -> Embedded:
         _unless_damaged(lambda: _xmp(image)),
         _unless_damaged(lambda: changed_facts(image.getexif())),
     )
+
+
+def raw_facts(path: Path, preview: Image.Image) -> Embedded:
+    """What a camera's RAW file says: its own EXIF, and where that is silent the preview in it."""
+    own, inside = embedded_exif(path), embedded_facts(preview)
+    return replace(inside, exif={**inside.exif, **own.exif}, changed=own.changed or inside.changed)
 
 
 def embedded_exif(path: Path) -> Embedded:

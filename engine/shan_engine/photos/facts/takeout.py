@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
 from shan_engine.base.facts import Facts
+from shan_engine.base.json_text import decode_json
 from shan_engine.photos.facts.dates import moment_facts
 from shan_engine.photos.facts.texts import known, number_of, place_facts, text_of
 
@@ -16,7 +16,7 @@ def takeout_facts(content: bytes) -> Facts:
 
     Raises ValueError if it is no JSON.
     """
-    held = json.loads(content.decode("utf-8-sig"))
+    held = decode_json(content.decode("utf-8-sig"))
     if not isinstance(held, dict):
         return {}
     seconds = number_of(_part(held, "photoTakenTime").get("timestamp"))

@@ -1,6 +1,7 @@
 """Import region features made elsewhere into a feature store.
 
 - `bottom_up_tsv`, `npz_folder`, `scan_npy`: one reader for each format.
+- `with_boxes`: features that end in their boxes.
 - `source`: what a reader gives to the importer, `import_features`.
 """
 
@@ -18,6 +19,7 @@ from shan_engine.store.importers.bottom_up_tsv import open_tsv
 from shan_engine.store.importers.npz_folder import open_npz_folder
 from shan_engine.store.importers.scan_npy import open_npy, open_scan_folder
 from shan_engine.store.importers.source import Source
+from shan_engine.store.importers.with_boxes import with_boxes
 from shan_engine.store.records import RegionRecord, check_record
 from shan_engine.store.schema import StoreSchema
 from shan_engine.text.captions import SCAN_FEATURES
@@ -32,6 +34,7 @@ def import_features(
     ids: Path | None = None,
     dtype: StoreDtype | None = None,
     extractor: str | None = None,
+    boxes: bool = False,
     replace: bool = False,
     on_broken: Callable[[str], None] | None = None,
     batch_size: int = 64,
@@ -47,7 +50,8 @@ def import_features(
     - a bottom-up-attention `.tsv`, or LXMERT's;
     - a folder with one `.npz` for each image.
 
-    Features may have any numeric dtype. Rows of zeros after an image's last region are padding, and are left out.
+    Features may have any numeric dtype. Rows of zeros after an image's last region are padding, and are left out. With
+    `boxes`, each region's feature ends in its box (`with_boxes`).
 
     The store records `extractor`, by default `imported-<F>d`, as the origin of the features. `dtype` is float32 or
     float16; by default that of the store, or float32 for a new one. With `replace`, an image replaces one with the
@@ -61,7 +65,7 @@ def import_features(
     """
     if batch_size < 1:
         raise InputError(f"a batch of {batch_size} images is too small: give at least 1")
-    source = _open(features, ids)
+    source = with_boxes(_open(features, ids)) if boxes else _open(features, ids)
     name = f"imported-{source.feature_dim}d" if extractor is None else extractor
     schema = StoreSchema(name, source.feature_dim, max(100, source.regions), stored_dtype(store_path, dtype))
     on_start(len(source.ids or ()))

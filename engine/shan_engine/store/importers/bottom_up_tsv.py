@@ -6,6 +6,7 @@ import base64
 import csv
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import shorten
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,9 +71,8 @@ def _header(where: str, row: Sequence[str]) -> list[str]:
 
 def _record(where: str, columns: Sequence[str], row: Sequence[str]) -> RegionRecord:
     if len(row) != len(columns):
-        raise InputError(
-            f"{where} has {len(row)} columns, not {len(columns)} ({', '.join(columns)}): copy or make the file again"
-        )
+        named = shorten(", ".join(columns), 120)
+        raise InputError(f"{where} has {len(row)} columns, not {len(columns)} ({named}): copy or make the file again")
     fields = dict(zip(columns, row, strict=True))
     try:
         width, height, count = (int(float(fields[name])) for name in ("image_w", "image_h", "num_boxes"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,12 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shan_engine.base.errors import InputError
+from shan_engine.base.packing import read_npz
 from shan_engine.store.importers.source import NUMBERS, Records, Source, as_float32, unpadded
 from shan_engine.store.records import RegionRecord
 
 _FEATURES = ("features", "feat", "x")
 _BOXES = ("boxes", "bbox")
 _SIZE = ("image_w", "image_h")
+_MOST_BYTES = 2**28  # as many as 2^16 regions of 1,024 floats
 
 
 def open_npz_folder(folder: Path) -> Source:
@@ -42,23 +43,13 @@ def _records(files: list[Path]) -> Records:
 
 def _record(path: Path) -> RegionRecord:
     try:
-        # Opened here, because NumPy does not close a damaged file that it opened itself.
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as held:
-            arrays = {name: held[name] for name in (*_FEATURES, *_BOXES, *_SIZE) if name in held}
-            names = list(held)
-    except (
-        OSError,
-        ValueError,
-        EOFError,
-        TypeError,
-        AttributeError,
-        zipfile.BadZipFile,
-        zlib.error,
-    ) as error:
+        arrays = read_npz(path, most_bytes=_MOST_BYTES, names=(*_FEATURES, *_BOXES, *_SIZE))
+    except (OSError, ValueError) as error:
         raise InputError(f"{path} is not a whole .npz file of numbers ({error}): copy or make it again") from error
     features = _first(arrays, _FEATURES)
     if features is None:
-        raise InputError(f"{path} holds {', '.join(names) or 'nothing'}: name its features 'features', 'feat' or 'x'")
+        held = ", ".join(_names(path)) or "nothing"
+        raise InputError(f"{path} holds {held}: name its features 'features', 'feat' or 'x'")
     features = _floats(path, "features", features)
     if features.ndim != 2 or not features.size:
         raise InputError(f"{path} has features of shape {features.shape}: save regions x size")
@@ -69,6 +60,11 @@ def _record(path: Path) -> RegionRecord:
             raise InputError(f"{path} has boxes of shape {boxes.shape}: save {len(features)} x 4")
     width, height = (_pixels(path, name, arrays.get(name)) for name in _SIZE)
     return RegionRecord(path.stem, *unpadded(features, boxes), "", width, height)
+
+
+def _names(path: Path) -> list[str]:
+    with zipfile.ZipFile(path) as archive:
+        return [name.removesuffix(".npy") for name in archive.namelist()]
 
 
 def _first(arrays: Mapping[str, NDArray[Any]], names: tuple[str, ...]) -> NDArray[Any] | None:

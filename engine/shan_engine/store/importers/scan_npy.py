@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shan_engine.base.errors import InputError
+from shan_engine.base.packing import read_npy
 from shan_engine.store.importers.source import NUMBERS, Records, Source, as_float32, unpadded
 from shan_engine.store.records import RegionRecord
 from shan_engine.text.captions import CAPTIONS_AN_IMAGE, SCAN_FEATURES, scan_image
@@ -73,12 +74,11 @@ def _named(records: Records, names: list[str]) -> Records:
 
 def _load(path: Path) -> NDArray[Any]:
     try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError, SyntaxError, TypeError) as error:
+        array = read_npy(path, mapped=True)
+    except (OSError, ValueError, TypeError) as error:
         raise InputError(f"{path} is not a whole .npy file of numbers ({error}): copy or make it again") from error
-    if not isinstance(array, np.ndarray) or array.dtype.kind not in NUMBERS:
-        held = getattr(array, "dtype", "no array")
-        raise InputError(f"{path} holds {held}: save the features as numbers, such as float32")
+    if array.dtype.kind not in NUMBERS:
+        raise InputError(f"{path} holds {array.dtype}: save the features as numbers, such as float32")
     if array.ndim not in (2, 3):
         raise InputError(f"{path} has shape {array.shape}: save images x regions x size, or images x size")
     if array.size == 0:

@@ -1,0 +1,1 @@
+"""Repairs of one kind of thing each, from what a check found."""

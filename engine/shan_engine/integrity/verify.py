@@ -1,0 +1,123 @@
+"""Check everything that a path holds, in a process of its own: a page that cannot be read may end that one."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+from shan_engine.base.errors import InputError, ShanError
+from shan_engine.base.isolated import isolated
+from shan_engine.bundle.manifest import Manifest
+from shan_engine.collections.named import store_of
+from shan_engine.gallery.captions import CaptionManifest
+from shan_engine.gallery.manifest import GalleryManifest
+from shan_engine.integrity.checks.bundle import check_bundle
+from shan_engine.integrity.checks.captions import check_captions
+from shan_engine.integrity.checks.gallery import check_gallery
+from shan_engine.integrity.checks.job import check_job
+from shan_engine.integrity.checks.store import check_store
+from shan_engine.integrity.findings import Event, Finding, Verdict
+from shan_engine.integrity.kinds import Kind, collection_at, kind_of
+from shan_engine.store.feature_store import FeatureStore
+
+CHECKS: Mapping[Kind, Callable[[Path, str], Iterator[Event]]] = {
+    "store": check_store,
+    "gallery": check_gallery,
+    "captions": check_captions,
+    "bundle": check_bundle,
+    "job": check_job,
+}
+UNITS: Mapping[Kind, str] = {
+    "store": "images", "gallery": "images", "captions": "captions", "bundle": "files", "job": "blocks"
+}  # fmt: skip
+
+
+def verify(
+    path: Path,
+    *,
+    on_start: Callable[[int], None] = lambda total: None,
+    on_done: Callable[[int], None] = lambda done: None,
+) -> list[Verdict]:
+    """The verdict on what a path is: one, or that of a collection's store and gallery.
+
+    Nothing is changed. Raises InputError where the path holds nothing of this program.
+    """
+    collection = collection_at(path)
+    if collection is None:
+        return [_verdict(path, on_start, on_done)]
+    parts = [part for part in (collection.store, collection.gallery) if part.exists()]
+    if not parts:
+        raise InputError(
+            f"the collection '{collection.name}' has no store yet: make it with `{collection.command('update')}`"
+        )
+    return [_verdict(part, on_start, on_done) for part in parts]
+
+
+def _verdict(path: Path, on_start: Callable[[int], None], on_done: Callable[[int], None]) -> Verdict:
+    kind = kind_of(path)
+    total = _total(kind, path)
+    on_start(total)
+    findings, done = [], 0
+    for event in _events(kind, path, repair_command(path, kind)):
+        if isinstance(event, Finding):
+            findings.append(event)
+        else:
+            done = event
+            on_done(done)
+    return Verdict(path, kind, {UNITS[kind]: total or done}, tuple(findings))
+
+
+def _events(kind: Kind, path: Path, fix: str) -> Iterator[Event]:
+    """As the check of the kind, in another process."""
+    if kind == "store":  # which is checked in a process of its own anyway
+        yield from check_store(path, fix)
+        return
+    try:
+        for held in isolated(__name__, kind, str(path), fix):
+            yield held if isinstance(held, int) else Finding(**{**held, "ids": tuple(held["ids"])})
+    except ChildProcessError as error:
+        raise InputError(
+            f"the check of {path} failed ({error}), which says nothing about it: run the command again"
+        ) from error
+    except EOFError:
+        yield Finding("unread", "", f"{path} is damaged, one of its files cannot be read from its disk: {fix}")
+
+
+def repair_command(path: Path, kind: Kind) -> str:
+    """The clause that names the command that repairs a path: it tells a gallery's store where that is known."""
+    words = ["shan-engine", "repair", str(path)]
+    if kind == "gallery":
+        store = store_of(path)
+        words += ["--store", str(store) if store else "STORE"]
+    return f"run `{shlex.join(words)}`"
+
+
+def _total(kind: Kind, path: Path) -> int:
+    """How many units a path says that it has; 0 where that cannot be read, or is not known before."""
+    try:
+        if kind == "store":
+            with FeatureStore.open(path) as store:
+                return len(store)
+        if kind == "gallery":
+            return sum(entry.live for entry in GalleryManifest.load(path).blocks)
+        if kind == "captions":
+            return sum(block.captions for block in CaptionManifest.load(path).blocks)
+        if kind == "bundle":
+            return len(Manifest.load(path).files)
+    except ShanError:
+        pass
+    return 0
+
+
+def _main(kind: Kind, path: Path, fix: str) -> None:
+    """Print each event of a check as JSON, one a line; the last one is null."""
+    for event in CHECKS[kind](path, fix):
+        print(json.dumps(vars(event) if isinstance(event, Finding) else event), flush=isinstance(event, Finding))
+    print("null")
+
+
+if __name__ == "__main__":
+    _main(sys.argv[1], Path(sys.argv[2]), sys.argv[3])  # type: ignore[arg-type]

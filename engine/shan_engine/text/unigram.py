@@ -1,0 +1,84 @@
+"""The part of a Unigram tokenizer that one text needs.
+
+The library `tokenizers` builds a tree of the whole vocabulary when it loads a file, which takes most of a second for
+a hundred thousand pieces. A text can only be cut into pieces that stand in it. So a tokenizer of these alone gives the
+same tokens (tests/engine/text/test_unigram.py), and is made in a tenth of a millisecond.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from shan_engine.base.json_text import decode_json
+
+MOST_KEPT = 100  # first numbers that keep their meaning in every part
+
+
+class Part(NamedTuple):
+    """A tokenizer of the library, and the vocabulary's numbers by its own; None where they are the same."""
+
+    tokenizer: Any
+    numbers: Sequence[int] | None = None
+
+    def tokens(self, encoding: Any) -> tuple[int, ...]:
+        """The vocabulary's numbers of what the tokenizer gave."""
+        ids: list[int] = encoding.ids
+        return tuple(ids if self.numbers is None else [self.numbers[own] for own in ids])
+
+
+class UnigramVocabulary:
+    """Pieces of a Unigram `tokenizer.json` without the tree over them."""
+
+    def __init__(self, definition: str) -> None:
+        """`definition` is the file's content. Raises ValueError where it is not one that this module can cut."""
+        import tokenizers  # takes a while, and a vocabulary does without it
+
+        held = decode_json(definition)
+        try:
+            self.unknown: int | None = held["model"]["unk_id"]
+            self._kept = 1 + max(_marked(held), default=0)
+            self._pieces = [piece for piece, _ in held["model"]["vocab"]]
+            self._scores = [score for _, score in held["model"]["vocab"]]
+            self.places = dict(zip(self._pieces, range(len(self._pieces)), strict=True))
+            self._longest = max(map(len, self._pieces))
+            self._least = self._scores.index(min(self._scores))  # an unknown piece costs somewhat more than it
+            held["model"]["vocab"] = held["model"]["vocab"][: self._kept]
+            # Its normaliser and what else stands around the model. The library raises nothing more precise.
+            self._frame = tokenizers.Tokenizer.from_str(json.dumps(held))
+        except Exception as error:
+            raise ValueError(f"no Unigram tokenizer that can be cut: {error}") from error
+        self._model = tokenizers.Tokenizer, tokenizers.models.Unigram
+
+    def part(self, text: str) -> Part:
+        """What cuts this text as the whole vocabulary would."""
+        frame = self._frame
+        normal = frame.normalizer.normalize_str(text) if frame.normalizer else text
+        runs = {run for run, _ in frame.pre_tokenizer.pre_tokenize_str(normal)} if frame.pre_tokenizer else {normal}
+        found = {self._least}
+        for run in runs:
+            for start in range(len(run)):
+                for end in range(start + 1, min(len(run), start + self._longest) + 1):
+                    if (number := self.places.get(run[start:end])) is not None:
+                        found.add(number)
+        numbers = [*range(self._kept), *sorted(found.difference(range(self._kept)))]
+        tokenizer, model = self._model
+        made = tokenizer(model([(self._pieces[number], self._scores[number]) for number in numbers], self.unknown))
+        made.normalizer, made.pre_tokenizer = frame.normalizer, frame.pre_tokenizer
+        made.post_processor = frame.post_processor
+        return Part(made, numbers)
+
+
+def _marked(held: dict[str, Any]) -> list[int]:
+    """Numbers that a definition names outside its vocabulary. Raises ValueError where a part would not know them."""
+    model, after = held["model"], held.get("post_processor")
+    plain = model["type"] == "Unigram" and not model.get("byte_fallback") and not held.get("added_tokens")
+    if not plain or (after and after["type"] != "TemplateProcessing"):
+        raise ValueError("it has more than pieces and a template")
+    special = after["special_tokens"].values() if after else ()
+    numbers = [number for one in special for number in one["ids"]]
+    numbers += [] if model["unk_id"] is None else [model["unk_id"]]
+    if any(number >= min(MOST_KEPT, len(model["vocab"])) for number in numbers):
+        raise ValueError("its special pieces are not the first")
+    return numbers

@@ -1,0 +1,111 @@
+"""Commands that are killed, and what is there before and after them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet
+from shan_engine.base.errors import StoreError
+from shan_engine.bundle.contents import Bundle
+from shan_engine.gallery.captions import CaptionGallery
+from shan_engine.gallery.reader import Gallery
+from shan_engine.store.feature_store import FeatureStore
+from tiny import make_record
+
+IMAGE = make_record(1).id
+
+
+@dataclass(frozen=True)
+class Case:
+    """A command, the state before it, and what it leaves: `held` reads it, in parts that may come one after another."""
+
+    command: Callable[[Path], list[object]]
+    held: Callable[[Path], Any]
+    again: tuple[str, ...] = ()
+
+
+def store_held(path: Path) -> Any:
+    """Everything in a store, None where there is none."""
+    try:
+        with FeatureStore.open(path) as store:
+            return {record.id: record.features.tobytes() for record in store.read(sorted(store.ids()))}
+    except StoreError as error:
+        if "there is no feature store" in str(error):
+            return None
+        raise
+
+
+def gallery_held(path: Path) -> Any:
+    """Every image of a gallery with its arrays, checked."""
+    if not (path / "manifest.json").exists():
+        return None
+    found = {}
+    for block in Gallery.open(path).blocks:
+        arrays = block.rows_of(np.arange(len(block)))
+        for row, id in enumerate(block.ids):
+            found[id] = [array[row].tobytes() for array in arrays.values()]
+    return found
+
+
+def captions_held(path: Path, bundle: Path) -> Any:
+    """The captions of a gallery, with their arrays."""
+    if not (path / "manifest.json").exists():
+        return None
+    gallery = CaptionGallery.open(path, Bundle.open(bundle))
+    return {str(gallery.listed(block)): sorted(gallery.arrays(block)) for block in gallery.blocks}
+
+
+def result_held(path: Path) -> Any:
+    """The rows of a result."""
+    return pyarrow.parquet.read_table(path).to_pylist() if path.exists() else None
+
+
+def _named_apart(held: dict[str, Any]) -> dict[str, Any]:
+    return {f"gallery {id}": arrays for id, arrays in held.items()}
+
+
+def cases(bundle: Path, seeing: Path) -> dict[str, Case]:
+    """All cases by name; `seeing` is a bundle with a feature extractor."""
+    return {
+        "import": Case(
+            lambda at: ["import", at / "more.npy", "--store", at / "new"],
+            lambda at: store_held(at / "new"),
+            ("--replace",),
+        ),
+        "delete": Case(lambda at: ["store", "delete", at / "s", IMAGE], lambda at: store_held(at / "s")),
+        "compact": Case(lambda at: ["store", "compact", at / "s"], lambda at: store_held(at / "s")),
+        "index": Case(
+            lambda at: ["index", at / "s", "--model", bundle, "--output", at / "g"], lambda at: gallery_held(at / "g")
+        ),
+        "index again": Case(
+            lambda at: ["index", at / "s2", "--model", bundle, "--output", at / "old"],
+            lambda at: gallery_held(at / "old"),
+        ),
+        "index-captions": Case(
+            lambda at: ["index-captions", at / "c.txt", "--model", bundle, "--output", at / "c"],
+            lambda at: captions_held(at / "c", bundle),
+        ),
+        "score": Case(
+            lambda at: [
+                *("score", "--gallery", at / "old", "--model", bundle, "--queries", at / "c.txt"),
+                *("--output", at / "r.parquet", "--top-k", 3),
+            ],
+            lambda at: result_held(at / "r.parquet"),
+        ),
+        "merge": Case(
+            lambda at: ["gallery", "merge", at / "old", at / "other", "--output", at / "m"],
+            lambda at: gallery_held(at / "m"),
+        ),
+        "extract": Case(
+            lambda at: ["extract", at / "photos", "--store", at / "p", "--model", seeing, "--storage", "float32"],
+            lambda at: store_held(at / "p"),
+        ),
+        "update": Case(
+            lambda at: ["update", "photos", "--device", "cpu"],
+            lambda at: {**(store_held(at / "u") or {}), **_named_apart(gallery_held(at / "ug") or {})},
+        ),
+    }

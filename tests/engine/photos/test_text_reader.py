@@ -1,0 +1,103 @@
+"""What the packaged graphs read, through the decoder that `extract` has. They come with the extra `ocr`."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import ExifTags, Image
+from shan_engine.base.errors import InputError
+from writing import written
+
+pytest.importorskip("rapidocr")
+Read = Callable[..., list[str]]
+
+
+@pytest.fixture(scope="module")
+def reader():
+    from shan_engine.photos.text_reader import TextReader
+
+    return TextReader()
+
+
+@pytest.fixture
+def texts(reader, tmp_path) -> Read:
+    """The texts that are read in a photo."""
+
+    def read(image: Image.Image, name: str = "a.png", **options: object) -> list[str]:
+        image.save(tmp_path / name, **options)
+        return [line.text for line in reader(tmp_path / name).lines]
+
+    return read
+
+
+def test_lines_with_boxes_in_pixels_of_the_upright_photo(reader, tmp_path):
+    sideways = written("Budget 2024", "receipt hardware store").transpose(Image.Transpose.ROTATE_90)
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6  # the camera lay on its side: turn it clockwise
+    sideways.save(tmp_path / "a.jpg", exif=exif, quality=95)
+    first, second = reader(tmp_path / "a.jpg").lines
+    assert (first.text, second.text) == ("Budget 2024", "receipt hardware store")
+    assert min(first.confidence, second.confidence) > 0.9
+    np.testing.assert_allclose(first.box, (30, 38, 275, 75), atol=12)
+    assert second.box[1] > first.box[3]
+
+
+def test_small_print_of_a_large_photo(texts):
+    text = ["Terms and conditions apply"]
+    assert texts(written(*text, size=(3200, 2400), height=26)) == text
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda image: image.rotate(90, expand=True),
+        lambda image: image.rotate(180),
+        lambda image: image.rotate(12, expand=True, fillcolor=(240, 236, 226)),
+        lambda image: image.convert("L"),
+        lambda image: image.point(lambda tone: 255 - tone),
+    ],
+)
+def test_turned_grey_and_light_on_dark(texts, change):
+    assert texts(change(written("Platform 12", height=48))) == ["Platform 12"]
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 700), (4000, 2), (33, 31)])
+def test_nothing_is_written_in_odd_shapes(texts, size):
+    assert texts(Image.new("RGB", size, (200, 30, 30))) == []
+
+
+def test_a_photo_that_is_cut_off_is_read_as_far_as_it_goes(reader, tmp_path):
+    buffer = io.BytesIO()
+    written("Museum garden", *["other words"] * 5).save(buffer, "JPEG")
+    (tmp_path / "a.jpg").write_bytes(buffer.getvalue()[: buffer.tell() * 6 // 10])
+    found = reader(tmp_path / "a.jpg")
+    assert found.lines[0].text == "Museum garden"
+    assert "is damaged: it ends early" in found.damage
+
+
+def test_a_file_that_is_no_photo_is_refused_by_name(reader, tmp_path):
+    (tmp_path / "a.jpg").write_bytes(b"<svg>")
+    with pytest.raises(InputError, match=r"a\.jpg cannot be decoded"):
+        reader(tmp_path / "a.jpg")
+    with pytest.raises(InputError, match="deleted or moved"):
+        reader(Path("nowhere.jpg"))
+
+
+def test_it_names_the_program_and_its_version(reader):
+    assert reader.name.startswith("rapidocr 3.")
+
+
+def test_lines_close_together_in_a_real_photo(reader):
+    page = Path(__file__).parents[3] / "benchmarks" / "real_text" / "page.png"
+    assert [line.text for line in reader(page).lines][:6] == [
+        "Region-based segmentation",
+        "Let us first determine markers of the coins and the",
+        "background. These markers are pixels that we can label",
+        "unambiguously as either object or background. Here,",
+        "the markers are found at the two extreme parts of the",
+        "histogram of grey values:",
+    ]

@@ -1,0 +1,118 @@
+"""Kinds of fault that `make fuzz` found, a few inputs each."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pyarrow
+import pyarrow.parquet
+import pytest
+from shan_engine.base.errors import GalleryError, InputError, ShanError
+from shan_engine.base.packing import read_npy
+from shan_engine.collections.settings import Collection
+from shan_engine.gallery.written import WrittenFile
+from shan_engine.photos.extractor import read_recipe
+from shan_engine.photos.ignore import IgnoreRules
+from shan_engine.search.query import Phrase
+from shan_engine.text.query_files import read_queries
+from shan_engine.text.tokenizer_files import load_tokenizer
+
+
+def test_a_message_is_one_line_whatever_it_quotes() -> None:
+    assert str(ShanError("it is damaged (*** in database main ***\nPage 6\u2028): fix it")) == (
+        "it is damaged (*** in database main *** Page 6 ): fix it"
+    )
+
+
+def test_sizes_whose_product_overflows_are_refused_in_silence(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.ones((2, 3, 4), np.float32))
+    data = (
+        (tmp_path / "a.npy")
+        .read_bytes()
+        .replace(b"(2, 3, 4), }" + b" " * 30, b"(4294967296, 4294967296, 4), }" + b" " * 12)
+    )
+    (tmp_path / "b.npy").write_bytes(data)
+    for mapped in (True, False):
+        with pytest.raises(ValueError, match=r"."):
+            read_npy(tmp_path / "b.npy", mapped=mapped)
+
+
+def test_texts_of_a_table_that_are_no_unicode(tmp_path: Path) -> None:
+    texts = pyarrow.StringArray.from_buffers(1, pyarrow.py_buffer(b"\0\0\0\0\1\0\0\0"), pyarrow.py_buffer(b"\xff"))
+    pyarrow.parquet.write_table(pyarrow.table({"caption": texts}), tmp_path / "q.parquet")
+    with pytest.raises(InputError, match="not a readable Parquet file"):
+        list(read_queries(tmp_path / "q.parquet"))
+
+
+def test_a_pattern_that_is_none_is_named(tmp_path: Path) -> None:
+    (tmp_path / ".shanignore").write_text("[z-a]\n")
+    with pytest.raises(InputError, match="has a pattern that is none"):
+        IgnoreRules.of([]).below("", tmp_path / ".shanignore")
+
+
+def test_the_home_of_nobody(tmp_path: Path) -> None:
+    (tmp_path / "c.toml").write_text('folders = ["~nobody-here/a"]\nstore = "s"\ngallery = "g"\n')
+    with pytest.raises(InputError, match="names the home of nobody: write the whole path"):
+        Collection.read(tmp_path / "c.toml", "photos")
+
+
+def test_scales_beyond_all_pixels(tmp_path: Path) -> None:
+    (tmp_path / "e.onnx").touch()
+    recipe = {"name": "e", "width": 8, "height": 8, "mean": [1e39, 0, 0]}
+    (tmp_path / "e.json").write_text(json.dumps(recipe))
+    with pytest.raises(InputError, match="3 numbers each for mean and std"):
+        read_recipe(tmp_path / "e.onnx")
+
+
+def test_a_changed_byte_of_written_words_is_told(tmp_path: Path, scorer: object) -> None:
+    from written_photos import written_gallery
+
+    gallery = written_gallery(tmp_path, scorer, photos=24)  # type: ignore[arg-type]
+    path = next(gallery.path.glob("written-*.sqlite"))
+    shutil.copy(path, tmp_path / "whole")
+    assert WrittenFile(gallery.path, gallery.manifest.written).count("budget") == 2
+    path.write_bytes(path.read_bytes().replace(b"budget", b"bvdget"))
+    with pytest.raises(GalleryError, match=r"the index of written words .* is missing or damaged"):
+        WrittenFile(gallery.path, gallery.manifest.written)
+
+
+@pytest.mark.parametrize(
+    ("model", "fault"),
+    [
+        (
+            {
+                "type": "WordPiece",
+                "vocab": {"a": 0},
+                "unk_token": "[UNK]",
+                "continuing_subword_prefix": "##",
+                "max_input_chars_per_word": 9,
+            },
+            "Missing .UNK. token",
+        ),
+        (
+            {"type": "BPE", "vocab": {"a": 0, "b": 1, "ab": 2}, "merges": ["a b"], "continuing_subword_prefix": "##"},
+            ".",
+        ),
+    ],
+)
+def test_a_tokenizer_that_fails_on_some_text_is_refused_when_it_is_read(tmp_path: Path, model, fault) -> None:
+    (tmp_path / "tokenizer.json").write_text(json.dumps({"version": "1.0", "model": model, "added_tokens": []}))
+    with pytest.raises(InputError, match=rf"is damaged \(.*{fault}"):
+        load_tokenizer(tmp_path / "tokenizer.json")
+
+
+def test_many_asterisks_mean_one(tmp_path: Path) -> None:
+    rules = IgnoreRules.of(["*************.tif", "a/****", r"b\***"])
+    long = "a" * 200
+    assert [rules.leave_out(name) for name in (f"{long}.tif", f"{long}.png", "a/b", r"b*x", "bx")] == [
+        True, False, True, True, False,
+    ]  # fmt: skip
+
+
+def test_long_inputs_are_quoted_in_part() -> None:
+    with pytest.raises(InputError) as caught:
+        Phrase.parse(f"{'dog ' * 900}:{'9' * 900}")
+    assert len(str(caught.value)) < 300

@@ -1,0 +1,177 @@
+"""What is asked beside words, and what goes wrong, in a real browser."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from msgspec.structs import replace
+from shan_engine.gallery.manifest import GalleryManifest
+from shan_engine.locate import demo_folder
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from in_browser import CHROMIUM, PHOTOS, drop, first, status
+from served import served
+
+pytestmark = pytest.mark.skipif(not CHROMIUM, reason="no Chromium is installed: the page is not tested in a browser")
+
+COLUMNS = [
+    {"name": "path", "type": "TEXT", "known": 9, "least": "a/x.jpg", "most": "b/x.jpg", "values": ["a/", "a/it's/"]},
+    {"name": "taken", "type": "TEXT", "known": 9, "least": "2019-02-03 10:00:00", "most": "2024-05-06 10:00:00"},
+    {"name": "latitude", "type": "REAL", "known": 9, "least": 40.5, "most": 50.5, "values": []},
+    {"name": "longitude", "type": "REAL", "known": 9, "least": 1.5, "most": 9.5, "values": []},
+]
+
+
+def test_phrases_and_filters_are_chips(page):
+    page.goto("/?q=a+windmill")
+    status(page, "over 254 photos")
+    page.get_by_role("button", name="Add words that count against").click()
+    page.get_by_role("textbox", name="Words that count against").fill("a tower")
+    page.keyboard.press("Enter")
+    page.locator(".chip", has_text="without a tower").wait_for()
+    page.get_by_label("Weight of a tower").fill("0.8")
+    page.keyboard.press("Tab")
+    page.wait_for_url("**without=a+tower%3A0.8*")
+    page.get_by_role("button", name="Add a filter").click()
+    page.get_by_role("combobox", name="Column").select_option("width")
+    page.get_by_role("spinbutton", name="From").fill("300")
+    page.get_by_role("spinbutton", name="To", exact=True).fill("320")
+    page.get_by_role("button", name="Add", exact=True).click()
+    page.locator(".chip", has_text="Width 300 to 320").wait_for()
+    page.locator("#status", has_text="of 254 photos").wait_for()
+    page.get_by_role("button", name="Add a filter").click()
+    page.get_by_role("combobox", name="Column").select_option("licence")
+    page.get_by_role("combobox", name="Value").fill("CC-BY-SA-3.0")
+    page.keyboard.press("Enter")
+    page.locator(".chip", has_text="Licence: CC-BY-SA-3.0").wait_for()
+    page.reload()
+    page.locator(".chip", has_text="Licence: CC-BY-SA-3.0").wait_for()
+    assert page.locator(".chip").count() == 3
+
+
+def test_dates_places_and_folders_become_conditions(page):
+    facts = {"gallery": "demo", "columns": [{"values": [], **column} for column in COLUMNS]}
+    page.route("**/api/columns*", lambda route: route.fulfill(json=facts))
+    asked = []
+
+    def photos(route):
+        query = parse_qs(urlsplit(route.request.url).query)
+        asked.append((query.get("where", [""])[0], query.get("near", [""])[0]))
+        route.fallback()
+
+    page.route("**/api/photos*", photos)
+    page.goto("/")
+    status(page, "254 photos")
+
+    def add(column, **fields):
+        page.get_by_role("button", name="Add a filter").click()
+        page.get_by_role("combobox", name="Column").select_option(label=column)
+        for label, text in fields.items():
+            page.locator("#adder").get_by_label(label, exact=True).fill(text)
+        page.get_by_role("button", name="Add", exact=True).click()
+
+    add("Folder", Value="a/it's/")
+    page.locator(".chip", has_text="Folder: a/it's/").wait_for()
+    add("Date", From="2020-01-01", To="2021-12-31")
+    page.locator(".chip", has_text="Date 2020-01-01 to 2021-12-31").wait_for()
+    add("Near a place", **{"Latitude": "48.85", "Longitude": "2.35", "Distance, as 5km": "10km"})
+    page.locator(".chip", has_text="within 10km of 48.85, 2.35").wait_for()
+    page.wait_for_url("**near=48.85%2C2.35%2C10km*")
+    where, near = asked[-1]
+    assert where == (
+        """substr("path", 1, 7) = 'a/it''s/' AND "taken" >= '2020-01-01' AND "taken" <= '2021-12-31 23:59:59'"""
+    )
+    assert near == "48.85,2.35,10km"
+    page.get_by_role("button", name="Remove Folder").click()
+    page.wait_for_function("() => document.querySelectorAll('.chip').length === 2")
+    page.faults[:] = [fault for fault in page.faults if "status of 400" not in fault]
+
+
+def test_a_photo_is_dropped_and_stays_out_of_the_address(page):
+    page.goto("/")
+    status(page, "254 photos")
+    drop(page, (PHOTOS / "cat.jpg").read_bytes())
+    page.locator(".chip", has_text="like your photo").wait_for()
+    first(page, "cat.jpg")
+    assert page.url.endswith("/?gallery=demo")
+    page.locator("#q").fill("on grass")
+    page.wait_for_url(lambda url: "q=on+grass" in url)  # else the reload may come before the browser has kept both
+    status(page, "over 254 photos")
+    page.reload()  # the server still has the photo
+    page.locator(".chip", has_text="like your photo").wait_for()
+
+
+def test_wrong_input_is_told_and_nothing_is_lost(page):
+    page.goto("/?q=a+dog+on+grass")
+    first(page, "dog.jpg")
+    drop(page, b"no photo at all")
+    page.locator("#notes", has_text="no photo that can be read").wait_for()
+    first(page, "dog.jpg")
+    page.goto("/?q=a+dog&near=nowhere")
+    page.locator("#notes", has_text="no place and distance").wait_for()
+    page.goto("/?q=xyzzyq+plughq")
+    page.locator("#notes p").first.wait_for()
+    page.goto("/?q=a+%3Cimg+src%3Dx+onerror%3Dalert(1)%3E")
+    status(page, "over 254 photos")
+    page.goto("/?q=a+dog&photo=none.jpg")
+    page.locator("#notes", has_text="no image 'none.jpg'").wait_for()
+    page.faults[:] = [fault for fault in page.faults if "status of 400" not in fault and "status of 404" not in fault]
+
+
+def test_a_gallery_that_changes_is_taken_up(page, gallery):
+    page.goto("/?q=a+dog+on+grass")
+    first(page, "dog.jpg")
+    manifest = GalleryManifest.load(gallery)
+    (block,) = manifest.blocks
+    with_dog = [line for line, text in enumerate(images_of(gallery, block.name)) if '"dog.jpg"' in text]
+    replace(manifest, blocks=(replace(block, deleted=tuple(with_dog)),)).save(gallery)
+    try:
+        page.wait_for_timeout(1100)
+        page.locator("#q").fill("a dog on the grass")
+        status(page, "over 253 photos")
+        assert page.locator('#grid img[alt="dog.jpg"]').count() == 0
+    finally:
+        manifest.save(gallery)
+
+
+def images_of(gallery, block):
+    return (gallery / "blocks" / block / "images.jsonl").read_text("utf-8").splitlines()
+
+
+def test_a_token_is_asked_for_once(browser, tmp_path):
+    token = "0123456789abcdef"
+    with served(tmp_path, SHAN_TOKEN=token) as server:
+        page = browser.new_page(base_url=server.address)
+        page.goto("/?q=a+dog+on+grass")
+        page.get_by_role("textbox", name="Token").fill("wrong")
+        page.keyboard.press("Enter")
+        page.locator("#asking-wrong", has_text="not the token").wait_for()
+        page.get_by_role("textbox", name="Token").fill(token)
+        page.keyboard.press("Enter")
+        first(page, "dog.jpg")
+        page.goto(f"/#token={token}")
+        status(page, "254 photos")
+        assert token not in page.url
+        page.close()
+
+
+def test_a_gallery_of_captions_gives_sentences(browser, tmp_path):
+    from in_process import output_of
+
+    (tmp_path / "captions.txt").write_text("a dog runs over grass\na hammer\nan old windmill\n")
+    output_of("index-captions", tmp_path / "captions.txt", "--output", tmp_path / "sentences.gallery")
+    with served(
+        tmp_path, "--gallery", demo_folder() / "gallery", "--gallery", tmp_path / "sentences.gallery"
+    ) as server:
+        page = browser.new_page(base_url=server.address)
+        page.goto("/")
+        page.get_by_label("Gallery").select_option("sentences")
+        status(page, "This gallery holds sentences")
+        drop(page, (PHOTOS / "dog.jpg").read_bytes())
+        page.locator("#grid li", has_text="a dog runs over grass").wait_for()
+        assert page.locator("#grid li").first.inner_text().strip() == "a dog runs over grass"
+        page.close()
