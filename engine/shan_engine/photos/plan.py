@@ -17,7 +17,6 @@ from shan_engine.photos.known import Absence, KnownImage, content_hashes, is_gon
 from shan_engine.photos.naming import is_another
 from shan_engine.store.contents import Content, Place
 from shan_engine.store.feature_store import FeatureStore
-from shan_engine.store.lmdb import is_store
 
 
 @dataclass
@@ -66,8 +65,9 @@ def make_plan(
     StoreError if it has features of another extractor.
     """
     images: dict[str, KnownImage] = {}
-    if is_store(store_path):
-        with FeatureStore.open(store_path) as store:
+    store = FeatureStore.open_if_made(store_path)
+    if store is not None:
+        with store:
             if store.schema.feature_extractor != extractor:
                 raise StoreError(
                     f"the store {store_path} holds features of '{store.schema.feature_extractor}', "

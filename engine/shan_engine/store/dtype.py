@@ -7,7 +7,6 @@ from pathlib import Path
 from shan_engine.base.choices import STORE_DTYPES, StoreDtype
 from shan_engine.base.errors import StoreError
 from shan_engine.store.feature_store import FeatureStore
-from shan_engine.store.lmdb import is_store
 
 
 def stored_dtype(path: Path, wanted: StoreDtype | None) -> StoreDtype:
@@ -15,13 +14,14 @@ def stored_dtype(path: Path, wanted: StoreDtype | None) -> StoreDtype:
 
     Raises StoreError where the store there has another one than `wanted`.
     """
-    if not is_store(path):
-        return wanted or STORE_DTYPES[0]
     try:
-        with FeatureStore.open(path) as store:
-            held = store.schema.dtype
-    except StoreError:  # `create` reports what is wrong with it, or completes it
+        store = FeatureStore.open_if_made(path)
+    except StoreError:  # `create` reports what is wrong with it
+        store = None
+    if store is None:
         return wanted or STORE_DTYPES[0]
+    with store:
+        held = store.schema.dtype
     if wanted not in (None, held):
         raise StoreError(f"the store {path} holds {held}, not {wanted}: leave out --storage, or use a new store")
     return held

@@ -78,14 +78,22 @@ class OpenStore:
     @classmethod
     def open(cls, path: Path, *, readonly: bool = True) -> Self:
         """Open an existing store. Raises StoreError if it is missing, damaged or of a newer schema."""
-        missing = StoreError(f"there is no feature store at {path}: make one with `shan-engine extract` or `import`")
+        store = cls.open_if_made(path, readonly=readonly)
+        if store is None:
+            raise StoreError(f"there is no feature store at {path}: make one with `shan-engine extract` or `import`")
+        return store
+
+    @classmethod
+    def open_if_made(cls, path: Path, *, readonly: bool = True) -> Self | None:
+        """As `open`, but None if there is no store, or only one that another program has just begun to make."""
         if not is_store(path):
-            raise missing
+            return None
         with clear_errors(path):
             environment, tables, inode = open_checked(path, readonly=readonly)
             try:
-                if not tables:  # whoever was making one was stopped before its first transaction
-                    raise missing
+                if not tables:  # the first transaction has not ended, or never will
+                    environment.close()
+                    return None
                 meta = environment.open_db(b"meta", create=False)
                 with environment.begin() as transaction:
                     held = {bytes(name): bytes(value) for name, value in transaction.cursor(meta)}

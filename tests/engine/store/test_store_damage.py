@@ -16,9 +16,12 @@ import lmdb
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from shan_engine.base.errors import StoreError
+from shan_engine.photos.plan import make_plan
+from shan_engine.store.dtype import stored_dtype
 from shan_engine.store.feature_store import FeatureStore
-from shan_engine.store.lmdb import clear_errors
+from shan_engine.store.lmdb import clear_errors, open_environment
 from shan_engine.store.schema import StoreSchema, read_schema
 from shan_engine.store.verify import verify_store
 from stores import SCHEMA, F, record, seen_as
@@ -236,3 +239,18 @@ def test_an_empty_data_file_is_no_store_and_one_can_be_made_there(tmp_path: Path
         store.write([record("one", 1)])
     with FeatureStore.open(path) as store:
         assert store.ids() == ["one"]
+
+
+def test_a_store_that_another_program_has_only_begun_to_make_is_none_yet(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    path.mkdir()
+    open_environment(path, readonly=False).close()
+    assert (path / "data.mdb").stat().st_size > 0
+    assert FeatureStore.open_if_made(path) is None
+    assert stored_dtype(path, "float16") == "float16"
+    with pytest.raises(StoreError, match="there is no feature store at"):
+        FeatureStore.open(path)
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    Image.new("RGB", (64, 48), "teal").save(photos / "a.png")
+    assert [photo.id for photo in make_plan(photos, path, "any").extract] == ["a.png"]
