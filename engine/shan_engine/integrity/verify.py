@@ -13,7 +13,7 @@ from shan_engine.base.isolated import isolated
 from shan_engine.bundle.manifest import Manifest
 from shan_engine.collections.named import store_of
 from shan_engine.gallery.captions import CaptionManifest
-from shan_engine.gallery.manifest import GalleryManifest
+from shan_engine.gallery.manifest import MANIFEST, GalleryManifest
 from shan_engine.integrity.checks.bundle import check_bundle
 from shan_engine.integrity.checks.captions import check_captions
 from shan_engine.integrity.checks.gallery import check_gallery
@@ -33,6 +33,8 @@ CHECKS: Mapping[Kind, Callable[[Path, str], Iterator[Event]]] = {
 UNITS: Mapping[Kind, str] = {
     "store": "images", "gallery": "images", "captions": "captions", "bundle": "files", "job": "blocks"
 }  # fmt: skip
+
+_TRIES = 3  # of a check while other programs change what is checked
 
 
 def verify(
@@ -60,14 +62,26 @@ def _verdict(path: Path, on_start: Callable[[int], None], on_done: Callable[[int
     kind = kind_of(path)
     total = _total(kind, path)
     on_start(total)
-    findings, done = [], 0
-    for event in _events(kind, path, repair_command(path, kind)):
-        if isinstance(event, Finding):
-            findings.append(event)
-        else:
-            done = event
-            on_done(done)
-    return Verdict(path, kind, {UNITS[kind]: total or done}, tuple(findings))
+    for _ in range(_TRIES):
+        before, findings, done = _manifest(path), [], 0
+        for event in _events(kind, path, repair_command(path, kind)):
+            if isinstance(event, Finding):
+                findings.append(event)
+            else:
+                done = event
+                on_done(done)
+        # Where `index` has removed files meanwhile, a finding may be of one that no manifest names any more.
+        if not findings or before == _manifest(path):
+            return Verdict(path, kind, {UNITS[kind]: total or done}, tuple(findings))
+    raise InputError(f"other programs change {path} all the time: let them end, and run the command again")
+
+
+def _manifest(path: Path) -> bytes | None:
+    """The bytes of a path's manifest, None where it has none that can be read."""
+    try:
+        return (path / MANIFEST).read_bytes()
+    except OSError:
+        return None
 
 
 def _events(kind: Kind, path: Path, fix: str) -> Iterator[Event]:

@@ -127,7 +127,7 @@ def extract_photos(
         if stale:
             if store is None:
                 store = stack.enter_context(FeatureStore.open(store_path, readonly=False))
-            store.delete(stale)
+            store.discard(stale)
             broken |= {id: f"{broken[id]}; the features of its earlier version were removed" for id in stale}
     done = len(plan.extract)
     on_photo(done)
@@ -158,7 +158,7 @@ def _rearrange(store_path: Path, plan: Plan) -> None:
     """Apply what a plan says about photos that need no extraction."""
     if plan.delete or plan.contents:
         with FeatureStore.open(store_path, readonly=False) as store:
-            store.delete(id for id in plan.delete if id in store)
+            store.discard(plan.delete)
             store.relocate(plan.contents)
 
 

@@ -128,6 +128,13 @@ class FeatureStore(TextStore):
         wanted = list(dict.fromkeys(ids))
         self._write(lambda transaction: self._drop(transaction, wanted))
 
+    def discard(self, ids: Iterable[str]) -> None:
+        """Remove images, all or none; one that is no longer there is passed over."""
+        wanted = list(dict.fromkeys(ids))
+        self._write(
+            lambda transaction: self._drop(transaction, [id for id in wanted if self._row(transaction, id) is not None])
+        )
+
     def contents(self) -> dict[str, Content]:
         """The files of images, by id; nothing for images whose files were never compared."""
         return self._read(lambda transaction: read_contents(self.path, self._environment, transaction))

@@ -200,15 +200,13 @@ def _is_full(path: Path) -> bool:
         return False
 
 
-def read_transaction(environment: lmdb.Environment, action: Callable[[lmdb.Transaction], _T]) -> _T:
-    """The result of `action`, run in one read transaction."""
+def begin_reading(environment: lmdb.Environment) -> lmdb.Transaction:
+    """A read transaction, which sees one state of the store until it ends."""
     try:
-        with environment.begin(buffers=True) as transaction:
-            return action(transaction)
+        return environment.begin(buffers=True)
     except lmdb.MapResizedError:  # another process has grown the store
         environment.set_mapsize(0)
-        with environment.begin(buffers=True) as transaction:
-            return action(transaction)
+        return environment.begin(buffers=True)
 
 
 def write_transaction(environment: lmdb.Environment, action: Callable[[lmdb.Transaction], None], room: int = 0) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
+from threading import RLock
 from typing import Self, TypeVar
 
 import lmdb
@@ -12,6 +13,7 @@ import numpy as np
 from shan_engine.base.errors import StoreError
 from shan_engine.base.files import sync_names
 from shan_engine.store.lmdb import (
+    begin_reading,
     clear_errors,
     compact_environment,
     damaged,
@@ -21,7 +23,6 @@ from shan_engine.store.lmdb import (
     locked_for_compaction,
     making,
     open_checked,
-    read_transaction,
     write_transaction,
 )
 from shan_engine.store.schema import (
@@ -39,9 +40,15 @@ _T = TypeVar("_T")
 
 
 class OpenStore:
-    """An open store, with its schema and tables. Use `with` to close it."""
+    """An open store, with its schema and tables. Use `with` to close it.
 
-    def __init__(self, path: Path, environment: lmdb.Environment, schema: StoreSchema, inode: int) -> None:
+    A store that is open for reading shows one state until it is closed, whatever other processes write meanwhile. They
+    reuse no page of that state, so that the file may grow.
+    """
+
+    def __init__(
+        self, path: Path, environment: lmdb.Environment, schema: StoreSchema, inode: int, *, readonly: bool
+    ) -> None:
         self.path = path
         self.schema = schema
         self._environment = environment
@@ -49,6 +56,8 @@ class OpenStore:
         self._ids = environment.open_db(b"ids", create=False)
         self._records = environment.open_db(b"records", create=False)
         self._inode = inode
+        self._state = begin_reading(environment) if readonly else None
+        self._turn = RLock()  # a transaction serves one thread at a time
 
     @classmethod
     def create(cls, path: Path, schema: StoreSchema) -> Self:
@@ -99,7 +108,7 @@ class OpenStore:
                     held = {bytes(name): bytes(value) for name, value in transaction.cursor(meta)}
                 schema = read_schema(path, held.get(b"schema", b""))
                 _refuse_lost(path, tables, held)
-                return cls(path, environment, schema, inode)
+                return cls(path, environment, schema, inode, readonly=readonly)
             except lmdb.NotFoundError as error:
                 environment.close()
                 raise StoreError(f"{path} is an LMDB environment but not a feature store: name another one") from error
@@ -109,6 +118,8 @@ class OpenStore:
 
     def close(self) -> None:
         """Close the LMDB environment."""
+        if self._state is not None:
+            self._state.abort()
         self._environment.close()
 
     def __enter__(self) -> Self:
@@ -142,7 +153,11 @@ class OpenStore:
 
     def _read(self, action: Callable[[lmdb.Transaction], _T]) -> _T:
         with clear_errors(self.path):
-            return read_transaction(self._environment, action)
+            if self._state is not None:
+                with self._turn:
+                    return action(self._state)
+            with begin_reading(self._environment) as transaction:
+                return action(transaction)
 
     def _write(self, action: Callable[[lmdb.Transaction], None], room: int = 0) -> None:
         def put(transaction: lmdb.Transaction) -> None:

@@ -10,7 +10,10 @@ from in_process import output_of, shan
 from job_runs import as_queries
 from shan_engine import api
 from shan_engine.base.errors import GalleryError
+from shan_engine.gallery.manifest import GalleryManifest
 from shan_engine.indexing.images import index_store
+from shan_engine.integrity import verify
+from shan_engine.integrity.findings import Finding
 from shan_engine.jobs.run import score_job
 from shan_engine.store.feature_store import FeatureStore
 from tiny import CAPTIONS, make_record, make_store
@@ -51,6 +54,25 @@ def test_a_job_whose_photos_are_gone_says_so(gallery, scorer, bundle_path, tmp_p
     (tmp_path / "captions.txt").write_text("\n".join(CAPTIONS))
     job = ("--queries", tmp_path / "captions.txt", "--output", tmp_path / "r.parquet", "--model", bundle_path)
     output_of("score", "--gallery", gallery, *job, "--restart")
+
+
+def test_a_check_whose_photos_are_gone_begins_anew(gallery, scorer, monkeypatch):
+    checked = []
+
+    def check(path, fix):
+        manifest = GalleryManifest.load(path)
+        if not checked:
+            replace_all(gallery, scorer)  # as another process does just now
+        checked.append(manifest)
+        for entry in manifest.blocks:
+            if not (path / "blocks" / entry.name).exists():
+                yield Finding("array", entry.name, f"{entry.name} is missing")
+        yield 6
+
+    monkeypatch.setattr(verify, "_events", lambda kind, path, fix: check(path, fix))
+    (verdict,) = verify.verify(gallery)
+    assert verdict.sound
+    assert len(checked) == 2
 
 
 def test_a_file_that_the_gallery_still_names_is_missing(gallery, bundle_path):

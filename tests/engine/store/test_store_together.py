@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -50,16 +51,61 @@ def test_a_store_that_is_compacted_while_it_is_opened_is_opened_anew(path, tmp_p
             assert_same(store.read(["new"])[0], record("new", 3))
 
 
-def opened_by_another(path: Path, *, reads: bool) -> int:
-    """A process that has the store open and stays there, perhaps in the midst of reading it."""
+def by_another(action: Callable[[], object]) -> Callable[[], None]:
+    """What lets another process, which is there already, run an action, and waits for its end."""
     told, tell = os.pipe()
     if not (child := os.fork()):
         try:
-            store = FeatureStore.open(path)
-            transaction = store._environment.begin() if reads else None
+            os.close(tell)
+            if os.read(told, 1):
+                action()
+                os._exit(0)
+        finally:
+            os._exit(1)
+    os.close(told)
+
+    def run() -> None:
+        os.write(tell, b".")
+        os.close(tell)
+        assert os.waitpid(child, 0)[1] == 0
+
+    return run
+
+
+def test_a_reader_sees_one_state_whatever_another_process_writes(path):
+    def change() -> None:
+        with FeatureStore.open(path, readonly=False) as store:
+            store.delete(["image15"])
+            store.write([record("image16", 99), record("new", 3)])
+            store.put_text({"image17": []}, reader="none")
+            store.compact()
+
+    run = by_another(change)  # a fork of an open environment could not open it again
+    with FeatureStore.open(path) as store:
+        ids, infos = store.ids(), store.infos()
+        run()
+        assert (store.ids(), store.infos(), list(store.texts())) == (ids, infos, [])
+        for found, number in zip(store.read(ids), range(10, 20), strict=True):
+            assert_same(found, record(f"image{number}", number, regions=40))
+    with FeatureStore.open(path) as store:
+        assert store.ids() == [id for id in ids if id not in ("image15", "image16")] + ["image16", "new"]
+
+
+def test_images_that_another_process_has_removed_are_passed_over_when_photos_are_gone(path):
+    with FeatureStore.open(path, readonly=False) as store:
+        store.discard(["image3", "image15", "image15"])
+        assert store.ids() == [f"image{number}" for number in range(10, 20) if number != 15]
+
+
+def opened_by_another(path: Path, *, reads: bool) -> int:
+    """A process that has the store open and stays there; one that `reads` holds on to a state of it."""
+    told, tell = os.pipe()
+    if not (child := os.fork()):
+        try:
+            store = FeatureStore.open(path, readonly=reads)
             os.write(tell, b".")
             time.sleep(600)
-            del transaction
+            del store
         finally:
             os._exit(1)
     os.close(tell)
