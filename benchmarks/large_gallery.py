@@ -5,9 +5,10 @@
     python benchmarks/large_gallery.py run --captions captions.tsv 8k.gallery 32k.gallery 100k.gallery 1m.gallery
     python benchmarks/large_gallery.py compare --captions captions.tsv --work FOLDER 8k.gallery 100k.gallery
 
-`make` recombines and jitters the regions of a real gallery's photos, seeded; without --source the demo's. `link` makes
-a gallery with each photo several times, on the same disk: for times alone. What a first pass reads is copied. `run`
-takes queries from split `test` of a caption file, or without one the demo's queries, and writes
+`make` recombines and jitters the regions of a real gallery's photos, seeded; without --source the demo's. With
+--planted, photos of split `test` of a caption file are not recombined but added as they are (agreement.py). `link`
+makes a gallery with each photo several times, on the same disk: for times alone. What a first pass reads is copied.
+`run` takes queries from split `test` of a caption file, or without one the demo's queries, and writes
 benchmarks/results/large_gallery.json and docs/large-gallery.svg. `compare` gives the same regions to other engines
 (other_engines.py).
 """
@@ -22,7 +23,7 @@ import resource
 import statistics
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,7 @@ from shan_engine.gallery.reader import Gallery
 from shan_engine.indexing.block_writer import Encoded, write_block
 from shan_engine.indexing.images import BLOCK_IMAGES
 from shan_engine.locate import demo_bundle
+from shan_engine.text.captions import CaptionTable
 
 Floats = NDArray[np.float32]
 RESULTS = Path(__file__).parent / "results" / "large_gallery.json"
@@ -57,7 +59,8 @@ LARGE = 512  # bytes an image, of files that a first pass does not read: regions
 
 
 def make(options: argparse.Namespace) -> None:
-    make_gallery(options.source, options.images, options.output, options.storage)
+    planted = set(CaptionTable.read(options.planted).split("test").images) if options.planted else set()
+    make_gallery(options.source, options.images, options.output, options.storage, planted)
 
 
 def compare(options: argparse.Namespace) -> None:
@@ -69,13 +72,19 @@ def link(options: argparse.Namespace) -> None:
     link_blocks(options.source, options.output, entries, copy_below=LARGE).save(options.output)
 
 
-def make_gallery(original: Path | None, images: int, output: Path, storage: str) -> None:
-    """A gallery of `images` photos recombined of those of another, by default of the demo's."""
+def make_gallery(original: Path | None, images: int, output: Path, storage: str, planted: Container[str] = ()) -> None:
+    """A gallery of `images` photos recombined of those of another, by default of the demo's.
+
+    Those of the other that are `planted` are not recombined: they are added as they are.
+    """
     source = Gallery.open(original or demo_bundle().parent / "gallery")
     held = [block.rows_of(np.arange(len(block))) for block in source.blocks]
     arrays = {name: np.concatenate([block[name] for block in held]) for name in source.manifest.arrays}
+    rows = [GalleryImage(id, "", 0, 0, 0) for id in source.ids()]
     whole = arrays["region_mask"].all(axis=1)
-    arrays = {name: array[whole] for name, array in arrays.items()}
+    added = np.array([row.id in planted for row in rows])
+    real = {name: array[added] for name, array in arrays.items()}
+    arrays = {name: array[whole & ~added] for name, array in arrays.items()}
     manifest = replace(source.manifest, dtype=storage, blocks=(), centroids="")
     output.mkdir(parents=True)
     entries, began = [], time.perf_counter()
@@ -83,6 +92,10 @@ def make_gallery(original: Path | None, images: int, output: Path, storage: str)
         count = min(BLOCK_IMAGES, images - start)
         entries.append(write_block(output, manifest, count, _recombined(arrays, start, count), pooled=True))
         print(f"{start + count:,} images, {time.perf_counter() - began:.0f} s", flush=True)
+    if added.any():
+        boxes = np.full((*real["region_mask"].shape, 4), np.nan, np.float32)
+        own = [row for row, is_planted in zip(rows, added, strict=True) if is_planted]
+        entries.append(write_block(output, manifest, len(own), [(real, boxes, own)], pooled=True))
     replace(manifest, blocks=tuple(entries)).save(output)
 
 
@@ -197,6 +210,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     maker.add_argument("--images", type=int, required=True)
     maker.add_argument("--output", type=Path, required=True)
     maker.add_argument("--storage", default="int8")
+    maker.add_argument("--planted", type=Path, help="caption file: add its photos of split test as they are")
     linker = phases.add_parser("link")
     linker.add_argument("--source", type=Path, required=True)
     linker.add_argument("--times", type=int, required=True)

@@ -7,9 +7,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from shan_engine.base.files import replacing
 from shan_engine.locate import demo_bundle
 from shan_engine.text.captions import CaptionTable
+from shan_model.training.phrases import Phrases
 
 
 def read_report(path: Path) -> dict[str, Any]:
@@ -36,9 +38,18 @@ def captions(table: Path, count: int) -> list[str]:
     return list(itertools.islice(itertools.cycle(texts), count))
 
 
-def queries_of(captions: Path | None, count: int) -> list[str]:
-    """So many captions of split `test`, evenly from the table; without a table, the demo's queries."""
+def queries_of(captions: Path | None, count: int, split: str = "test") -> list[str]:
+    """So many captions of a split, evenly from the table; without a table, the demo's queries."""
     if captions is None:
         return demo_queries()[:count]
-    found = CaptionTable.read(captions).split("test").captions
+    found = CaptionTable.read(captions).split(split).captions
     return list(found[:: max(1, len(found) // count)])[:count]
+
+
+def short_queries_of(captions: Path, count: int, split: str = "test") -> list[str]:
+    """So many different short queries, each cut at random from a caption of a split, evenly from the table."""
+    held = CaptionTable.read(captions).split(split)
+    phrases, random = Phrases(held), np.random.default_rng(0)
+    cut = (phrases.cut(caption, random) for caption in range(len(held.captions)))
+    found = list(dict.fromkeys(phrase.text.lower() for phrase in cut if phrase))
+    return found[:: max(1, len(found) // count)][:count]

@@ -102,6 +102,28 @@ def test_large_gallery(script, tmp_path):
     assert agreement["shan-engine"] == sorted(agreement["shan-engine"])  # more candidates find no less
 
 
+def test_agreement(script, captions, tmp_path, monkeypatch):
+    from shan_engine.search import tuning
+
+    benchmark, many, path = script("agreement"), tmp_path / "many.gallery", tmp_path / "agreement.json"
+    first, *rows = captions.read_text("utf-8").splitlines()
+    rows = [*rows[:7], *(row.replace("test", "train", 1) for row in rows[7:])]
+    captions.write_text("\n".join([first, *rows]) + "\n", "utf-8")
+    script("large_gallery").main(["make", "--images", "300", "--planted", str(captions), "--output", str(many)])
+    found = {}
+    for width in (300, 10):
+        monkeypatch.setattr(tuning, "_at_least", lambda *_, width=width: tuning.StageWidths(width, width))
+        for phase in ("ten", "planted"):
+            asked = ["--captions", str(captions), "--queries", "5", "--report", str(path)]
+            benchmark.main([phase, str(many), *asked])
+        (ten,), (planted,) = report(path)["demo"]["ten"], report(path)["demo"]["planted"]
+        assert (ten["images"], planted["images"], set(ten["recorded"])) == (307, 307, RECORDED)
+        found[width] = [ten["captions"]["mean"], ten["short"]["mean"], planted["found"] / planted["belong"]]
+        assert 0 <= ten["short"]["least"] <= ten["short"]["percentile_5"] <= ten["short"]["mean"]
+    assert found[300] == [1, 1, 1]  # so many of 307 leave nothing out
+    assert max(found[10]) < 1
+
+
 def test_stages(script, tmp_path, capsys):
     gallery, path = tmp_path / "100.gallery", tmp_path / "stages.json"
     script("large_gallery").main(["make", "--images", "100", "--output", str(gallery)])
