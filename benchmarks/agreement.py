@@ -30,6 +30,7 @@ from shan_engine.gallery.normalised import normalised
 from shan_engine.locate import demo_bundle
 from shan_engine.search.cascade import Cascade
 from shan_engine.search.query import EncodedClause, Query, ReadQuery
+from shan_engine.search.results import QueryHits
 from shan_engine.text.captions import CaptionTable
 
 RESULTS = Path(__file__).parent / "results" / "agreement.json"
@@ -49,16 +50,21 @@ def ten(path: Path, options: argparse.Namespace) -> dict[str, Any]:
             began = time.perf_counter()
             exact = engine.search_all(queries, top_k=TEN, explain=False, mark_unanswerable=True, exhaustive=True)
             seconds = (time.perf_counter() - began) / len(queries)
-            shares = [
-                sum(hit.score >= whole.hits[-1].score - CLOSE for hit in found) / len(whole)
-                for found, whole in zip(staged, exact, strict=True)
-                if not whole.error
-            ]
+            shares = right_shares(staged, exact)
             scanned = next(found.stages for found in staged if not found.error)
             row[kind] = {**summary(shares), "seconds_a_query_exhaustive": round(seconds, 3)}
             row["scored"] = vars(scanned) if scanned else None
             print(f"{len(engine):,} images, {kind}: {row[kind]}, {row['scored']}", flush=True)
     return row
+
+
+def right_shares(staged: Sequence[QueryHits], exhaustive: Sequence[QueryHits]) -> list[float]:
+    """The share of each query's hits that are right; queries that cannot be read are left out."""
+    return [
+        sum(hit.score >= whole.hits[-1].score - CLOSE for hit in found) / len(whole)
+        for found, whole in zip(staged, exhaustive, strict=True)
+        if not whole.error
+    ]
 
 
 def summary(shares: Sequence[float]) -> dict[str, Any]:

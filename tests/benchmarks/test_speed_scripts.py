@@ -124,6 +124,22 @@ def test_agreement(script, captions, tmp_path, monkeypatch):
     assert max(found[10]) < 1
 
 
+def test_growth(script, store_path, bundle_path, tmp_path):
+    table, path = tmp_path / "captions.tsv", tmp_path / "growth.json"
+    table.write_text("split\timage\tcaption\ntest\tphoto1\ta brown dog runs over the grass\n")
+    benchmark, work = script("growth"), ["--bundle", str(bundle_path), "--work", str(tmp_path), "--report", str(path)]
+    benchmark.main([str(store_path), "--captions", str(table), *work])
+    found = report(path)
+    assert found["sizes"][0] < 0.4 * found["images"]
+    assert found["sizes"][-1] == found["images"] == 41
+    assert found["same_photos"]
+    assert (found["blocks"], set(found["recorded"])) == ({"grown": 1, "at once": 1}, RECORDED)  # merged as it grows
+    for kind in ("captions", "short"):
+        for row in found[kind].values():  # so few photos are searched exhaustively
+            assert (row["queries"], row["mean"], row["percentile_5"]) == (1, 1, 1)
+            assert row["milliseconds"] > 0
+
+
 def test_stages(script, tmp_path, capsys):
     gallery, path = tmp_path / "100.gallery", tmp_path / "stages.json"
     script("large_gallery").main(["make", "--images", "100", "--output", str(gallery)])
@@ -150,18 +166,21 @@ def test_pipeline(script, tmp_path):
     assert set(found["recorded"]) == RECORDED
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch._dynamo", "ignore::DeprecationWarning:torch._inductor")
 def test_scoring(script, tmp_path, monkeypatch):
     path = tmp_path / "scoring.json"
     benchmark = script("scoring")
     monkeypatch.setattr(benchmark, "SHAPES", {"2 captions x 16 images": (16, 2)})
-    benchmark.main(
-        ["--dims", "16", "--rounds", "1", "--threads", "1", "--report", str(path), "--captions", str(tmp_path / "none")]
-    )
-    found = report(path)
-    assert set(found["recorded"]) == RECORDED
-    for row in found["rows"]:
+    monkeypatch.setattr(benchmark, "COMPILER", "eager")  # C++ would be compiled for a minute
+    options = ["--dims", "16", "--regions", "5", "36", "--rounds", "1", "--threads", "1"]
+    benchmark.main([*options, "--report", str(path), "--captions", str(tmp_path / "none")])
+    rows = report(path)["rows"]
+    assert [row["regions"] for row in rows] == [5, 36]
+    for row in rows:
+        assert set(row["recorded"]) == RECORDED
         assert max(row["largest_difference_to_plain"].values()) < 1e-5
-        assert set(row["pairs_per_second"]) == {"plain PyTorch", "ONNX Runtime", "kernel", "bound"}
+        assert set(row["pairs_per_second"]) == {"plain PyTorch", "torch.compile", "ONNX Runtime", "kernel", "bound"}
+        assert set(row["largest_difference_to_plain"]) == set(row["pairs_per_second"]) - {"bound"}
 
 
 def test_storage(script, store_path, bundle_path, tmp_path):
