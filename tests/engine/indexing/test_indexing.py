@@ -61,6 +61,21 @@ def test_incremental_is_fresh(scorer, tmp_path, small_blocks):
         check(index_small(store, scorer, path), 2, 9, 21)
 
 
+def test_only_small_and_half_empty_blocks_are_encoded_again(scorer, tmp_path, monkeypatch):
+    monkeypatch.setattr("shan_engine.indexing.images.JOINED_BELOW", 3)
+    path = tmp_path / "gallery"
+    with make_store(tmp_path / "store", range(20)) as store:  # blocks of 8, 8 and 4
+        index_small(store, scorer, path)
+        full, emptied, last = (block.name for block in Gallery.open(path).blocks)
+        store.delete(["photo0", *(f"photo{number}" for number in range(8, 13))])
+        store.write([make_record(20)])
+        index_small(store, scorer, path)
+    kept = [block.name for block in Gallery.open(path).blocks]
+    assert kept[:2] == [full, last]
+    assert emptied not in kept
+    assert len(Gallery.open(path)) == 15
+
+
 def test_an_interrupted_index_goes_on(scorer, tmp_path, small_blocks):
     path = tmp_path / "gallery"
 
