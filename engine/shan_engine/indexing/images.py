@@ -74,8 +74,8 @@ def index_store(
 
     New and changed images are encoded, together with the images of blocks that are small or have lost most of theirs,
     so that blocks stay few and full. Each complete block is saved at once, so an interrupted run keeps it. The gallery
-    then holds every image once; images not yet reached keep their old rows. The store's metadata are copied too; if only
-    they changed, nothing is encoded. `dtype` is float32, float16 or int8; None keeps the gallery's, float32 for a new
+    then holds every image once; images not yet reached keep their old rows. The store's metadata are copied too; if
+    only they changed, nothing is encoded. `dtype` is float32, float16 or int8; None keeps the gallery's, float32 for a new
     one. A `querybank` normalises a new gallery's scores by its captions, also for images added later;
     `hubness` is what the caller has measured images by before, with the same bank. `sizes` are those of blocks.
 
