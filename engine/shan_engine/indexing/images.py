@@ -75,9 +75,9 @@ def index_store(
     New and changed images are encoded, together with the images of blocks that are small or have lost most of theirs,
     so that blocks stay few and full. Each complete block is saved at once, so an interrupted run keeps it. The gallery
     then holds every image once; images not yet reached keep their old rows. The store's metadata are copied too; if
-    only they changed, nothing is encoded. `dtype` is float32, float16 or int8; None keeps the gallery's, float32 for a new
-    one. A `querybank` normalises a new gallery's scores by its captions, also for images added later;
-    `hubness` is what the caller has measured images by before, with the same bank. `sizes` are those of blocks.
+    only they changed, nothing is encoded. `dtype` is float32, float16 or int8; None keeps the gallery's, float32 for a
+    new one. A `querybank` normalises a new gallery's scores by its captions, also for images added later; `hubness` is
+    what the caller has measured images by before, with the same bank. `sizes` are those of blocks.
 
     Raises InputError if `output` is a folder of other files, the gallery has another `dtype` or querybank, the store is
     empty or does not fit the bundle, or, unless `replace_all`, the store has none of the gallery's images. Raises
