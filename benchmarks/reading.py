@@ -3,13 +3,14 @@
     python benchmarks/written_words.py WORDS --fonts FONTS
     python benchmarks/reading.py WORDS… [--photos FOLDER] [--ways "two looks" whole tesseract] [--report FILE]
 
-WORDS are test sets: of `written_words.py`, of `screenshots.py`, or real_text beside this file, which has photos and
-scans. FOLDER has photos without text (default: some of the demo's). Ways to read them: `two looks` is what
-`extract --read-text` does; `whole` is the package `rapidocr` as it comes, over the whole photo; `tesseract` is that
-program with its English model, where it is installed.
+WORDS are test sets: of `written_words.py`, `written_pages.py` or `screenshots.py`, or real_text beside this file, which
+has photos and scans. FOLDER has photos without text (default: some of the demo's). Ways to read them: `two looks` is
+what `extract --read-text` does; `whole` is the package `rapidocr` as it comes, over the whole photo; `tesseract` is
+that program with its English model, where it is installed.
 
-A word counts once, without regard to case; each Chinese, Japanese or Korean character is a word. Seconds are those of
-processors: two idle cores read two photos at a time. `least` has the figures for other least confidences.
+A word counts once, without regard to case; each Chinese, Japanese or Korean character is a word. `in_order` is the
+share of pairs of neighbouring words that are read one after the other. Seconds are those of processors: two idle cores
+read two photos at a time. `least` has the figures for other least confidences.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ import subprocess
 import tempfile
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -75,17 +77,22 @@ WAYS: dict[str, Callable[[], Way]] = {
 }
 
 
-def words(lines: Sequence[str]) -> Counter[str]:
-    """The words of lines, how often each is there."""
-    found: Counter[str] = Counter()
+def words(lines: Sequence[str]) -> list[str]:
+    """The words of lines, in order."""
+    found: list[str] = []
     for word in " ".join(lines).split():
         wide = [
             letter
             for letter in word
             if unicodedata.name(letter, "").startswith(("CJK", "HIRAGANA", "KATAKANA", "HANGUL"))
         ]
-        found.update(wide or [unicodedata.normalize("NFC", word).lower()])
+        found += wide or [unicodedata.normalize("NFC", word).lower()]
     return found
+
+
+def alike(found: Iterable[Any], wanted: Iterable[Any]) -> int:
+    """How many of the wanted are found, each as often as it is there."""
+    return (Counter(found) & Counter(wanted)).total()
 
 
 def cpu_seconds() -> float:
@@ -109,17 +116,22 @@ def measured(way: str, rows: Sequence[dict[str, object]], blank: Sequence[Path])
     for row in rows:
         found, seconds = timed(read, Path(str(row["file"])))
         wanted = words([str(line) for line in row["lines"]])  # type: ignore[attr-defined]
-        kind = kinds.setdefault(str(row["kind"]), {"right": [], "wanted": [], "read": [], "seconds": []})
+        kind = kinds.setdefault(
+            str(row["kind"]), {name: [] for name in ("right", "wanted", "read", "pairs", "seconds")}
+        )
         for least in LEAST:
             got = words([text for text, confidence in found if confidence >= least])
-            right = (got & wanted).total()
+            counts = alike(got, wanted), len(wanted), len(got)
             if least == DEFAULT:
-                for name, value in (("right", right), ("wanted", wanted.total()), ("read", got.total())):
+                for name, value in zip(("right", "wanted", "read"), counts, strict=True):
                     kind[name].append(value)
-            hits[least] = [a + b for a, b in zip(hits[least], (right, wanted.total(), got.total()), strict=True)]
+                kind["pairs"].append(alike(pairwise(got), pairwise(wanted)))
+            hits[least] = [a + b for a, b in zip(hits[least], counts, strict=True)]
         kind["seconds"].append(seconds)
         print(
-            f"{way}: {Path(str(row['file'])).name} {kind['right'][-1]} of {wanted.total()}, {seconds:.2f} s", flush=True
+            f"{way}: {Path(str(row['file'])).name} {kind['right'][-1]} of {len(wanted)} words, "
+            f"{kind['pairs'][-1]} pairs, {seconds:.2f} s",
+            flush=True,
         )
     empty = [timed(read, path) for path in blank]
     return {
@@ -127,6 +139,7 @@ def measured(way: str, rows: Sequence[dict[str, object]], blank: Sequence[Path])
             name: {
                 "recall": round(sum(kind["right"]) / sum(kind["wanted"]), 3),
                 "precision": round(sum(kind["right"]) / max(1, sum(kind["read"])), 3),
+                "in_order": round(sum(kind["pairs"]) / max(1, sum(kind["wanted"]) - len(kind["wanted"])), 3),
                 "cpu_seconds": round(statistics.mean(kind["seconds"]), 2),
             }
             for name, kind in kinds.items()
@@ -140,7 +153,7 @@ def measured(way: str, rows: Sequence[dict[str, object]], blank: Sequence[Path])
             "cpu_seconds": round(statistics.mean(seconds for _, seconds in empty), 2) if empty else None,
             "false_words": {
                 str(least): sum(
-                    words([t for t, confidence in lines if confidence >= least]).total() for lines, _ in empty
+                    len(words([text for text, confidence in lines if confidence >= least])) for lines, _ in empty
                 )
                 for least in LEAST
             },

@@ -54,6 +54,23 @@ def test_reading(script, tmp_path, monkeypatch):
     assert set(found["ways"]["two looks"]["kinds"]) == {"numbers", "turned 30°"}
 
 
+def test_written_pages(script, tmp_path, monkeypatch):
+    pages, reading = script("written_pages"), script("reading")
+    (tmp_path / "DejaVuSans.ttf").write_bytes(ImageFont.load_default(20).font_bytes)
+    few = {"upright": pages.Page(60, 2, (600, 400)), "turned": pages.Page(60, 2, (600, 400), turn=5)}
+    monkeypatch.setattr(pages, "PAGES", few)
+    pages.main([str(tmp_path / "pages"), "--fonts", str(tmp_path)])
+    rows = json.loads((tmp_path / "pages" / "words.json").read_text("utf-8"))
+    assert [row["kind"] for row in rows] == list(few)
+    assert all(len(reading.words(row["lines"])) == 60 for row in rows)
+    with Image.open(tmp_path / "pages" / "0.jpg") as image:
+        assert image.size == (600, 400)
+    reading.WAYS["two looks"] = lambda: lambda path: [(line, 1.0) for line in reversed(rows[int(path.stem)]["lines"])]
+    reading.main([str(tmp_path / "pages"), "--blank", "0", "--report", str(tmp_path / "report.json")])
+    kinds = report(tmp_path / "report.json")["ways"]["two looks"]["kinds"]
+    assert all(kind["recall"] == 1 and 0.5 < kind["in_order"] < 1 for kind in kinds.values())
+
+
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="needs Chromium")
 def test_screenshots(script, tmp_path, monkeypatch):
     pytest.importorskip("playwright")

@@ -9,7 +9,8 @@ from __future__ import annotations
 import math
 import threading
 import unicodedata
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Protocol
@@ -22,13 +23,19 @@ from shan_engine.base.errors import BackendError, InputError, ShanError, first_l
 from shan_engine.base.optional import install_command, require
 from shan_engine.base.text_lines import TextLine
 from shan_engine.photos.decode import DecodedPhoto, upright
+from shan_engine.photos.dense_text import dense_regions
 from shan_engine.photos.rapidocr_offline import import_rapidocr
-from shan_engine.photos.text_regions import reading_order, text_regions
+from shan_engine.photos.reading_order import reading_order
+from shan_engine.photos.text_regions import TextRegion, text_regions
 
 FIRST_LOOK = 270_000
 """Pixels of the copy in which text is looked for."""
 SECOND_LOOK = 1_200_000
 """Pixels at most of all parts that are looked at again."""
+DENSE_LOOK = 6_000_000
+"""Pixels at most of text that is too dense for the first look."""
+MOST_LINES = 2000
+"""Lines that are read in a photo at most."""
 _FULL_SIDE = 3000  # a photo with text is decoded so that no side falls below this, if it has as many pixels
 _LEAST_SIDE = 32  # the graphs take sides that are multiples of this
 _SHARP = 36  # pixels; lines less high than this are read from a larger copy, if there is one
@@ -55,11 +62,12 @@ class ReadPhoto:
 
 @dataclass(frozen=True)
 class _Found:
-    """A line with its quadrilateral 4 x 2."""
+    """A line with its quadrilateral 4 x 2, and the way from its beginning to its end, 2."""
 
     text: str
     confidence: float
     quad: NDArray[np.float64]
+    way: NDArray[np.float64]
 
     def scaled(self, by: NDArray[np.float64]) -> TextLine:
         """The line with a box in other pixels."""
@@ -104,14 +112,18 @@ class TextReader:
             width, height = photo.image.size
             scale = min(1.0, math.sqrt(FIRST_LOOK / (width * height)))
             small, size, damage = photo.pixels(scale=scale), photo.size, photo.damage
+        dense = dense_regions(small, full=size[0] / small.shape[1], area=DENSE_LOOK)
         found = _detected(first, small)
+        found = found[[not any(_within(quad, region.core) for region in dense) for quad in found]]
         lines, unread = self._read_large(small, found, recognise)
-        if len(unread):
+        if dense or len(unread):
             with upright(path, least_side=_FULL_SIDE) as photo:
-                again = self._read_regions(photo, small, unread, second, recognise)
-            lines += [line for line in again if not any(_holds(large.quad, line.quad) for large in lines)]
+                height, width = small.shape[:2]
+                again = text_regions(unread, width, height, full=photo.image.width / width, area=SECOND_LOOK)
+                read = self._read_regions(photo, small, dense + again, second, recognise)
+            lines += [line for line in read if not any(_within(line.quad, _edges(large.quad)) for large in lines)]
         to_photo = np.array([size[0] / small.shape[1], size[1] / small.shape[0]])
-        return ReadPhoto(reading_order([line.scaled(to_photo) for line in lines]), damage)
+        return ReadPhoto(tuple(line.scaled(to_photo) for line in _in_order(lines)), damage)
 
     def _read_large(
         self, small: Pixels, found: NDArray[np.float32], recognise: Any
@@ -131,25 +143,28 @@ class TextReader:
         return lines, np.array(unread, np.float32).reshape(-1, 4, 2)
 
     def _read_regions(
-        self, photo: DecodedPhoto, small: Pixels, found: NDArray[np.float32], detect: Any, recognise: Any
+        self, photo: DecodedPhoto, small: Pixels, regions: Sequence[TextRegion], detect: Any, recognise: Any
     ) -> list[_Found]:
-        """The lines around what was found in the small copy, in its pixels."""
+        """The lines in parts of the small copy, in its pixels; at most MOST_LINES."""
         height, width = small.shape[:2]
         full = photo.image.width / width
-        lines = []
-        for region in text_regions(found, width, height, full=full, area=SECOND_LOOK):
+        lines: list[_Found] = []
+        for region in regions:
             x1, y1, x2, y2 = region.box
             part = (x1 / width, y1 / height, x2 / width, y2 / height)
             sharp = photo.pixels(part)
             looked = photo.pixels(part, region.zoom / full)
             origin, zoom = np.array([x1, y1]), np.array(looked.shape[1::-1]) / (x2 - x1, y2 - y1)
             for quad in _detected(detect, looked):
+                place = origin + quad / zoom
+                if len(lines) == MOST_LINES or not _within(place, region.core):
+                    continue
                 pixels, corners = looked, quad
                 if _height(quad) < _SHARP and sharp.shape[0] > looked.shape[0]:
                     pixels, corners = sharp, quad * (np.array(sharp.shape[1::-1]) / looked.shape[1::-1])
                 line = self._recognised(pixels, corners, recognise)
                 if line is not None:
-                    lines.append(_Found(line.text, line.confidence, origin + quad / zoom))
+                    lines.append(replace(line, quad=place))
         return lines
 
     def _recognised(self, pixels: Pixels, quad: NDArray[np.float32], recognise: Any) -> _Found | None:
@@ -159,18 +174,18 @@ class TextReader:
         Or it has the edges of its neighbours, where lines are close together.
         """
         turned = np.roll(quad, 2, axis=0)
-        best: tuple[str, float] | None = None
+        best: _Found | None = None
         for tried in (quad, turned, _lower(quad), _lower(turned)):
             read = _read_line(pixels, tried, recognise)
-            if read and (best is None or read[1] > best[1]):
-                best = read
-            if best and best[1] >= _SURE:
+            if read and (best is None or read[1] > best.confidence):
+                start = tried.astype(np.float64)
+                way = start[3] - start[0] if _is_upright(start) else start[1] - start[0]
+                best = _Found(*read, quad.astype(np.float64), way)
+            if best and best.confidence >= _SURE:
                 break
         if best is None:
             return None
-        text, confidence = best
-        least = _OF_ONE if len(text) == 1 else self._least
-        return _Found(text, confidence, quad.astype(np.float64)) if confidence >= least else None
+        return best if best.confidence >= (_OF_ONE if len(best.text) == 1 else self._least) else None
 
     def _graphs(self) -> tuple[Any, Any, Any]:
         """RapidOCR for the first look, for the second, and for lines."""
@@ -227,33 +242,51 @@ def _lower(quad: NDArray[np.float32]) -> NDArray[np.float32]:
     return inner if corners is quad else np.roll(inner, -1, axis=0)
 
 
-def _is_wide(quad: NDArray[np.float32]) -> bool:
+def _sides(quad: NDArray[Any]) -> tuple[float, float]:
+    """How wide and how high a quadrilateral is."""
     sides = np.linalg.norm(quad - np.roll(quad, 1, axis=0), axis=1)  # left, top, right, bottom
-    return bool(sides[1::2].max() >= sides[0::2].max())
+    return float(sides[1::2].max()), float(sides[0::2].max())
+
+
+def _is_wide(quad: NDArray[Any]) -> bool:
+    across, down = _sides(quad)
+    return across >= down
+
+
+def _is_upright(quad: NDArray[Any]) -> bool:
+    """Whether a line goes from top to bottom."""
+    across, down = _sides(quad)
+    return down >= 1.5 * across
+
+
+def _in_order(lines: Sequence[_Found]) -> list[_Found]:
+    """Lines in reading order, also of a photo that is not upright: most letters tell which way they go."""
+    right, down = sum((len(line.text) * line.way / np.linalg.norm(line.way) for line in lines), np.zeros(2))
+    turn = np.array([[right, down], [-down, right]]) / max(float(np.hypot(right, down)), 1e-9)
+    boxes = [_edges(line.quad @ turn.T) for line in lines]
+    return [lines[row] for row in reading_order(np.array(boxes).reshape(-1, 4), [line.text for line in lines])]
 
 
 def _edges(quad: NDArray[Any]) -> NDArray[Any]:
     return np.concatenate([quad.min(axis=0), quad.max(axis=0)])
 
 
-def _holds(quad: NDArray[np.float64], other: NDArray[np.float64]) -> bool:
-    """Whether the middle of the other quadrilateral is in the box of this one."""
-    edges, middle = _edges(quad), other.mean(axis=0)
-    return bool((edges[:2] <= middle).all() and (middle <= edges[2:]).all())
+def _within(quad: NDArray[Any], edges: Sequence[float] | NDArray[Any]) -> bool:
+    """Whether the middle of a quadrilateral is within (x1, y1, x2, y2)."""
+    x, y = quad.mean(axis=0)
+    return bool(edges[0] <= x <= edges[2] and edges[1] <= y <= edges[3])
 
 
-def _height(quad: NDArray[np.float32]) -> float:
+def _height(quad: NDArray[Any]) -> float:
     """The shorter side of a line's quadrilateral."""
-    sides = np.linalg.norm(quad - np.roll(quad, 1, axis=0), axis=1)
-    return float(min(sides[0::2].max(), sides[1::2].max()))
+    return min(_sides(quad))
 
 
 def _cut_out(pixels: Pixels, quad: NDArray[Any]) -> Pixels:
     """The quadrilateral as an upright rectangle, at most _LINE high; what stands upright is laid down."""
     import cv2
 
-    sides = np.linalg.norm(quad - np.roll(quad, 1, axis=0), axis=1)  # left, top, right, bottom
-    across, down = float(sides[1::2].max()), float(sides[0::2].max())
+    across, down = _sides(quad)
     shrink = min(1.0, _LINE / max(1.0, min(across, down)))
     width, height = max(1, round(across * shrink)), max(1, round(down * shrink))
     if shrink < 0.5:  # else the transformation would skip pixels
@@ -263,4 +296,4 @@ def _cut_out(pixels: Pixels, quad: NDArray[Any]) -> Pixels:
     corners = np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float32)
     matrix = cv2.getPerspectiveTransform(np.asarray(quad, np.float32), corners)
     line = cv2.warpPerspective(pixels, matrix, (width, height), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
-    return np.asarray(np.rot90(line) if height >= 1.5 * width else line, np.uint8)
+    return np.asarray(np.rot90(line) if _is_upright(quad) else line, np.uint8)

@@ -1,14 +1,12 @@
-"""Where to look closer for text, and in which order the lines of a photo are read."""
+"""Where to look closer for text."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-
-from shan_engine.base.text_lines import TextLine
 
 _MARGIN = 1.0  # heights of a line between its box and the edge of its region
 _MOST = 40  # boxes that are joined one by one; of more, everything is one region
@@ -19,10 +17,14 @@ _LONG, _LINES = 4, 3  # what is less than so many times as long as high may be s
 
 @dataclass(frozen=True)
 class TextRegion:
-    """A part of a photo with text: (x1, y1, x2, y2) in pixels of the first look, and how far to enlarge them."""
+    """A part of a photo with text: (x1, y1, x2, y2) in pixels of the first look, and how far to enlarge them.
+
+    Lines whose middle is outside of `core` belong to a neighbour that overlaps this region.
+    """
 
     box: tuple[int, int, int, int]
     zoom: float
+    core: tuple[float, ...] = (-math.inf, -math.inf, math.inf, math.inf)
 
 
 def text_regions(quads: NDArray[np.float32], width: int, height: int, *, full: float, area: int) -> list[TextRegion]:
@@ -75,20 +77,3 @@ def _joined(boxes: list[tuple[NDArray[np.float64], float]]) -> list[tuple[NDArra
 
 def _touch(box: NDArray[np.float64], other: NDArray[np.float64]) -> bool:
     return bool((box[:2] < other[2:]).all() and (other[:2] < box[2:]).all())
-
-
-def reading_order(lines: Sequence[TextLine]) -> tuple[TextLine, ...]:
-    """Lines from top to bottom, and those of one row from left to right."""
-    rows: list[list[TextLine]] = []
-    for line in sorted(lines, key=lambda line: line.box[1] + line.box[3]):
-        if rows and _same_row(rows[-1][0], line):
-            rows[-1].append(line)
-        else:
-            rows.append([line])
-    return tuple(line for row in rows for line in sorted(row, key=lambda line: line.box[0]))
-
-
-def _same_row(line: TextLine, other: TextLine) -> bool:
-    """Whether the middle of each is within the other's height."""
-    middles = [(one.box[1] + one.box[3]) / 2 for one in (line, other)]
-    return line.box[1] < middles[1] < line.box[3] and other.box[1] < middles[0] < other.box[3]

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, ImageDraw, ImageFont
 from shan_engine.base.errors import InputError
+from shan_engine.photos import dense_text, text_reader
 from writing import written
 
 pytest.importorskip("rapidocr")
@@ -101,3 +102,31 @@ def test_lines_close_together_in_a_real_photo(reader):
         "the markers are found at the two extreme parts of the",
         "histogram of grey values:",
     ]
+
+
+@pytest.mark.parametrize("degrees", [90, 180, 270])
+def test_lines_are_in_order_in_a_photo_that_is_not_upright(texts, degrees):
+    lines = ["Budget 2024", "receipt hardware", "morning ticket"]
+    assert texts(written(*lines, height=30, size=(320, 240)).rotate(degrees, expand=True)) == lines
+
+
+def test_print_as_dense_as_in_a_newspaper_is_found_in_strips(reader, tmp_path, monkeypatch):
+    """The first look has five pixels from line to line. What stands in each line is not of interest here."""
+    words = ["budget", "museum", "garden", "ticket", "winter", "silver", "market", "bridge", "window", "engine"]
+    image = Image.new("RGB", (1600, 1200), (235, 232, 224))
+    font = ImageFont.load_default(12)
+    for row in range(32):
+        line = " ".join(words[(row + place) % 10] for place in range(8))
+        ImageDraw.Draw(image).text((600, 400 + 13 * row), line, (30, 30, 40), font)
+    image.save(tmp_path / "a.png")
+    monkeypatch.setattr(text_reader, "_read_line", lambda pixels, quad, recognise: ("line", 1.0))
+    monkeypatch.setattr(dense_text, "_STRIP", 60_000)
+    assert len(dense_text.dense_regions(np.asarray(image.resize((600, 450))), full=2.7, area=6_000_000)) > 2
+    boxes = np.array([line.box for line in reader(tmp_path / "a.png").lines])
+    np.testing.assert_allclose(boxes[:, [1, 3]].mean(axis=1), 407 + 13 * np.arange(32), atol=5)
+
+
+def test_the_work_for_a_photo_is_bounded(reader, tmp_path, monkeypatch):
+    written(*["word"] * 6, height=20).save(tmp_path / "a.png")
+    monkeypatch.setattr(text_reader, "MOST_LINES", 4)
+    assert len(reader(tmp_path / "a.png").lines) == 4

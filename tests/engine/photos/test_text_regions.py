@@ -1,18 +1,13 @@
-"""Where a second look goes, and in which order lines are read."""
+"""Where a second look goes."""
 
 from __future__ import annotations
 
 import numpy as np
-from shan_engine.base.text_lines import TextLine
-from shan_engine.photos.text_regions import reading_order, text_regions
+from shan_engine.photos.text_regions import text_regions
 
 
 def quad(x1: float, y1: float, x2: float, y2: float) -> np.ndarray:
     return np.array([[x1, y1], [x2, y1], [x2, y2], [x1, y2]], np.float32)
-
-
-def line(text: str, *box: float) -> TextLine:
-    return TextLine(text, 1.0, box)  # type: ignore[arg-type]
 
 
 def test_lines_close_together_are_one_region_and_others_their_own() -> None:
@@ -47,8 +42,3 @@ def test_thousands_of_lines_are_one_region() -> None:
     assert max(x1, y1) < 50
     assert (x2 - 494 > 0, y2 - 394 > 0) == (True, True)
     assert (x2 - x1) * (y2 - y1) * region.zoom**2 <= 1_200_001
-
-
-def test_rows_are_read_from_the_top_and_each_from_the_left() -> None:
-    mixed = [line("d", 0, 50, 20, 60), line("b", 200, 2, 260, 14), line("c", 300, 30, 330, 44), line("a", 0, 0, 90, 12)]
-    assert "".join(line.text for line in reading_order(mixed)) == "abcd"
