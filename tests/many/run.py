@@ -70,7 +70,7 @@ class Actor:
 
     def __init__(self, name: str, steps: Callable[[], Iterator[None]], done: Any, faults: Path) -> None:
         self.name, self.kills, self._steps, self.done, self._faults = name, 0, steps, done, faults
-        self.process = 0
+        self.process = self._had_done = self._in_vain = 0
 
     def start(self) -> None:
         if not (child := os.fork()):
@@ -83,6 +83,19 @@ class Actor:
         with suppress(ProcessLookupError, ChildProcessError):
             os.kill(self.process, signal.SIGKILL)
             os.waitpid(self.process, 0)
+
+    def kill_in_turn(self) -> None:
+        """Kill it and start it again, unless two lives in a row have ended before it had done anything.
+
+        Then it lives on until it has: on a slow machine, a command may take longer than the kills leave it.
+        """
+        did = int(self.done[0]) > self._had_done
+        if not did and self._in_vain == 2:
+            return
+        self._in_vain, self._had_done = (0 if did else self._in_vain + 1), int(self.done[0])
+        self.kill()
+        self.kills += 1
+        self.start()
 
     @property
     def ended(self) -> bool:
@@ -126,9 +139,7 @@ def worked(world: World, seconds: float, faults: Path) -> tuple[list[Actor], Wat
                 actor = all_actors[turn % len(all_actors)]
                 turn += 1
                 if actor.name not in SPARED or passed < seconds / 2:
-                    actor.kill()
-                    actor.kills += 1
-                    actor.start()
+                    actor.kill_in_turn()
     finally:
         for actor in all_actors:
             actor.kill()

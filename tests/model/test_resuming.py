@@ -11,6 +11,7 @@ from shan_engine.base.errors import InputError
 from shan_model.checkpoint import load_checkpoint
 from shan_model.training import loop as training
 from shan_model.training.loop import train
+from shan_model.training.state import TrainState
 from synthetic import F, Photos, captioned, curve, fill, one_thread, settings
 
 
@@ -210,6 +211,22 @@ def test_a_damaged_state_is_refused(files, trained, tmp_path, change):
     assert "is damaged" in refused(files, output)
     train(Photos(), *files, output, settings(epochs=1), resume=False)
     assert weights(output)["step"] == 6
+
+
+def test_a_changed_bit_in_the_directory_of_a_state_is_told(trained, tmp_path):
+    content = (trained / "last.pt").read_bytes()
+    directory = content.index(b"PK\1\2")
+    for place in range(directory, len(content), 211):
+        changed = bytes([content[place] ^ 16])
+        (tmp_path / "last.pt").write_bytes(content[:place] + changed + content[place + 1 :])
+        with pytest.raises(InputError, match="is damaged"):
+            TrainState.load(tmp_path)
+
+
+def test_a_state_of_an_earlier_version_has_no_seal(trained, tmp_path):
+    state = TrainState.load(trained)
+    torch.save(vars(state), tmp_path / "last.pt")
+    assert TrainState.load(tmp_path).step == state.step
 
 
 def test_a_state_of_another_program_or_version_is_refused(files, trained, tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import mmap
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -14,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import xxhash
 from numpy.typing import NDArray
 from shan_engine.base.errors import InputError
 from shan_engine.base.files import remove_unfinished, replacing, write_failure
@@ -32,6 +34,8 @@ METRICS = "metrics.jsonl"
 PICTURE = "metrics.svg"
 FIX = "another --output, or --restart"
 FREE_SETTINGS = ("epochs", "device")
+_SEAL = b"xxh3:"
+_SEAL_BYTES = len(_SEAL) + 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +58,7 @@ class TrainState:
         # Serialised in memory first: on a full disk, torch.save raises a RuntimeError without a reason.
         buffer = io.BytesIO()
         torch.save(dict(vars(self)), buffer)
+        _seal(buffer)
         with replacing(output / STATE) as path:
             path.write_bytes(buffer.getbuffer())
 
@@ -62,8 +67,7 @@ class TrainState:
         """The output's state on the CPU, or None. Raises InputError if it is damaged or of another version."""
         path = output / STATE
         try:
-            with zipfile.ZipFile(path) as archive:
-                damaged = archive.testzip()  # torch.load does not compare checksums
+            damaged = not _is_sound(path)
             held = None if damaged else load_plain(path)
         except FileNotFoundError:
             return None
@@ -87,6 +91,27 @@ class TrainState:
         for name, digest in data.items():
             if self.data.get(name) != digest:
                 raise InputError(f"{path} was made with other {name}: use the same, {FIX}")
+
+
+def _seal(archive: io.BytesIO) -> None:
+    """Give a zip archive without a comment one that holds its checksum.
+
+    An archive's own checksums cover neither its directory nor the names there.
+    """
+    archive.seek(-2, io.SEEK_END)  # the length of the comment
+    archive.write(_SEAL_BYTES.to_bytes(2, "little"))
+    archive.write(_SEAL + xxhash.xxh3_64_hexdigest(archive.getbuffer()).encode())
+
+
+def _is_sound(path: Path) -> bool:
+    """Whether an archive has the checksum that it is sealed with, or those of its parts if it has no seal."""
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as held:
+        end = held.rfind(_SEAL, max(0, len(held) - 2 * _SEAL_BYTES))
+        if end >= 0:
+            with memoryview(held) as view, view[:end] as sealed:
+                return held[end + len(_SEAL) :] == xxhash.xxh3_64_hexdigest(sealed).encode()
+    with zipfile.ZipFile(path) as archive:
+        return archive.testzip() is None
 
 
 @contextmanager
