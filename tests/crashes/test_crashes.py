@@ -59,4 +59,5 @@ def test_some_faults_of_a_compaction_and_an_import(
 @pytest.mark.parametrize("case", CASES)
 def test_all_faults(faults: Path, bundle_path: Path, seeing_bundle: Path, tmp_path: Path, case: str) -> None:
     (found,) = swept(faults, bundle_path, seeing_bundle, tmp_path, 0, case)
+    print(json.dumps(found))
     assert found["faults"] == (2 if case.startswith("power") else 4) * int(str(found["calls"]))

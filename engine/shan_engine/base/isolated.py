@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 
@@ -17,7 +18,8 @@ def isolated(module: str, *arguments: str) -> Iterator[Any]:
     """
     # -P: a file in the current folder with the name of a module must not be imported instead of it.
     command = [sys.executable, "-P", "-m", module, *arguments]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, encoding="ascii") as child:
+    # A group of its own: Ctrl-C is ours to answer.
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, encoding="ascii", process_group=0) as child:
         assert child.stdout is not None
         try:
             for line in child.stdout:
@@ -31,3 +33,13 @@ def isolated(module: str, *arguments: str) -> Iterator[Any]:
     if status > 0:
         raise ChildProcessError(status)
     raise EOFError
+
+
+def tell(values: Iterable[Any], *, at_once: Callable[[Any], bool] = lambda value: False) -> None:
+    """Print values as `isolated` reads them, some without delay; end this process where nobody reads any more."""
+    try:
+        for value in values:
+            print(json.dumps(value), flush=at_once(value))
+        print("null", flush=True)
+    except BrokenPipeError:  # whoever asked was killed
+        os._exit(1)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from shan_engine.base.errors import InputError, ShanError
-from shan_engine.base.isolated import isolated
+from shan_engine.base.isolated import isolated, tell
 from shan_engine.bundle.manifest import Manifest
 from shan_engine.collections.named import store_of
 from shan_engine.gallery.captions import CaptionManifest
@@ -127,10 +126,9 @@ def _total(kind: Kind, path: Path) -> int:
 
 
 def _main(kind: Kind, path: Path, fix: str) -> None:
-    """Print each event of a check as JSON, one a line; the last one is null."""
-    for event in CHECKS[kind](path, fix):
-        print(json.dumps(vars(event) if isinstance(event, Finding) else event), flush=isinstance(event, Finding))
-    print("null")
+    """Tell each event of a check, findings at once."""
+    events = (vars(event) if isinstance(event, Finding) else event for event in CHECKS[kind](path, fix))
+    tell(events, at_once=lambda event: isinstance(event, dict))
 
 
 if __name__ == "__main__":

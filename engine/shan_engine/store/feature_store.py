@@ -75,8 +75,7 @@ class FeatureStore(TextStore):
                     if value is None:
                         raise StoreError("its record is missing")
                     found.append(peek_record(value))
-                    if store_key(found[-1].id) != key:
-                        raise StoreError(f"it holds the record of '{found[-1].id}'")
+                    _refuse_record_of_another(found[-1].id, key)
                 except StoreError as error:
                     raise self._damaged(decode_id(key), error) from error
             return found
@@ -209,9 +208,8 @@ class FeatureStore(TextStore):
         cursor = transaction.cursor(self._records)
         row = _ROW.unpack(bytes(cursor.key()))[0] + 1 if cursor.last() else 0
         for id, value in values.items():
-            held = transaction.get(id, db=self._ids)
-            if held is not None:
-                transaction.delete(bytes(held), db=self._records)
+            if transaction.get(id, db=self._ids) is not None:
+                transaction.delete(self._own_row(transaction, id), db=self._records)
             key = _ROW.pack(row)
             transaction.put(key, value, db=self._records, append=True)
             transaction.put(id, key, db=self._ids)
@@ -221,7 +219,8 @@ class FeatureStore(TextStore):
 
     def _drop(self, transaction: lmdb.Transaction, ids: Collection[str]) -> None:
         for id in ids:
-            transaction.delete(self._known_row(transaction, id), db=self._records)
+            self._known_row(transaction, id)
+            transaction.delete(self._own_row(transaction, store_key(id)), db=self._records)
             transaction.delete(store_key(id), db=self._ids)
         delete_facts(self._environment, transaction, ids)
         delete_contents(self._environment, transaction, map(store_key, ids))
@@ -232,7 +231,9 @@ class FeatureStore(TextStore):
         try:
             if value is None:
                 raise StoreError("its record is missing")
-            return decode_record(value, dtype=self._dtype, feature_dim=self.feature_dim)
+            record = decode_record(value, dtype=self._dtype, feature_dim=self.feature_dim)
+            _refuse_record_of_another(record.id, store_key(id))
+            return record
         except StoreError as error:
             raise self._damaged(id, error) from error
 
@@ -250,6 +251,16 @@ class FeatureStore(TextStore):
         held = transaction.get(key, db=self._ids) if (key := store_key(id)) else None
         return None if held is None else bytes(held)
 
+    def _own_row(self, transaction: lmdb.Transaction, key: bytes) -> bytes:
+        """The row of an id's own record, by the store's key, also where damage has its entry point to another's."""
+        row = bytes(transaction.get(key, db=self._ids) or b"")
+        if _key_of(transaction.get(row, db=self._records)) in (key, None):
+            return row
+        records = {bytes(row): _key_of(value) for row, value in transaction.cursor(self._records)}
+        taken = {bytes(row) for _, row in transaction.cursor(self._ids)}
+        own = [row for row, held in records.items() if held == key]
+        return next(iter(own or records.keys() - taken), row)
+
     def _known_row(self, transaction: lmdb.Transaction, id: str) -> bytes:
         if (row := self._row(transaction, id)) is None:
             raise InputError(f"there is no image '{id}' in the store {self.path}: check the id, or add that image")
@@ -257,3 +268,16 @@ class FeatureStore(TextStore):
 
     def _rows(self, transaction: lmdb.Transaction) -> list[tuple[bytes, bytes]]:
         return sorted((bytes(row), bytes(key)) for key, row in transaction.cursor(self._ids))
+
+
+def _refuse_record_of_another(id: str, key: bytes) -> None:
+    if store_key(id) != key:
+        raise StoreError(f"it holds the record of '{id}'")
+
+
+def _key_of(value: bytes | memoryview | None) -> bytes | None:
+    """The key of the image that a record is of; None where that cannot be read, empty where there is no record."""
+    try:
+        return b"" if value is None else store_key(peek_record(value).id)
+    except (StoreError, InputError, AttributeError):
+        return None

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -76,3 +80,17 @@ def test_a_process_that_a_signal_ends_is_told_from_one_that_fails(tmp_path: Path
         next(values)
     with pytest.raises(ChildProcessError, match="3"):
         list(isolated("fails"))
+
+
+def test_a_process_whose_parent_is_killed_ends_without_a_word(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), *sys.path]))
+    (tmp_path / "endless.py").write_text(
+        "import itertools\nfrom shan_engine.base.isolated import tell\ntell(itertools.count())"
+    )
+    parent = (
+        "import os, signal\nfrom shan_engine.base.isolated import isolated\n"
+        "for _ in isolated('endless'): os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    # Standard error ends when both have ended.
+    done = subprocess.run([sys.executable, "-c", parent], stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (-signal.SIGKILL, "")

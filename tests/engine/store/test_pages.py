@@ -13,7 +13,7 @@ from shan_engine.base.metadata import Metadata
 from shan_engine.store.contents import Content, Place
 from shan_engine.store.facts import StoredFacts
 from shan_engine.store.feature_store import FeatureStore
-from stores import SCHEMA, record
+from stores import SCHEMA, assert_same, record
 
 PAGE = 4096
 
@@ -165,11 +165,35 @@ def test_rows_without_a_checksum_are_still_read(full_store: Path, damaged: Calla
     assert everything(damaged(change)) == everything(full_store)
 
 
-def test_an_id_that_leads_to_the_record_of_another_is_told(damaged: Callable[..., Path]) -> None:
+@pytest.fixture
+def misled(damaged: Callable[..., Path]) -> Path:
+    """A store whose id of photo 5 leads to the record of photo 6."""
+
     def change(data: bytearray) -> None:
         row = struct.Struct(">Q")
         data[:] = data.replace(b"photo-005" + row.pack(5), b"photo-005" + row.pack(6))
 
-    path = damaged(change)
-    with FeatureStore.open(path) as store, pytest.raises(StoreError, match="it holds the record of 'photo-006'"):
-        store.infos()
+    return damaged(change)
+
+
+def test_an_id_that_leads_to_the_record_of_another_is_told(misled: Path) -> None:
+    said = "it holds the record of 'photo-006'"
+    with FeatureStore.open(misled) as store:
+        with pytest.raises(StoreError, match=said):
+            store.infos()
+        with pytest.raises(StoreError, match=f"image 'photo-005' .* is damaged .{said}.* store delete"):
+            store.regions(["photo-005"])
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_removing_an_image_whose_id_leads_to_another_leaves_that_one(misled: Path, replaced: bool) -> None:
+    with FeatureStore.open(misled, readonly=False) as store:
+        ids, other = store.ids(), store.read(["photo-006"])[0]
+        if replaced:
+            store.write([record("photo-005", 77)])
+        else:
+            store.delete(["photo-005"])
+    with FeatureStore.open(misled) as store:  # which refuses a store with more records than ids
+        assert sorted(store.ids()) == [id for id in ids if replaced or id != "photo-005"]
+        assert_same(store.read(["photo-006"])[0], other)
+        assert len(store.infos()) == len(ids) - (not replaced)
