@@ -7,11 +7,10 @@ same tokens (tests/engine/text/test_unigram.py), and is made in a tenth of a mil
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from shan_engine.base.json_text import decode_json
+import msgspec
 
 MOST_KEPT = 100  # first numbers that keep their meaning in every part
 
@@ -28,6 +27,15 @@ class Part(NamedTuple):
         return tuple(ids if self.numbers is None else [self.numbers[own] for own in ids])
 
 
+class _Model(msgspec.Struct, forbid_unknown_fields=True):
+    """The model in a definition; its pieces as they are decoded fastest."""
+
+    type: str
+    unk_id: int | None
+    vocab: list[tuple[str, float]]
+    byte_fallback: bool = False
+
+
 class UnigramVocabulary:
     """Pieces of a Unigram `tokenizer.json` without the tree over them."""
 
@@ -35,18 +43,20 @@ class UnigramVocabulary:
         """`definition` is the file's content. Raises ValueError where it is not one that this module can cut."""
         import tokenizers  # takes a while, and a vocabulary does without it
 
-        held = decode_json(definition)
         try:
-            self.unknown: int | None = held["model"]["unk_id"]
-            self._kept = 1 + max(_marked(held), default=0)
-            self._pieces = [piece for piece, _ in held["model"]["vocab"]]
-            self._scores = [score for _, score in held["model"]["vocab"]]
+            held = msgspec.json.decode(definition, type=dict[str, msgspec.Raw])
+            model = msgspec.json.decode(held.pop("model"), type=_Model)
+            around = {name: msgspec.json.decode(value) for name, value in held.items()}
+            self.unknown = model.unk_id
+            self._kept = 1 + max(_marked(model, around), default=0)
+            self._pieces = [piece for piece, _ in model.vocab]
+            self._scores = [score for _, score in model.vocab]
             self.places = dict(zip(self._pieces, range(len(self._pieces)), strict=True))
             self._longest = max(map(len, self._pieces))
             self._least = self._scores.index(min(self._scores))  # an unknown piece costs somewhat more than it
-            held["model"]["vocab"] = held["model"]["vocab"][: self._kept]
+            model.vocab = model.vocab[: self._kept]
             # Its normaliser and what else stands around the model. The library raises nothing more precise.
-            self._frame = tokenizers.Tokenizer.from_str(json.dumps(held))
+            self._frame = tokenizers.Tokenizer.from_str(msgspec.json.encode({**around, "model": model}).decode())
         except Exception as error:
             raise ValueError(f"no Unigram tokenizer that can be cut: {error}") from error
         self._model = tokenizers.Tokenizer, tokenizers.models.Unigram
@@ -70,15 +80,15 @@ class UnigramVocabulary:
         return Part(made, numbers)
 
 
-def _marked(held: dict[str, Any]) -> list[int]:
+def _marked(model: _Model, around: dict[str, Any]) -> list[int]:
     """Numbers that a definition names outside its vocabulary. Raises ValueError where a part would not know them."""
-    model, after = held["model"], held.get("post_processor")
-    plain = model["type"] == "Unigram" and not model.get("byte_fallback") and not held.get("added_tokens")
+    after = around.get("post_processor")
+    plain = model.type == "Unigram" and not model.byte_fallback and not around.get("added_tokens")
     if not plain or (after and after["type"] != "TemplateProcessing"):
         raise ValueError("it has more than pieces and a template")
     special = after["special_tokens"].values() if after else ()
     numbers = [number for one in special for number in one["ids"]]
-    numbers += [] if model["unk_id"] is None else [model["unk_id"]]
-    if any(number >= min(MOST_KEPT, len(model["vocab"])) for number in numbers):
+    numbers += [] if model.unk_id is None else [model.unk_id]
+    if any(number >= min(MOST_KEPT, len(model.vocab)) for number in numbers):
         raise ValueError("its special pieces are not the first")
     return numbers
