@@ -82,10 +82,13 @@ class Engine(GallerySession):
     @contextmanager
     def _searching(self, options: SearchOptions) -> Iterator[tuple[Scorer, Gallery, Cascade | None]]:
         """A turn with the scorer, the gallery, normalised where that is asked for, and the gallery's cascade."""
+        self.scorer.begin()
         with self._turn() as scorer:
             with self._lock:  # so that both are of the same state of the gallery
                 gallery = self._searched() if options.normalise else raw(self.gallery)
                 cascade = self._kept_cascade(scorer)
+            if cascade and not options.exhaustive:
+                cascade.begin()  # beside what is made of the queries
             yield scorer, gallery, cascade
 
     def _searched(self) -> Gallery:

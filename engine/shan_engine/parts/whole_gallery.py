@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from concurrent.futures import Executor
+from collections.abc import Sequence
 from functools import cached_property
 
 import numpy as np
@@ -30,19 +29,14 @@ class GalleryParts:
     @cached_property
     def pieces(self) -> dict[str, Pieces]:
         """What the parts read of all photos, by name."""
-        return self._in_pieces(map(self._of, self._gallery.blocks))
+        return _in_pieces([self.of(block) for block in self._gallery.blocks])
 
-    def load(self, pool: Executor) -> None:
-        """Read it with some threads, unless it is read: checksums take a while."""
-        if "pieces" not in self.__dict__:
-            self.pieces = self._in_pieces(pool.map(self._of, self._gallery.blocks))
+    def take(self, read: Sequence[Arrays]) -> None:
+        """Keep what the caller has read of all blocks with `of`."""
+        self.pieces = _in_pieces(read)
 
-    def _in_pieces(self, of_blocks: Iterable[Arrays]) -> dict[str, Pieces]:
-        read = list(of_blocks)
-        names = [name for name in read[0] if all(name in one for one in read)] if read else []
-        return {name: Pieces([one[name] for one in read]) for name in names}
-
-    def _of(self, block: Block) -> Arrays:
+    def of(self, block: Block) -> Arrays:
+        """What the parts read of the photos of a block, checked as a whole."""
         read = self._parts.read(block, block.rows)
         block.check_whole(read)
         return read
@@ -64,3 +58,8 @@ class GalleryParts:
     def estimates(self, captions: Named, shape: tuple[int, int], kernel: Kernel, run: slice) -> NDArray[np.float32]:
         """As `totals`, but for rounding, of the photos of some pieces, `shape` B x C."""
         return self._parts.estimates({n: held.run(run) for n, held in self.pieces.items()}, captions, shape, kernel)
+
+
+def _in_pieces(read: Sequence[Arrays]) -> dict[str, Pieces]:
+    names = [name for name in read[0] if all(name in one for one in read)] if read else []
+    return {name: Pieces([one[name] for one in read]) for name in names}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from copy import copy
 from functools import cached_property
 from threading import Lock
@@ -51,7 +52,7 @@ class Scorer:
         self._runtime = runtime or open_runtime(request, backend)
         self.encoders = Encoders(bundle, self._runtime.load)
         self._held: tuple[Gallery, HeldGallery | None, GalleryParts] | None = None
-        self._opening = Lock()
+        self._opening, self._begun = Lock(), False
         self._reads: list[tuple[str, str]] = []
         self._others: Sequence[Counting] = ()
         self._plain: Scorer | None = None
@@ -61,6 +62,15 @@ class Scorer:
         """What scores pairs of images and captions."""
         with self._opening:
             return self.__dict__.get("pairs") or self._runtime.pair_scorer(self.encoders.graph, self.encoders.complete)
+
+    def begin(self) -> None:
+        """Begin to read the tokenizer, in another thread beside the graphs; its first use raises what is wrong."""
+        with self._opening:
+            if "pairs" not in self.__dict__ and not self._begun:
+                self._begun = True
+                pool = ThreadPoolExecutor(1)
+                pool.submit(lambda: self.bundle.tokenizer)
+                pool.shutdown(wait=False)
 
     @property
     def kernel(self) -> Kernel | None:

@@ -23,9 +23,7 @@ from numpy.typing import NDArray
 
 from shan_engine.base.packing import SCALES, Arrays
 from shan_engine.gallery.blocks import Block
-from shan_engine.gallery.pooled import Pooled
 from shan_engine.gallery.reader import Gallery
-from shan_engine.gallery.storage import HUBNESS
 from shan_engine.kernel.constants import MASK, REGIONS, ShanConstants
 from shan_engine.kernel.pieces import Pieces, runs
 from shan_engine.kernel.shan import Kernel
@@ -35,6 +33,7 @@ from shan_engine.scoring.passes import refuse_not_finite
 from shan_engine.scoring.scorer import Scorer
 from shan_engine.search.query import EncodedClause, ReadQuery, phrase_weight
 from shan_engine.search.ranking import Ranking, StageCounts, highest
+from shan_engine.search.skimmed import Skimmed, hubness_of
 from shan_engine.search.tuning import StageWidths
 
 GROUP = 16  # queries that share a first pass
@@ -64,6 +63,7 @@ class Cascade:
         self._pool: ThreadPoolExecutor = (
             whole[0]._pool if whole else ThreadPoolExecutor(self.kernel.threads, thread_name_prefix="cascade")
         )
+        self._skimmed: Skimmed = whole[0]._skimmed if whole else Skimmed(gallery, self._parts, self._pool)
 
     def over(self, gallery: Gallery) -> Cascade:
         """The cascade over some of its gallery's images, or over the same with other hubness; nothing is read again."""
@@ -71,12 +71,16 @@ class Cascade:
             return self
         return Cascade(self.scorer, gallery, (self, places_in(self.gallery, gallery)))
 
+    def begin(self) -> None:
+        """Begin to read what the first pass reads of all images, in other threads; it raises what is wrong with it."""
+        self._skimmed.begin()
+
     @cached_property
     def hubness(self) -> NDArray[np.float32]:
         """Hubness N of all images; 0 if the gallery is not normalised. The stages' scores do not subtract it."""
-        if HUBNESS not in self.gallery.manifest.arrays:
-            return np.zeros(len(self.gallery), np.float32)
-        return np.concatenate([block.whole(HUBNESS) for block in self.gallery.blocks])
+        if not self._whole:
+            return self._skimmed.read()[2]
+        return np.concatenate([hubness_of(self.gallery, block) for block in self.gallery.blocks])
 
     def offsets(self, clauses: Sequence[EncodedClause], places: NDArray[np.int64]) -> NDArray[np.float32]:
         """What a query's clauses add to the steps of the images at `places`: further parts, minus hubness."""
@@ -105,7 +109,7 @@ class Cascade:
         """What stands in for step 1 of all images with each of Q queries, Q x N: products with the mean regions."""
         if self._whole:
             return self._whole[0].scan(group)[:, self._whole[1]]
-        constants, (vectors, scales) = self.kernel.constants, self._pooled
+        constants, (vectors, scales, _) = self.kernel.constants, self._skimmed.read()
         queries = np.stack(
             [pooled_query(constants, [(one.weight, one.caption) for one in clauses]) for clauses in group]
         )
@@ -130,7 +134,7 @@ class Cascade:
         if self._whole:
             return self._whole[0]._estimates(group)[:, self._whole[1]]
         found, clauses = np.zeros((len(group), len(self.gallery)), np.float32), self._clauses(group)
-        self._parts.load(self._pool)
+        self._skimmed.read()  # the parts' arrays, too
 
         def of_run(pieces: slice, places: slice) -> None:
             count = places.stop - places.start
@@ -147,16 +151,6 @@ class Cascade:
         size = min(max(len(images) // (RUNS * self.kernel.threads), 1), MOST_IN_RUN)
         for _ in self._pool.map(work, *zip(*runs(images.counts, size), strict=True)):  # raises what went wrong
             pass
-
-    @cached_property
-    def _pooled(self) -> tuple[Pieces, Pieces]:
-        """Mean regions of all images, and their scales."""
-
-        def read(block: Block) -> Pooled:
-            return block.pooled.at(block.rows) if block.entry.deleted else block.pooled
-
-        pooled = list(self._pool.map(read, self.gallery.blocks))  # checksums take a while
-        return Pieces([one.vectors for one in pooled]), Pieces([one.scales for one in pooled])
 
     @cached_property
     def _regions(self) -> tuple[Pieces, Pieces | None, Pieces]:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from gallery_scores import assert_same, by_id
 from part_bundle import add_parts, add_querybank, indexed, make_seen_store
-from shan_engine.base.errors import BundleError, InputError
+from shan_engine.base.errors import BundleError, GalleryError, InputError
 from shan_engine.bundle.contents import Bundle
 from shan_engine.engine import Engine
 from shan_engine.evaluation.evaluate import Normalisation
@@ -83,6 +83,21 @@ def test_stages_find_what_an_exhaustive_search_finds(own, gallery):
         assert {hit.image.id: pytest.approx(hit.score, abs=1e-5) for hit in hits} == {
             hit.image.id: hit.score for hit in whole
         }
+
+
+@pytest.mark.skipif(not variants(), reason="the kernel is not built")
+def test_stages_tell_a_changed_byte_of_hubness(own, gallery, tmp_path):
+    path = Path(shutil.copytree(gallery.path, tmp_path / "gallery"))
+    file = next(path.glob("blocks/*/bank_hubness.npy"))
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    engine = Engine(own, Gallery.open(path))
+    with pytest.raises(GalleryError, match=r"bank_hubness.npy is damaged, its bytes are not those"):
+        engine.search(CAPTIONS[0])
+    content[-1] ^= 1
+    file.write_bytes(content)
+    assert len(engine.search(CAPTIONS[0]))  # what was wrong is read anew
 
 
 def test_a_hit_tells_its_hubness(own, gallery, hubness):
