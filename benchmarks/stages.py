@@ -21,7 +21,6 @@ from unittest.mock import patch
 import shan_engine
 from provenance import recorded
 from reports import queries_of, read_report, write_report
-from shan_engine.gallery.reader import Gallery
 from shan_engine.locate import demo_bundle
 from shan_engine.search import cascade, ranked
 from shan_engine.search.calibration import Calibration
@@ -38,7 +37,6 @@ STAGES: tuple[tuple[str, object, str], ...] = (
     ("further parts of these", Cascade, "offsets"),
     ("all steps", Cascade, "all_steps"),
     ("what is proven", cascade, "_highest_unseen"),
-    ("give memory back", Gallery, "release"),
     ("probabilities", Calibration, "of_ranking"),
     ("hits", ranked, "described"),
 )

@@ -113,11 +113,6 @@ class Gallery:
         """The same gallery seen through another manifest and its blocks."""
         return Gallery(self.path, manifest, blocks, release_pages=self._release_pages)
 
-    def release(self) -> None:
-        """Give back the memory of mapped files, unless the gallery was opened to keep it."""
-        for block in self.blocks:
-            block.release()
-
     def ids(self) -> list[str]:
         """Ids of all images, in the order of the columns of a score matrix; cheaper than `images`."""
         return [id for block in self.blocks for id in block.ids]

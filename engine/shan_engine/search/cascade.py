@@ -218,20 +218,17 @@ def rank_in_stages(
 ) -> Iterator[Ranking]:
     """The best `top_k` images for each query, in order; each stage sums the scores of a query's clauses by weight."""
     done, kernel, encoders = 0, cascade.kernel, cascade.scorer.encoders
-    try:
-        with ThreadPoolExecutor(kernel.threads) as pool:
-            for start in range(0, len(queries), GROUP):
-                group = [query.encode(encoders) for query in queries[start : start + GROUP]]
-                # Several queries get one thread each; a single query gets all threads.
-                own = kernel.on_one_thread() if len(group) > 1 else kernel
-                passes = zip(group, *cascade.first_pass(group), strict=True)
-                jobs = [pool.submit(_rank, cascade, own, *one, top_k, widths) for one in passes]
-                for job in jobs:
-                    yield job.result()
-                    done += 1
-                    on_queries(done)
-    finally:
-        cascade.gallery.release()  # a query maps a page's neighbours but reads few of them
+    with ThreadPoolExecutor(kernel.threads) as pool:
+        for start in range(0, len(queries), GROUP):
+            group = list(pool.map(lambda query: query.encode(encoders), queries[start : start + GROUP]))
+            # Several queries get one thread each; a single query gets all threads.
+            own = kernel.on_one_thread() if len(group) > 1 else kernel
+            passes = zip(group, *cascade.first_pass(group), strict=True)
+            jobs = [pool.submit(_rank, cascade, own, *one, top_k, widths) for one in passes]
+            for job in jobs:
+                yield job.result()
+                done += 1
+                on_queries(done)
 
 
 def _rank(
