@@ -3,8 +3,9 @@
     OMP_NUM_THREADS=1 python benchmarks/written.py [--photos 1000000] --report benchmarks/results/written.json
 
 Words are drawn by Zipf's law from a vocabulary of 200,000, of which 3 % are misread once more; every twentieth is a
-number. Times are of one core: to write the index, to open it, and for a query's evidence for all photos (median and
-slowest of several turns), which a search adds to its scores. The same word in SQLite's FTS5, for comparison.
+number. Times are of one core: to write the index, to open it, to compare all its bytes, to append what one and 2,048
+new photos bring, to see which photos' text has changed in a store, and for a query's evidence for all photos (median
+and slowest of several turns), which a search adds to its scores. The same word in SQLite's FTS5, for comparison.
 """
 
 from __future__ import annotations
@@ -26,12 +27,17 @@ from shan_engine.base.text_lines import TextLine
 from shan_engine.gallery.blocks import Block
 from shan_engine.gallery.manifest import BlockEntry, GalleryManifest
 from shan_engine.gallery.reader import Gallery
-from shan_engine.gallery.written import NAME
-from shan_engine.indexing.written import BlockTexts, write_written
+from shan_engine.gallery.written import WrittenFile
+from shan_engine.gallery.written_format import WrittenBlock, packed_lines, written_path
+from shan_engine.indexing.written_anew import BlockTexts, write_written
+from shan_engine.indexing.written_changes import append_changes
 from shan_engine.parts.written import WrittenWords
+from shan_engine.store.feature_store import FeatureStore
+from shan_engine.store.records import RegionRecord
+from shan_engine.store.schema import StoreSchema
 
 VOCABULARY, WORDS, BLOCK = 200_000, 20, 2048
-TURNS, RARE = 20, 50_000
+TURNS, RARE, STORED = 20, 50_000, 20_000
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -42,14 +48,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
     vocabulary = words_made_up(np.random.default_rng(1))
     with tempfile.TemporaryDirectory() as folder:
         began = time.thread_time()
-        name = write_written(Path(folder), texts(options.photos, vocabulary), stamp="0" * 16, photos=options.photos)
+        name = write_written(Path(folder), texts(options.photos, vocabulary), photos=options.photos)
         found: dict[str, object] = {"photos": options.photos, "write_seconds": round(time.thread_time() - began, 1)}
-        size = (Path(folder) / NAME.format(name)).stat().st_size
+        size = written_path(Path(folder), name).stat().st_size
         found["bytes_a_photo"] = round(size / options.photos, 1)
         gallery = opened(Path(folder), name, options.photos)
         began = time.thread_time()
         WrittenWords([gallery])
         found["open_ms"] = round(1000 * (time.thread_time() - began), 1)
+        began = time.thread_time()
+        WrittenFile(Path(folder), name).check()
+        found["check_ms"] = round(1000 * (time.thread_time() - began), 1)
+        found["appended"] = {
+            count: appended(Path(folder), name, vocabulary, options.photos, count) for count in (1, BLOCK)
+        }
+        found["compare_us_a_photo"] = comparing(Path(folder), vocabulary)
         found["queries"] = {asked: cost(gallery, asked) for asked in queries(vocabulary)}
         found["fts5_ms"] = fts5(options.photos, vocabulary)
     for key, value in found.items():
@@ -84,7 +97,8 @@ def texts(photos: int, vocabulary: Sequence[str]) -> Iterator[BlockTexts]:
             )
             for row in zip(ranks.tolist(), misread.tolist(), strict=True)
         )
-        yield f"{start:012x}", count, {row: (TextLine(text, 0.9, (0, 0, 9, 9)),) for row, text in enumerate(rows)}
+        lines = {row: (TextLine(text, 0.9, (0, 0, 9, 9)),) for row, text in enumerate(rows)}
+        yield BlockTexts(f"{start:012x}", count, lines)
 
 
 def queries(vocabulary: Sequence[str]) -> list[str]:
@@ -112,6 +126,35 @@ def opened(folder: Path, name: str, photos: int) -> Gallery:
     return Gallery(folder, replace(manifest, written=name))
 
 
+def appended(folder: Path, name: str, vocabulary: Sequence[str], photos: int, count: int) -> dict[str, float]:
+    """What it costs to append a block of new photos: processor time, by the clock, and in bytes."""
+    held = WrittenFile(folder, name)
+    (block,) = texts(count, vocabulary)
+    docs = {held.docs + row: (None, packed_lines(lines)) for row, lines in block.texts.items()}
+    blocks = {**held.facts.blocks, "new": WrittenBlock(held.docs, count)}
+    size, began, clock = held.path.stat().st_size, time.thread_time(), time.perf_counter()
+    append_changes(held, docs, photos=photos + count, texts=photos + count, end=held.docs + count, blocks=blocks)
+    return {
+        "processor_ms": round(1000 * (time.thread_time() - began), 1),
+        "clock_ms": round(1000 * (time.perf_counter() - clock), 1),
+        "bytes": held.path.stat().st_size - size,
+    }
+
+
+def comparing(folder: Path, vocabulary: Sequence[str]) -> float:
+    """Microseconds a photo to see whether its text in a store is another one."""
+    schema, none = StoreSchema("none", 1, max_regions=1), np.ones((1, 1), np.float32)
+    with FeatureStore.create(folder / "store", schema) as store:
+        for block in texts(STORED, vocabulary):
+            ids = {f"{block.name}{row}": lines for row, lines in block.texts.items()}
+            store.write([RegionRecord(id=id, features=none, boxes=None, path="", width=1, height=1) for id in ids])
+            store.put_text(ids, reader="made up")
+        rows = {id: row for row, id in enumerate(store.ids())}
+        began = time.thread_time()
+        store.text_checksum(rows)
+        return round(1e6 * (time.thread_time() - began) / len(rows), 2)
+
+
 def cost(gallery: Gallery, query: str) -> dict[str, float]:
     """Milliseconds of a query that was not asked before, and for how many photos it finds something."""
     words = WrittenWords([gallery])
@@ -133,7 +176,7 @@ def fts5(photos: int, vocabulary: Sequence[str]) -> dict[str, dict[str, float]]:
     """The same texts in FTS5: milliseconds until the photos of a common word and of a frequent one are an array."""
     connection = sqlite3.connect(":memory:")
     connection.execute("CREATE VIRTUAL TABLE texts USING fts5(text, content='', detail='full')")
-    rows = (line.text for _, _, own in texts(photos, vocabulary) for (line,) in own.values())
+    rows = (line.text for block in texts(photos, vocabulary) for (line,) in block.texts.values())
     connection.executemany("INSERT INTO texts (text) VALUES (?)", ((row,) for row in rows))
     found = {}
     for word in (vocabulary[0], vocabulary[100]):

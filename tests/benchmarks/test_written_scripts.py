@@ -29,9 +29,14 @@ def test_written(script, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "VOCABULARY", 6000)
     monkeypatch.setattr(module, "TURNS", 2)
     monkeypatch.setattr(module, "RARE", 5000)
+    monkeypatch.setattr(module, "STORED", 100)
     module.main(["--photos", "3000", "--report", str(tmp_path / "report.json")])
     found = report(tmp_path / "report.json")
-    assert set(found) == {"photos", "write_seconds", "bytes_a_photo", "open_ms", "queries", "fts5_ms", "recorded"}
+    measured = {"write_seconds", "bytes_a_photo", "open_ms", "check_ms", "appended", "queries", "fts5_ms"}
+    measured |= {"compare_us_a_photo"}
+    assert set(found) == {"photos", "recorded", *measured}
+    one, block = (found["appended"][count] for count in ("1", "2048"))
+    assert 0 < one["bytes"] < block["bytes"]
     counts = [one["photos"] for one in found["queries"].values()]
     assert counts[1] > counts[2] > counts[0] == counts[-1] == 0  # the first is in most photos, and not looked for
     assert counts[3] > 0  # a misspelt word

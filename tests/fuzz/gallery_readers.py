@@ -13,6 +13,7 @@ from made_readers import ASKED, Made, copy_into, is_data, sign_manifest
 from reader import Reader, Shared
 from resigned import sign_again, sign_fields
 from shan_engine.gallery.storage import file_checksum
+from signed_words import sign_written
 from tiny import CAPTIONS
 
 
@@ -73,9 +74,7 @@ def sign_gallery(folder: Path, path: Path) -> None:
     except Exception:  # NumPy no longer reads an array: the file's own checksum is all there is to sign
         _sign_files(gallery)
     if path.name.startswith("written-"):
-        checksum = file_checksum(path)
-        path.rename(path.with_name(f"written-{checksum}.sqlite"))
-        sign_fields(gallery / "manifest.json", written=checksum)
+        sign_written(gallery, path)
 
 
 def _sign_files(gallery: Path) -> None:

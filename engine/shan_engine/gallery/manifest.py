@@ -20,6 +20,8 @@ MANIFEST = "manifest.json"
 CAPTIONS_KIND = "captions"  # what a gallery of captions says of itself (gallery/captions.py)
 _BLOCK_NAME = re.compile("[0-9a-f]{12}")
 _CHECKSUM = re.compile("[0-9a-f]{16}")
+# File, offset, size and checksum; an earlier version's index, which is written again, is named by 16 characters.
+_WRITTEN = re.compile("([0-9a-f]{16}(-[0-9a-f]{1,12}-[0-9a-f]{1,8}-[0-9a-f]{16})?)?")
 _FILE_NAME = re.compile("[a-z0-9_-]+([.]scales)?[.](npy|jsonl|sqlite)")
 
 
@@ -50,8 +52,8 @@ class GalleryManifest(Fields, frozen=True):
     """What a gallery holds; `arrays` maps an array's name to its shape per image.
 
     `centroids` is not empty where an earlier version's index made it ready for a search in stages.
-    `written` is the checksum of the index of what is written in its photos (gallery/written.py); a gallery without one
-    does not write the field.
+    `written` names the index of what is written in its photos (gallery/written.py); a gallery without one does not
+    write the field.
     """
 
     fingerprint: str
@@ -88,7 +90,7 @@ class GalleryManifest(Fields, frozen=True):
         """Arrays have names that can be files', blocks are sound and have different names."""
         demand(self.dtype in GALLERY_DTYPES, f"its dtype is none of {', '.join(GALLERY_DTYPES)}")
         demand(self.centroids == "" or _is_checksum(self.centroids), "its centroids have no checksum")
-        demand(self.written == "" or _is_checksum(self.written), "its index of written words has no checksum")
+        demand(_WRITTEN.fullmatch(self.written) is not None, "it names no index of written words")
         for name in self.arrays:
             # The name becomes a file's.
             demand(bool(name) and not set(name) & set("/\\\0"), f"the array name '{name}' has a slash or is empty")

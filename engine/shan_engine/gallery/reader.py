@@ -5,7 +5,7 @@
     GALLERY/blocks/<name>/boxes.npy    images x K x 4, pixels, NaN where unknown
     GALLERY/blocks/<name>/images.jsonl one image a line: id, path, size, checksum of its features
     GALLERY/blocks/<name>/rows.npy     checksum of an image's rows of all arrays; pooled*.npy: see gallery/pooled.py
-    GALLERY/written-*.sqlite           what is written in the photos; see gallery/written.py
+    GALLERY/written-*.words            what is written in the photos; see gallery/written_format.py
     GALLERY/blocks/<name>/metadata-*.sqlite  facts about the images; see gallery/filters.py
 
 Every image read is checked against its checksum, every small file against the one in the manifest. A block never

@@ -120,12 +120,7 @@ def index_store(
             if renewed != manifest:
                 renewed.save(output)
             update = _Update(output, renewed, wanted, metadata, sizes)
-            result = update.run(store, scorer, hubness, tuple(table.columns if table else ()), on_start, on_images)
-            held = GalleryManifest.load(output)
-            indexed = renew_written(output, held, store)
-            if indexed != held:
-                indexed.save(output)
-            return result
+            return update.run(store, scorer, hubness, tuple(table.columns if table else ()), on_start, on_images)
     except OSError as error:
         raise GalleryError(write_failure(output, error)) from error
 
@@ -214,6 +209,7 @@ class _Update:
         sizes: BlockSizes,
     ) -> None:
         self._output, self._manifest, self._wanted, self._metadata = output, manifest, wanted, metadata
+        self._saved = manifest
         self._sizes = sizes
         self._deleted = {entry.name: set(entry.deleted) for entry in manifest.blocks}
         # Block and row that an image leaves when it is re-encoded.
@@ -247,8 +243,8 @@ class _Update:
         on_start: Callable[[int], None],
         on_images: Callable[[int], None],
     ) -> IndexResult:
-        """Encode new images, then those that fill up blocks, saving after each block."""
-        todo = [*self._new, *self._refill]
+        """Encode new images, then those that fill up blocks and take their text with them; save after each block."""
+        todo, moving = [*self._new, *self._refill], set(self._refill)
         if todo:
             self._check_arrays(scorer)
         # Only a model that the kernel scores is searched in stages.
@@ -276,9 +272,9 @@ class _Update:
             self._written.append(entry)
             for name, row in (self._leaves[id] for id in ids if id in self._leaves):
                 self._deleted[name].add(row)
-            self._save()
+            self._save(store if start + len(ids) == len(todo) or not moving.isdisjoint(ids) else None)
         if not todo:
-            self._save()
+            self._save(store)
         if without:
             held = GalleryManifest.load(self._output)
             add_pooled(self._output, held, lambda done: on_images(len(todo) + done)).save(self._output)
@@ -294,8 +290,11 @@ class _Update:
                 "index the store into a new gallery"
             )
 
-    def _save(self) -> None:
+    def _save(self, store: FeatureStore | None) -> None:
+        """Save the manifest; with a `store`, that of what is written in the images, too."""
         held = (replace(entry, deleted=tuple(sorted(self._deleted[entry.name]))) for entry in self._manifest.blocks)
         blocks = tuple(entry for entry in (*held, *self._written) if entry.live)
-        if blocks != self._manifest.blocks:
-            replace(self._manifest, blocks=blocks).save(self._output)
+        before, manifest = self._saved, replace(self._saved, blocks=blocks)
+        self._saved = renew_written(self._output, manifest, store) if store else manifest
+        if self._saved != before:
+            self._saved.save(self._output)

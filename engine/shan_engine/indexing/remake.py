@@ -22,7 +22,7 @@ from shan_engine.bundle.kept import copy_kept
 from shan_engine.gallery.manifest import MANIFEST, GalleryManifest
 from shan_engine.gallery.reader import Gallery
 from shan_engine.gallery.storage import HUBNESS
-from shan_engine.gallery.written import NAME
+from shan_engine.gallery.written_format import written_path
 from shan_engine.indexing.encoding import ENCODE_BATCH, array_shapes, encoded
 from shan_engine.indexing.images import DEFAULT_SIZES, BlockSizes, IndexResult, index_store
 from shan_engine.indexing.querybank import ImageHubness, Querybank
@@ -131,7 +131,7 @@ def _swap(gallery: Path, fresh: Path) -> None:
     if HUBNESS in manifest.arrays:
         Querybank.load(fresh).save(gallery)
     if manifest.written:
-        (fresh / NAME.format(manifest.written)).replace(gallery / NAME.format(manifest.written))
+        written_path(fresh, manifest.written).replace(written_path(gallery, manifest.written))
     for entry in manifest.blocks:
         (fresh / "blocks" / entry.name).rename(gallery / "blocks" / entry.name)
     for folder in (gallery / "blocks", gallery):

@@ -20,7 +20,8 @@ from shan_engine.base.packing import Arrays
 from shan_engine.base.text_lines import TextLine
 from shan_engine.gallery.blocks import Block
 from shan_engine.gallery.reader import Gallery
-from shan_engine.gallery.written import EXACT, Counting, Form, WrittenFile, docs_of
+from shan_engine.gallery.written import EXACT, Counting, Form, WrittenFile
+from shan_engine.gallery.written_format import docs_of
 from shan_engine.parts.part import Named, Part
 from shan_engine.text.written import Sought, sought, tells_of_text
 
@@ -166,12 +167,13 @@ class WrittenWords:
         """
         total, said, touched = np.zeros(self._docs, np.float32), np.zeros(self._docs, np.int16), [_NONE]
         for number, value, docs in parts:
-            new = docs[said[docs] != number]
+            held = said[docs]
+            new = docs[held != number]
             said[new] = number
             total[new] += value
-            touched.append(new)
+            touched.append(docs[held == 0])
         few = sum(map(len, touched)) * _FEW < self._docs
-        found = np.unique(np.concatenate(touched)) if few else np.flatnonzero(said)
+        found = np.sort(np.concatenate(touched)) if few else np.flatnonzero(said)
         return found, total[found]
 
     def forms(self, one: Sought) -> list[Form]:

@@ -12,6 +12,7 @@ from itertools import islice
 from typing import Any, TypeVar
 
 import lmdb
+import xxhash
 
 from shan_engine.base.errors import StoreError
 from shan_engine.base.ids import decode_id, is_shortened, store_key
@@ -46,6 +47,19 @@ class TextStore(OpenStore):
         Raises StoreError for damaged text.
         """
         return self._texts(ids, _lines)
+
+    def text_checksum(self, rows: Mapping[str, int]) -> int | None:
+        """XXH3 of what is written in photos, as the store has it, and their `rows`, by id; None if none was read."""
+
+        def summed(transaction: lmdb.Transaction) -> int | None:
+            table, state, known = self._text_table(transaction), xxhash.xxh3_64(), False
+            for id, row in rows.items() if table is not None else ():
+                if (value := transaction.get(store_key(id), db=table)) is not None:
+                    known = True
+                    state.update(b"%d " % row + value)
+            return state.intdigest() if known else None
+
+        return self._read(summed)
 
     def text_readers(self) -> dict[str, str]:
         """Which reader read each image, by id; nothing for images that were not read. Raises as `texts`."""

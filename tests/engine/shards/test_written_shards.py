@@ -6,7 +6,8 @@ import pytest
 from shan_engine.base.errors import GalleryError
 from shan_engine.engine import Engine
 from shan_engine.gallery.reader import Gallery
-from shan_engine.gallery.written import NAME, Counting
+from shan_engine.gallery.written import Counting
+from shan_engine.gallery.written_format import written_path
 from shan_engine.indexing.copy import merge_galleries
 from shan_engine.shards.host import LocalHost
 from shan_engine.shards.sharded import ShardedEngine
@@ -61,8 +62,8 @@ def test_an_index_that_has_been_replaced_since_is_counted_as_it_is_now(scorer, s
     with FeatureStore.open(tmp_path / "1.store", readonly=False) as store:
         store.put_text({"photo12": lines_of("budget")}, reader="test 1")
     indexed(tmp_path / "1.store", scorer, shards / "1")
-    (shards / "1" / NAME.format(held.written)).unlink()
+    written_path(shards / "1", held.written).unlink()
     assert held.open().count("budget") == 2
-    (shards / "1" / NAME.format(Counting.of(shards / "1").written)).unlink()
+    written_path(shards / "1", Counting.of(shards / "1").written).unlink()
     with pytest.raises(GalleryError, match="write it again with `shan-engine index STORE"):
         held.open()

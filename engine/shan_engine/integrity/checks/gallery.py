@@ -12,7 +12,8 @@ from shan_engine.gallery.block_files import LIST, METADATA, BlockFiles
 from shan_engine.gallery.manifest import MANIFEST, BlockEntry, GalleryManifest
 from shan_engine.gallery.pooled import POOLED_FILES
 from shan_engine.gallery.storage import HUBNESS, Layout, held_checksum, layout, row_checksums
-from shan_engine.gallery.written import NAME
+from shan_engine.gallery.written import WrittenFile
+from shan_engine.gallery.written_format import written_path
 from shan_engine.indexing.querybank import Querybank
 from shan_engine.integrity.checks.bundle import check_bundle
 from shan_engine.integrity.findings import Event, Finding, clause, some
@@ -41,7 +42,11 @@ def check_gallery(path: Path, fix: str) -> Iterator[Event]:
 
 def _small_files(path: Path, manifest: GalleryManifest, fix: str) -> Iterator[Finding]:
     """Faults of what lies beside the blocks."""
-    if manifest.written and held_checksum(name := path / NAME.format(manifest.written)) != manifest.written:
+    try:
+        if manifest.written:
+            WrittenFile(path, manifest.written).check()
+    except GalleryError:
+        name = written_path(path, manifest.written)
         yield Finding("written", name.name, f"{name} is missing or damaged, what is written in photos: {fix}")
     if HUBNESS in manifest.arrays:
         try:
