@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import mmap
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from threading import Lock
@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from shan_engine.base.errors import GalleryError
 from shan_engine.base.json_rows import decode_row
-from shan_engine.base.packing import map_npy, read_npy
+from shan_engine.base.packing import Arrays, map_npy, read_npy
+from shan_engine.gallery.id_rows import ID_HASHES, ID_ROWS, has_id_rows, id_rows, rows_at
 from shan_engine.gallery.manifest import BlockEntry, unreadable
 from shan_engine.gallery.pooled import POOLED_FILES, Pooled, has_pooled
 from shan_engine.gallery.storage import Layout, file_checksum, row_checksums
@@ -166,6 +167,19 @@ class BlockFiles:
             raise self._unreadable(path, "missing or damaged") from error
         except (ValueError, IndexError, AttributeError) as error:
             raise GalleryError(f"{path} is damaged: {FIX}") from error
+
+    def rows_of(self, ids: Container[str], hashes: NDArray[np.uint64]) -> dict[str, int]:
+        """Rows, deleted ones too, of those of some ids that the block has; `hashes` are theirs."""
+        rows = rows_at(self._id_rows, hashes)
+        named = zip(rows, self.listed(rows), strict=True) if rows else ()
+        return {fields["id"]: row for row, fields in named if fields["id"] in ids}
+
+    @cached_property
+    def _id_rows(self) -> Arrays:
+        if not has_id_rows(self._entry.files):
+            return id_rows([fields["id"] for fields in self.listed(range(self._entry.images))])
+        kinds: dict[str, np.dtype[Any]] = {ID_HASHES: np.dtype(np.uint64), ID_ROWS: np.dtype(np.uint32)}
+        return {name: self._mapped(self.checked_file(f"{name}.npy").name, kind, ()) for name, kind in kinds.items()}
 
     @cached_property
     def _line_ends(self) -> NDArray[np.int64]:

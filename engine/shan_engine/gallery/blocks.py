@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -49,6 +49,7 @@ class _Files(Protocol):
     @property
     def boxes(self) -> NDArray[np.float32]: ...
     def listed(self, rows: Iterable[int]) -> Iterator[dict[str, Any]]: ...
+    def rows_of(self, ids: Container[str], hashes: NDArray[np.uint64]) -> dict[str, int]: ...
     def check(self, rows: NDArray[np.int64]) -> None: ...
     def check_whole(self, names: Iterable[str]) -> None: ...
     def release(self) -> None: ...
@@ -115,6 +116,18 @@ class Block:
     def ids(self) -> list[str]:
         """Ids of the images."""
         return [fields["id"] for fields in self.listed()]
+
+    def rows_of_ids(self, ids: Container[str], hashes: NDArray[np.uint64]) -> NDArray[np.int64]:
+        """Rows of the files, ascending, of the images that are not deleted and have one of some ids.
+
+        `hashes` are those of the ids (gallery/id_rows.py).
+        """
+        found = np.array(sorted(self._files.rows_of(ids, hashes).values()), np.int64)
+        if not self.entry.deleted or not len(self.rows):
+            return found[: len(self.rows)]
+        at = np.minimum(np.searchsorted(self.rows, found), len(self.rows) - 1)
+        live: NDArray[np.int64] = found[self.rows[at] == found]
+        return live
 
     @cached_property
     def images(self) -> list[GalleryImage]:

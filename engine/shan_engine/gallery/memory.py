@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,10 @@ class MemoryFiles:
         """Ids; such images have no file and no known size."""
         for row in rows:
             yield {"id": self._ids[row], "path": "", "width": 0, "height": 0, "checksum": 0}
+
+    def rows_of(self, ids: Container[str], hashes: NDArray[np.uint64]) -> dict[str, int]:
+        """Rows of those of some ids that are there."""
+        return {id: row for row, id in enumerate(self._ids) if id in ids}
 
     def check(self, rows: NDArray[np.int64]) -> None:
         """Nothing to check."""

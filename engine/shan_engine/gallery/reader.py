@@ -4,6 +4,7 @@
     GALLERY/blocks/<name>/<array>.npy  one array a file, images x the array's shape; see gallery/storage.py
     GALLERY/blocks/<name>/boxes.npy    images x K x 4, pixels, NaN where unknown
     GALLERY/blocks/<name>/images.jsonl one image a line: id, path, size, checksum of its features
+    GALLERY/blocks/<name>/id-*.npy     the row of an id; see gallery/id_rows.py
     GALLERY/blocks/<name>/rows.npy     checksum of an image's rows of all arrays; pooled*.npy: see gallery/pooled.py
     GALLERY/written-*.words            what is written in the photos; see gallery/written_format.py
     GALLERY/blocks/<name>/metadata-*.sqlite  facts about the images; see gallery/filters.py
@@ -27,6 +28,7 @@ from numpy.typing import NDArray
 from shan_engine.base.errors import InputError
 from shan_engine.bundle.contents import Bundle
 from shan_engine.gallery.blocks import Block, GalleryImage
+from shan_engine.gallery.id_rows import id_hashes
 from shan_engine.gallery.manifest import GalleryManifest, check_same_bundle
 
 
@@ -93,16 +95,19 @@ class Gallery:
     def restricted_to(self, ids: Iterable[str]) -> Gallery:
         """The same gallery with only the images `ids`. Raises InputError, naming one, where it lacks some."""
         wanted = set(ids)
-        missing = wanted - set(self.ids())
-        if missing:
+        hashes = id_hashes(list(wanted))
+        rows = [block.rows_of_ids(wanted, hashes) for block in self.blocks]
+        if sum(map(len, rows)) < len(wanted):
+            listed = (
+                block.listed(np.searchsorted(block.rows, own).tolist())
+                for block, own in zip(self.blocks, rows, strict=True)
+            )
+            missing = wanted - {fields["id"] for some in listed for fields in some}
             raise InputError(
                 f"the gallery {self.path} has no image '{min(missing)}' ({len(missing)} are missing): "
                 "index a store that has it, or choose another gallery or split"
             )
-        return self.keeping(
-            np.array([row for row, id in zip(block.rows, block.ids, strict=True) if id in wanted], np.int64)
-            for block in self.blocks
-        )
+        return self.keeping(rows)
 
     def keeping(self, rows: Iterable[NDArray[np.int64]]) -> Gallery:
         """The same gallery with only some rows of each block's files; it shares what is mapped and checked."""
@@ -117,15 +122,13 @@ class Gallery:
         """Ids of all images, in the order of the columns of a score matrix; cheaper than `images`."""
         return [id for block in self.blocks for id in block.ids]
 
-    @cached_property
-    def _places(self) -> dict[str, int]:
-        return {id: place for place, id in enumerate(self.ids())}
-
     def place(self, id: str) -> int:
         """The place of an image among all. Raises InputError where the gallery has none with this id."""
-        if id not in self._places:
-            raise InputError(f"the gallery {self.path} has no image '{id}': it may have been deleted since")
-        return self._places[id]
+        hashes = id_hashes([id])
+        for block, end in zip(self.blocks, self.ends, strict=True):
+            for row in block.rows_of_ids((id,), hashes):
+                return int(end) - len(block) + int(np.searchsorted(block.rows, row))
+        raise InputError(f"the gallery {self.path} has no image '{id}': it may have been deleted since")
 
     def image(self, id: str) -> GalleryImage:
         """The image with an id. Raises InputError where there is none."""

@@ -20,6 +20,7 @@ from shan_engine.base.packing import Arrays
 from shan_engine.gallery.block_files import LIST
 from shan_engine.gallery.blocks import GalleryImage
 from shan_engine.gallery.filters import Listed, metadata_name
+from shan_engine.gallery.id_rows import ID_FILES, id_rows
 from shan_engine.gallery.manifest import BlockEntry, GalleryManifest
 from shan_engine.gallery.pooled import POOLED, Pooled
 from shan_engine.gallery.storage import READ_WHOLE, file_checksum, layout, packed, row_checksums
@@ -85,7 +86,9 @@ def finish_block(block: BlockWriter, images: int, listed: Iterable[Listed], meta
 
     `listed` are all lines of its list; with `metadata` the block gets a table.
     """
-    starts = (LIST, "rows.", "boxes.", POOLED, *(f"{name}." for name in READ_WHOLE))
+    listed = list(listed)
+    block.append(id_rows([fields["id"] for _, fields in listed]), ())
+    starts = (LIST, "rows.", "boxes.", *ID_FILES, POOLED, *(f"{name}." for name in READ_WHOLE))
     whole = [name for name in block.finish() if name.startswith(starts)]
     checksums = block.checksums(whole)
     if metadata:

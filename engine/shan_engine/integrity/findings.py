@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 Part = Literal[
-    "manifest", "array", "images", "list", "pooled", "metadata", "written", "querybank", "tuning", "bundle", "plans",
-    "captions", "record", "store", "journal", "block", "unread",
+    "manifest", "array", "images", "list", "ids", "pooled", "metadata", "written", "querybank", "tuning", "bundle",
+    "plans", "captions", "record", "store", "journal", "block", "unread",
 ]  # fmt: skip
 """What of a thing is damaged; `repair` treats each in its own way."""
 

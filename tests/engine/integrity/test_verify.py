@@ -49,7 +49,9 @@ def test_a_changed_row_names_its_photo_and_the_command(place) -> None:
     assert f"run `shan-engine repair {place.gallery} --store STORE`" in finding["sentence"]
 
 
-@pytest.mark.parametrize("name", ["images.jsonl", "rows.npy", "boxes.npy", "region_mask.npy", "image_regions.npy"])
+@pytest.mark.parametrize(
+    "name", ["images.jsonl", "id-rows.npy", "rows.npy", "boxes.npy", "region_mask.npy", "image_regions.npy"]
+)
 def test_a_cut_or_missing_file_of_a_block_is_named(place, name: str) -> None:
     (file,) = (place.gallery / "blocks").glob(f"*/{name}")
     file.write_bytes(file.read_bytes()[:-1])

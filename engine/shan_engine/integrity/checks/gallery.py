@@ -9,6 +9,7 @@ import numpy as np
 
 from shan_engine.base.errors import GalleryError
 from shan_engine.gallery.block_files import LIST, METADATA, BlockFiles
+from shan_engine.gallery.id_rows import ID_FILES
 from shan_engine.gallery.manifest import MANIFEST, BlockEntry, GalleryManifest
 from shan_engine.gallery.pooled import POOLED_FILES
 from shan_engine.gallery.storage import HUBNESS, Layout, held_checksum, layout, row_checksums
@@ -102,6 +103,8 @@ def _of_file(path: Path, ids: tuple[str, ...], whose: str, fix: str, block: str)
         return Finding("metadata", path.name, f"{path} is missing or damaged, metadata of {whose}: {fix}", ids, block)
     if path.name in POOLED_FILES:
         return Finding("pooled", path.name, f"{path} is missing or damaged, mean regions of {whose}: {fix}", ids, block)
+    if path.name in ID_FILES:
+        return Finding("ids", path.name, f"{path} is missing or damaged, rows of the ids of {whose}: {fix}", ids, block)
     sentence = f"{path} is missing or damaged, its bytes are not those that were written, of {whose}: {fix}"
     return Finding("array", path.name, sentence, ids, block)
 

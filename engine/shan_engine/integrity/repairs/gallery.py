@@ -16,6 +16,7 @@ from shan_engine.base.errors import GalleryError
 from shan_engine.base.files import fresh_folder, npy_header, replacing
 from shan_engine.base.locks import LOCK, hold_lock
 from shan_engine.gallery.block_files import LIST, METADATA, BlockFiles
+from shan_engine.gallery.id_rows import ID_FILES
 from shan_engine.gallery.manifest import MANIFEST, BlockEntry, GalleryManifest
 from shan_engine.gallery.pooled import POOLED_FILES
 from shan_engine.gallery.reader import Gallery
@@ -46,6 +47,7 @@ class _Damage:
     ids: dict[str, str] = field(default_factory=dict)
     tables: set[str] = field(default_factory=set)
     pooled: set[str] = field(default_factory=set)
+    by_id: set[str] = field(default_factory=set)
     written: bool = False
     tuning: bool = False
 
@@ -62,6 +64,8 @@ class _Damage:
                 found.tables.add(one.block)
             elif one.part == "pooled":
                 found.pooled.add(one.block)
+            elif one.part == "ids":
+                found.by_id.add(one.block)
             found.written |= one.part == "written"
             found.tuning |= one.part == "tuning"
         return found
@@ -172,6 +176,7 @@ def _replace_images(
     finally:
         if opened is not None:
             opened.close()
+    done += [f"rows of ids of {path} are read from its lists again"] if damage.by_id else []
     if manifest.staged:
         done += [f"mean regions of {path} computed again"] if damage.pooled else []
         held = add_pooled(path, held)
@@ -224,9 +229,8 @@ def _without(path: Path, manifest: GalleryManifest, damage: _Damage) -> GalleryM
             deleted |= {row for row, id in zip(block.rows.tolist(), block.ids, strict=True) if id in damage.ids}
         dropped = METADATA if entry.name in damage.tables else "\0"
         pooled = POOLED_FILES if entry.name in damage.pooled else ()
-        files = {
-            name: held for name, held in entry.files.items() if not name.startswith(dropped) and name not in pooled
-        }
+        made = {*pooled, *(ID_FILES if entry.name in damage.by_id else ())}
+        files = {name: held for name, held in entry.files.items() if not name.startswith(dropped) and name not in made}
         entries.append(replace(entry, deleted=tuple(sorted(deleted)), files=files))
     blocks = tuple(entry for entry in entries if entry.live)
     return replace(manifest, blocks=blocks, written="" if damage.written else manifest.written)
