@@ -58,7 +58,12 @@ def read_gallery(shared: Shared) -> Callable[[Path, Path], Any]:
         whole = search(shared.scorer, gallery, ASKED[:1], top_k=200, exhaustive=True, explain=False)
         browsed = [hit.image.id for hit in engine.browse(top_k=3)]
         facts = engine.columns, [str(column) for column in engine.column_facts]
-        return [_hits(one) for one in (*staged, *few, *whole)], browsed, facts, [(id, gallery.place(id)) for id in gallery.ids()]
+        return (
+            [_hits(one) for one in (*staged, *few, *whole)],
+            browsed,
+            facts,
+            [(id, gallery.place(id)) for id in gallery.ids()],
+        )
 
     return read
 
