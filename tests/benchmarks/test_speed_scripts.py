@@ -183,6 +183,21 @@ def test_scoring(script, tmp_path, monkeypatch):
         assert set(row["largest_difference_to_plain"]) == set(row["pairs_per_second"]) - {"bound"}
 
 
+def test_step_1(script, tmp_path, monkeypatch):
+    path, benchmark = tmp_path / "step_1.json", script("step_1")
+    monkeypatch.setattr(benchmark, "NUMBERS", 2**14)
+    benchmark.main(["--dims", "16", "--regions", "8", "--rounds", "1", "--report", str(path)])
+    found = report(path)
+    (row,) = found["rows"]
+    assert (row["dim"], row["regions"], set(found["recorded"])) == (16, 8, RECORDED)
+    assert "baseline" in row["variants"]
+    for storages in row["variants"].values():
+        assert set(storages) == {"float32", "float16", "int8"}
+        for one in storages.values():
+            assert min(one["one_caption"], one["many_captions"]) > 0
+            assert one["packing"] == pytest.approx((one["one_caption"] - one["many_captions"]) * 32 / 31, abs=0.03)
+
+
 def test_storage(script, store_path, bundle_path, tmp_path):
     table, path = tmp_path / "captions.tsv", tmp_path / "storage.json"
     lines = [f"test\tphoto{number}\ta dog runs over the grass {number % 3}" for number in range(41)]
