@@ -9,10 +9,9 @@ round takes all ways in turn, so that a busy moment of the machine hits all of t
 other sizes stay in the report. SHAN_KERNEL=x86-64-v3 measures the kernel's AVX2 variant; PyTorch is held to AVX2 by
 ATEN_CPU_CAPABILITY=avx2, MKL_ENABLE_INSTRUCTIONS=AVX2 and ONEDNN_MAX_CPU_ISA=AVX2, ONNX Runtime by nothing.
 
-The bound is the pair's five products (V U^T, α[T;H], β^T[V;X]; 10 K n D
-operations) at the speed of a large square product, and its sigmoids ((K + n) D of them) at that of torch.sigmoid_ on
-an array far larger than the caches. Captions have the lengths of Flickr8k's where its file is there, else of the
-demo's queries.
+The bound is the pair's five products (V U^T, α[T;H], β^T[V;X]; 10 K n D operations) at the speed of a large square
+product, and its sigmoids ((K + n) D of them) at that of torch.sigmoid_ on an array far larger than the caches. Captions
+have the lengths of Flickr8k's where its file is there, else of the demo's queries.
 """
 
 from __future__ import annotations
