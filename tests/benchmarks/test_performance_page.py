@@ -53,6 +53,25 @@ def scoring():
             )
 
 
+def agreement():
+    for name, phases in report("agreement").items():
+        for row in phases.get("ten", ()):
+            for kind in ("captions", "short"):
+                if kind in row:
+                    one, scored = row[kind], row["scored"]
+                    shares = [f"{100 * one[share]:.2f} %" for share in ("mean", "percentile_5", "least")]
+                    widths = f"{scored['step_1']:,}, {scored['all_steps']:,}"
+                    queries = f"{one['queries']} {'short' if kind == 'short' else kind}"
+                    yield line(name, f"{row['images']:,}", queries, *shares, widths)
+
+
+def planted():
+    for name, phases in report("agreement").items():
+        for row in phases.get("planted", ()):
+            depth = (f"{row['depth'][share]:,}" for share in ("0.5", "0.9", "0.99", "1.0"))
+            yield line(name, f"{row['images']:,}", f"{row['found']} of {row['belong']}", *depth, f"{row['step_1']:,}")
+
+
 def jobs():
     found = report("jobs")
     for dim in ("256", "1024"):
@@ -217,6 +236,8 @@ TABLES = [
     warm,
     warm_demo,
     large_gallery_demo,
+    agreement,
+    planted,
 ]
 
 
