@@ -5,6 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from bundle_cache import BundleCache
+from installed import output_of
+
 TEXTS = (
     "a photo of an alpaca",
     "two brown bison graze on a wide meadow below the mountains",
@@ -59,6 +62,16 @@ def clip_folder(folder: Path, **vision: Any) -> Path:
         folder
     )
     return folder
+
+
+def bundle_of(model: Path, output: Path, kept: Path, scorer: str = "clip") -> Path:
+    """The bundle of a model's folder, made by the installed command, or earlier and kept in the folder `kept`."""
+
+    def export(folder: Path, output: Path, scorer: str) -> None:
+        output_of("export", "--from", folder, "--output", output, "--scorer", scorer)
+
+    BundleCache(kept, export, module="shan_export.vision_language.bundle")(model, output, scorer=scorer)
+    return output
 
 
 def siglip_tokenizer() -> Any:

@@ -29,10 +29,10 @@ from torch import Tensor, nn
 
 from shan_export.onnx_backbone import Outputs, adapt_graph
 from shan_export.parity import TOLERANCE
-from shan_export.vision_language.bundle import refuse_difference, weights_digest, write_extractor
+from shan_export.vision_language.bundle import refuse_difference, write_extractor
 from shan_export.vision_language.folder import PREPROCESSING, WEIGHTS, demand_file, model_type, read_json
 from shan_export.vision_language.preprocessing import recipe_of, scale_of
-from shan_export.vision_language.pretrained import load_model
+from shan_export.vision_language.pretrained import load_model, weights_digest
 from shan_export.vision_language.reference import demo_photos, unit
 from shan_export.vision_language.towers import GRID, pooled_patches
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 
 import numpy as np
 import pytest
 import torch
 import vision_language
 from bundle_cache import BundleCache
-from installed import output_of, refusal
+from in_process import refusal
+from installed import output_of
 from shan_engine.bundle.contents import Bundle
 from shan_engine.gallery.reader import Gallery
 from shan_engine.locate import demo_bundle
@@ -53,11 +55,11 @@ def test_the_text_encoder_gives_what_the_models_own_gives(kind, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory):
+def trained(pytestconfig, tmp_path_factory):
     """A CLIP, a store of a few photos that its bundle made, and a checkpoint and bundle trained over it."""
     folder = tmp_path_factory.mktemp("clip-shan")
     model = vision_language.clip_folder(folder / "tiny-clip")
-    output_of("export", "--from", model, "--output", folder / "clip")
+    vision_language.bundle_of(model, folder / "clip", pytestconfig.cache.mkdir("bundles"))
     (folder / "photos").mkdir()
     for name in NAMES:
         (folder / "photos" / name).symlink_to(PHOTOS / name)
@@ -141,7 +143,10 @@ def test_wrong_input_is_named(trained, tmp_path):
     demo = tmp_path / "demo.store"
     output_of("extract", trained / "photos", "--store", demo)
     told = refusal("train", *common, demo, "--from", trained / "tiny-clip")
-    assert "not of the model 'tiny-clip' (24): extract the photos with a bundle that `export --from`" in told
+    assert re.search(r"not of the model 'tiny-clip-\w{8}' \(24\): extract the photos with a bundle that `export", told)
+    other = vision_language.clip_folder(tmp_path / "other" / "tiny-clip", num_hidden_layers=1)
+    told = refusal("train", *common, trained / "store", "--from", other)
+    assert re.search(r"features of 'tiny-clip-(\w{8})-grid6' \(24 numbers\), not of the model 'tiny-clip-(?!\1)", told)
     told = refusal("train", *common, trained / "store", "--from", trained / "photos")
     assert "has no config.json: name the whole folder" in told
     told = refusal("train", *common, trained / "store", "--from", trained / "tiny-clip", "--model", "vse")

@@ -8,7 +8,6 @@ import shutil
 import numpy as np
 import pytest
 import vision_language
-from bundle_cache import BundleCache
 from installed import output_of, refusal, shan
 from PIL import Image
 from shan_engine.base.errors import InputError
@@ -36,14 +35,9 @@ def model(tmp_path_factory):
 @pytest.fixture(scope="module")
 def bundles(model, pytestconfig, tmp_path_factory):
     """Bundles of the model by scorer, made by the installed command."""
-
-    def export(folder, output, scorer):
-        output_of("export", "--from", folder, "--output", output, "--scorer", scorer)
-
-    cache = BundleCache(pytestconfig.cache.mkdir("bundles"), export, module="shan_export.vision_language.bundle")
     folder = tmp_path_factory.mktemp("bundles")
     for scorer in ("clip", "late"):
-        cache(model, folder / scorer, scorer=scorer)
+        vision_language.bundle_of(model, folder / scorer, pytestconfig.cache.mkdir("bundles"), scorer)
     return folder
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import asdict
@@ -51,13 +50,13 @@ def export_from(
     opened = Folder.open(folder)
     on_stage(f"reading {folder}")
     pretrained = Pretrained.load(opened)
+    grid = "patches" if all_regions else f"grid{GRID}"
+    name = "-".join([pretrained.name, grid, *([weights] if weights != "float32" else [])])
     if weights != "float32":
         change = round_model(pretrained, large_to_8_bits=weights == "int8")
         on_stage(f"weights as {weights}, which changes cosines by up to {change:.1e}")
     tokenizer = pretrained.engine_tokenizer
     image_tower, text_tower = pretrained.towers(None if all_regions else GRID)
-    grid = "patches" if all_regions else f"grid{GRID}"
-    name = f"{folder.resolve().name}-{weights_digest(image_tower)[:8]}-{grid}"
     with torch.no_grad():
         dim = text_tower(torch.full((1, 3), 1), torch.tensor([3]))[0].shape[-1]
     config = VisionLanguageConfig(
@@ -124,12 +123,3 @@ def refuse_difference(what: str, difference: float, tolerance: float) -> None:
     """Raise BundleError for a difference above the tolerance, or that is no number."""
     if not difference <= tolerance:
         raise BundleError(f"the exported {what} by {difference:.2g}, more than {tolerance:g}: no bundle was written")
-
-
-def weights_digest(module: nn.Module) -> str:
-    """Hex SHA-256 over a module's tensors with their names."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(module.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().numpy().tobytes())
-    return digest.hexdigest()

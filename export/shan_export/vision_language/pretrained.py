@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from dataclasses import dataclass
 from importlib import import_module
@@ -12,7 +13,7 @@ import torch
 from shan_engine.base.errors import InputError, first_line
 from shan_engine.photos.extractor import Recipe
 from shan_engine.text.hugging_face import HuggingFaceTokenizer
-from torch import Tensor
+from torch import Tensor, nn
 
 from shan_export.vision_language.folder import Folder
 from shan_export.vision_language.open_clip import load_open_clip
@@ -101,6 +102,12 @@ class Pretrained:
             return SiglipImageTower(model, self.scale, patches, size), SiglipTextTower(model, markers, padding)
         return ClipImageTower(model, self.scale, patches, size), ClipTextTower(model, markers)
 
+    @property
+    def name(self) -> str:
+        """The folder's name and a digest of what sees photos: the names of extractors made of it begin so."""
+        seeing, _ = self.towers(1)
+        return f"{self.folder.path.resolve().name}-{weights_digest(seeing)[:8]}"
+
     def recipe(self, name: str) -> Recipe:
         """The image preprocessing as an extractor's recipe; pixels stay raw, for the graph scales them itself."""
         side = int(self.model.config.vision_config.image_size)
@@ -155,3 +162,12 @@ def load_model(path: Path) -> Any:
             "tensors are missing)"
         )
     return model.eval().requires_grad_(False)
+
+
+def weights_digest(module: nn.Module) -> str:
+    """Hex SHA-256 over a module's tensors with their names."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(module.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().numpy().tobytes())
+    return digest.hexdigest()

@@ -51,7 +51,7 @@ def pretrained_text(folder: Path) -> PretrainedText:
     state = _renamed(pretrained, config.layers)
     # Some models have rows for more tokens than there are; nothing reads them.
     state["pieces.weight"] = state["pieces.weight"][: len(tokenizer)].clone()
-    return PretrainedText(f"{folder.resolve().name}-", config, state, len(state["projection.weight"]), tokenizer)
+    return PretrainedText(pretrained.name, config, state, len(state["projection.weight"]), tokenizer)
 
 
 def _renamed(pretrained: Pretrained, layers: int) -> dict[str, Tensor]:

@@ -14,7 +14,7 @@ from shan_model.clip.config import ClipTextConfig
 class PretrainedText:
     """Sizes, tensors as `ClipText` names them, size D of the joint space, and the tokenizer.
 
-    `source` is how the names of the feature extractors begin that are made of the same model.
+    `source` names the model's folder and weights: so begin the names of the feature extractors made of it.
     """
 
     source: str

@@ -144,10 +144,10 @@ class ClipPieces(TrainText):
     def __init__(self, pretrained: PretrainedText, source: RegionSource) -> None:
         self.pretrained, self.tokenizer = pretrained, pretrained.tokenizer
         held = source.schema.feature_extractor
-        if not held.startswith(pretrained.source) or source.schema.feature_dim != pretrained.embed_dim:
+        if not held.startswith(f"{pretrained.source}-") or source.schema.feature_dim != pretrained.embed_dim:
             raise InputError(
                 f"the store has features of '{held}' ({source.schema.feature_dim} numbers), not of the model "
-                f"'{pretrained.source[:-1]}' ({pretrained.embed_dim}): extract the photos with a bundle that `export "
+                f"'{pretrained.source}' ({pretrained.embed_dim}): extract the photos with a bundle that `export "
                 "--from` makes of it"
             )
 
@@ -160,7 +160,7 @@ class ClipPieces(TrainText):
         held = self.pretrained
         model = new_model(
             config.model,
-            {"source": held.source[:-1], **config.options},
+            {"source": held.source, **config.options},
             feature_dim=feature_dim,
             vocab_size=len(self.tokenizer),
             embed_dim=held.embed_dim,
