@@ -1,7 +1,7 @@
 # `make demo` and `make test` set up everything they need, each in its own environment.
 PYTHON ?= python3
 
-.PHONY: demo test check wheel format gallery gpu-check sanitize crashes fuzz many licences sbom audit clean
+.PHONY: demo test check wheel format gallery gpu-check sanitize crashes fuzz fuzz-guided many licences sbom audit clean
 
 demo: .venv-demo/installed
 	.venv-demo/bin/shan-engine search "a dog on grass" --top-k 5 --gallery demo
@@ -93,5 +93,17 @@ SEED ?= 1
 fuzz: .venv/installed
 	.venv/bin/python tests/fuzz/run.py --seconds $(SECONDS) --seed $(SEED)
 
+# The readers that are Python, for SECONDS each, with inputs that reach new branches of them.
+fuzz-guided: .venv-guided/installed
+	.venv-guided/bin/python tests/fuzz/guided.py $(SECONDS)
+
+# Atheris is for Linux on x86-64; beside it, what .venv has.
+.venv-guided/installed: .venv/installed
+	.venv/bin/python -m venv .venv-guided
+	.venv-guided/bin/pip install --quiet "atheris>=3"
+	echo "import site; site.addsitedir('$$(echo $(CURDIR)/.venv/lib/python3*/site-packages)')" \
+	  > $$(echo .venv-guided/lib/python3*/site-packages)/venv.pth
+	touch $@
+
 clean:
-	rm -rf .venv .venv-build .venv-demo .venv-supply build dist
+	rm -rf .venv .venv-guided .venv-build .venv-demo .venv-supply build dist

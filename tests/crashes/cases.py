@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,21 +12,29 @@ import numpy as np
 import pyarrow.parquet
 from shan_engine.base.errors import StoreError
 from shan_engine.bundle.contents import Bundle
+from shan_engine.bundle.plans import PlanSet, plan_sets
 from shan_engine.gallery.captions import CaptionGallery
 from shan_engine.gallery.reader import Gallery
 from shan_engine.store.feature_store import FeatureStore
-from tiny import make_record
+from shan_engine.store.records import RegionRecord
+from shan_engine.store.schema import StoreSchema
+from tiny import make_record, random_tensors, tiny_config, write_checkpoint
 
 IMAGE = make_record(1).id
 
 
 @dataclass(frozen=True)
 class Case:
-    """A command, the state before it, and what it leaves: `held` reads it, in parts that may come one after another."""
+    """A command, the state before it, and what it leaves: `held` reads it, in parts that may come one after another.
+
+    `make` adds what only this command starts from. A slow command is tried `by_site`: at the first call of each line.
+    """
 
     command: Callable[[Path], list[object]]
     held: Callable[[Path], Any]
     again: tuple[str, ...] = ()
+    make: Callable[[Path], None] = lambda at: None
+    by_site: bool = False
 
 
 def store_held(path: Path) -> Any:
@@ -62,6 +71,52 @@ def captions_held(path: Path, bundle: Path) -> Any:
 def result_held(path: Path) -> Any:
     """The rows of a result."""
     return pyarrow.parquet.read_table(path).to_pylist() if path.exists() else None
+
+
+def make_training(at: Path) -> None:
+    """Captions, word vectors and a store to train on."""
+    from synthetic import F, Photos, captioned
+
+    table, _ = captioned(at)
+    with FeatureStore.create(at / "training", StoreSchema("synthetic", F, max_regions=9)) as store:
+        for image in sorted({image for _, image, _ in table.rows}):
+            features, mask = Photos().regions([image])
+            store.write([RegionRecord(image, features[0, mask[0]])])
+
+
+def training_held(path: Path) -> Any:
+    """The epochs that a training has behind it; its checkpoint and its state must be whole where they are there."""
+    from shan_model.checkpoint import load_checkpoint
+    from shan_model.training.state import TrainState
+    from synthetic import curve
+
+    if (path / "model.safetensors").exists():
+        load_checkpoint(path)
+    if path.exists():
+        TrainState.load(path)
+    return dict(enumerate(curve(path))) or None
+
+
+def make_checkpoint(at: Path) -> None:
+    """A checkpoint to export."""
+    config = tiny_config()
+    write_checkpoint(at / "checkpoint", config, random_tensors(config))
+
+
+def bundle_held(path: Path) -> Any:
+    """The files of a bundle, checked."""
+    return Bundle.open(path).manifest.files if path.exists() else None
+
+
+def plans_held(path: Path) -> Any:
+    """The plans in a bundle, checked; two runs need not compile to the same bytes."""
+    bundle = Bundle.open(path)
+    found = {}
+    for folder in plan_sets(bundle):
+        plans = PlanSet.load(folder)
+        plans.refuse_stale(bundle, folder)
+        found[plans.name] = sorted(plans.files)
+    return found
 
 
 def _named_apart(held: dict[str, Any]) -> dict[str, Any]:
@@ -107,5 +162,27 @@ def cases(bundle: Path, seeing: Path) -> dict[str, Case]:
         "update": Case(
             lambda at: ["update", "photos", "--device", "cpu"],
             lambda at: {**(store_held(at / "u") or {}), **_named_apart(gallery_held(at / "ug") or {})},
+        ),
+        "train": Case(
+            lambda at: [
+                *("train", "--store", at / "training", "--captions", at / "captions.tsv", "--output", at / "t"),
+                *("--word-vectors", at / "vectors.txt", "--embed-dim", 8, "--batch-size", 6, "--epochs", 2),
+            ],
+            lambda at: training_held(at / "t"),
+            make=make_training,
+            by_site=True,
+        ),
+        "export": Case(
+            lambda at: ["export", at / "checkpoint", "--output", at / "b", "--feature-extractor-name", "none"],
+            lambda at: bundle_held(at / "b"),
+            ("--overwrite",),
+            make=make_checkpoint,
+            by_site=True,
+        ),
+        "compile": Case(
+            lambda at: ["compile", at / "b2", "--gpu-arch", "sm_86"],
+            lambda at: plans_held(at / "b2"),
+            make=lambda at: shutil.copytree(bundle, at / "b2") and None,
+            by_site=True,
         ),
     }

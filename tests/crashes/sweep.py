@@ -3,9 +3,10 @@
     LD_PRELOAD=faults.so python tests/crashes/sweep.py BUNDLE SEEING STATE SAMPLE CASE...
 
 SEEING is a bundle with a feature extractor. STATE is an empty folder. SAMPLE is how many calls of each case are tried
-for each kind of fault, 0 for all. After each fault the old state or the new must be there, whole; the same command must
-then end as it ends undisturbed. Every run is a fork of this process, which has imported everything and started nothing.
-One that takes `PATIENCE` seconds counts as hung, and says where.
+for each kind of fault, 0 for all; of a slow case, 0 tries the first call of each line of the program. After each fault
+the old state or the new must be there, whole; the same command must then end as it ends undisturbed. Every run is a
+fork of this process, which has imported everything and started nothing. One that takes `PATIENCE` seconds counts as
+hung, and says where.
 
 A case named "power: ..." is a loss of power instead (power_loss.py): after some or all of its calls, only what was
 synced is there. Once the command has ended, that must be the new state.
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 import ctypes
 import faulthandler
+import importlib
 import json
 import os
 import pickle
@@ -22,9 +24,10 @@ import shutil
 import signal
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -48,6 +51,12 @@ MODES = {"kill": 1, "ENOSPC": 2, "EIO": 3, "short": 4}
 BUNDLE, SEEING = Path(sys.argv[1]), Path(sys.argv[2])
 CASES = cases(BUNDLE, SEEING)
 POWER = "power: "
+HEAVY = {
+    "train": ("shan_model.training.loop", "synthetic"),
+    "export": ("shan_export.bundle_writer",),
+    "compile": ("shan_export.tensorrt.compile",),
+}
+"""What slow cases import: once, before all forks."""
 
 
 def forked(action: Callable[[], Any]) -> tuple[int, Any]:
@@ -70,7 +79,7 @@ def forked(action: Callable[[], Any]) -> tuple[int, Any]:
     return status, pickle.loads(data) if data else None
 
 
-def make_state(at: Path) -> None:
+def make_state(at: Path, chosen_cases: Sequence[Case]) -> None:
     """What commands start from."""
     at.mkdir(parents=True)
     make_store(at / "s", range(6)).close()
@@ -83,6 +92,25 @@ def make_state(at: Path) -> None:
         Image.new("RGB", (40, 20), (80 * number, 9, 200)).save(at / "photos" / f"{number}.png")
     for store, gallery in (("s", "old"), ("s3", "other")):
         assert shan("index", at / store, "--model", BUNDLE, "--output", at / gallery).returncode == 0
+    for case in chosen_cases:
+        case.make(at)
+
+
+class Sites:
+    """The first call that writes of each line of the program, by its number: a trace for `sys.settrace`."""
+
+    def __init__(self) -> None:
+        self.first: dict[tuple[str, int], int] = {}
+        self._place, self._count = ("", 0), 0
+
+    def __call__(self, frame: FrameType, event: str, argument: object) -> Any:
+        if (count := LIBRARY.fault_count()) > self._count:
+            self.first.setdefault(self._place, self._count + 1)
+            self._count = count
+        if "/shan_" not in frame.f_code.co_filename:
+            return None
+        self._place = (frame.f_code.co_filename, frame.f_lineno)
+        return self
 
 
 def _unlike(found: Any, wanted: Any) -> Any:
@@ -103,6 +131,7 @@ class Run:
     before: Any
     after: Any
     count: int
+    sites: list[int]
 
     @classmethod
     def of(cls, name: str, case: Case, state: Path, record: Path | None = None) -> Run:
@@ -114,16 +143,20 @@ class Run:
             if record:
                 LIBRARY.fault_record(str(record).encode())
             LIBRARY.fault_arm(str(at).encode(), 0, 0)
+            sites = Sites()
+            sys.settrace(sites if case.by_site else None)
             done = shan(*case.command(at))
-            return before, done.returncode, done.stderr, LIBRARY.fault_count(), case.held(at)
+            sys.settrace(None)
+            count = LIBRARY.fault_count()
+            return before, done.returncode, done.stderr, count, case.held(at), [*sites.first.values(), count]
 
         fresh(at, state / "base")
         _, found = forked(undisturbed)
         assert isinstance(found, tuple), (name, found)
-        before, code, said, count, after = found
+        before, code, said, count, after, sites = found
         assert code == 0, (name, said)
         assert count > 0, name
-        return cls(name, case, at, state / "base", before, after, count)
+        return cls(name, case, at, state / "base", before, after, count, sorted(set(sites)))
 
     def check(self, where: str, told: Any) -> Any:
         """The old state or the new must be there, and the command end as it does undisturbed; what is there."""
@@ -177,14 +210,14 @@ def sweep_power(name: str, case: Case, state: Path, sample: int) -> dict[str, in
             held = run.check(where, calls[point - 1][:2])
             tried += 1
             assert point < len(calls) or held == run.after, (where, "what was done was lost")
-    return {"calls": len(calls), "faults": tried}
+    return {"calls": len(calls), "points": tried // 2, "faults": tried}
 
 
 def sweep(name: str, case: Case, state: Path, sample: int) -> dict[str, int]:
     """Try a case. Returns how many faults were injected; raises AssertionError for what must not be."""
     run = Run.of(name, case, state)
     at, count, tried = run.at, run.count, 0
-    points = chosen(name, count, sample)
+    points = run.sites if case.by_site and not sample else chosen(name, count, sample)
     for mode, number in MODES.items():
         for point in points:
             fresh(at, run.base)
@@ -204,7 +237,7 @@ def sweep(name: str, case: Case, state: Path, sample: int) -> dict[str, int]:
                 assert told[0] in (0, 1), (where, told)
                 assert "Traceback" not in told[1], (where, told)
             run.check(where, told)
-    return {"calls": count, "faults": tried}
+    return {"calls": count, "points": len(points), "faults": tried}
 
 
 def main() -> None:
@@ -215,9 +248,13 @@ def main() -> None:
     file = collection_file("photos")
     file.parent.mkdir(parents=True)
     Collection(name="photos", folders=(at / "photos",), store=at / "u", gallery=at / "ug", model=SEEING).save(file)
-    _, failed = forked(lambda: make_state(state / "base"))
+    names = sys.argv[5:] or list(CASES)
+    for module in {module for name in names for module in HEAVY.get(name, ())}:
+        importlib.import_module(module)
+    wanted = [CASES[name.removeprefix(POWER)] for name in names]
+    _, failed = forked(lambda: make_state(state / "base", wanted))
     assert failed is None, failed
-    for name in sys.argv[5:] or CASES:
+    for name in names:
         case = CASES[name.removeprefix(POWER)]
         found = (sweep_power if name.startswith(POWER) else sweep)(name.removeprefix(POWER), case, state, sample)
         print(json.dumps({"case": name, **found}), flush=True)
