@@ -10,6 +10,7 @@ first byte says which of the reader's files it stands for.
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import subprocess
 import sys
@@ -35,7 +36,7 @@ def fuzz(name: str, seconds: int) -> None:
         from shan_engine.base.errors import ShanError
 
     reader = next(one for one in file_readers(Shared(Path())) if one.name == name)
-    folder = Path(tempfile.mkdtemp(prefix="shan-guided-"))
+    folder = Path(tempfile.mkdtemp())
     reader.make(folder)
     names = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file() and reader.changes(path))
     corpus = BUILD / name
@@ -66,7 +67,11 @@ def main(seconds: str, *names: str) -> None:
     failed = False
     for name in names or GUIDED:
         command = [sys.executable, __file__, "--one", name, seconds]
-        done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+        with tempfile.TemporaryDirectory(prefix="shan-guided-") as folder:
+            environment = {**os.environ, "TMPDIR": folder}
+            done = subprocess.run(
+                command, capture_output=True, text=True, errors="replace", check=False, env=environment
+            )
         tried = re.findall(r"^(?:Done |#)(\d+)", done.stderr, re.MULTILINE)[-1:] or ["0"]
         print(f"{name:16} {int(tried[0]):9,} inputs  {'a fault' if done.returncode else 'clean'}", flush=True)
         if done.returncode:

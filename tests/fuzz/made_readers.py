@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from hostile import SOUND, keep, sign_job, sign_store
 from reader import Reader, Shared
 from resigned import sign_fields
 from shan_engine.base.files import sha256
@@ -19,7 +20,7 @@ Made = Callable[[Path], None]
 
 
 def is_data(path: Path) -> bool:
-    return path.suffix != ".lock" and path.name != "lock.mdb" and "bundles" not in path.parts
+    return path.suffix != ".lock" and path.name != "lock.mdb" and path.suffix != SOUND and "bundles" not in path.parts
 
 
 # Stores
@@ -44,6 +45,7 @@ def make_store(shared: Shared) -> Made:
             store.delete([f"photo{n}" for n in range(10, 20)])
         write_texts(folder / "store", {"photo3": ["BUDGET 2024"]})
         (folder / "store" / "lock.mdb").unlink()
+        keep(folder, folder / "store" / "data.mdb")
 
     return make
 
@@ -54,8 +56,9 @@ def read_store(folder: Path, path: Path) -> Any:
     with FeatureStore.open(folder / "store") as store:
         ids = store.ids()
         held = [(one.id, one.features.tobytes(), one.path) for one in store.read(ids)]
-        table = store.metadata()
-        return ids, store.infos(), held, table and table.rows, store.facts(), store.contents()
+        table, known = store.metadata(), store.described()
+        told = table and table.rows, store.facts(), store.contents(), list(store.texts()), known and known.rows
+        return ids, store.infos(), held, *told
 
 
 # Bundles
@@ -130,6 +133,7 @@ def make_job(shared: Shared) -> Made:
         (folder / "job").mkdir()
         left = iter(range(2))
         _job(shared, folder / "job", lambda: next(left, None) is None)
+        keep(folder, folder / "job" / "r.parquet.job" / "journal.sqlite")
 
     return make
 
@@ -193,6 +197,7 @@ def made_readers(shared: Shared) -> list[Reader]:
             read=read_store,
             changes=is_data,
             exact=True,
+            sign=sign_store,
             inputs=100,
             tokens=(b"records", b"schema", b"photo3"),
         ),
@@ -207,7 +212,14 @@ def made_readers(shared: Shared) -> list[Reader]:
             megabytes=600,
         ),
         Reader(
-            name="job", make=make_job(shared), read=read_job(shared), changes=of_job, exact=True, writes=True, inputs=12
+            name="job",
+            make=make_job(shared),
+            read=read_job(shared),
+            changes=of_job,
+            exact=True,
+            sign=sign_job,
+            writes=True,
+            inputs=12,
         ),
         Reader(name="plans", make=make_plans(shared), read=read_plans(shared), exact=True, sign=sign_plans, inputs=100),
     ]

@@ -113,7 +113,10 @@ def changed_json(data: bytes, random: Random) -> bytes | None:
         _change_value(held, random)
     if "" not in held:
         return None
-    text = json.dumps(held[""])
+    try:
+        text = json.dumps(held[""])
+    except (ValueError, RecursionError):  # a value has come to hold itself, or is nested too deep
+        return None
     if random.random() < 0.1:
         text = text.replace("0", random.choice(NUMBERS), 1)
     lines[number] = text.encode("utf-8", "surrogatepass")

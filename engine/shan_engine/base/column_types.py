@@ -14,6 +14,14 @@ from shan_engine.base.errors import InputError
 INTEGER, REAL, TEXT = "INTEGER", "REAL", "TEXT"
 Value = int | float | str | None
 
+
+def is_value(value: object) -> bool:
+    """Whether a cell of a table can hold a value: nothing, a text, a number, an integer of at most 64 bits."""
+    if isinstance(value, int):
+        return -(2**63) <= value < 2**63
+    return value is None or isinstance(value, str | float)
+
+
 # Leading zeros are text: postal codes, camera counters.
 _INTEGER = re.compile("-?(0|[1-9][0-9]*)")
 _REAL = re.compile(r"-?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from shan_engine.base.ids import spelt_out
 from shan_engine.gallery.images import Images
-from shan_engine.jobs.journal import Journal
+from shan_engine.jobs.journal import Journal, damaged_journal
 from shan_engine.jobs.kept_pairs import KeptPairs, pairs_dtype, ranked, ranks
 from shan_engine.jobs.written_texts import texts_of
 from shan_engine.parts.written import WrittenWords
@@ -62,12 +63,28 @@ class Merge:
         return ranked(np.concatenate(list(self._slices(first, stop))), self.top_k)
 
     def _slices(self, first: int, stop: int) -> Iterator[KeptPairs]:
-        """From each block, its pairs in rows `first` to before `stop`."""
-        dtype = pairs_dtype(len(self.steps))
+        """From each block, its pairs in rows `first` to before `stop`. Raises InputError for what no block can hold."""
         for data in self.journal.pairs(first, stop - 1):
-            pairs = np.frombuffer(data, dtype)
+            pairs = self._checked(data)
             begin, end = np.searchsorted(pairs["row"], (first, stop))
             yield pairs[begin:end].copy()  # a view would keep all pairs of the block in memory
+
+    def _checked(self, data: bytes) -> KeptPairs:
+        """The pairs of a block: rows ascend, and rows and columns are those of the matrix."""
+        try:
+            pairs = np.frombuffer(data, pairs_dtype(len(self.steps)))
+        except (ValueError, TypeError) as error:
+            raise damaged_journal(self.journal.path, f"a block has no pairs: {error}") from error
+        rows, columns = pairs["row"], pairs["column"]
+        if len(pairs):
+            there = (rows[1:] >= rows[:-1]).all() and rows[0] >= 0 and rows[-1] < self.rows
+            if not (there and columns.min() >= 0 and columns.max() < self._columns):
+                raise damaged_journal(self.journal.path, "a block has pairs of no caption or photo")
+        return pairs
+
+    @cached_property
+    def _columns(self) -> int:
+        return self.journal.query_count() if self.by_image else len(self.images)
 
     def _append(self, writer: HitsWriter, pairs: KeptPairs, rank: np.ndarray) -> None:
         query_numbers, places = (pairs["column"], pairs["row"]) if self.by_image else (pairs["row"], pairs["column"])

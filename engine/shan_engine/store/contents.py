@@ -14,6 +14,7 @@ import lmdb
 
 from shan_engine.base.errors import StoreError
 from shan_engine.base.ids import decode_id, is_shortened, store_key
+from shan_engine.base.manifests import demand
 from shan_engine.store.image_rows import delete_rows, put_rows, read_rows
 
 _TABLE = b"files"
@@ -63,6 +64,7 @@ def read_contents(path: Path, environment: lmdb.Environment, transaction: lmdb.T
     try:
         for key, row in read_rows(environment, transaction, _TABLE):
             files = tuple(Place(*map(str, file)) for file in row["files"])
+            demand(bool(files), "an image has no file")
             found[files[0].id if is_shortened(key) else decode_id(key)] = Content(str(row["hash"]), files)
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise StoreError(

@@ -11,9 +11,11 @@ from pathlib import Path
 
 import lmdb
 
+from shan_engine.base.column_types import is_value
 from shan_engine.base.errors import StoreError
 from shan_engine.base.facts import FACTS, Facts
 from shan_engine.base.ids import decode_id, is_shortened, store_key
+from shan_engine.base.manifests import demand
 from shan_engine.store.image_rows import delete_rows, put_rows, read_rows
 
 _TABLE = b"facts"
@@ -48,7 +50,8 @@ def read_facts(path: Path, environment: lmdb.Environment, transaction: lmdb.Tran
     try:
         for key, row in read_rows(environment, transaction, _TABLE):
             facts = {name: fact for name, fact in row["facts"].items() if name in FACTS}
-            found[row.get("id", decode_id(key))] = StoredFacts(str(row["stamp"]), facts)
+            demand(all(map(is_value, facts.values())), "a fact is no value")
+            found[str(row.get("id", decode_id(key)))] = StoredFacts(str(row["stamp"]), facts)
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise StoreError(
             f"what the photos of the store {path} say about themselves is damaged ({error}): extract into a new store"

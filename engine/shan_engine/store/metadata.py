@@ -12,7 +12,7 @@ from pathlib import Path
 
 import lmdb
 
-from shan_engine.base.column_types import INTEGER, REAL, TEXT, Value
+from shan_engine.base.column_types import INTEGER, REAL, TEXT, Value, is_value
 from shan_engine.base.errors import InputError, StoreError
 from shan_engine.base.facts import FACTS
 from shan_engine.base.ids import canonical, decode_id, forms, is_shortened, store_key
@@ -52,6 +52,9 @@ def read_metadata(path: Path, environment: lmdb.Environment, transaction: lmdb.T
         demand(set(columns.values()) <= {INTEGER, REAL, TEXT}, "a column is of another type")
         table = environment.open_db(_TABLE, txn=transaction, create=False)
         rows = dict(_row(bytes(key), bytes(value)) for key, value in transaction.cursor(table))
+        widths = {len(columns)} if rows else set()
+        demand({len(row) for row in rows.values()} == widths, "a row has not a value for each column")
+        demand(all(is_value(value) for row in rows.values() for value in row), "a value is none")
         metadata = Metadata(columns, rows)
         demand(metadata.stamp == head["stamp"], "its rows are not those that were written")
     except (ValueError, LookupError, TypeError, AttributeError, lmdb.NotFoundError) as error:
@@ -78,7 +81,7 @@ def rename_metadata(
 
 def _row(key: bytes, value: bytes) -> tuple[str, tuple[Value, ...]]:
     row = decode_json(value.decode("utf-8", "surrogateescape"))
-    return (row["id"], tuple(row["values"])) if is_shortened(key) else (decode_id(key), tuple(row))
+    return (str(row["id"]), tuple(row["values"])) if is_shortened(key) else (decode_id(key), tuple(row))
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from shan_engine.base.errors import InputError, StoreError
 from shan_engine.base.ids import MAX_ID_BYTES, decode_id, encode_id, spelt_out
 from shan_engine.base.json_rows import decode_row
-from shan_engine.base.json_text import decode_json
+from shan_engine.base.manifests import demand
 
 _HEADER = struct.Struct("<IHHII")
 _HAS_BOXES = 1
@@ -167,16 +167,15 @@ def decode_record(value: memoryview | bytes, *, dtype: np.dtype[np.floating], fe
     boxes = None
     if flags & _HAS_BOXES:
         boxes = np.frombuffer(view[end_features:end_boxes], np.float32).reshape(regions, 4).copy()
-    metadata = decode_json(bytes(view[end_seen:]).decode("utf-8", "surrogateescape"))
-    width, height = metadata["size"]
+    id, path, stamp, (width, height) = _metadata(view[end_seen:])
     return RegionRecord(
-        id=metadata["id"],
+        id=id,
         features=features.astype(np.float32),
         boxes=boxes,
-        path=metadata["path"],
+        path=path,
         width=width,
         height=height,
-        stamp=metadata["stamp"],
+        stamp=stamp,
         seen=_decode_seen(view[end_boxes:end_seen]) if classes else None,
     )
 
@@ -195,9 +194,21 @@ def peek_record(value: memoryview | bytes) -> RecordInfo:
     view = memoryview(value)
     try:
         checksum, regions, _, text_bytes, classes = _HEADER.unpack_from(view)
-        metadata = decode_row(view[len(view) - text_bytes :])
-        return RecordInfo(metadata["id"], checksum, regions, metadata["path"], metadata["stamp"], classes)
-    except (struct.error, ValueError, LookupError, TypeError) as error:
+    except struct.error as error:
+        raise StoreError("its header or metadata cannot be read") from error
+    id, path, stamp, _ = _metadata(view[max(0, len(view) - text_bytes) :])
+    return RecordInfo(id, checksum, regions, path, stamp, classes)
+
+
+def _metadata(text: memoryview) -> tuple[str, str, str, tuple[int, int]]:
+    """A record's id, path, stamp and size. Raises StoreError where one is missing or of another type."""
+    try:
+        held = decode_row(text)
+        (width, height), texts = held["size"], (held["id"], held["path"], held["stamp"])
+        demand(all(type(text) is str for text in texts), "a text is none")
+        demand(all(isinstance(size, int | float) for size in (width, height)), "a size is no number")
+        return *texts, (width, height)
+    except (ValueError, LookupError, TypeError) as error:
         raise StoreError("its header or metadata cannot be read") from error
 
 

@@ -147,7 +147,10 @@ def _row(lines: Sequence[TextLine], reader: str) -> dict[str, Any]:
 def _lines(row: Any) -> tuple[TextLine, ...]:
     if _checksum(row["lines"]) != row["crc"]:
         raise ValueError("its checksum does not match")
-    return tuple(TextLine(text, confidence, (x1, y1, x2, y2)) for text, confidence, x1, y1, x2, y2 in row["lines"])
+    lines = row["lines"]
+    if not all(type(text) is str and all(isinstance(one, int | float) for one in numbers) for text, *numbers in lines):
+        raise ValueError("a line is no text with numbers")
+    return tuple(TextLine(text, confidence, (x1, y1, x2, y2)) for text, confidence, x1, y1, x2, y2 in lines)
 
 
 def _checksum(lines: Any) -> int:

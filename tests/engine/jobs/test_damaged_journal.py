@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow.parquet
 import pytest
+import xxhash
 from job_runs import Run
 from shan_engine.base.errors import ShanError
 from shan_engine.jobs.journal import JOURNAL
@@ -114,3 +117,21 @@ def test_a_changed_byte_never_gives_another_result(stopped: Any) -> None:
         except ShanError:
             told += 1
     assert told > 5
+
+
+@pytest.mark.parametrize("size", [-1, 3, 8])
+def test_a_block_that_was_signed_with_other_pairs_is_told(stopped: Any, size: int) -> None:
+    """As a hostile author writes it; three bytes are no pair, eight set the first row far beyond the last."""
+    _, resumed = stopped
+
+    def change(path: Path) -> None:
+        with closing(sqlite3.connect(path)) as journal, journal:
+            rows = list(journal.execute("select number, first_row, last_row, hits from blocks"))
+            number, first, last, hits = rows[0]
+            hits = hits[:-1] if size < 0 else b"\x7f" * size + hits[size:] if size == 8 else hits[:size]
+            seed = xxhash.xxh3_64_intdigest(json.dumps((number, first, last)).encode())
+            held = hits, xxhash.xxh3_64_hexdigest(hits, seed), number
+            journal.execute("update blocks set hits = ?, checksum = ? where number = ?", held)
+
+    with pytest.raises(ShanError, match=r"is damaged \(a block has .*: start the job over with --restart"):
+        resumed(change)

@@ -10,6 +10,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import zlib
 from pathlib import Path
 
 import lmdb
@@ -254,3 +255,24 @@ def test_a_store_that_another_program_has_only_begun_to_make_is_none_yet(tmp_pat
     photos.mkdir()
     Image.new("RGB", (64, 48), "teal").save(photos / "a.png")
     assert [photo.id for photo in make_plan(photos, path, "any").extract] == ["a.png"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["{}", "[1]", "null", '{"id": 5, "path": "", "size": [1, 1], "stamp": ""}', "[" * 5000, '{"id": "a"', "1e400"],
+)
+def test_a_record_that_was_signed_with_other_metadata_is_told(tmp_path: Path, text: str) -> None:
+    """As a hostile author writes it: its checksum fits."""
+    with FeatureStore.create(tmp_path / "s", SCHEMA) as store:
+        store.write([record("a")])
+    with lmdb.open(str(tmp_path / "s"), max_dbs=8) as environment, environment.begin(write=True) as transaction:
+        table = environment.open_db(b"records", txn=transaction)
+        ((key, value),) = transaction.cursor(table)
+        size = struct.unpack_from("<I", value, 8)[0]
+        body = value[4:8] + struct.pack("<I", len(text)) + value[12 : len(value) - size] + text.encode()
+        transaction.put(key, struct.pack("<I", zlib.crc32(body)) + body, db=table)
+    with FeatureStore.open(tmp_path / "s") as store:
+        for read in (lambda: store.read(["a"]), store.infos):
+            with pytest.raises(StoreError, match=r"image 'a' in .* is damaged"):
+                read()
+    assert "image 'a'" in str(dict(verify_store(tmp_path / "s"))["a"])
