@@ -12,10 +12,10 @@ from written_reports import ROOT, report
 
 def test_written_queries(script, tmp_path, capsys):
     options, module = ["--photos", "4", "--work", str(tmp_path / "work")], script("written_queries")
-    module.STEPS = {"weight": (0.2, 2.0), "told": (0.05,), "learnt": (0.05,)}
+    module.STEPS = {"weight": (0.2, 2.0), "told": (0.05,), "learnt": (0.05,), "alone": (0.05,)}
     module.main([*options, "--report", str(tmp_path / "report.json")])
     found = report(tmp_path / "report.json")
-    assert set(found) == {"photos", "weight", "trust", "written", "plain", "recorded"}
+    assert set(found) == {"photos", "weight", "trust", "written", "plain", "bare", "recorded"}
     assert (found["photos"], found["written"]["queries"]) == (8, 8)
     assert found["written"]["with"] > found["written"]["without"]
     assert found["plain"]["with"] == pytest.approx(found["plain"]["without"], abs=0.5)

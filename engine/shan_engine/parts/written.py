@@ -23,7 +23,7 @@ from shan_engine.gallery.reader import Gallery
 from shan_engine.gallery.written import EXACT, Counting, Form, WrittenFile
 from shan_engine.gallery.written_format import docs_of
 from shan_engine.parts.part import Named, Part
-from shan_engine.text.written import Sought, sought, tells_of_text
+from shan_engine.text.written import Sought, sought, tells_of_text, words_of
 
 CAPTION_TEXT = "caption_text"
 WRITTEN_DOC = "written_doc"
@@ -38,15 +38,17 @@ _MOST_SOUGHT = 64  # words of a caption
 class Trust:
     """How much each kind of words that are written counts: learnt by `benchmarks/written_queries.py`.
 
-    A word that photos taught the model (`learnt`) is seen more often than it is written, unless the query tells of text
-    (`told`): "a sign that says exit". `length` from 0 to 1 says how much less a word counts among others: 1 is its
-    share of the query.
+    Words in quotation marks and beginnings of words (`quoted`) can only be meant as written. A word that photos taught
+    the model (`learnt`) is seen more often than it is written, unless the query tells of text (`told`), as in "a sign
+    that says exit", or is nothing but that word (`alone`). `length` from 0 to 1 says how much less a word counts among
+    others: 1 is its share of the query.
     """
 
     quoted: float = 1.0
     number: float = 1.0
     unlearnt: float = 1.0
     told: float = 0.8
+    alone: float = 0.3
     learnt: float = 0.1
     length: float = 0.5
 
@@ -149,10 +151,11 @@ class WrittenWords:
 
     def _look_up(self, text: str) -> Found:
         wanted = sought(text)[:_MOST_SOUGHT]
-        told, parts = tells_of_text(text), list[tuple[int, np.float32, NDArray[np.int64]]]()
+        learnt = self._trust_in_learnt(text)
+        parts = list[tuple[int, np.float32, NDArray[np.int64]]]()
         for number, one in enumerate(wanted, 1):
             forms = self.forms(one)
-            worth = self._trust_in(one, told) * self._rarity(one, forms) / len(wanted) ** self._trust.length
+            worth = self._trust_in(one, learnt) * self._rarity(one, forms) / len(wanted) ** self._trust.length
             found = self._docs_of(one, forms) if worth else ()
             parts += [(number, np.float32(worth * counts), docs) for counts, docs in found if len(docs)]
         if len(parts) == 1:
@@ -206,15 +209,17 @@ class WrittenWords:
             return 0.0
         return min(1.0, math.log((photos + 1) / (max(count, 1) + 0.5)) / math.log((photos + 1) / 1.5))
 
-    def _trust_in(self, one: Sought, told: bool) -> float:
-        trust = self._trust
-        if one.quoted:
-            return trust.quoted
+    def _trust_in(self, one: Sought, learnt: float) -> float:
+        if one.quoted or one.prefix:
+            return self._trust.quoted
         if one.is_number:
-            return trust.number
-        if not all(map(self._is_learnt, one.words)):
-            return trust.unlearnt
-        return trust.told if told else trust.learnt
+            return self._trust.number
+        return learnt if all(map(self._is_learnt, one.words)) else self._trust.unlearnt
+
+    def _trust_in_learnt(self, text: str) -> float:
+        if tells_of_text(text):
+            return self._trust.told
+        return self._trust.alone if len(words_of(text)) == 1 else self._trust.learnt
 
     def _docs_of(self, one: Sought, forms: Sequence[Form]) -> Iterator[tuple[float, NDArray[np.int64]]]:
         for base, file in self._files:

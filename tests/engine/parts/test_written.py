@@ -113,6 +113,12 @@ def test_phrases_of_common_and_of_rare_words(tmp_path, monkeypatch):
     assert not len(file.in_order(("zebra",) * 3))
 
 
+def test_a_word_alone_and_a_beginning_may_be_meant_as_written(gallery):
+    one, among = evidence(gallery, "dog")["photo70"], evidence(gallery, "a dog")["photo70"]
+    assert one > among
+    assert evidence(gallery, "do*")["photo70"] == evidence(gallery, '"dog"')["photo70"] > one
+
+
 def test_rare_words_count_more(gallery):
     assert evidence(gallery, "receipt")["photo20"] > evidence(gallery, "budget")["photo3"]
 
