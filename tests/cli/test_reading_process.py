@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from in_process import output_of
-from installed import environment, start, wait_for
+from installed import COMMAND, environment, expect_output, start, wait_for
 from shan_engine.store.feature_store import FeatureStore
 from writing import written
 
@@ -72,3 +73,21 @@ def test_reading_loads_no_library_of_a_display(tmp_path):
     own = str(Path(cv2.__file__).parents[1])  # packages that bring a library of theirs do not need the system's
     system = [Path(path).name for path in loaded if not path.startswith(own)]
     assert [name for name in system if re.match("lib(GL|EGL|X|xcb|gthread|glib|Qt)", name)] == []
+
+
+HIDDEN = """
+for library in $(ldconfig -p | awk '{print $NF}' | grep -E '/lib(GL|EGL|X|xcb|gthread|glib|Qt|gtk)' | xargs -r realpath)
+do mount --bind /dev/null "$library" || exit 9; done
+exec "$@"
+"""
+ALONE = ["unshare", "--mount", "--map-root-user", "bash", "-c", HIDDEN, "bash"]
+
+
+def test_reading_needs_no_library_of_a_display(tmp_path):
+    """As on a server: each of them that this machine has is an empty file here."""
+    if not shutil.which("unshare") or subprocess.run([*ALONE, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("unshare is not installed, or may not hide libraries here")
+    written("Budget").save(tmp_path / "a.png")
+    called = [*ALONE, COMMAND, "read", str(tmp_path / "a.png"), "--json"]
+    done = subprocess.run(called, capture_output=True, text=True, check=False, env=environment())
+    assert [line["text"] for line in json.loads(expect_output(done))["lines"]] == ["Budget"]

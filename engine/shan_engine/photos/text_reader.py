@@ -42,6 +42,7 @@ _SHARP = 36  # pixels; lines less high than this are read from a larger copy, if
 _HIGHEST = 120  # pixels of the small copy; what is higher is read there or not at all
 _OF_ONE = 0.9  # the least confidence of a line of one character: textures look like one
 _SURE, _EDGE = 0.9, 0.13  # less certain lines are read again: turned, and without so much of their height at an edge
+_HOPELESS = 0.4  # what is less certain is no text: a line that is upside down has more
 _LINE = 64  # pixels of height that a line is cut out with at most; the recogniser takes 48
 _MODELS = {
     "Det.model_path": "PP-OCRv6_det_small.onnx",
@@ -181,7 +182,7 @@ class TextReader:
                 start = tried.astype(np.float64)
                 way = start[3] - start[0] if _is_upright(start) else start[1] - start[0]
                 best = _Found(*read, quad.astype(np.float64), way)
-            if best and best.confidence >= _SURE:
+            if best is None or best.confidence < _HOPELESS or best.confidence >= _SURE:
                 break
         if best is None:
             return None
