@@ -75,7 +75,7 @@ def _page(grey: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np.floa
 
 def _waves(windows: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """For each window B x 64 x 64, the share of its power in its strongest wave, and that wave B x 2."""
-    taper = np.hanning(_WINDOW)
+    taper = np.hanning(_WINDOW).astype(np.float32)
     centred = windows - windows.mean(axis=(1, 2), keepdims=True)
     power = np.abs(np.fft.fft2(centred * np.outer(taper, taper))) ** 2
     turns = np.fft.fftfreq(_WINDOW) * _WINDOW

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -130,3 +131,16 @@ def test_the_work_for_a_photo_is_bounded(reader, tmp_path, monkeypatch):
     written(*["word"] * 6, height=20).save(tmp_path / "a.png")
     monkeypatch.setattr(text_reader, "MOST_LINES", 4)
     assert len(reader(tmp_path / "a.png").lines) == 4
+
+
+@pytest.mark.parametrize(("confidence", "times"), [(0.3, 1), (0.7, 4), (0.95, 1)])
+def test_only_what_may_be_a_line_is_read_again(reader, confidence, times):
+    tried = []
+
+    def recognise(line: np.ndarray) -> SimpleNamespace:
+        tried.append(line.shape)
+        return SimpleNamespace(txts=("line",), scores=(confidence,))
+
+    quad = np.array([[10, 10], [90, 10], [90, 30], [10, 30]], np.float32)
+    reader._recognised(np.zeros((100, 100, 3), np.uint8), quad, recognise)
+    assert len(tried) == times
