@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 _MARGIN = 1.0  # heights of a line between its box and the edge of its region
 _MOST = 40  # boxes that are joined one by one; of more, everything is one region
 _HEIGHT = 36  # pixels that the smallest lines of a region are scaled to for the second look
+_ENOUGH = 24  # the same for a page or a screen, where the first look has found most lines as they are
 _LEAST, _MOST_ZOOM = 1.0, 7.0
 _LONG, _LINES = 4, 3  # what is less than so many times as long as high may be so many lines of small print
 
@@ -40,11 +41,12 @@ def text_regions(quads: NDArray[np.float32], width: int, height: int, *, full: f
         line = across if along >= _LONG * across else across / _LINES
         found.append((np.concatenate([low, high]).astype(np.float64), line))
     joined = _joined(found)
+    aim = _HEIGHT if len(found) <= _MOST else _ENOUGH
     regions = []
     for edges, line in joined:
         x1, y1 = np.maximum(np.floor(edges[:2]), 0).astype(int)
         x2, y2 = np.minimum(np.ceil(edges[2:]), (width, height)).astype(int)
-        zoom = min(max(_HEIGHT / line, _LEAST), _MOST_ZOOM, max(full, _LEAST))
+        zoom = min(max(aim / line, _LEAST), _MOST_ZOOM, max(full, _LEAST))
         regions.append(TextRegion((int(x1), int(y1), int(x2), int(y2)), zoom))
     total = sum((r.box[2] - r.box[0]) * (r.box[3] - r.box[1]) * r.zoom**2 for r in regions)
     shrink = min(1.0, (area / total) ** 0.5) if total else 1.0

@@ -42,3 +42,9 @@ def test_thousands_of_lines_are_one_region() -> None:
     assert max(x1, y1) < 50
     assert (x2 - 494 > 0, y2 - 394 > 0) == (True, True)
     assert (x2 - x1) * (y2 - y1) * region.zoom**2 <= 1_200_001
+
+
+def test_the_lines_of_a_screen_are_enlarged_less() -> None:
+    quads = np.stack([quad(20, y, 620, y + 8) for y in range(20, 470, 10)])
+    (region,) = text_regions(quads, 640, 480, full=6, area=10**9)
+    assert region.zoom == 3.0  # lines become 24 pixels high
