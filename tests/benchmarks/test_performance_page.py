@@ -72,6 +72,14 @@ def planted():
             yield line(name, f"{row['images']:,}", f"{row['found']} of {row['belong']}", *depth, f"{row['step_1']:,}")
 
 
+def growth():
+    found = report("growth")
+    for name, blocks in found["blocks"].items():
+        kinds = [found[kind][name] for kind in ("captions", "short")]
+        cells = (f"{100 * one['mean']:.2f} %, {one['cpu_milliseconds']:.1f} ms" for one in kinds)
+        yield line(name, str(blocks), *cells)
+
+
 def jobs():
     found = report("jobs")
     for dim in ("256", "1024"):
@@ -238,6 +246,7 @@ TABLES = [
     large_gallery_demo,
     agreement,
     planted,
+    growth,
 ]
 
 
