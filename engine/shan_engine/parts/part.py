@@ -115,8 +115,8 @@ class Parts:
     def estimates(
         self, images: Mapping[str, Pieces], captions: Named, shape: tuple[int, int], kernel: Kernel
     ) -> NDArray[np.float32]:
-        """As `totals`, but for rounding, of images in pieces; see `Part.estimates`."""
-        found = np.zeros(shape, np.float32)
+        """As `totals`, but for rounding, of images in pieces; see `Part.estimates`. A caption's lie in a row."""
+        found = np.zeros(shape, np.float32, order="F")
         for part in self._parts:
             if part.knows(images, captions):
                 found += part.estimates(images, captions, kernel) * np.float32(part.weight)

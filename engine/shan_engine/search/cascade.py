@@ -134,13 +134,15 @@ class Cascade:
         if self._whole:
             return self._whole[0]._estimates(group)[:, self._whole[1]]
         found, clauses = np.zeros((len(group), len(self.gallery)), np.float32), self._clauses(group)
+        alone = np.eye(len(group), dtype=np.float32)
         self._skimmed.read()  # the parts' arrays, too
 
         def of_run(pieces: slice, places: slice) -> None:
             count = places.stop - places.start
             for captions, weights in clauses:
-                parts = self._parts.estimates(captions, (count, len(weights)), self.kernel, pieces)
-                found[:, places] += (parts @ weights).T
+                parts = self._parts.estimates(captions, (count, len(weights)), self.kernel, pieces).T
+                # A query of one phrase, as most are, takes its own.
+                found[:, places] += parts if np.array_equal(weights, alone) else weights.T @ parts
 
         if self._parts.pieces:
             self._in_runs(next(iter(self._parts.pieces.values())), of_run)
