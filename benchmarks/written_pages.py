@@ -38,10 +38,8 @@ class Page:
 PAGES = {
     "a letter of 400 words": Page(400, 1),
     "a page of 1,000 words, 2 columns": Page(1000, 2),
-    "a page of 2,000 words, 3 columns": Page(2000, 3),
+    "a page of 2,000 words, 3 columns, turned 3°": Page(2000, 3, turn=3),
     "a page of 5,000 words, 5 columns": Page(5000, 5),
-    "a page of 10,000 words, 8 columns": Page(10000, 8),
-    "a page of 2,000 words, turned 3°": Page(2000, 3, turn=3),
     "a screen of 1,000 words, 2 columns": Page(1000, 2, (1920, 1080)),
 }
 
