@@ -18,7 +18,7 @@ from shan_engine.gallery.reader import Gallery
 from shan_engine.store.feature_store import FeatureStore
 from shan_engine.store.records import RegionRecord
 from shan_engine.store.schema import StoreSchema
-from tiny import make_record, random_tensors, tiny_config, write_checkpoint
+from tiny import make_record
 
 IMAGE = make_record(1).id
 
@@ -97,17 +97,6 @@ def training_held(path: Path) -> Any:
     return dict(enumerate(curve(path))) or None
 
 
-def make_checkpoint(at: Path) -> None:
-    """A checkpoint to export."""
-    config = tiny_config()
-    write_checkpoint(at / "checkpoint", config, random_tensors(config))
-
-
-def bundle_held(path: Path) -> Any:
-    """The files of a bundle, checked."""
-    return Bundle.open(path).manifest.files if path.exists() else None
-
-
 def plans_held(path: Path) -> Any:
     """The plans in a bundle, checked; two runs need not compile to the same bytes."""
     bundle = Bundle.open(path)
@@ -170,13 +159,6 @@ def cases(bundle: Path, seeing: Path) -> dict[str, Case]:
             ],
             lambda at: training_held(at / "t"),
             make=make_training,
-            by_site=True,
-        ),
-        "export": Case(
-            lambda at: ["export", at / "checkpoint", "--output", at / "b", "--feature-extractor-name", "none"],
-            lambda at: bundle_held(at / "b"),
-            ("--overwrite",),
-            make=make_checkpoint,
             by_site=True,
         ),
         "compile": Case(

@@ -53,7 +53,6 @@ CASES = cases(BUNDLE, SEEING)
 POWER = "power: "
 HEAVY = {
     "train": ("shan_model.training.loop", "synthetic"),
-    "export": ("shan_export.bundle_writer",),
     "compile": ("shan_export.tensorrt.compile",),
 }
 """What slow cases import: once, before all forks."""
@@ -104,11 +103,11 @@ class Sites:
         self._place, self._count = ("", 0), 0
 
     def __call__(self, frame: FrameType, event: str, argument: object) -> Any:
+        if "/shan_" not in frame.f_code.co_filename:
+            return None
         if (count := LIBRARY.fault_count()) > self._count:
             self.first.setdefault(self._place, self._count + 1)
             self._count = count
-        if "/shan_" not in frame.f_code.co_filename:
-            return None
         self._place = (frame.f_code.co_filename, frame.f_lineno)
         return self
 

@@ -226,7 +226,7 @@ def file_readers(shared: Shared) -> list[Reader]:
             read=lambda _, path: _usable(open_npy(path, None)),
             tokens=(b"'|O'", b"'<U9'", b"'>f8'", b"True", b"(3,", b"), }"),
         ),
-        Reader(name="scan", make=make_scan, read=lambda folder, _: _usable(open_scan_folder(folder))),
+        Reader(name="scan", make=make_scan, read=lambda folder, _: _usable(open_scan_folder(folder)), inputs=200),
         Reader(
             name="npz",
             make=make_npz,
@@ -256,7 +256,7 @@ def file_readers(shared: Shared) -> list[Reader]:
             read=lambda _, path: Collection.read(path, "photos"),
             tokens=(b"[[a]]", b'"""', b"1979-05-27"),
         ),
-        Reader(name="ignore", make=make_ignore, read=read_ignore, tokens=(b"**", b"[!", b"\\", b"*?*?")),
+        Reader(name="ignore", make=make_ignore, read=read_ignore, tokens=(b"**", b"[!", b"\\", b"*?*?"), inputs=200),
         Reader(
             name="phrases",
             make=make_phrases,

@@ -73,5 +73,5 @@ def model_readers(shared: Shared) -> list[Reader]:
     return [
         Reader(name="checkpoint", make=make_checkpoint, read=read_checkpoint, inputs=100),
         Reader(name="published", make=make_published, read=read_published, tokens=tokens, inputs=100),
-        Reader(name="training", make=make_state, read=read_state, exact=True, tokens=tokens, inputs=100),
+        Reader(name="training", make=make_state, read=read_state, exact=True, tokens=tokens),
     ]

@@ -131,6 +131,7 @@ def photo_readers(shared: Shared) -> list[Reader]:
             make=make_facts,
             read=read_facts,
             tokens=(b"Exif\0\0", b"8BIM", b"http://ns.adobe.com/xap/1.0/\0"),
+            inputs=200,
         ),
         Reader(
             name="sidecars",
@@ -138,6 +139,7 @@ def photo_readers(shared: Shared) -> list[Reader]:
             read=read_sidecars,
             changes=only(".json", ".xmp"),
             tokens=(b"<!DOCTYPE a [<!ENTITY b 'c'>]>", b"&b;", b"<rdf:li>", b"NSEW"),
+            inputs=200,
         ),
-        Reader(name="extractors", make=make_extractors, read=read_extractor, inputs=200, megabytes=600),
+        Reader(name="extractors", make=make_extractors, read=read_extractor, megabytes=600),
     ]

@@ -78,6 +78,13 @@ def test_times_that_python_cannot_tell(tmp_path: Path, column: Any) -> None:
     assert "write dates and times as text" in told(lambda: Metadata.read(tmp_path / "m.parquet"))
 
 
+def test_a_cell_of_very_many_digits_is_read_at_once(tmp_path: Path) -> None:
+    """A pattern that can part the digits in many ways takes minutes here."""
+    cell = "9" * 130_000 + "x"
+    (tmp_path / "m.csv").write_text(f"id,much\na,{cell}\n")
+    assert Metadata.read(tmp_path / "m.csv").rows == {"a": (cell,)}
+
+
 def test_a_table_of_very_many_columns_is_refused_at_once(tmp_path: Path) -> None:
     names = ",".join(f"c{number}" for number in range(30_000))
     (tmp_path / "m.csv").write_text(f"id,{names}\n")

@@ -24,7 +24,7 @@ def is_value(value: object) -> bool:
 
 # Leading zeros are text: postal codes, camera counters.
 _INTEGER = re.compile("-?(0|[1-9][0-9]*)")
-_REAL = re.compile(r"-?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+_REAL = re.compile(r"-?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _LEADING_ZERO = re.compile("-?0[0-9]")
 _TRUTHS = {"true": 1, "false": 0}
 _UNKNOWN = frozenset({"n/a", "#n/a", "na", "nan", "null", "none", "nil", "unknown", "-", "--", "?"})
