@@ -40,14 +40,16 @@ def updates():
 
 
 def scoring():
-    for name in ("scoring", "scoring_one_thread"):
+    for name in ("scoring", "scoring_one_thread", "scoring_regions"):
         for row in report(name)["rows"]:
             over = row["kernel_over"]
             yield line(
                 str(row["dim"]),
+                *([str(row["regions"])] if "regions" in row else []),
                 row["shape"],
                 f"{row['pairs_per_second']['kernel']:,}",
                 f"{over['plain PyTorch']:.1f}",
+                *([f"{over['torch.compile']:.1f}"] if "torch.compile" in over else []),
                 f"{over['ONNX Runtime']:.1f}",
                 f"{over['bound']:.2f}",
             )
