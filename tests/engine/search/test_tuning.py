@@ -81,3 +81,12 @@ def test_a_damaged_tuning_is_named(copy, content):
     (copy / "gallery" / "tuning.json").write_text(content)
     with pytest.raises(GalleryError, match=r"tuning\.json is damaged"):
         choose_widths(copy / "gallery", 10**6, 10, 0.99)
+
+
+def test_more_images_reach_all_steps_in_a_larger_gallery(tmp_path):
+    small, large = (choose_widths(tmp_path, images, 10, 0.99) for images in (8_000, 1_000_000))
+    assert small.all_steps < large.all_steps < large.step_1
+    measured = Tuning(**{**SOUND_TUNING, "images": 8_000, "all_steps": (90,) * 7, "step_1": (0.5,) * 7})
+    measured.save(tmp_path)
+    assert choose_widths(tmp_path, 8_000, 10, 0.99).all_steps == 90
+    assert choose_widths(tmp_path, 16_000, 10, 0.99).all_steps > 90
