@@ -13,13 +13,15 @@ import unicodedata
 from functools import cached_property
 from itertools import groupby
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from shan_engine.base.errors import InputError, first_line
 from shan_engine.base.files import replacing
 from shan_engine.base.json_text import decode_json
 from shan_engine.text.tokenizer import Tokenized, Tokenizer, Word
-from shan_engine.text.unigram import Part, UnigramVocabulary
+
+if TYPE_CHECKING:
+    from shan_engine.text.unigram import Part, UnigramVocabulary
 
 _FIX = "put back the tokenizer.json that the model was trained or exported with"
 _APOSTROPHES = "'’"
@@ -35,6 +37,8 @@ class HuggingFaceTokenizer(Tokenizer):
 
     def __init__(self, definition: str) -> None:
         """`definition` is the file's content. Raises ValueError if it defines no tokenizer."""
+        from shan_engine.text.unigram import UnigramVocabulary  # needs msgspec, which training may be without
+
         self._definition, self._texts = definition, 0
         try:
             self._vocabulary: UnigramVocabulary | None = UnigramVocabulary(definition)
@@ -60,6 +64,8 @@ class HuggingFaceTokenizer(Tokenizer):
 
     def _part(self, text: str) -> Part:
         """What cuts a text."""
+        from shan_engine.text.unigram import Part
+
         self._texts += 1
         if self._vocabulary is None or self._texts > FEW_TEXTS:
             return Part(self._whole)
