@@ -29,9 +29,11 @@ from tiny import FEATURES, WORDS
 
 VARIANTS = [
     {"direction": "full"},
-    {"direction": "i2t", "embed_dim": 19, "feature_dim": 27},
+    pytest.param({"direction": "i2t", "embed_dim": 19, "feature_dim": 27}, marks=pytest.mark.slow),
     {"direction": "t2i", "embed_dim": 34, "feature_dim": 13, "temperature": 4.5},
-    {"direction": "full", "steps": ["l2l", "g2l"], "embed_dim": 21, "feature_dim": 33},
+    pytest.param(
+        {"direction": "full", "steps": ["l2l", "g2l"], "embed_dim": 21, "feature_dim": 33}, marks=pytest.mark.slow
+    ),
     {"direction": "full", "steps": ["l2l"], "embed_dim": 23, "feature_dim": 11},
 ]
 

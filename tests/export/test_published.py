@@ -38,7 +38,7 @@ KINDS = {
 
 BERT = {"tern": ("tern", {}), **{f"{kind}-bert": (kind, {"bert": True}) for kind in ("vse_infty", "esa", "chan")}}
 KINDS |= BERT
-EXPORTED = ("vse_infty", "sgr", "tern")  # not slow; the others differ from these by a layer
+EXPORTED = ("vse_infty", "tern")  # not slow; the others differ from these by a layer
 
 
 def imported(folder, name):

@@ -105,7 +105,12 @@ def test_every_graph_compiles_in_every_precision(bundle_copy, captioned, monkeyp
 
 
 @pytest.mark.parametrize(
-    "variant", [{"direction": "i2t"}, {"direction": "t2i", "steps": ["l2l", "g2l"]}, {"steps": ["l2l"]}]
+    "variant",
+    [
+        {"direction": "i2t"},
+        pytest.param({"direction": "t2i", "steps": ["l2l", "g2l"]}, marks=pytest.mark.slow),
+        pytest.param({"steps": ["l2l"]}, marks=pytest.mark.slow),
+    ],
 )
 def test_other_variants_compile(make_checkpoint, exported, tmp_path, variant):
     exported(make_checkpoint(**variant).folder, tmp_path / "bundle", feature_extractor_name=EXTRACTOR)
