@@ -88,7 +88,7 @@ FORMAT = Format(
 # For galleries that are not tuned: somewhat more than captions and short queries of Flickr8k needed among 100 thousand
 # images of benchmarks/large_gallery.py: in step 1, 60 of the test split, in all steps, 29 of the dev split. Further
 # parts of a score are known exactly in the first pass, so models with some need fewer images.
-_ALL_STEPS = (80, 120, 200, 400, 500, 800, 2000)
+_ALL_STEPS = (80, 120, 200, 400, 500, 800, 10_000)
 UNTUNED_WITH_PARTS = Tuning(
     images=100_000,
     queries=60,
