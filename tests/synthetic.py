@@ -79,6 +79,16 @@ def curve(folder):
     return [(line["loss"], line["rsum"]) for line in lines]
 
 
+def epochs(folder):
+    """The number of every epoch so far, as listed."""
+    return [json.loads(line)["epoch"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def weights(folder):
+    """The state that a training saved last."""
+    return torch.load(folder / "last.pt", weights_only=True)
+
+
 def fill(file, *, room):
     """Fill a small disk up, but for some KiB."""
     free = shutil.disk_usage(file.parent).free

@@ -20,14 +20,8 @@ from shan_model.training.grid import score_split
 from shan_model.training.loop import train
 from shan_model.training.loss import RankingLoss
 from shan_model.training.schedule import schedule
-from synthetic import F, Photos, captioned, one_thread, settings
+from synthetic import F, Photos, settings
 from torch import nn
-
-
-@pytest.fixture(scope="module")
-def files(tmp_path_factory):
-    with one_thread():
-        yield captioned(tmp_path_factory.mktemp("training"))
 
 
 def test_the_schedule_warms_up_then_falls_to_one_percent():

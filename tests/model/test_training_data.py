@@ -11,13 +11,7 @@ from shan_model.training.augment import mix_views
 from shan_model.training.data import AnyOf, choose_words, read_word_vectors, refuse_missing
 from shan_model.training.loop import train
 from shan_model.training.schedule import epoch_batches
-from synthetic import NOUNS, Photos, captioned, one_thread, settings
-
-
-@pytest.fixture(scope="module")
-def files(tmp_path_factory):
-    with one_thread():
-        yield captioned(tmp_path_factory.mktemp("training"))
+from synthetic import NOUNS, Photos, settings
 
 
 def test_images_without_features_are_named_before_training(files, tmp_path):

@@ -8,13 +8,7 @@ from shan_model.checkpoint import load_checkpoint
 from shan_model.registry import new_model
 from shan_model.training.augment import Batch, augmented_terms
 from shan_model.training.loop import train
-from synthetic import Photos, captioned, one_thread, settings
-
-
-@pytest.fixture(scope="module")
-def files(tmp_path_factory):
-    with one_thread():
-        yield captioned(tmp_path_factory.mktemp("training"))
+from synthetic import Photos, settings
 
 
 @pytest.mark.parametrize(
