@@ -41,6 +41,31 @@ export async function get(route, parameters = {}, signal = undefined) {
   return answered(await fetch(address(route, parameters), { signal }));
 }
 
+/** Questions of which only the last one counts. */
+export class Questions {
+  turn = 0;
+  #busy = null;
+
+  /** Begin another question: what is still being asked is given up. */
+  next() {
+    this.#busy?.abort();
+    this.#busy = new AbortController();
+    return ++this.turn;
+  }
+
+  /** The JSON that an address answers, or null where another question has begun meanwhile. Raises Refused. */
+  async get(route, parameters) {
+    const turn = this.next();
+    try {
+      const answer = await get(route, parameters, this.#busy.signal);
+      return turn === this.turn ? answer : null;
+    } catch (error) {
+      if (turn === this.turn) throw error;
+      return null;
+    }
+  }
+}
+
 /** The JSON that a POST answers, with the token of the page. Raises Refused. */
 export async function post(route, parameters = {}, body = undefined) {
   return answered(await fetch(address(route, parameters), {

@@ -6,7 +6,7 @@ import * as ownPhoto from "./own_photo.js";
 import * as token from "./token.js";
 import * as told from "./told.js";
 import { LISTS, read, request, write } from "./address.js";
-import { Refused, get, post } from "./api.js";
+import { Questions, Refused, get, post } from "./api.js";
 import { End, focusable, hasResized, layOut, neighbour } from "./grid.js";
 import { filled, number, texts } from "./texts.js";
 import { sentences, tile } from "./tiles.js";
@@ -18,9 +18,9 @@ const PAGE = 48;
 
 const now = {
   asked: read(), galleries: [], canOpen: false, columns: [],
-  items: [], answer: null, next: null, current: 0, busy: null, turn: 0,
+  items: [], answer: null, next: null, current: 0,
 };
-const end = new End(more);
+const end = new End(more), questions = new Questions();
 let typing = 0;
 
 // What is asked.
@@ -38,7 +38,7 @@ function change(edit, { replace = false } = {}) {
   search();
 }
 
-/** Ask the server; an answer that a later question has overtaken is dropped. */
+/** Ask the server for the photos of what is asked. */
 async function search() {
   bar.show(now.asked);
   document.title = now.asked.q ? `${now.asked.q} · ${texts.title}` : texts.title;
@@ -57,6 +57,7 @@ async function search() {
 }
 
 async function searchCaptions() {
+  questions.next();
   now.items = [];
   now.next = null;
   grid.replaceChildren();
@@ -72,23 +73,20 @@ async function searchCaptions() {
   $("status").textContent = filled(texts.found_captions, { milliseconds, photos: number(answer.captions) });
 }
 
-/** The answer, or null where a later question has been asked meanwhile or the server refuses. */
+/** The answer, or null where another question has begun meanwhile or the server refuses. */
 async function ask(route, given) {
-  const turn = ++now.turn;
-  now.busy?.abort();
-  now.busy = new AbortController();
   const slow = setTimeout(() => grid.classList.add("stale"), 250);
+  const asking = questions.get(route, given), turn = questions.turn;
   try {
-    const answer = await get(route, given, now.busy.signal);
-    if (turn !== now.turn) return null;
-    told.note();
+    const answer = await asking;
+    if (answer) told.note();
     return answer;
   } catch (error) {
-    if (turn === now.turn && error.name !== "AbortError") refused(error);
+    refused(error);
     return null;
   } finally {
     clearTimeout(slow);
-    if (turn === now.turn) grid.classList.remove("stale");
+    if (turn === questions.turn) grid.classList.remove("stale");
   }
 }
 
@@ -122,14 +120,14 @@ function add(answer) {
 async function more() {
   if (now.next === null || now.loading || holdsCaptions()) return;
   now.loading = true;
-  const turn = now.turn;
+  const turn = questions.turn;
   try {
     const answer = await get(...request(now.asked, now.columns, now.next, PAGE));
     now.loading = false;
-    if (turn === now.turn) add(answer);
+    if (turn === questions.turn) add(answer);
   } catch (error) {
     now.loading = false;
-    if (turn === now.turn) refused(error);
+    if (turn === questions.turn) refused(error);
   }
 }
 
@@ -262,7 +260,9 @@ function fixGallery() {
 async function chooseGallery() {
   $("gallery").value = now.asked.gallery;
   for (const button of document.querySelectorAll("[data-add]")) button.hidden = holdsCaptions();
-  const facts = holdsCaptions() ? [] : (await get("/api/columns", { gallery: now.asked.gallery })).columns;
+  const { gallery: name } = now.asked;
+  const facts = holdsCaptions() ? [] : (await get("/api/columns", { gallery: name })).columns;
+  if (name !== now.asked.gallery) return; // another has been chosen meanwhile
   now.columns = facts;
   bar.setColumns(facts);
 }
