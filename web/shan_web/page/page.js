@@ -18,7 +18,7 @@ const PAGE = 48;
 
 const now = {
   asked: read(), galleries: [], canOpen: false, columns: [],
-  items: [], answer: null, next: null, current: 0,
+  items: [], answer: null, next: null, continued: 0, current: 0,
 };
 const end = new End(more), questions = new Questions();
 let typing = 0;
@@ -42,6 +42,7 @@ function change(edit, { replace = false } = {}) {
 async function search() {
   bar.show(now.asked);
   document.title = now.asked.q ? `${now.asked.q} · ${texts.title}` : texts.title;
+  now.next = null; // nothing goes on with the photos of the question before
   if (holdsCaptions()) return searchCaptions();
   const answer = await ask(...request(now.asked, now.columns, 0, PAGE));
   if (!answer) return;
@@ -59,7 +60,6 @@ async function search() {
 async function searchCaptions() {
   questions.next();
   now.items = [];
-  now.next = null;
   grid.replaceChildren();
   grid.className = "sentences";
   grid.setAttribute("aria-label", texts.captions_label);
@@ -118,16 +118,16 @@ function add(answer) {
 }
 
 async function more() {
-  if (now.next === null || now.loading || holdsCaptions()) return;
-  now.loading = true;
   const turn = questions.turn;
+  if (now.next === null || now.continued === turn || holdsCaptions()) return;
+  now.continued = turn;
   try {
     const answer = await get(...request(now.asked, now.columns, now.next, PAGE));
-    now.loading = false;
     if (turn === questions.turn) add(answer);
   } catch (error) {
-    now.loading = false;
     if (turn === questions.turn) refused(error);
+  } finally {
+    if (turn === questions.turn) now.continued = 0;
   }
 }
 
@@ -246,7 +246,7 @@ function heedKeys() {
     q.value = now.asked.q;
     fixGallery();
     if (before === JSON.stringify({ ...now.asked, photo: "" })) openNamed();
-    else chooseGallery().then(search);
+    else chooseGallery().then(search, refused);
   });
   new ResizeObserver(() => { if (hasResized()) layOut(now.items); }).observe(grid);
 }
