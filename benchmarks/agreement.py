@@ -26,7 +26,9 @@ import shan_engine
 from numpy.typing import NDArray
 from provenance import recorded
 from reports import queries_of, read_report, short_queries_of, write_report
+from shan_engine.base.errors import InputError
 from shan_engine.gallery.normalised import normalised
+from shan_engine.gallery.reader import Gallery
 from shan_engine.locate import demo_bundle
 from shan_engine.search.cascade import Cascade
 from shan_engine.search.query import EncodedClause, Query, ReadQuery
@@ -81,11 +83,11 @@ def planted(path: Path, options: argparse.Namespace) -> dict[str, Any]:
     """How many of the planted photos that belong to a query's first ten are found, and their first-pass ranks."""
     split = CaptionTable.read(options.captions).split(options.split)
     with shan_engine.open(path, options.bundle, device="cpu") as engine:
-        places = {id: place for place, id in enumerate(engine.ids)}
         cascade = Cascade(engine.scorer, normalised(engine.gallery, engine.scorer.bundle))
         _, captions = np.unique(split.caption_images, return_index=True)  # the first caption of each photo
         asked = [(split.captions[one], split.images[split.caption_images[one]]) for one in captions]
-        asked = [one for one in asked if one[1] in places]
+        places = {image: place_of(engine.gallery, image) for _, image in asked}
+        asked = [one for one in asked if places[one[1]] is not None]
         asked = asked[:: max(1, len(asked) // options.queries)][: options.queries]
         depths, found, widths = [], [], []
         for caption, image in asked:
@@ -109,6 +111,14 @@ def planted(path: Path, options: argparse.Namespace) -> dict[str, Any]:
         }
         print(f"planted: {row}", flush=True)
         return row
+
+
+def place_of(gallery: Gallery, id: str) -> int | None:
+    """The place of an image; None where a gallery lacks it."""
+    try:
+        return gallery.place(id)
+    except InputError:
+        return None
 
 
 def exact(cascade: Cascade, clauses: Sequence[EncodedClause], place: NDArray[np.int64]) -> float:

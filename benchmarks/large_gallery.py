@@ -2,12 +2,14 @@
 
     python benchmarks/large_gallery.py make --source flickr8k.gallery --images 100000 --output 100k.gallery
     python benchmarks/large_gallery.py link --source 100k.gallery --times 10 --output 1m.gallery
+    python benchmarks/large_gallery.py link --source 1m.gallery --times 10 --vectors 8k.gallery --output 10m.gallery
     python benchmarks/large_gallery.py run --captions captions.tsv 8k.gallery 32k.gallery 100k.gallery 1m.gallery
     python benchmarks/large_gallery.py compare --captions captions.tsv --work FOLDER 8k.gallery 100k.gallery
 
 `make` recombines and jitters the regions of a real gallery's photos, seeded; without --source the demo's. With
 --planted, photos of split `test` of a caption file are not recombined but added as they are (agreement.py). `link`
 makes a gallery with each photo several times, on the same disk: for times alone. What a first pass reads is copied.
+With --vectors, that is of other photos, recombined of this gallery's: only exact rows are then those of another photo.
 `run` takes queries from split `test` of a caption file, or without one the demo's queries, and writes
 benchmarks/results/large_gallery.json and docs/large-gallery.svg. `compare` gives the same regions to other engines
 (other_engines.py).
@@ -22,8 +24,10 @@ import platform
 import resource
 import statistics
 import subprocess
+import threading
 import time
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -32,35 +36,29 @@ import other_engines
 import shan_engine
 from command import COMMAND
 from linked import link_blocks
-from msgspec.structs import replace
-from numpy.typing import NDArray
 from other_indexes import ENGINES
 from provenance import recorded
+from recombined import held_by, make_gallery, with_other_vectors
 from reports import queries_of, read_report, write_report
-from shan_engine.base.packing import Arrays
 from shan_engine.bundle.contents import Bundle
-from shan_engine.gallery.blocks import GalleryImage
 from shan_engine.gallery.manifest import GalleryManifest
 from shan_engine.gallery.reader import Gallery
-from shan_engine.indexing.block_writer import Encoded, write_block
-from shan_engine.indexing.images import BLOCK_IMAGES
 from shan_engine.locate import demo_bundle
 from shan_engine.text.captions import CaptionTable
 
-Floats = NDArray[np.float32]
 RESULTS = Path(__file__).parent / "results" / "large_gallery.json"
 PLOT = Path(__file__).parent.parent / "docs" / "large-gallery.svg"
-SWAPPED = 0.3  # share of an image's regions that come from a second photo
-NOISE = 0.5  # length of the jitter beside a region's length 1: cosine about 0.89
-PART = 256
 WARM = 30
 TOGETHER = 100  # queries of one search_all
 LARGE = 512  # bytes an image, of files that a first pass does not read: regions and boxes
 
 
 def make(options: argparse.Namespace) -> None:
-    planted = set(CaptionTable.read(options.planted).split("test").images) if options.planted else set()
-    make_gallery(options.source, options.images, options.output, options.storage, planted)
+    make_gallery(options.source, options.images, options.output, options.storage, planted_by(options.planted))
+
+
+def planted_by(captions: Path | None) -> set[str]:
+    return set(CaptionTable.read(captions).split("test").images) if captions else set()
 
 
 def compare(options: argparse.Namespace) -> None:
@@ -68,52 +66,12 @@ def compare(options: argparse.Namespace) -> None:
 
 
 def link(options: argparse.Namespace) -> None:
-    entries = GalleryManifest.load(options.source).blocks * options.times
-    link_blocks(options.source, options.output, entries, copy_below=LARGE).save(options.output)
-
-
-def make_gallery(original: Path | None, images: int, output: Path, storage: str, planted: Container[str] = ()) -> None:
-    """A gallery of `images` photos recombined of those of another, by default of the demo's.
-
-    Those of the other that are `planted` are not recombined: they are added as they are.
-    """
-    source = Gallery.open(original or demo_bundle().parent / "gallery")
-    held = [block.rows_of(np.arange(len(block))) for block in source.blocks]
-    arrays = {name: np.concatenate([block[name] for block in held]) for name in source.manifest.arrays}
-    rows = [GalleryImage(id, "", 0, 0, 0) for id in source.ids()]
-    whole = arrays["region_mask"].all(axis=1)
-    added = np.array([row.id in planted for row in rows])
-    real = {name: array[added] for name, array in arrays.items()}
-    arrays = {name: array[whole & ~added] for name, array in arrays.items()}
-    manifest = replace(source.manifest, dtype=storage, blocks=(), centroids="")
-    output.mkdir(parents=True)
-    entries, began = [], time.perf_counter()
-    for start in range(0, images, BLOCK_IMAGES):
-        count = min(BLOCK_IMAGES, images - start)
-        entries.append(write_block(output, manifest, count, _recombined(arrays, start, count), pooled=True))
-        print(f"{start + count:,} images, {time.perf_counter() - began:.0f} s", flush=True)
-    if added.any():
-        boxes = np.full((*real["region_mask"].shape, 4), np.nan, np.float32)
-        own = [row for row, is_planted in zip(rows, added, strict=True) if is_planted]
-        entries.append(write_block(output, manifest, len(own), [(real, boxes, own)], pooled=True))
-    replace(manifest, blocks=tuple(entries)).save(output)
-
-
-def _recombined(held: Arrays, start: int, count: int) -> Iterator[Encoded]:
-    """Images of regions recombined; what else a gallery stores is that of the photo with most of the regions."""
-    regions: Floats = held["image_regions"].astype(np.float32, copy=False)
-    _, K, D = regions.shape
-    for first in range(start, start + count, PART):
-        size = min(PART, start + count - first)
-        random = np.random.default_rng((0, first))
-        one, other = random.integers(len(regions), size=(2, size))
-        swapped = random.random((size, K)) < SWAPPED
-        made = np.where(swapped[:, :, None], regions[other], regions[one])
-        made = made + random.standard_normal(made.shape, np.float32) * np.float32(NOISE / D**0.5)
-        made /= np.linalg.norm(made, axis=2, keepdims=True)
-        images = [GalleryImage(f"image{number}", "", 0, 0, 0) for number in range(first, first + size)]
-        kept = {name: array[one] for name, array in held.items() if name != "image_regions"}
-        yield {**kept, "image_regions": made}, np.full((size, K, 4), np.nan, np.float32), images
+    blocks = GalleryManifest.load(options.source).blocks
+    linked = link_blocks(options.source, options.output, blocks * options.times, copy_below=LARGE)
+    if options.vectors:
+        photos, _, _ = held_by(Gallery.open(options.vectors), planted_by(options.planted))
+        linked = with_other_vectors(options.output, linked, len(blocks), photos)
+    linked.save(options.output)
 
 
 def run(options: argparse.Namespace) -> None:
@@ -140,16 +98,16 @@ def measure(bundle: Path, path: Path, queries: list[str], exhaustive_pairs: floa
     engine.image(last)  # the first photo that is looked up by its id
     seconds_by_id = time.perf_counter() - began
     cascade = engine.search_all(queries, explain=False)  # also reads the pages that are looked at
-    seconds, cpu = [], []
-    for query in queries[:WARM]:
+    seconds, cpu, together = [], [], queries[:TOGETHER]
+    with own_memory() as own:
+        for query in queries[:WARM]:
+            began, worked = time.perf_counter(), time.process_time()
+            engine.search(query, explain=False)
+            seconds.append(time.perf_counter() - began)
+            cpu.append(time.process_time() - worked)
         began, worked = time.perf_counter(), time.process_time()
-        engine.search(query, explain=False)
-        seconds.append(time.perf_counter() - began)
-        cpu.append(time.process_time() - worked)
-    together = queries[:TOGETHER]
-    began, worked = time.perf_counter(), time.process_time()
-    engine.search_all(together, explain=False)
-    seconds_together, cpu_together = time.perf_counter() - began, time.process_time() - worked
+        engine.search_all(together, explain=False)
+        seconds_together, cpu_together = time.perf_counter() - began, time.process_time() - worked
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     compared = {}
     if exhaustive_pairs:
@@ -163,6 +121,8 @@ def measure(bundle: Path, path: Path, queries: list[str], exhaustive_pairs: floa
             "agreement_at_10": shares([found[query] for query in asked], truth),
             "queries_compared": len(asked),
         }
+    images, blocks, storage = len(engine), len(engine.gallery.blocks), engine.gallery.manifest.dtype
+    engine.close()
     command = [*map(str, (COMMAND, "search", queries[0], "--gallery", path, "--model", bundle, "--json"))]
     cold, cpu_cold = [], []
     # As an installed command runs: its modules are compiled before the times count.
@@ -173,10 +133,14 @@ def measure(bundle: Path, path: Path, queries: list[str], exhaustive_pairs: floa
         subprocess.run(command, check=True, capture_output=True, env=compiled)
         cold.append(time.perf_counter() - began)
         cpu_cold.append(_of_children() - worked)
+    forget(path)
+    began = time.perf_counter()
+    subprocess.run(command, check=True, capture_output=True, env=compiled)
+    from_disk = time.perf_counter() - began
     scanned = cascade[0].stages
     return {
-        "images": len(engine),
-        "storage": engine.gallery.manifest.dtype,
+        "images": images,
+        "storage": storage,
         "seconds_a_query": round(statistics.median(seconds), 4),
         "cpu_seconds_a_query": round(statistics.median(cpu), 4),
         "queries_together": len(together),
@@ -186,12 +150,43 @@ def measure(bundle: Path, path: Path, queries: list[str], exhaustive_pairs: floa
         "scanned": vars(scanned) if scanned else None,
         "cold_seconds": round(statistics.median(cold), 2),
         "cold_cpu_seconds": round(statistics.median(cpu_cold), 2),
+        "from_disk_seconds": round(from_disk, 2),
         "seconds_by_id": round(seconds_by_id, 4),
-        "blocks": len(engine.gallery.blocks),
+        "blocks": blocks,
         "peak_mib": peak,
-        "bytes_an_image": round(sum(f.stat().st_size for f in path.rglob("*") if f.is_file()) / len(engine)),
+        "own_peak_mib": max(own, default=None),
+        "bytes_an_image": round(sum(f.stat().st_size for f in path.rglob("*") if f.is_file()) / images),
         "recorded": recorded(),
     }
+
+
+@contextmanager
+def own_memory() -> Iterator[list[int]]:
+    """MiB that this process holds beside mapped files, a hundred times a second; empty where the system tells none."""
+    seen: list[int] = []
+    status, done = Path("/proc/self/status"), threading.Event()
+
+    def look() -> None:
+        while not done.wait(0.01):
+            seen.append(int(status.read_text().partition("RssAnon:")[2].split()[0]) // 1024)
+
+    watcher = threading.Thread(target=look)
+    if status.exists():
+        watcher.start()
+    try:
+        yield seen
+    finally:
+        done.set()
+        if watcher.ident:
+            watcher.join()
+
+
+def forget(gallery: Path) -> None:
+    """Let the system drop a gallery's files from its cache: the next one to read them waits for the disk."""
+    for file in gallery.rglob("*"):
+        if file.is_file() and hasattr(os, "posix_fadvise"):
+            with file.open("rb") as held:
+                os.posix_fadvise(held.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def _of_children() -> float:
@@ -233,6 +228,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     linker.add_argument("--source", type=Path, required=True)
     linker.add_argument("--times", type=int, required=True)
     linker.add_argument("--output", type=Path, required=True)
+    linker.add_argument("--vectors", type=Path, help="gallery of real photos: recombine what a first pass reads")
+    linker.add_argument("--planted", type=Path, help="as of `make`: these photos are not recombined")
     runner, other = phases.add_parser("run"), phases.add_parser("compare")
     runner.add_argument("galleries", type=Path, nargs="+")
     runner.add_argument(

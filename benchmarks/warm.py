@@ -8,7 +8,7 @@ Each tree has a process of its own, and the two take turns query by query, so th
 A ratio is the median of the turns' ratios; milliseconds are medians, by the clock and of the processors (cpu), which
 hardly differ on a busy machine from a quiet one.
 
-Galleries are synthetic: photos recombined of the demo's (large_gallery.py), scored with the demo's bundle. --work keeps
+Galleries are synthetic: photos recombined of the demo's (recombined.py), scored with the demo's bundle. --work keeps
 them for another run. Three things are measured:
 
 - a query with and without explanation, one caller;
@@ -32,8 +32,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from large_gallery import make_gallery
 from provenance import ROOT, recorded
+from recombined import make_gallery
 from reports import demo_queries, write_report
 
 RESULTS = Path(__file__).parent / "results" / "warm.json"

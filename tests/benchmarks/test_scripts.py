@@ -11,7 +11,7 @@ from written_reports import ROOT, assert_options_exist, report
 def test_every_script_has_a_test():
     tests = "".join(path.read_text("utf-8") for path in Path(__file__).parent.glob("test_*.py"))
     # What the scripts share, and what large_gallery.py compares with.
-    modules = {"command", "linked", "provenance", "reports", "warm_worker", "written_set"}
+    modules = {"command", "linked", "provenance", "recombined", "reports", "warm_worker", "written_set"}
     modules |= {"other_engines", "other_indexes"}
     names = {path.stem for path in (ROOT / "benchmarks").glob("*.py")} - modules
     assert [name for name in sorted(names) if f'script("{name}")' not in tests and f'"{name}.py"' not in tests] == []

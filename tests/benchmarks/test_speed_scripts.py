@@ -7,7 +7,10 @@ import shutil
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+from shan_engine.gallery.reader import Gallery
+from shan_engine.integrity.verify import verify
 from written_reports import DEMO, RECORDED, ROOT, report
 
 
@@ -100,6 +103,24 @@ def test_large_gallery(script, tmp_path):
     assert set(agreement) == {"shan-engine", "faiss flat", "faiss hnsw"}
     assert agreement["faiss flat"] == [1]  # it is the exhaustive ranking
     assert agreement["shan-engine"] == sorted(agreement["shan-engine"])  # more candidates find no less
+
+
+def test_galleries_that_share_exact_rows(script, tmp_path):
+    benchmark, source, made = script("large_gallery"), tmp_path / "source.gallery", tmp_path / "made.gallery"
+    benchmark.main(["make", "--images", "300", "--output", str(source)])
+    vectors = ["--vectors", str(DEMO / "gallery")]
+    benchmark.main(["link", "--source", str(source), "--times", "2", *vectors, "--output", str(made)])
+    opened = Gallery.open(made)
+    (verdict,) = verify(made)
+    assert verdict.sound
+    one, other = opened.blocks
+    regions = [made / "blocks" / block.name / "image_regions.npy" for block in opened.blocks]
+    assert regions[0].samefile(regions[1])
+    means = [block.pooled.vectors * block.pooled.scales[:, None] for block in (one, other)]
+    assert (means[0] != means[1]).mean() > 0.9
+    lengths = [np.linalg.norm(rows, axis=1).mean() for rows in means]
+    assert lengths[1] == pytest.approx(lengths[0], rel=0.02)  # as those of regions that were made
+    assert not np.array_equal(one.files["image_vector"], other.files["image_vector"])
 
 
 def test_agreement(script, captions, tmp_path, monkeypatch):
