@@ -143,7 +143,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         row = {ten.__name__: ten, planted.__name__: planted}[options.phase](path, options)
         row = {"split": options.split, **row, "recorded": recorded()}
         held = read_report(options.report)
-        rows = {one["images"]: one for one in held.get(options.name, {}).get(options.phase, ())} | {row["images"]: row}
+        rows = {one["images"]: one for one in held.get(options.name, {}).get(options.phase, ())}
+        rows[row["images"]] = {**rows.get(row["images"], {}), **row}  # other kinds of queries stay
         named = {**held.get(options.name, {}), options.phase: [rows[size] for size in sorted(rows)]}
         write_report(options.report, {**held, options.name: named})
 
