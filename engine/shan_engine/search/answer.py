@@ -132,7 +132,12 @@ def rank(
     else:
         # Hits of a filtered search are hits of the whole gallery further down: the widths are those of the whole.
         widths = widths or choose_widths(
-            gallery.path, len(gallery), ranked, options.recall_target, parts=_has_parts(scorer)
+            gallery.path,
+            len(gallery),
+            ranked,
+            options.recall_target,
+            parts=_has_parts(scorer),
+            steps=len(scorer.steps),
         )
         log.info("%d images in stages: step 1 of %d, all steps of %d", len(searched), widths.step_1, widths.all_steps)
         stages = cascade.over(searched) if cascade else Cascade(scorer, searched)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Annotated
 
 from msgspec import Meta
+from msgspec.structs import replace
 
 from shan_engine.base.errors import GalleryError, InputError
 from shan_engine.base.manifests import Fields, Format, Size
@@ -113,12 +114,17 @@ def check_target(target: float) -> None:
         raise InputError(f"the recall target is {target}: give a share of the hits above 0 and up to 1, such as 0.99")
 
 
-def choose_widths(gallery: Path, images: int, top_k: int, target: float, *, parts: bool = False) -> StageWidths:
+def choose_widths(
+    gallery: Path, images: int, top_k: int, target: float, *, parts: bool = False, steps: int = 3
+) -> StageWidths:
     """Widths from the gallery's own tuning, or else the untuned ones, for a target that passes `check_target`.
 
-    `parts` says whether the scores have further parts.
+    `parts` says whether the scores have further parts. Of a model with one of the `steps`, scores after step 1 are the
+    exact ones but for rounding: few images need to be looked at again.
     """
     untuned = UNTUNED_WITH_PARTS if parts else UNTUNED
+    if steps == 1:
+        untuned = replace(untuned, all_steps=(untuned.top_k,) * len(TARGETS))
     return (Tuning.load(gallery) or untuned).widths(images, top_k, target)
 
 

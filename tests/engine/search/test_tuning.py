@@ -86,6 +86,8 @@ def test_a_damaged_tuning_is_named(copy, content):
 def test_more_images_reach_all_steps_in_a_larger_gallery(tmp_path):
     small, large = (choose_widths(tmp_path, images, 10, 0.99) for images in (8_000, 1_000_000))
     assert small.all_steps < large.all_steps < large.step_1
+    of_one_step = choose_widths(tmp_path, 1_000_000, 10, 0.99, steps=1)
+    assert (of_one_step.step_1, of_one_step.all_steps) == (large.step_1, 50)  # scores after step 1 are the exact ones
     measured = Tuning(**{**SOUND_TUNING, "images": 8_000, "all_steps": (90,) * 7, "step_1": (0.5,) * 7})
     measured.save(tmp_path)
     assert choose_widths(tmp_path, 8_000, 10, 0.99).all_steps == 90
