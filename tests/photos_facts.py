@@ -1,4 +1,4 @@
-"""Photos that say about themselves what a phone or a program for photos writes."""
+"""Photos with the metadata that a phone or a program for photos writes."""
 
 from __future__ import annotations
 

@@ -78,7 +78,7 @@ def extract(
 
       shan-engine extract ~/Pictures --store pictures.store --metadata photos.csv
 
-    It also keeps what photos say about themselves, such as date, camera and place, for `search --where` and `--near`.
+    It also keeps the photos' own metadata, such as date, camera and place, for `search --where` and `--near`.
 
     Run it again after you add, change, rename or delete photos: only photos with new content are extracted.
 

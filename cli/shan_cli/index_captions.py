@@ -18,7 +18,7 @@ def index_captions(
         Path,
         typer.Argument(help="Text file, one caption a line; or a table or folder as for `evaluate --captions`."),
     ],
-    output: Annotated[Path, typer.Option(help="Gallery of captions to make. An existing one is made anew.")],
+    output: Annotated[Path, typer.Option(help="Gallery of captions to make. An existing one is replaced.")],
     model: EncoderModel = None,
     device: Device = "auto",
     storage: Annotated[GalleryDtype, typer.Option(help=f"{SMALLER}, int8 a quarter.")] = "float32",

@@ -54,7 +54,7 @@ def search(
     where: Annotated[
         str | None,
         typer.Option(
-            help="Score only photos that meet this SQL condition on what they say about themselves (taken, camera, "
+            help="Score only photos that meet this SQL condition on their own metadata (taken, camera, "
             "town …), columns of your own table, id and path.",
             show_default=False,
         ),

@@ -19,7 +19,7 @@ def verify(
     json: Json = False,
     verbose: Verbose = False,
 ) -> None:
-    """Tell what each path is, and check everything in it against its checksums; exits 1 if anything is damaged.
+    """Say what each path is, and check everything in it against its checksums; exits 1 if anything is damaged.
 
     Examples:
 

@@ -8,7 +8,7 @@ from shan_cli.update import CollectionName, run_update
 
 
 def watch(collection: CollectionName = None, device: Device = "auto", verbose: Verbose = False) -> None:
-    """Keep a collection up to date: run `update` now, and again when photos come, change or go. Ctrl-C ends it.
+    """Keep a collection up to date: run `update` now, and when photos are added, changed or deleted. Ctrl-C stops it.
 
     Examples:
 

@@ -138,4 +138,4 @@ def test_wrong_roots_and_patterns(tmp_path: Path) -> None:
     extract_photos(here, store, FeatureExtractor(model, "cpu", threads=1))
     command = ("extract", here, "--store", store, "--extractor", model)
     assert "--root 'here' is not of the form OLD=NEW" in refusal(*command, "--root", "here")
-    assert "--exclude has a pattern that is none" in refusal(*command, "--exclude", "!")
+    assert "--exclude has an invalid pattern" in refusal(*command, "--exclude", "!")

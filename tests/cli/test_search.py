@@ -138,7 +138,7 @@ class TestRefusals:
             assert said in sentence
             assert "has the columns id, path, year, licence" in sentence
         assert "a filter is empty" in refusal("search", "a dog", "--where", "", *asked[1])
-        assert "'Paris' is no place and distance" in refusal("search", "a dog", "--near", "Paris", *asked[1])
+        assert "'Paris' is not a place and a distance" in refusal("search", "a dog", "--near", "Paris", *asked[1])
         assert "no column 'venue'" in refusal("search", "a dog", "--columns", "year,venue", *asked[1])
 
     def test_a_wrong_filter_is_said_before_any_model_is_loaded(self, asked, seeing_bundle, tmp_path):

@@ -1,4 +1,4 @@
-"""Readers of photos, of what they say about themselves, and of feature extractors."""
+"""Readers of photos, of their own metadata, and of feature extractors."""
 
 from __future__ import annotations
 

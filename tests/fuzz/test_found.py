@@ -48,13 +48,13 @@ def test_texts_of_a_table_that_are_no_unicode(tmp_path: Path) -> None:
 
 def test_a_pattern_that_is_none_is_named(tmp_path: Path) -> None:
     (tmp_path / ".shanignore").write_text("[z-a]\n")
-    with pytest.raises(InputError, match="has a pattern that is none"):
+    with pytest.raises(InputError, match="has an invalid pattern"):
         IgnoreRules.of([]).below("", tmp_path / ".shanignore")
 
 
 def test_the_home_of_nobody(tmp_path: Path) -> None:
     (tmp_path / "c.toml").write_text('folders = ["~nobody-here/a"]\nstore = "s"\ngallery = "g"\n')
-    with pytest.raises(InputError, match="names the home of nobody: write the whole path"):
+    with pytest.raises(InputError, match="names a user who does not exist here: write the whole path"):
         Collection.read(tmp_path / "c.toml", "photos")
 
 

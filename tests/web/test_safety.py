@@ -43,7 +43,7 @@ def test_a_proxys_name_needs_a_token_and_must_be_a_name():
     with pytest.raises(InputError, match=r"other machines reach photos\.example\.org, so the page needs a token"):
         check_token("127.0.0.1", "", ["photos.example.org"])
     for wrong in ("https://photos.example.org", "photos.example.org:443", ""):
-        with pytest.raises(InputError, match="is no host's name"):
+        with pytest.raises(InputError, match="is not a host name"):
             check_token("127.0.0.1", TOKEN, [wrong])
 
 

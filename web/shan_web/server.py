@@ -29,7 +29,7 @@ def check_token(host: str, token: str, names: Sequence[str] = ()) -> None:
     for name in names:
         if not is_name(name):
             raise InputError(
-                f"'{name}' is no host's name: give one such as photos.example.org, without http:// or port"
+                f"'{name}' is not a host name: give one such as photos.example.org, without http:// or port"
             )
     if not token and (names or not is_loopback(host)):
         raise InputError(

@@ -1,4 +1,4 @@
-"""What a photo says about itself: the columns that every photo of `extract` has, with or without a table.
+"""A photo's own metadata: the columns that every photo of `extract` has, with or without a table.
 
 They come from EXIF, IPTC, XMP, XMP side-cars and the JSON files of Google Takeout. docs/collections.md lists them.
 """

@@ -168,6 +168,6 @@ def architectures_of(names: Sequence[str]) -> tuple[str, ...]:
     wrong = [name for name in names if not (name.startswith("sm_") and name[3:].isdigit())]
     if wrong:
         raise BackendError(
-            f"'{wrong[0]}' is no GPU architecture: give names such as sm_86 or sm_89, with commas between"
+            f"'{wrong[0]}' is not a GPU architecture: give names such as sm_86 or sm_89, with commas between"
         )
     return tuple(sorted(dict.fromkeys(names), key=lambda name: int(name[3:])))

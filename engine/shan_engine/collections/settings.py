@@ -110,4 +110,6 @@ def _whole(folder: Path, path: str) -> Path:
     try:
         return folder / Path(path).expanduser()
     except RuntimeError as error:  # the home of somebody who is not known here
-        raise InputError(f"the path {path} of a collection names the home of nobody: write the whole path") from error
+        raise InputError(
+            f"the path {path} of a collection names a user who does not exist here: write the whole path"
+        ) from error

@@ -166,7 +166,7 @@ def _rows(gallery: Gallery, block: Block, where: str, clock: _Clock) -> NDArray[
             shown = " ".join(where.split())[:_SHOWN]
             fault = first_line(error)
             if fault.rpartition(" ")[2].lower() in FACTS:
-                there += "; what photos say about themselves comes with `extract` and `index`: run both again"
+                there += "; the photos' own metadata comes with `extract` and `index`: run both again"
             raise InputError(f"the filter '{shown}' cannot be used ({fault}): {there}") from error
         connection.set_authorizer(None)  # the examples are ours
         check_comparisons(where, types, lambda column: _example(connection, column))

@@ -35,7 +35,7 @@ def near_condition(near: str, where: str | None = None) -> str:
         latitude = longitude = distance = math.nan
     if found is None or not (abs(latitude) <= 90 and abs(longitude) <= 180 and distance > 0):
         raise InputError(
-            f"'{near}' is no place and distance: give latitude, longitude and a distance in km, m or mi, such as "
+            f"'{near}' is not a place and a distance: give latitude, longitude and a distance in km, m or mi, such as "
             "48.85,2.35,5km"
         )
     km = distance * _KM[found[4].lower()]

@@ -30,8 +30,8 @@ def kind_of(path: Path) -> Kind:
     if "blocks" in fields or (path / "blocks").is_dir():
         return "gallery"
     raise InputError(
-        f"{path} is no store, gallery, bundle, job or collection: name a folder that shan-engine made, or the name of "
-        "a collection"
+        f"{path} is not a store, gallery, bundle, job or collection: name a folder that shan-engine made, "
+        "or the name of a collection"
     )
 
 

@@ -93,7 +93,7 @@ def _events(kind: Kind, path: Path, fix: str) -> Iterator[Event]:
             yield held if isinstance(held, int) else Finding(**{**held, "ids": tuple(held["ids"])})
     except ChildProcessError as error:
         raise InputError(
-            f"the check of {path} failed ({error}), which says nothing about it: run the command again"
+            f"the check of {path} could not finish ({error}), so nothing is known about it: run the command again"
         ) from error
     except EOFError:
         yield Finding("unread", "", f"{path} is damaged, one of its files cannot be read from its disk: {fix}")

@@ -102,9 +102,9 @@ def refuse_untrusted(path: Path, most_pixels: int) -> None:
     except InputError:
         raise
     except Exception as error:  # Pillow raises a dozen types, depending on the format and the damage
-        raise InputError("this is no photo that can be read: send a JPEG, PNG or WebP") from error
+        raise InputError("this is not a photo that can be read: send a JPEG, PNG or WebP") from error
     if kind not in _COMMON:
-        raise InputError(f"a photo of the format {kind} is not taken: send a JPEG, PNG or WebP")
+        raise InputError(f"a photo of the format {kind} is not accepted: send a JPEG, PNG or WebP")
     if width * height > most_pixels:
         raise InputError(
             f"the photo has {width} x {height} pixels, more than {most_pixels // 10**6} megapixels: send a smaller copy"

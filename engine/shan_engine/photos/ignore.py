@@ -74,7 +74,7 @@ def _spec(patterns: Sequence[str], source: str) -> GitIgnoreSpec:
         return GitIgnoreSpec.from_lines(_ASTERISKS.sub("*", pattern) for pattern in patterns)
     except (ValueError, re.error) as error:
         fault = first_line(error)
-        raise InputError(f"{source} has a pattern that is none ({fault}): write it as in a .gitignore") from error
+        raise InputError(f"{source} has an invalid pattern ({fault}): write it as in a .gitignore") from error
 
 
 _BUILT_IN = GitIgnoreSpec.from_lines(BUILT_IN)

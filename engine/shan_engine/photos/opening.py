@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import io
 import logging
+import math
 import struct
 import zlib
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ from shan_engine.photos.tones import levels_of, to_bytes
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_TIFF_BYTES = 6  # a pixel of the largest photo, as in 16-bit RGB; smaller ones may have more
 _LARGE_CHUNK = 1 << 20
 _LEAST_PREVIEW = 480  # an embedded preview with a shorter side is too coarse, so that the RAW file is developed
 _FORMATS = ("JPEG", "PNG", "GIF", "BMP", "DIB", "PPM", "WEBP", "TIFF", "JPEG2000", "AVIF", "ICO", "TGA", "PCX")
@@ -109,7 +111,11 @@ def open_tiff(path: Path, most_pixels: int) -> Image.Image:
     logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # it tells each broken tag; its exceptions say enough
     with tifffile.TiffFile(path) as tiff:
         page = tiff.pages.first
-        if page.imagewidth * page.imagelength * page.samplesperpixel > 3 * most_pixels:
+        sizes = (page.imagewidth, page.imagelength, page.imagedepth), (page.tilewidth, page.tilelength, page.tiledepth)
+        if not all(isinstance(size, int) for size in (*sizes[0], *sizes[1], page.samplesperpixel)):
+            raise InputError(f"{path} cannot be decoded: its header has several numbers for one size")
+        itemsize = page.dtype.itemsize if page.dtype else 1
+        if max(map(math.prod, sizes)) * page.samplesperpixel * itemsize > _TIFF_BYTES * most_pixels:
             raise Image.DecompressionBombError
         samples = page.asarray()
         if samples.ndim == 3 and page.planarconfig == 2:

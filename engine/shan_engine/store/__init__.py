@@ -4,7 +4,7 @@ In reading order:
 
 - `feature_store`: reads, writes and compacts a store.
 - `records`, `schema`, `metadata`: the bytes of a record, what all records have in common, and facts about images.
-- `facts`, `contents`, `texts`: what photos say about themselves, their files, what is written in them.
+- `facts`, `contents`, `texts`: the photos' own metadata, their files, what is written in them.
 - `lmdb`: LMDB environments, and clear sentences for their errors.
 - `dtype`: the dtype of a store that is about to be written.
 - `verify`: checks every record.

@@ -1,4 +1,4 @@
-"""What photos say about themselves, in a feature store: the table `facts`, a JSON object for each image id.
+"""The photos' own metadata in a feature store: the table `facts`, a JSON object for each image id.
 
 It has the facts by name, and a stamp that changes when they must be read again. An older store has no such table.
 """
@@ -54,6 +54,6 @@ def read_facts(path: Path, environment: lmdb.Environment, transaction: lmdb.Tran
             found[str(row.get("id", decode_id(key)))] = StoredFacts(str(row["stamp"]), facts)
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise StoreError(
-            f"what the photos of the store {path} say about themselves is damaged ({error}): extract into a new store"
+            f"the photos' own metadata in the store {path} is damaged ({error}): extract into a new store"
         ) from error
     return found

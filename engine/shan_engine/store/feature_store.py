@@ -182,7 +182,7 @@ class FeatureStore(TextStore):
         return described
 
     def facts(self) -> dict[str, StoredFacts]:
-        """What photos say about themselves, by id; nothing for images that were not extracted from photos."""
+        """The photos' own metadata by id; nothing for images that were not extracted from photos."""
         return self._read(lambda transaction: read_facts(self.path, self._environment, transaction))
 
     def described(self) -> Metadata | None:
@@ -196,7 +196,7 @@ class FeatureStore(TextStore):
         return with_text(known, ((id, [line.text for line in lines]) for id, lines in self.texts()))
 
     def put_facts(self, facts: Mapping[str, StoredFacts]) -> None:
-        """Add or replace what photos say about themselves, by id."""
+        """Add or replace the photos' own metadata by id."""
         self._write(lambda transaction: write_facts(self._environment, transaction, facts))
 
     def entries(self) -> set[int]:

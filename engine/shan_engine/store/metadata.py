@@ -88,7 +88,7 @@ def _row(key: bytes, value: bytes) -> tuple[str, tuple[Value, ...]]:
 class Described:
     """How metadata fit a store's images: `described` of `images` have a row; `unknown` rows belong to no image.
 
-    `replaced` are those of the columns that hide what photos say about themselves.
+    `replaced` are those of the columns that hide the photos' own metadata.
     """
 
     images: int

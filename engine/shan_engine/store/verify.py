@@ -25,7 +25,7 @@ def verify_store(path: Path) -> Iterator[tuple[str, str | None]]:
             yield id, problem
     except ChildProcessError as error:
         raise StoreError(
-            f"the check of the store {path} failed ({error}), which says nothing about the store: run it again"
+            f"the check of the store {path} could not finish ({error}), so nothing is known: run it again"
         ) from error
     except EOFError as error:
         raise StoreError(f"the store {path} is damaged (one of its pages cannot be read): {RESTORE}") from error

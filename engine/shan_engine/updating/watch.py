@@ -51,7 +51,7 @@ class Watch:
                         if self._there() != there:
                             break
             except (OSError, RuntimeError) as error:
-                self._on_trouble(f"the folders cannot be watched ({error}): they are looked through every ten minutes")
+                self._on_trouble(f"the folders cannot be watched ({error}): they are checked every ten minutes")
                 self._on_trouble = lambda sentence: None
                 yield
                 time.sleep(RESCAN / 6)

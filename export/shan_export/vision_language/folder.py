@@ -76,7 +76,7 @@ def read_json(path: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read ({error}): copy it again") from error
     if not isinstance(data, dict):
-        raise InputError(f"{path} is no JSON object: copy it again")
+        raise InputError(f"{path} is not a JSON object: copy it again")
     return data
 
 

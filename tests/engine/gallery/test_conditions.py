@@ -133,7 +133,7 @@ def test_photos_near_a_place(gallery, near, found):
     "near", ["48.85,2.35", "48.85,2.35,5", "91,0,5km", "0,181,5km", "1.2.3,4,5km", "0,0,0km", "Paris"]
 )
 def test_what_is_no_place_is_refused(near):
-    with pytest.raises(InputError, match=f"'{near}' is no place and distance: give latitude, longitude and a distance"):
+    with pytest.raises(InputError, match=f"'{near}' is not a place and a distance: give latitude"):
         near_condition(near)
 
 

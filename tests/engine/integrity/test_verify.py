@@ -69,7 +69,7 @@ def test_each_damaged_file_of_a_bundle_is_named(place) -> None:
 def test_a_folder_of_nothing_is_refused(tmp_path: Path) -> None:
     done = shan("verify", tmp_path)
     assert (done.returncode, done.stdout) == (1, "")
-    assert f"{tmp_path} is no store, gallery, bundle, job or collection" in done.stderr
+    assert f"{tmp_path} is not a store, gallery, bundle, job or collection" in done.stderr
 
 
 def test_a_process_that_a_signal_ends_is_told_from_one_that_fails(tmp_path: Path, monkeypatch) -> None:

@@ -1,4 +1,4 @@
-"""What photos say about themselves: read from files as cameras and programs write them."""
+"""The photos' own metadata: read from files as cameras and programs write them."""
 
 from __future__ import annotations
 

@@ -114,7 +114,7 @@ def test_patterns_are_those_of_a_gitignore(tmp_path: Path) -> None:
     (folder / "deep" / ".shanignore").write_text("*.png\n!keep/*\n")
     assert found(folder) == [".take/a.png", "a.png", "deep/keep/a.png"]
     assert found(folder, exclude=("a.png", "!/b.png")) == ["b.png"]
-    with pytest.raises(InputError, match="--exclude has a pattern that is none"):
+    with pytest.raises(InputError, match="--exclude has an invalid pattern"):
         found(folder, exclude=("!",))
     (folder / ".shanignore").write_bytes(b"\xff")
     with pytest.raises(InputError, match=r"\.shanignore is not UTF-8 text"):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import resource
+import struct
 import subprocess
 import sys
 import threading
@@ -86,6 +88,32 @@ def test_no_photo_turns_black_or_white(tmp_path: Path, samples: NDArray[np.gener
     tifffile.imwrite(tmp_path / "a.tif", samples.reshape(64, 96))
     photo = np.asarray(decode_photo(tmp_path / "a.tif"))[..., 0].ravel()
     assert np.abs(photo[:-1].astype(int) - np.linspace(0, 255, 6144)[:-1]).max() <= 3
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        # 13 widths times a length is a Python tuple of gigabytes.
+        ({256: (4, 13, 8), 257: (4, 1, 1 << 28)}, "has several numbers for one size"),
+        # Tiles of 2^34 pixels in a photo of 2^12.
+        ({322: (4, 1, 1 << 18), 323: (4, 1, 1 << 16)}, "more than 300 megapixels"),
+    ],
+)
+def test_a_tiff_of_impossible_sizes_takes_no_memory(
+    tmp_path: Path, changes: dict[int, tuple[int, int, int]], reason: str
+) -> None:
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, np.zeros((64, 64, 3), np.float32), photometric="rgb", tile=(16, 16))  # not one of Pillow's
+    with tifffile.TiffFile(path) as tiff:
+        places = {tag: tiff.pages.first.tags[tag].offset for tag in changes}
+    content = bytearray(path.read_bytes())
+    for tag, change in changes.items():
+        struct.pack_into("<HHII", content, places[tag], tag, *change)
+    path.write_bytes(content)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(InputError, match=reason):
+        decode_photo(path)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak < 1 << 20  # kB
 
 
 def test_a_transparent_level_of_16_bits_is_white(tmp_path: Path) -> None:

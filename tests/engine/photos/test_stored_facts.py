@@ -1,4 +1,4 @@
-"""What photos say about themselves, in a store: kept, renewed, and told where it is missing."""
+"""The photos' own metadata in a store: kept, renewed, and told where it is missing."""
 
 from __future__ import annotations
 

@@ -72,9 +72,9 @@ def test_damaged_facts_are_named(tmp_path):
         with store._environment.begin(write=True) as transaction:
             table = store._environment.open_db(b"facts", txn=transaction)
             transaction.put(b"photo0", b'{"stamp": 1', db=table)
-        with pytest.raises(StoreError, match=r"what the photos of the store .* say about themselves is damaged"):
+        with pytest.raises(StoreError, match=r"the photos' own metadata in the store .* is damaged"):
             store.facts()
-        with pytest.raises(StoreError, match="say about themselves is damaged"):
+        with pytest.raises(StoreError, match=r"own metadata in the store .* is damaged"):
             list(verify_store(tmp_path / "s"))
         store.delete(["photo0"])
         assert store.facts() == {}

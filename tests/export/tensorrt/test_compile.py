@@ -168,7 +168,7 @@ def test_the_command(bundle_copy, captioned, checkpoint, tmp_path):
     assert "cannot compile for sm_90: choose one of sm_75, sm_80" in refusal(
         "compile", bundle_copy, "--gpu-arch", "sm_90"
     )
-    assert "'86' is no GPU architecture" in refusal("compile", bundle_copy, "--gpu-arch", "86")
+    assert "'86' is not a GPU architecture" in refusal("compile", bundle_copy, "--gpu-arch", "86")
     assert "there is no bundle at" in refusal("compile", tmp_path / "none")
     assert "give both --gallery and --captions" in refusal("compile", bundle_copy, "--gallery", captioned[0])
     done = shan("compile", bundle_copy, "--precision", "fp16", "--gpu-arch", "sm_89,sm_86", "--json")

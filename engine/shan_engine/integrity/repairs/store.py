@@ -13,7 +13,7 @@ from shan_engine.store.salvage import Salvaged, salvage, write
 
 _AGAIN = "extract or import them again"
 _TABLES = {
-    "facts": "what some photos say about themselves: `extract` reads it again",
+    "facts": "the own metadata of some photos: `extract` reads it again",
     "files": "the list of some photos' copies: `extract` makes it again",
     "text": "what is written in some photos: `extract --read-text` reads it again",
     "metadata": "the table of metadata: set it again with `shan-engine store metadata`",

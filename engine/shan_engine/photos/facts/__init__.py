@@ -1,4 +1,4 @@
-"""What photos say about themselves, by where it is written.
+"""The photos' own metadata, by where it is written.
 
 - `dates`, `exif`, `iptc`, `xmp`, `takeout`: one way of writing facts each.
 - `embedded`: all that an opened photo carries; `sidecars`: the files beside it.

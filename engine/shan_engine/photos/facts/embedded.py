@@ -27,7 +27,7 @@ class Embedded:
 
 
 def embedded_facts(image: Image.Image) -> Embedded:
-    """What an opened photo says about itself. Damaged metadata count as none: the photo can still be used.
+    """The metadata of an opened photo. Damaged metadata count as none: the photo can still be used.
 
     Call it before the pixels of a TIFF are loaded, and after those of a PNG, whose metadata may follow them.
     """

@@ -116,5 +116,5 @@ def _read(path: Path | None, parse: Callable[[bytes], Facts], faults: list[str])
         return parse(path.read_bytes())
     except (OSError, ValueError, SyntaxError, LookupError, RecursionError) as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or first_line(error)
-        faults.append(f"{path} cannot be read ({reason}), so what it says is not known: write it again or delete it")
+        faults.append(f"{path} cannot be read ({reason}), so its content is not known: write it again or delete it")
         return {}
