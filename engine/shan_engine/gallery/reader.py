@@ -80,7 +80,7 @@ class Gallery:
         return Gallery(self.path, manifest, blocks, release_pages=self._release_pages)
 
     def __len__(self) -> int:
-        return sum(len(block) for block in self.blocks)
+        return int(self.ends[-1]) if self.blocks else 0
 
     @cached_property
     def ends(self) -> NDArray[np.int64]:
