@@ -1,4 +1,4 @@
-// What the grid shows: photos, each with its link and the bar of what its score owes to; or sentences.
+// What the grid shows: photos, each with its link and a bar of the parts of its score; or sentences.
 
 import { filled, texts } from "./texts.js";
 
@@ -40,7 +40,7 @@ export function tile(hit, answer, card, { opened, focused }) {
   return item;
 }
 
-/** A bar as long as the hit is good, divided by what its score owes to. */
+/** A bar as long as the hit is good, divided into the parts of its score. */
 function owes(hit, names, meter) {
   const whole = document.createElement("span"), likely = Number(meter?.value ?? 0);
   whole.className = "owes";
