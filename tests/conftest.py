@@ -22,9 +22,14 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import own_home  # noqa: F401 before a command is run
 from bundle_cache import BundleCache
+from hypothesis import HealthCheck, settings
 from in_process import refusal
 from job_runs import galleries, other_path, run_job  # noqa: F401 fixtures
 from tiny import EXTRACTOR, make_store, random_tensors, tiny_config, write_checkpoint
+
+# The same examples in every run, however slow the machine; `--hypothesis-profile=default` draws others.
+settings.register_profile("same", derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
+settings.load_profile("same")
 
 
 @dataclass(frozen=True)

@@ -70,7 +70,7 @@ def start(*arguments: object) -> subprocess.Popen[str]:
     )
 
 
-def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str], seconds: float = 60.0) -> None:
+def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str], seconds: float = 300.0) -> None:
     """Wait until a running command has come so far."""
     until = time.monotonic() + seconds
     while not condition():

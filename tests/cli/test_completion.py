@@ -42,7 +42,7 @@ def complete(shell: str, script: str, here) -> list[str]:
     variables["PATH"] = f"{COMMAND.parent}:{variables['PATH']}"
     flags = {"bash": ["--norc"], "fish": ["--no-config"], "zsh": ["-f"]}[shell]
     done = subprocess.run(
-        [shell, *flags, "-c", script], cwd=here, env=variables, capture_output=True, text=True, check=True, timeout=60
+        [shell, *flags, "-c", script], cwd=here, env=variables, capture_output=True, text=True, check=True, timeout=240
     )
     return done.stdout.splitlines()
 

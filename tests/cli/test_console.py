@@ -7,11 +7,10 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 from extractors import detector
-from installed import shan, start
+from installed import shan, start, wait_for
 from PIL import Image
 from shan_cli import console
 from tiny import make_store
@@ -48,11 +47,7 @@ def test_a_short_job_says_nothing_between(capsys):
 def test_an_interrupt_says_what_is_kept(bundle_path, tmp_path):
     make_store(tmp_path / "s", range(4000)).close()
     process = start("index", tmp_path / "s", "--output", tmp_path / "g", "--model", bundle_path)
-    until = time.monotonic() + 60
-    while not (tmp_path / "g" / "blocks").exists():
-        assert process.poll() is None
-        assert time.monotonic() < until
-        time.sleep(0.002)
+    wait_for((tmp_path / "g" / "blocks").exists, process)
     process.send_signal(signal.SIGINT)
     _, told = process.communicate()
     assert process.returncode == 130

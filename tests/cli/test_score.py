@@ -6,7 +6,6 @@ import json
 import random
 import signal
 import subprocess
-import time
 from pathlib import Path
 
 import installed
@@ -49,18 +48,16 @@ def blocks_done(process: subprocess.Popen[str], wanted: int) -> int:
 
 
 @pytest.mark.parametrize("name", ["best.parquet", "scores.npy"])
-def test_killed_at_random_moments_it_gives_the_same_bytes(command, tmp_path, name):
+def test_killed_again_and_again_it_gives_the_same_bytes(command, tmp_path, name):
     output_of(*command(tmp_path / f"whole-{name}"))
-    rng, killed = random.Random(name), 0
-    for _ in range(6):
-        process = start(*command(tmp_path / name))
-        time.sleep(rng.uniform(0.3, 1.5))
+    rng = random.Random(name)
+    for begun in (0, 30, 60, 90):
+        process = start(*command(tmp_path / name, "--log-json"))
+        if begun:
+            blocks_done(process, begun + rng.randrange(20))
         process.kill()
         process.communicate()
-        killed += process.returncode == -9
-        if (tmp_path / name).exists():
-            break
-    assert killed
+        assert process.returncode == -9
     output_of(*command(tmp_path / name))
     assert (tmp_path / name).read_bytes() == (tmp_path / f"whole-{name}").read_bytes()
     assert {path.name for path in tmp_path.iterdir() if path.name.startswith(".")} <= {f".{name}.job.done"}
@@ -238,7 +235,7 @@ def test_ctrl_c_ends_a_job_that_waits_for_captions(gallery_path, bundle_path, tm
         wait_for((tmp_path / "a.parquet.job" / "new.sqlite").exists, process)
         process.send_signal(signal.SIGINT)
         said = process.stderr.read()
-        assert process.wait(60) == 130
+        assert process.wait(240) == 130
     assert "interrupted" in said
     assert "Traceback" not in said
     assert not list(tmp_path.iterdir())

@@ -156,7 +156,7 @@ def _port() -> int:
 
 def read_answer(folder: Path, path: Path) -> Any:
     """Send a request's bytes; what comes back is an answer that is no fault of the server, or a closed connection."""
-    with socket.create_connection(("127.0.0.1", _port()), timeout=5) as connection:
+    with socket.create_connection(("127.0.0.1", _port()), timeout=60) as connection:
         connection.sendall(path.read_bytes())
         connection.shutdown(socket.SHUT_WR)
         answer = b""

@@ -21,8 +21,8 @@ class Reader:
     one file has changed, and gives a comparable answer. An `exact` reader must give the answer of the valid files, or
     refuse; any other may give another answer. `sign` makes checksums fit the changed file, as a hostile author does:
     then another answer is right, too. `writes` says that reading changes the folder. `inputs` are those that
-    `make test` tries, fewer of a slow reader; `megabytes` and `seconds` are what one input may take. `prints` is a
-    pattern of lines that a library prints and nothing can turn off.
+    `make test` tries, fewer of a slow reader; `megabytes` and `seconds` of a processor are what one input may
+    take. `prints` is a pattern of lines that a library prints and nothing can turn off.
     """
 
     name: str
@@ -36,7 +36,7 @@ class Reader:
     inputs: int = 1000
     megabytes: int = 256
     prints: str = ""
-    seconds: float = 10
+    seconds: float = 5
 
 
 @dataclass(frozen=True)

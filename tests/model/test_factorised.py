@@ -46,7 +46,7 @@ def factorised(alignment, V, region_mask, T, word_mask, **options):
 
 
 @given(problems())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_factorised_is_plain(problem):
     alignment, V, region_mask, T, word_mask = problem
     with torch.no_grad():
@@ -63,7 +63,7 @@ def test_factorised_is_plain(problem):
 
 
 @given(problems())
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_a_leading_axis_pairs_image_p_with_caption_p(problem):
     alignment, V, region_mask, T, word_mask = problem
     with torch.no_grad():
@@ -82,7 +82,7 @@ def test_a_leading_axis_pairs_image_p_with_caption_p(problem):
 
 
 @given(problems())
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_gradients_are_finite_and_those_of_the_plain_form(problem):
     alignment, V, region_mask, T, word_mask = problem
     gradients = []
@@ -101,7 +101,7 @@ def test_gradients_are_finite_and_those_of_the_plain_form(problem):
 
 
 @given(problems(), st.integers(1, 4))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_padding_changes_nothing(problem, extra):
     alignment, V, region_mask, T, word_mask = problem
     with torch.no_grad():

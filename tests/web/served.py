@@ -46,10 +46,10 @@ class Server:
         """The page's address, once the server listens."""
         import time
 
-        end = time.monotonic() + 120
+        end = time.monotonic() + 300
         while time.monotonic() < end:
             if found := ADDRESS.search(self.said):
                 return found[1]
             assert self.process.poll() is None, self.said
             time.sleep(0.05)
-        raise AssertionError(f"no address within 120 s: {self.said}")
+        raise AssertionError(f"no address within 300 s: {self.said}")

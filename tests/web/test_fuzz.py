@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from shan_web.openapi import document
 
@@ -15,7 +15,7 @@ VALUES = [
 
 
 @given(st.sampled_from(sorted(ROUTES)), st.data())
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60)
 def test_any_parameters_get_an_answer_that_is_documented(client, route, data):
     own = [parameter["name"] for parameter in ROUTES[route]["parameters"]]
     names = st.sampled_from(own * 4 + NAMES) | st.text(max_size=5)

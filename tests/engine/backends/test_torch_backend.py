@@ -215,7 +215,7 @@ def test_several_devices_give_what_one_does(devices) -> None:
     ),
     st.integers(1, 12),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_the_best_are_those_of_a_stable_sort(blocks, k) -> None:
     scores = np.array([number for block in blocks for number in block] or [0.0], np.float32)
     best, start = None, 0

@@ -6,7 +6,7 @@ import sqlite3
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from shan_engine.base.errors import InputError
 from shan_engine.base.metadata import Metadata
@@ -78,7 +78,7 @@ def test_a_filtered_search_is_the_exhaustive_one_without_the_rest(scorer, galler
         assert (one.stages is not None) == (steps and bool(kept) and bool(variants()))
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25)
 @given(least=st.integers(1985, 2030), span=st.integers(0, 40), text=st.sampled_from(["CC0", "CC-BY", "it''s"]))
 def test_any_range_is_what_python_says(gallery, least, span, text):
     where = f"year BETWEEN {least} AND {least + span} OR licence = '{text}'"

@@ -120,13 +120,12 @@ def test_errors_of_workers_are_said_as_here(scorer, gallery_copy, bundle_copy, t
         score_job(other, [gallery], queries, tmp_path / "b.parquet", runner=RayCluster("auto", 1))
 
 
-def test_an_address_where_nothing_listens_is_refused_at_once():
+def test_an_address_where_nothing_listens_is_refused_at_once(monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"127.0.0.1:{server.getsockname()[1]}"
-    began = time.perf_counter()
+    monkeypatch.setattr(ray, "init", pytest.fail)  # Ray alone takes more than a minute
     with pytest.raises(BackendError, match=f"no Ray cluster at '{address}'.*: start one with `ray start --head`"):
         connect(ray, address)
-    assert time.perf_counter() - began < 10  # Ray alone takes more than a minute
 
 
 def test_no_ray_is_one_sentence(monkeypatch):

@@ -125,7 +125,7 @@ def test_row_groups_do_not_show_the_blocks(run_job, monkeypatch):
     assert [gallery["name"] for gallery in metadata["galleries"]] == ["gallery", "other"]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.integers(1, 6), st.integers(1, 12), st.integers(1, 5), st.one_of(st.none(), st.integers(1, 14)),
     st.one_of(st.none(), st.integers(-2, 3)), st.integers(0, 2**32),
@@ -154,7 +154,7 @@ def test_hits_of_pieces_are_the_hits_of_the_whole(rows, columns, width, top_k, t
         assert rank == sum(row == hit["row"] for row, _ in wanted[: wanted.index((hit["row"], hit["column"]))])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.integers(1, 3000), st.integers(1, 9000), st.integers(64 * 2**20, 2**32),
     st.one_of(st.none(), st.integers(2000, 10**6)), st.booleans(), st.sampled_from([None, 0.5]),

@@ -37,7 +37,7 @@ STEP_1 = ShanConstants(None, None, 9.0, 1.0, 0.0, 1)
         }
     ),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_scores_are_those_of_the_plain_module(variant, images, regions, captions, words, dim, options) -> None:
     drawn = problem(images, regions, captions, words, dim, **options)
     kernel = Kernel(drawn.constants, variant, threads=1)

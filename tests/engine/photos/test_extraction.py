@@ -136,13 +136,18 @@ def test_an_interrupted_run_drops_the_photos_that_wait(
     for number in range(40):
         Image.new("RGB", (16, 8)).save(photos / f"{number}.png")
     read: list[Path] = []
+    over = threading.Event()
 
     def slow(path: Path, *size: int) -> ScaledPhoto:
         read.append(path)
-        time.sleep(0.02)
+        if len(read) > 1:
+            over.wait(120)  # those that are begun when the interrupt comes end after it
+        if len(read) > 2:
+            time.sleep(1)  # and there is time to drop the others
         return read_scaled(path, *size)
 
     def interrupt(done: int) -> None:
+        over.set()
         raise KeyboardInterrupt
 
     monkeypatch.setattr(extraction, "read_scaled", slow)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from shan_engine.base.errors import InputError
@@ -65,7 +65,7 @@ def alone(scorer, coded, photos) -> dict[str, dict[str, float]]:
 WEIGHTS = st.floats(0.1, 2.0)
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12)
 @given(
     phrases=st.lists(st.tuples(st.sampled_from(CAPTIONS), WEIGHTS, st.sampled_from([1, -1])), max_size=4),
     photo=st.sampled_from([None, "photo3", "photo40", "photo250"]),

@@ -34,7 +34,7 @@ from stores import SCHEMA, F, assert_same, record, seen_as
     path=st.text(max_size=20),
     dtype=st.sampled_from(["float32", "float16"]),
 )
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_round_trip(ids: list[str], regions: int, boxed: bool, classes: list[int], path: str, dtype: str) -> None:
     boxes = np.random.default_rng(1).random((regions, 4), np.float32) * 500 if boxed else None
     seen = seen_as(*classes, regions=regions) if classes else None

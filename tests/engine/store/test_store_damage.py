@@ -78,7 +78,7 @@ def test_a_truncated_file_is_an_error_not_a_crash(tmp_path: Path, kept: float) -
 
 
 @given(st.lists(st.tuples(st.booleans(), st.lists(st.integers(0, 12), max_size=6), st.integers(1, 100)), max_size=12))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_a_sound_store_never_looks_truncated(steps: list[tuple[bool, list[int], int]]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path, held = Path(folder) / "s", set()

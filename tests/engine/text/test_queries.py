@@ -12,7 +12,7 @@ from pathlib import Path
 import pyarrow
 import pyarrow.parquet
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from shan_engine.base.errors import InputError
 from shan_engine.text.query_files import LONGEST_LINE, read_queries
@@ -112,7 +112,7 @@ def test_standard_input(monkeypatch):
     assert [(query.id, query.text) for query in read_queries(Path("-"))] == [("1", "a dog"), ("2", "un café")]
 
 
-@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40)
 @given(texts=st.lists(st.text(st.characters(codec="utf-8"), min_size=1).filter(str.strip), min_size=1, max_size=5))
 def test_any_text_comes_back_from_any_file(tmp_path, texts):
     rows = [(f"id{number}", text) for number, text in enumerate(texts)]
