@@ -136,7 +136,7 @@ def test_an_uploaded_photo_is_searched_with(client, app):
 
 def test_uploads_that_are_no_photo_are_refused(client, app):
     assert "there is no photo" in upload(client, app, b"").json()["error"]
-    assert "no photo that can be read" in upload(client, app, b"x" * 100).json()["error"]
+    assert "not a photo that can be read" in upload(client, app, b"x" * 100).json()["error"]
     postscript = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\n"
     assert "send a JPEG, PNG or WebP" in upload(client, app, postscript).json()["error"]  # Pillow would start a program
     large = io.BytesIO()
@@ -155,7 +155,7 @@ def test_uploads_that_are_no_photo_are_refused(client, app):
         (400, "/api/search", {"q": ["a dog", "a cat"]}, "given twice"),
         (400, "/api/search", {"q": "a dog", "where": "1=1; DROP TABLE photos"}, "cannot be used"),
         (400, "/api/search", {"q": "a dog", "where": "id IN (SELECT id FROM photos)"}, "cannot be used"),
-        (400, "/api/search", {"q": "a dog", "near": "here"}, "no place"),
+        (400, "/api/search", {"q": "a dog", "near": "here"}, "not a place"),
         (400, "/api/search", {"q": "a dog", "like": "../../etc/passwd"}, "no image"),
         (404, "/api/thumbnail", {"id": "../../etc/passwd"}, "no image"),
         (404, "/api/original", {"id": "/etc/passwd"}, "no image"),
