@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -18,7 +20,7 @@ from shan_engine.gallery.reader import Gallery
 from shan_engine.store.feature_store import FeatureStore
 from shan_engine.store.records import RegionRecord
 from shan_engine.store.schema import StoreSchema
-from tiny import make_record
+from tiny import make_record, random_tensors, tiny_config, write_checkpoint
 
 IMAGE = make_record(1).id
 
@@ -27,13 +29,15 @@ IMAGE = make_record(1).id
 class Case:
     """A command, the state before it, and what it leaves: `held` reads it, in parts that may come one after another.
 
-    `make` adds what only this command starts from. A slow command is tried `by_site`: at the first call of each line.
+    `make` adds what only this command starts from, in a fork; `prepare` imports and does, before all forks, what takes
+    long and writes nothing. A slow command is tried `by_site`: at the first call of each place (sites.py).
     """
 
     command: Callable[[Path], list[object]]
     held: Callable[[Path], Any]
     again: tuple[str, ...] = ()
     make: Callable[[Path], None] = lambda at: None
+    prepare: Callable[[Path], None] = lambda base: None
     by_site: bool = False
 
 
@@ -95,6 +99,43 @@ def training_held(path: Path) -> Any:
     if path.exists():
         TrainState.load(path)
     return dict(enumerate(curve(path))) or None
+
+
+def imported(*modules: str) -> None:
+    """Import what takes long."""
+    for module in modules:
+        importlib.import_module(module)
+
+
+def make_checkpoint(at: Path) -> None:
+    """A checkpoint to export."""
+    config = tiny_config()
+    write_checkpoint(at / "checkpoint", config, random_tensors(config))
+
+
+def trace_once(base: Path) -> None:
+    """Trace the graphs of that checkpoint once for all exports to come: this takes half a minute and writes nothing."""
+    import torch
+    from shan_export import bundle_writer
+    from shan_model.checkpoint import load_checkpoint
+
+    torch.set_num_threads(1)  # a fork has no other threads
+    trace, traced = torch.onnx.export, {}
+
+    def export(module: torch.nn.Module, *arguments: Any, output_names: list[str], **options: Any) -> Any:
+        key = (type(module), *output_names)
+        if key not in traced:
+            traced[key] = trace(module, *arguments, output_names=output_names, **options)
+        return traced[key]
+
+    torch.onnx.export = export
+    with TemporaryDirectory() as folder:
+        bundle_writer.write_graphs(load_checkpoint(base / "checkpoint")[0], Path(folder))
+
+
+def bundle_held(path: Path) -> Any:
+    """The files of a bundle, checked."""
+    return Bundle.open(path).manifest.files if path.exists() else None
 
 
 def plans_held(path: Path) -> Any:
@@ -159,12 +200,22 @@ def cases(bundle: Path, seeing: Path) -> dict[str, Case]:
             ],
             lambda at: training_held(at / "t"),
             make=make_training,
+            prepare=lambda base: imported("shan_model.training.loop", "synthetic"),
+            by_site=True,
+        ),
+        "export": Case(
+            lambda at: ["export", at / "checkpoint", "--output", at / "b", "--feature-extractor-name", "none"],
+            lambda at: bundle_held(at / "b"),
+            ("--overwrite",),
+            make=make_checkpoint,
+            prepare=trace_once,
             by_site=True,
         ),
         "compile": Case(
             lambda at: ["compile", at / "b2", "--gpu-arch", "sm_86"],
             lambda at: plans_held(at / "b2"),
             make=lambda at: shutil.copytree(bundle, at / "b2") and None,
+            prepare=lambda base: imported("shan_export.tensorrt.compile"),
             by_site=True,
         ),
     }

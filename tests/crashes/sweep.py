@@ -3,7 +3,7 @@
     LD_PRELOAD=faults.so python tests/crashes/sweep.py BUNDLE SEEING STATE SAMPLE CASE...
 
 SEEING is a bundle with a feature extractor. STATE is an empty folder. SAMPLE is how many calls of each case are tried
-for each kind of fault, 0 for all; of a slow case, 0 tries the first call of each line of the program. After each fault
+for each kind of fault, 0 for all; of a slow case, 0 tries the first call of each place (sites.py). After each fault
 the old state or the new must be there, whole; the same command must then end as it ends undisturbed. Every run is a
 fork of this process, which has imported everything and started nothing. One that takes `PATIENCE` seconds counts as
 hung, and says where.
@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import ctypes
 import faulthandler
-import importlib
 import json
 import os
 import pickle
@@ -27,7 +26,6 @@ import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -41,6 +39,7 @@ from shan_engine.indexing import captions, images  # noqa: F401 imported once, b
 from shan_engine.jobs import job  # noqa: F401
 from shan_engine.photos import extract  # noqa: F401
 from shan_engine.scoring import scorer  # noqa: F401
+from sites import Sites
 from tiny import CAPTIONS, make_store
 
 PATIENCE = 240
@@ -51,11 +50,6 @@ MODES = {"kill": 1, "ENOSPC": 2, "EIO": 3, "short": 4}
 BUNDLE, SEEING = Path(sys.argv[1]), Path(sys.argv[2])
 CASES = cases(BUNDLE, SEEING)
 POWER = "power: "
-HEAVY = {
-    "train": ("shan_model.training.loop", "synthetic"),
-    "compile": ("shan_export.tensorrt.compile",),
-}
-"""What slow cases import: once, before all forks."""
 
 
 def forked(action: Callable[[], Any]) -> tuple[int, Any]:
@@ -95,23 +89,6 @@ def make_state(at: Path, chosen_cases: Sequence[Case]) -> None:
         case.make(at)
 
 
-class Sites:
-    """The first call that writes of each line of the program, by its number: a trace for `sys.settrace`."""
-
-    def __init__(self) -> None:
-        self.first: dict[tuple[str, int], int] = {}
-        self._place, self._count = ("", 0), 0
-
-    def __call__(self, frame: FrameType, event: str, argument: object) -> Any:
-        if "/shan_" not in frame.f_code.co_filename:
-            return None
-        if (count := LIBRARY.fault_count()) > self._count:
-            self.first.setdefault(self._place, self._count + 1)
-            self._count = count
-        self._place = (frame.f_code.co_filename, frame.f_lineno)
-        return self
-
-
 def _unlike(found: Any, wanted: Any) -> Any:
     """The keys in which two states differ."""
     if not (isinstance(found, dict) and isinstance(wanted, dict)):
@@ -142,7 +119,7 @@ class Run:
             if record:
                 LIBRARY.fault_record(str(record).encode())
             LIBRARY.fault_arm(str(at).encode(), 0, 0)
-            sites = Sites()
+            sites = Sites(LIBRARY)
             sys.settrace(sites if case.by_site else None)
             done = shan(*case.command(at))
             sys.settrace(None)
@@ -248,11 +225,11 @@ def main() -> None:
     file.parent.mkdir(parents=True)
     Collection(name="photos", folders=(at / "photos",), store=at / "u", gallery=at / "ug", model=SEEING).save(file)
     names = sys.argv[5:] or list(CASES)
-    for module in {module for name in names for module in HEAVY.get(name, ())}:
-        importlib.import_module(module)
     wanted = [CASES[name.removeprefix(POWER)] for name in names]
     _, failed = forked(lambda: make_state(state / "base", wanted))
     assert failed is None, failed
+    for case in wanted:
+        case.prepare(state / "base")
     for name in names:
         case = CASES[name.removeprefix(POWER)]
         found = (sweep_power if name.startswith(POWER) else sweep)(name.removeprefix(POWER), case, state, sample)
