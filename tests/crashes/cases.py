@@ -7,7 +7,6 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -37,7 +36,7 @@ class Case:
     held: Callable[[Path], Any]
     again: tuple[str, ...] = ()
     make: Callable[[Path], None] = lambda at: None
-    prepare: Callable[[Path], None] = lambda base: None
+    prepare: Callable[[], None] = lambda: None
     by_site: bool = False
 
 
@@ -113,24 +112,22 @@ def make_checkpoint(at: Path) -> None:
     write_checkpoint(at / "checkpoint", config, random_tensors(config))
 
 
-def trace_once(base: Path) -> None:
-    """Trace the graphs of that checkpoint once for all exports to come: this takes half a minute and writes nothing."""
+def traced(bundle: Path) -> None:
+    """Take the graphs of a bundle of that checkpoint for traced: to trace takes half a minute, and writes nothing."""
+    import onnx_ir
     import torch
-    from shan_export import bundle_writer
-    from shan_model.checkpoint import load_checkpoint
 
-    torch.set_num_threads(1)  # a fork has no other threads
-    trace, traced = torch.onnx.export, {}
+    imported("shan_export.bundle_writer", "torch._dynamo", "onnx.checker")
 
-    def export(module: torch.nn.Module, *arguments: Any, output_names: list[str], **options: Any) -> Any:
-        key = (type(module), *output_names)
-        if key not in traced:
-            traced[key] = trace(module, *arguments, output_names=output_names, **options)
-        return traced[key]
+    graphs = [onnx_ir.load(path) for path in bundle.glob("*.onnx")]
+    for value in (value for model in graphs for value in model.graph.inputs):
+        value.shape = onnx_ir.Shape(value.shape or ())  # one that may change
+    by_outputs = {tuple(value.name for value in model.graph.outputs): model for model in graphs}
+
+    def export(*arguments: Any, output_names: list[str], **options: Any) -> torch.onnx.ONNXProgram:
+        return torch.onnx.ONNXProgram(by_outputs[tuple(output_names)], None)
 
     torch.onnx.export = export
-    with TemporaryDirectory() as folder:
-        bundle_writer.write_graphs(load_checkpoint(base / "checkpoint")[0], Path(folder))
 
 
 def bundle_held(path: Path) -> Any:
@@ -200,7 +197,7 @@ def cases(bundle: Path, seeing: Path) -> dict[str, Case]:
             ],
             lambda at: training_held(at / "t"),
             make=make_training,
-            prepare=lambda base: imported("shan_model.training.loop", "synthetic"),
+            prepare=lambda: imported("shan_model.training.loop", "synthetic", "torch._dynamo"),
             by_site=True,
         ),
         "export": Case(
@@ -208,14 +205,14 @@ def cases(bundle: Path, seeing: Path) -> dict[str, Case]:
             lambda at: bundle_held(at / "b"),
             ("--overwrite",),
             make=make_checkpoint,
-            prepare=trace_once,
+            prepare=lambda: traced(bundle),
             by_site=True,
         ),
         "compile": Case(
             lambda at: ["compile", at / "b2", "--gpu-arch", "sm_86"],
             lambda at: plans_held(at / "b2"),
             make=lambda at: shutil.copytree(bundle, at / "b2") and None,
-            prepare=lambda base: imported("shan_export.tensorrt.compile"),
+            prepare=lambda: imported("shan_export.tensorrt.compile"),
             by_site=True,
         ),
     }

@@ -33,9 +33,10 @@ from cases import Case, cases
 from in_process import shan
 from PIL import Image
 from power_loss import lose_power, read_record
+from shan_cli import main as command_line  # noqa: F401 imported once, before all forks
 from shan_engine.collections.named import collection_file
 from shan_engine.collections.settings import Collection
-from shan_engine.indexing import captions, images  # noqa: F401 imported once, before all forks
+from shan_engine.indexing import captions, images  # noqa: F401
 from shan_engine.jobs import job  # noqa: F401
 from shan_engine.photos import extract  # noqa: F401
 from shan_engine.scoring import scorer  # noqa: F401
@@ -229,7 +230,7 @@ def main() -> None:
     _, failed = forked(lambda: make_state(state / "base", wanted))
     assert failed is None, failed
     for case in wanted:
-        case.prepare(state / "base")
+        case.prepare()
     for name in names:
         case = CASES[name.removeprefix(POWER)]
         found = (sweep_power if name.startswith(POWER) else sweep)(name.removeprefix(POWER), case, state, sample)
