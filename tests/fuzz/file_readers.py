@@ -226,7 +226,7 @@ def file_readers(shared: Shared) -> list[Reader]:
             read=lambda _, path: _usable(open_npy(path, None)),
             tokens=(b"'|O'", b"'<U9'", b"'>f8'", b"True", b"(3,", b"), }"),
         ),
-        Reader(name="scan", make=make_scan, read=lambda folder, _: _usable(open_scan_folder(folder)), inputs=200),
+        Reader(name="scan", make=make_scan, read=lambda folder, _: _usable(open_scan_folder(folder))),
         Reader(
             name="npz",
             make=make_npz,
@@ -237,7 +237,7 @@ def file_readers(shared: Shared) -> list[Reader]:
             name="tsv", make=make_tsv, read=lambda _, path: _usable(open_tsv(path)), tokens=(b"AADAfw==", b"b'", b"inf")
         ),
         Reader(name="csv", make=make_csv, read=lambda _, path: Metadata.read(path).stamp, tokens=csv_tokens),
-        Reader(name="parquet", make=make_parquet, read=lambda _, path: Metadata.read(path).stamp, inputs=100),
+        Reader(name="parquet", make=make_parquet, read=lambda _, path: Metadata.read(path).stamp),
         Reader(
             name="captions",
             make=make_captions,
@@ -256,12 +256,11 @@ def file_readers(shared: Shared) -> list[Reader]:
             read=lambda _, path: Collection.read(path, "photos"),
             tokens=(b"[[a]]", b'"""', b"1979-05-27"),
         ),
-        Reader(name="ignore", make=make_ignore, read=read_ignore, tokens=(b"**", b"[!", b"\\", b"*?*?"), inputs=200),
+        Reader(name="ignore", make=make_ignore, read=read_ignore, tokens=(b"**", b"[!", b"\\", b"*?*?")),
         Reader(
             name="phrases",
             make=make_phrases,
             read=read_phrases(shared),
             tokens=(b":", b"1e999", b":nan", b"10:30"),
-            inputs=100,
         ),
     ]

@@ -135,7 +135,6 @@ def gallery_readers(shared: Shared) -> list[Reader]:
             changes=is_data,
             exact=True,
             sign=sign_gallery,
-            inputs=25,
         ),
         Reader(
             name="captions-gallery",
@@ -144,6 +143,5 @@ def gallery_readers(shared: Shared) -> list[Reader]:
             changes=is_data,
             exact=True,
             sign=sign_captions,
-            inputs=200,
         ),
     ]

@@ -198,7 +198,6 @@ def made_readers(shared: Shared) -> list[Reader]:
             changes=is_data,
             exact=True,
             sign=sign_store,
-            inputs=100,
             tokens=(b"records", b"schema", b"photo3"),
         ),
         Reader(
@@ -208,7 +207,6 @@ def made_readers(shared: Shared) -> list[Reader]:
             changes=is_data,
             exact=True,
             sign=sign_bundle,
-            inputs=40,
             megabytes=600,
         ),
         Reader(
@@ -219,7 +217,6 @@ def made_readers(shared: Shared) -> list[Reader]:
             exact=True,
             sign=sign_job,
             writes=True,
-            inputs=12,
         ),
-        Reader(name="plans", make=make_plans(shared), read=read_plans(shared), exact=True, sign=sign_plans, inputs=100),
+        Reader(name="plans", make=make_plans(shared), read=read_plans(shared), exact=True, sign=sign_plans),
     ]

@@ -71,7 +71,7 @@ def read_state(folder: Path, path: Path) -> Any:
 def model_readers(shared: Shared) -> list[Reader]:
     tokens = (b"ccopy_reg\n_reconstructor", b"cbuiltins\neval\n", b"R.", b"BINPUT", b"PK\3\4", b"data.pkl")
     return [
-        Reader(name="checkpoint", make=make_checkpoint, read=read_checkpoint, inputs=100),
-        Reader(name="published", make=make_published, read=read_published, tokens=tokens, inputs=100),
+        Reader(name="checkpoint", make=make_checkpoint, read=read_checkpoint),
+        Reader(name="published", make=make_published, read=read_published, tokens=tokens),
         Reader(name="training", make=make_state, read=read_state, exact=True, tokens=tokens),
     ]

@@ -171,6 +171,6 @@ def read_answer(folder: Path, path: Path) -> Any:
 
 def page_readers(shared: Shared) -> list[Reader]:
     return [
-        Reader(name="where", make=make_conditions(shared), read=read_condition(shared), tokens=WORDS, inputs=200),
-        Reader(name="requests", make=make_requests(shared), read=read_answer, tokens=TOKENS, inputs=100),
+        Reader(name="where", make=make_conditions(shared), read=read_condition(shared), tokens=WORDS),
+        Reader(name="requests", make=make_requests(shared), read=read_answer, tokens=TOKENS),
     ]

@@ -125,13 +125,12 @@ def photo_readers(shared: Shared) -> list[Reader]:
         return lambda path: path.suffix in suffixes
 
     return [
-        Reader(name="photos", make=make_photos, read=read_photo, inputs=100, megabytes=400, prints=LIBRAW),
+        Reader(name="photos", make=make_photos, read=read_photo, megabytes=400, prints=LIBRAW),
         Reader(
             name="facts",
             make=make_facts,
             read=read_facts,
             tokens=(b"Exif\0\0", b"8BIM", b"http://ns.adobe.com/xap/1.0/\0"),
-            inputs=200,
         ),
         Reader(
             name="sidecars",
@@ -139,7 +138,6 @@ def photo_readers(shared: Shared) -> list[Reader]:
             read=read_sidecars,
             changes=only(".json", ".xmp"),
             tokens=(b"<!DOCTYPE a [<!ENTITY b 'c'>]>", b"&b;", b"<rdf:li>", b"NSEW"),
-            inputs=200,
         ),
         Reader(name="extractors", make=make_extractors, read=read_extractor, megabytes=600),
     ]

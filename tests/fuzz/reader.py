@@ -20,9 +20,8 @@ class Reader:
     `make` writes valid files into a folder; `changes` says which of them are changed. `read` reads the folder, in which
     one file has changed, and gives a comparable answer. An `exact` reader must give the answer of the valid files, or
     refuse; any other may give another answer. `sign` makes checksums fit the changed file, as a hostile author does:
-    then another answer is right, too. `writes` says that reading changes the folder. `inputs` are those that
-    `make test` tries, fewer of a slow reader; `megabytes` and `seconds` of a processor are what one input may
-    take. `prints` is a pattern of lines that a library prints and nothing can turn off.
+    then another answer is right, too. `writes` says that reading changes the folder. `megabytes` and `seconds` of a
+    processor are what one input may take. `prints` is a pattern of lines that a library prints and nothing can turn off.
     """
 
     name: str
@@ -33,7 +32,6 @@ class Reader:
     sign: Callable[[Path, Path], None] | None = None
     writes: bool = False
     tokens: Sequence[bytes] = ()
-    inputs: int = 1000
     megabytes: int = 256
     prints: str = ""
     seconds: float = 5

@@ -29,6 +29,7 @@ sys.path.insert(0, str(HERE))
 
 BUILD = HERE.parent.parent / "build" / "fuzz"
 MOST_OF_A_KIND = 3  # inputs that are kept for one fault
+MEMORY = Path("/dev/shm")  # files that are written over and over are slow on a disk
 SOUND, FAULT, CHANGED = "sound", "fault.json", "changed"
 
 
@@ -49,7 +50,7 @@ def kind_of(fault: str) -> str:
 def fuzz(name: str, corpus: Path, *, seed: str, inputs: int, seconds: float, faults: Path) -> Outcome:
     """Try a reader, in one process after another where an input ends the process."""
     outcome, end = Outcome(name), time.monotonic() + seconds
-    with tempfile.TemporaryDirectory(prefix="shan-fuzz-") as folder:
+    with tempfile.TemporaryDirectory(prefix="shan-fuzz-", dir=MEMORY if MEMORY.is_dir() else None) as folder:
         scratch = Path(folder)
         while outcome.inputs < inputs and time.monotonic() < end:
             _work(outcome, corpus, scratch, faults, seed, inputs, end)
@@ -138,7 +139,6 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=600)
     parser.add_argument("--seed", default="1")
     parser.add_argument("--inputs", type=int, help="the most for each reader, instead of those that the time allows")
-    parser.add_argument("--as-tested", action="store_true", help="as many inputs of each reader as `make test` tries")
     parser.add_argument("--only", action="append", metavar="READER")
     parser.add_argument("--faults", type=Path, default=BUILD / "faults")
     parser.add_argument("--corpus", type=Path, help="one that `corpus.py` wrote, instead of a new one")
@@ -156,7 +156,7 @@ def main() -> None:
     outcomes, end = [], time.monotonic() + arguments.seconds
     for place, reader in enumerate(readers):
         share = max(1.0, (end - time.monotonic()) / (len(readers) - place))
-        most = reader.inputs if arguments.as_tested else arguments.inputs or 10**9
+        most = arguments.inputs or 10**9
         outcome = fuzz(reader.name, corpus, seed=arguments.seed, inputs=most, seconds=share, faults=arguments.faults)
         outcomes.append(outcome)
         print(f"{reader.name:16} {outcome.inputs:9,} inputs {len(outcome.faults):3} faults", flush=True)

@@ -4,20 +4,28 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow
 import pyarrow.parquet
 import pytest
-from shan_engine.base.errors import GalleryError, InputError, ShanError
+from resigned import sign_fields
+from shan_engine.base.errors import LONGEST, GalleryError, InputError, ShanError
 from shan_engine.base.packing import read_npy
 from shan_engine.collections.settings import Collection
+from shan_engine.gallery.captions import CaptionGallery
+from shan_engine.gallery.storage import file_checksum
 from shan_engine.gallery.written import WrittenFile
+from shan_engine.indexing.captions import index_captions
 from shan_engine.photos.extractor import read_recipe
 from shan_engine.photos.ignore import IgnoreRules
+from shan_engine.search.captions import search_captions
+from shan_engine.search.photo_query import QueryPhoto
 from shan_engine.search.query import Phrase
 from shan_engine.text.query_files import read_queries
 from shan_engine.text.tokenizer_files import load_tokenizer
+from tiny import FEATURES
 
 
 def test_a_message_is_one_line_whatever_it_quotes() -> None:
@@ -114,3 +122,42 @@ def test_long_inputs_are_quoted_in_part() -> None:
     with pytest.raises(InputError) as caught:
         Phrase.parse(f"{'dog ' * 900}:{'9' * 900}")
     assert len(str(caught.value)) < 300
+
+
+def test_a_message_has_a_bound_and_still_says_what_to_do() -> None:
+    message = str(ShanError(f"its steps are {['x'] * 9000}: train it again"))
+    assert len(message) <= LONGEST
+    assert message.startswith("its steps are ['x', 'x'")
+    assert message.endswith("'x']: train it again")
+
+
+def test_a_block_of_captions_without_a_list(tmp_path: Path, scorer: Any) -> None:
+    (tmp_path / "c.txt").write_text("a dog\na cat sleeps\n")
+    index_captions(tmp_path / "c.txt", scorer, tmp_path / "g")
+    manifest = json.loads((tmp_path / "g" / "manifest.json").read_text())
+    for block in manifest["blocks"]:
+        del block["files"]["captions.jsonl"]
+    sign_fields(tmp_path / "g" / "manifest.json", **manifest)
+    with pytest.raises(GalleryError, match=r"has no captions\.jsonl"):
+        CaptionGallery.open(tmp_path / "g", scorer.bundle)
+
+
+def test_a_signed_caption_that_has_more_words_than_its_arrays(tmp_path: Path, scorer: Any) -> None:
+    (tmp_path / "c.txt").write_text("a dog\n")
+    index_captions(tmp_path / "c.txt", scorer, tmp_path / "g")
+    manifest = json.loads((tmp_path / "g" / "manifest.json").read_text())
+    (block,) = manifest["blocks"]
+    listed = tmp_path / "g" / "blocks" / block["name"] / "captions.jsonl"
+    listed.write_text(listed.read_text().replace("a dog", "a dog runs over the grass with a red hat"))
+    block["files"]["captions.jsonl"] = file_checksum(listed)
+    sign_fields(tmp_path / "g" / "manifest.json", **manifest)
+    features = np.random.default_rng(1).random((1, 3, FEATURES), np.float32)
+    photo = QueryPhoto(
+        Path("a.jpg"),
+        scorer.encoders.encode_images(features, np.ones((1, 3), np.bool_)),
+        np.zeros((3, 4), np.float32),
+    )
+    gallery = CaptionGallery.open(tmp_path / "g", scorer.bundle)
+    assert len(search_captions(scorer, gallery, photo, explain=False)) == 1
+    with pytest.raises(GalleryError, match=r"the caption .* is not the one encoded: make the gallery again"):
+        search_captions(scorer, gallery, photo)

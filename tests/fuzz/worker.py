@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import faulthandler
 import json
+import math
 import os
 import re
 import resource
@@ -166,6 +167,22 @@ def _memory() -> tuple[int, int]:
     return int(held["VmHWM"].split()[0]) >> 10, int(held["VmRSS"].split()[0]) >> 10
 
 
+class Watch:
+    """Ends the process, with the traceback in a log, if one input takes between `seconds` and twice that.
+
+    To set an alarm for each input would start a thread each time.
+    """
+
+    def __init__(self, log: IO[str], seconds: float) -> None:
+        self._log, self._seconds, self._set = log, seconds, -math.inf
+
+    def look(self) -> None:
+        """An input is about to be read."""
+        if time.monotonic() - self._set > self._seconds:
+            faulthandler.dump_traceback_later(2 * self._seconds, exit=True, file=self._log)
+            self._set = time.monotonic()
+
+
 def main(corpus: Path, scratch: Path, name: str, seed: str, first: int, inputs: int, seconds: float) -> None:
     """Try inputs number `first` to `inputs`, for at most `seconds`."""
     report = os.fdopen(os.dup(1), "w", buffering=1)
@@ -177,6 +194,7 @@ def main(corpus: Path, scratch: Path, name: str, seed: str, first: int, inputs: 
     trial.warm_up()
     _bound_memory(reader.megabytes)
     printed.take()
+    watch = Watch(log, 6 * reader.seconds)
     end, number = time.monotonic() + seconds, first
     while number < inputs and time.monotonic() < end:
         random = Random(f"{seed}/{name}/{number}")
@@ -185,9 +203,8 @@ def main(corpus: Path, scratch: Path, name: str, seed: str, first: int, inputs: 
         (scratch / "number").write_text(str(number))
         _forget_peak()
         before, began = _memory()[1], time.process_time()
-        faulthandler.dump_traceback_later(6 * reader.seconds, exit=True, file=log)  # hung
+        watch.look()
         fault = trial.fault(file, signed)
-        faulthandler.cancel_dump_traceback_later()
         took, more = time.process_time() - began, _memory()[0] - before
         if more > reader.megabytes:
             fault = fault or f"takes {more} MiB of memory"

@@ -14,16 +14,21 @@ import re
 from pathlib import Path
 
 _BREAKS = re.compile(r"\s*[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]\s*")  # what ends a line, and blanks around it
+LONGEST = 4000
+"""Characters of a message; of a longer one the middle is left out, so that it still says what to do."""
 
 
 class ShanError(Exception):
     """Base of all errors that a user can fix. The command line prints the message and exits with status 1.
 
-    The message is one line, whatever it quotes: an error of another library, or the name of a file.
+    The message is one line, whatever it quotes: an error of another library, or the name of a file. It has at most
+    `LONGEST` characters.
     """
 
     def __str__(self) -> str:
-        return _BREAKS.sub(" ", super().__str__())
+        message = _BREAKS.sub(" ", super().__str__())
+        half = LONGEST // 2 - 2
+        return message if len(message) <= LONGEST else f"{message[:half]} … {message[-half:]}"
 
 
 class InputError(ShanError):

@@ -40,7 +40,8 @@ class CaptionBlock(Fields, frozen=True):
     files: dict[str, str]
 
     def validate(self) -> None:
-        """Names that become names of folders and files are plain."""
+        """It has a list, and names that become names of folders and files are plain."""
+        demand(LIST in self.files, f"the block {self.name} has no {LIST}")
         demand(is_block_name(self.name), f"the block {self.name!r} is not named by 12 hexadecimal characters")
         for file in self.files:
             demand(_FILE_NAME.fullmatch(file) is not None, f"the block {self.name} names the file {file!r}")

@@ -93,7 +93,10 @@ def search_captions(
         if explain:
             caption = _rows(gallery.arrays(block), slice(row, row + 1))
             read = scorer.bundle.tokenizer.encode(text)
-            steps, (words,) = explain_phrase(scorer, read, photo.images, caption, photo.boxes[None], photo.images)
+            try:
+                steps, (words,) = explain_phrase(scorer, read, photo.images, caption, photo.boxes[None], photo.images)
+            except IndexError as error:  # its words go beyond those of the arrays
+                raise GalleryError(f"the caption {id!r} in {gallery.path} is not the one encoded: {FIX}") from error
             hit = replace(hit, step_scores=tuple(steps[0].tolist()), words=tuple(words))
         hits.append(hit)
     return CaptionHits(photo.path, tuple(hits), len(gallery), scorer.score_parts)
