@@ -22,6 +22,7 @@ from shan_engine.store.schema import StoreSchema
 from tiny import make_record, random_tensors, tiny_config, write_checkpoint
 
 IMAGE = make_record(1).id
+TRAINING = ("shan_model.training.loop", "synthetic", "torch._dynamo", "nltk", "matplotlib.figure")
 
 
 @dataclass(frozen=True)
@@ -197,7 +198,7 @@ def cases(bundle: Path, seeing: Path) -> dict[str, Case]:
             ],
             lambda at: training_held(at / "t"),
             make=make_training,
-            prepare=lambda: imported("shan_model.training.loop", "synthetic", "torch._dynamo"),
+            prepare=lambda: imported(*TRAINING),
             by_site=True,
         ),
         "export": Case(
