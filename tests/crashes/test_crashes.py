@@ -47,6 +47,7 @@ def swept(faults: Path, bundle: Path, seeing: Path, state: Path, sample: int, *c
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
+@pytest.mark.timeout(1200)  # of a loaded machine
 def test_some_faults_of_small_commands(faults: Path, bundle_path: Path, seeing_bundle: Path, tmp_path: Path) -> None:
     cases = ("compact", "import", "extract", "export", "power: index again")
     found = swept(faults, bundle_path, seeing_bundle, tmp_path, 2, *cases)
