@@ -21,7 +21,8 @@ class Reader:
     one file has changed, and gives a comparable answer. An `exact` reader must give the answer of the valid files, or
     refuse; any other may give another answer. `sign` makes checksums fit the changed file, as a hostile author does:
     then another answer is right, too. `writes` says that reading changes the folder. `megabytes` and `seconds` of a
-    processor are what one input may take. `prints` is a pattern of lines that a library prints and nothing can turn off.
+    processor are what one input may take. `prints` is a pattern of lines that a library prints and nothing can turn
+    off.
     """
 
     name: str
