@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from bundle_cache import BundleCache
-from installed import output_of
+from in_process import output_of
 
 TEXTS = (
     "a photo of an alpaca",

@@ -170,7 +170,7 @@ def test_a_checkpoint_is_trained_exported_and_evaluated(tmp_path):
         lines += [f"{split}\tphoto{number}\ta {WORDS[(number * 3 + i) % 20]} {WORDS[number % 20]}" for i in range(5)]
     (tmp_path / "captions.tsv").write_text("\n".join(lines) + "\n")
     checkpoint, bundle, gallery = tmp_path / "checkpoint", tmp_path / "bundle", tmp_path / "gallery"
-    trained = installed.shan(
+    trained = shan(
         "train", "--store", tmp_path / "store", "--captions", tmp_path / "captions.tsv",
         "--word-vectors", tmp_path / "glove.txt", "--output", checkpoint,
         "--epochs", 2, "--batch-size", 8, "--embed-dim", 16, "--device", "cpu",
@@ -179,7 +179,7 @@ def test_a_checkpoint_is_trained_exported_and_evaluated(tmp_path):
     assert "epoch 1" in trained.stderr
     assert "epoch 2" in trained.stderr
     assert [json.loads(line)["epoch"] for line in (checkpoint / "metrics.jsonl").read_text().splitlines()] == [1, 2]
-    installed.output_of("export", checkpoint, "--output", bundle, "--feature-extractor-name", "tiny")
+    output_of("export", checkpoint, "--output", bundle, "--feature-extractor-name", "tiny")
     output_of("index", tmp_path / "store", "--output", gallery, "--model", bundle)
     common = ("--captions", tmp_path / "captions.tsv", "--gallery", gallery, "--model", bundle)
     figures = json.loads(output_of("evaluate", *common, "--json"))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 import vision_language
-from installed import output_of
+from in_process import output_of
 from PIL import Image
 from shan_engine.base.errors import InputError
 from shan_engine.locate import demo_bundle

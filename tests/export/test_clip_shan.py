@@ -10,8 +10,7 @@ import pytest
 import torch
 import vision_language
 from bundle_cache import BundleCache
-from in_process import refusal
-from installed import output_of
+from in_process import output_of, refusal
 from shan_engine.bundle.contents import Bundle
 from shan_engine.gallery.reader import Gallery
 from shan_engine.locate import demo_bundle

@@ -10,7 +10,7 @@ import onnx
 import pytest
 import torch
 from extractors import backbone, detector
-from installed import output_of
+from in_process import output_of
 from oracle import shan_score
 from shan_engine.backends.onnx_runtime.graph import OnnxRuntimeGraph
 from shan_engine.base.errors import BundleError, InputError

@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 import torch
 from bundle_cache import BundleCache
-from in_process import refusal
-from installed import output_of
+from in_process import output_of, refusal
 from shan_engine.store.feature_store import FeatureStore
 from shan_engine.store.records import RegionRecord
 from shan_engine.store.schema import StoreSchema
@@ -37,7 +36,7 @@ def store_of(path):
     return path
 
 
-def test_the_installed_command_trains_exports_and_searches(folder, tmp_path):
+def test_a_model_is_trained_exported_and_searched_with(folder, tmp_path):
     captioned(tmp_path)
     store, captions = store_of(tmp_path / "store"), tmp_path / "captions.tsv"
     common = ["--store", store, "--captions", captions, "--batch-size", 9, "--device", "cpu"]
@@ -79,12 +78,13 @@ def test_wrong_options_are_named(given, told, tmp_path):
     assert refusal("train", *common, *given).startswith(told)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "options"),
     [
-        pytest.param("vse-infinity", {}, marks=pytest.mark.slow),
-        pytest.param("scan", {}, marks=pytest.mark.slow),
-        pytest.param("sgraf", {"module": "sgr", "similarity_dim": 8}, marks=pytest.mark.slow),
+        ("vse-infinity", {}),
+        ("scan", {}),
+        ("sgraf", {"module": "sgr", "similarity_dim": 8}),
         ("chan", {"heads": 4}),
     ],
 )

@@ -8,7 +8,7 @@ import shutil
 import numpy as np
 import pytest
 import vision_language
-from installed import output_of, refusal, shan
+from in_process import output_of, refusal, shan
 from PIL import Image
 from shan_engine.base.errors import InputError
 from shan_engine.bundle.contents import Bundle

@@ -4,7 +4,8 @@ import signal
 
 import pytest
 import torch
-from installed import output_of, refusal, start, wait_for
+from in_process import refusal
+from installed import output_of, start, wait_for
 from shan_engine.store.feature_store import FeatureStore
 from shan_engine.store.records import RegionRecord
 from shan_engine.store.schema import StoreSchema
