@@ -127,9 +127,10 @@ def large_gallery():
 
 
 def other_engines():
-    for engine in report("other_engines")["8000"]["engines"]:
-        settings = engine["settings"]
-        last = settings[2] if engine["engine"] == "shan-engine" else settings[-1]  # wider ones find no more
+    for engine in (one for size in report("other_engines").values() for one in size["engines"]):
+        settings, last = engine["settings"], engine["settings"][-1]
+        if engine["engine"] == "shan-engine":  # wider ones find no more
+            last = max(settings, key=lambda one: one["agreement_at_10"])
         for one in (settings[0], last)[: len(settings)]:
             about = [engine["engine"], engine["score"]] if one is settings[0] else ["", ""]
             built = f"{engine['seconds_to_build']:,.0f} s" if "seconds_to_build" in engine and about[0] else ""
