@@ -53,6 +53,7 @@ class TestFullDisk:
         search = ("search", CAPTIONS[0], "--gallery", gallery, "--model", place.bundle, "--json", "-k", 500)
         assert len(json.loads(output_of(*search))[0]["hits"]) == 41
 
+    @pytest.mark.slow  # tests/export/test_export.py does it without a process
     def test_export_leaves_no_bundle(self, small_disk, checkpoint):
         disk = small_disk("64k")
         assert "the disk is full" in refusal("export", checkpoint.folder, "--output", disk / "bundle")

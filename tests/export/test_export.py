@@ -152,8 +152,8 @@ def test_weights_too_large_for_a_file_lie_beside_it(tmp_path, monkeypatch):
         np.testing.assert_allclose(found, layer(rows).detach().numpy(), atol=1e-5)
 
 
-def test_an_export_says_its_stages_and_nothing_else(checkpoint, tmp_path, capfd, caplog):
-    stages = []
+def test_an_export_says_its_stages_and_nothing_else(make_checkpoint, tmp_path, capfd, caplog):
+    checkpoint, stages = make_checkpoint(seed=3, steps=["l2l"]), []
     export_bundle(checkpoint.folder, tmp_path / "bundle", on_stage=stages.append)
     assert len(stages) == 5
     assert capfd.readouterr() == ("", "")
@@ -217,7 +217,7 @@ def test_equal_sizes_have_one_name(bundle_path):
     assert shapes["word_mask"] == ["captions", "words"]
 
 
-@pytest.mark.parametrize("size", ["8k", "24k"])
+@pytest.mark.parametrize("size", [pytest.param("8k", marks=pytest.mark.slow), "24k"])
 def test_a_full_disk_keeps_the_folder_as_it_was(small_disk, tmp_path, size):
     save_checkpoint(*global_model(), tmp_path / "checkpoint")
     disk = small_disk(size)
