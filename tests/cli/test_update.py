@@ -21,6 +21,7 @@ from shan_engine.collections.named import collection_file, find_collection
 from shan_engine.gallery.reader import Gallery
 from shan_engine.locate import demo_bundle
 from shan_engine.store.feature_store import FeatureStore
+from shan_engine.store.lmdb import open_environment
 
 
 @pytest.fixture(autouse=True)
@@ -178,6 +179,16 @@ def test_a_table_of_the_collection_is_read_at_each_update(seeing_bundle, picture
     table.write_text("id,year\n0.png,2021\n1.png,2020\n2.png,2000\n")
     assert "metadata of 3 of 3 photos" in shan("update").stderr
     assert sorted(output_of(*search).split()) == [str(pictures / "0.png"), str(pictures / "1.png")]
+
+
+def test_a_store_that_was_killed_before_it_was_one_gets_the_collections_dtype(seeing_bundle, pictures):
+    output_of("init", pictures, "--model", seeing_bundle)
+    store = find_collection(None).store
+    store.mkdir(parents=True)
+    open_environment(store, readonly=False).close()
+    assert update()["added"] == 3
+    with FeatureStore.open(store) as opened:
+        assert opened.schema.dtype == "float16"
 
 
 @pytest.mark.parametrize(("how", "code"), [(signal.SIGKILL, -9), (signal.SIGINT, 130), (signal.SIGTERM, 130)])

@@ -9,19 +9,24 @@ from shan_engine.base.errors import StoreError
 from shan_engine.store.feature_store import FeatureStore
 
 
+def held_dtype(path: Path) -> StoreDtype | None:
+    """The dtype of the store at `path`; None where none is, or one that was only begun or cannot be opened."""
+    try:
+        store = FeatureStore.open_if_made(path)
+    except StoreError:  # `create` reports what is wrong with it
+        return None
+    if store is None:
+        return None
+    with store:
+        return store.schema.dtype
+
+
 def stored_dtype(path: Path, wanted: StoreDtype | None) -> StoreDtype:
     """The dtype to make or open the store at `path` with: `wanted`, else that of the store there, else float32.
 
     Raises StoreError where the store there has another one than `wanted`.
     """
-    try:
-        store = FeatureStore.open_if_made(path)
-    except StoreError:  # `create` reports what is wrong with it
-        store = None
-    if store is None:
-        return wanted or STORE_DTYPES[0]
-    with store:
-        held = store.schema.dtype
-    if wanted not in (None, held):
+    held = held_dtype(path)
+    if None not in (held, wanted) and held != wanted:
         raise StoreError(f"the store {path} holds {held}, not {wanted}: leave out --storage, or use a new store")
-    return held
+    return held or wanted or STORE_DTYPES[0]

@@ -22,8 +22,8 @@ from shan_engine.photos.extractor import ExtractorOnDemand
 from shan_engine.photos.read_text import ReadingResult, read_texts
 from shan_engine.photos.text_reader import TextReader
 from shan_engine.scoring.scorer import Scorer
+from shan_engine.store.dtype import held_dtype
 from shan_engine.store.feature_store import FeatureStore
-from shan_engine.store.lmdb import is_store
 from shan_engine.store.metadata import Described, fit
 from shan_engine.updating.space import Space, SpaceWatch
 
@@ -88,7 +88,7 @@ class Update:
             ExtractorOnDemand(extractor_of(collection, self.bundle), self._device),
             exclude=collection.exclude,
             prune=prune,
-            dtype=None if is_store(collection.store) else collection.storage,
+            dtype=held_dtype(collection.store) or collection.storage,
             batch_size=BATCH,
             workers=usable_cpus(),
             on_start=start,
