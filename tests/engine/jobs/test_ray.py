@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import signal
 import socket
 import sys
 import threading
 import time
-import warnings
+from unittest.mock import Mock
 
 import pytest
 from job_runs import as_queries
-from ray_workers import workers_named
+from ray_workers import own_cluster, workers_named
 from shan_engine.base.errors import BackendError, BundleError, GalleryError
 from shan_engine.bundle.contents import Bundle
 from shan_engine.gallery.reader import Gallery
@@ -28,15 +27,8 @@ ray = pytest.importorskip("ray", reason="the extra ray is not installed")
 @pytest.fixture(scope="module", autouse=True)
 def cluster():
     """One cluster of two CPUs for all tests; it has workers of its own for each job."""
-    import_ray()
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", category=FutureWarning, module="ray")
-        ray.init(
-            num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR,
-            object_store_memory=2**27,
-        )  # fmt: skip
-    yield
-    ray.shutdown()
+    with own_cluster(2):
+        yield
 
 
 def workers() -> list[int]:
@@ -126,6 +118,12 @@ def test_an_address_where_nothing_listens_is_refused_at_once(monkeypatch):
     monkeypatch.setattr(ray, "init", pytest.fail)  # Ray alone takes more than a minute
     with pytest.raises(BackendError, match=f"no Ray cluster at '{address}'.*: start one with `ray start --head`"):
         connect(ray, address)
+
+
+def test_a_cluster_that_does_not_start_in_time_is_one_sentence(monkeypatch):
+    monkeypatch.setattr(ray, "init", Mock(side_effect=Exception("The current node timed out during startup.")))
+    with pytest.raises(BackendError, match=r"no Ray cluster at 'local' \(The current node timed out during startup"):
+        connect(ray, "local", 1)
 
 
 def test_no_ray_is_one_sentence(monkeypatch):

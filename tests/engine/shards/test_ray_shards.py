@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import shutil
 import signal
 import time
-import warnings
 
 import pytest
-from ray_workers import workers_named
+from ray_workers import own_cluster, workers_named
 from shan_engine.api import open_shards
 from shan_engine.base.errors import BackendError
-from shan_engine.jobs.ray_cluster import import_ray
 from shan_engine.search.query import Query
 from tiny import CAPTIONS
 
@@ -23,16 +20,9 @@ ray = pytest.importorskip("ray", reason="the extra ray is not installed")
 @pytest.fixture(scope="module", autouse=True)
 def cluster():
     """One cluster of three CPUs for all tests; each has workers of its own."""
-    import_ray()
     os.environ.update(RAY_worker_niceness="0")  # else other tests on the machine hold them up
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", category=FutureWarning, module="ray")
-        ray.init(
-            num_cpus=3, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR,
-            object_store_memory=2**27,
-        )  # fmt: skip
-    yield
-    ray.shutdown()
+    with own_cluster(3):
+        yield
 
 
 @pytest.fixture(scope="module")
