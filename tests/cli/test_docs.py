@@ -82,10 +82,16 @@ def calls(page):
             yield words
 
 
+@pytest.fixture(scope="module")
+def commands():
+    """All commands; to make them takes a tenth of a second."""
+    return typer.main.get_command(app)
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_commands_and_options_of_the_pages_exist(page):
+def test_commands_and_options_of_the_pages_exist(commands, page):
     for words in calls(page):
-        command, rest = typer.main.get_command(app), list(words)
+        command, rest = commands, list(words)
         while rest and rest[0] in getattr(command, "commands", {}):
             command = command.commands[rest.pop(0)]
         known = {name for option in command.params for name in (*option.opts, *option.secondary_opts)} | {"--help"}

@@ -8,7 +8,8 @@ import subprocess
 import sys
 
 import pytest
-from installed import environment, output_of, refusal, shan
+from in_process import output_of, refusal, shan
+from installed import environment
 from shan_engine.bundle.contents import Bundle
 from shan_engine.bundle.manifest import Manifest
 from shan_engine.gallery.manifest import GalleryManifest
