@@ -222,8 +222,7 @@ def rank_in_stages(
     done, kernel, encoders = 0, cascade.kernel, cascade.scorer.encoders
     with ThreadPoolExecutor(kernel.threads) as pool:
         for start in range(0, len(queries), GROUP):
-            # One after another: the encoder has threads of its own.
-            group = [query.encode(encoders) for query in queries[start : start + GROUP]]
+            group = list(pool.map(lambda query: query.encode(encoders), queries[start : start + GROUP]))
             # Several queries get one thread each; a single query gets all threads.
             own = kernel.on_one_thread() if len(group) > 1 else kernel
             passes = zip(group, *cascade.first_pass(group), strict=True)
