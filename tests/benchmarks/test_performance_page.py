@@ -40,7 +40,7 @@ def updates():
 
 
 def scoring():
-    for name in ("scoring", "scoring_one_thread", "scoring_regions"):
+    for name in ("scoring", "scoring_one_thread", "scoring_regions", "scoring_avx2"):
         for row in report(name)["rows"]:
             over = row["kernel_over"]
             yield line(
@@ -53,6 +53,14 @@ def scoring():
                 f"{over['ONNX Runtime']:.1f}",
                 f"{over['bound']:.2f}",
             )
+
+
+def step_1():
+    for row in report("step_1")["rows"]:
+        for storage in ("float32", "int8"):
+            costs = (row["variants"][variant][storage] for variant in ("x86-64-v4", "x86-64-v3"))
+            cells = (f"{one[name]:.1f}" for one in costs for name in ("one_caption", "many_captions", "packing"))
+            yield line(str(row["dim"]), str(row["regions"]), storage, *cells)
 
 
 def agreement():
@@ -236,6 +244,7 @@ TABLES = [
     pipeline,
     updates,
     scoring,
+    step_1,
     jobs,
     ray,
     large_gallery,
