@@ -51,7 +51,7 @@ def repair(
             say(f"nothing can rebuild {sentence}")
         if yes or (_asks() and typer.confirm("Leave that out?", default=False, err=True)):
             return
-        raise InputError(f"{path} still has it: pass --yes to leave it out")
+        raise InputError(f"{path} is not repaired: run the command again with --yes to leave that out")
 
     with progress("repairing", "done") as (on_start, on_done):
         done = repair(path, store=store, model=model, agree=agree, on_start=on_start, on_done=on_done)

@@ -104,7 +104,7 @@ def _is_name(given: Path) -> bool:
 
 
 def _place_of_collection(collection: Collection, bundle: Path | None) -> Place:
-    if not (collection.gallery / "manifest.json").exists():
+    if not any((collection.gallery / name).exists() for name in ("manifest.json", "blocks")):
         raise GalleryError(
             f"the collection '{collection.name}' has no gallery yet: make it with `{collection.command('update')}`"
         )

@@ -43,8 +43,8 @@ class TestStores:
         assert done.returncode == 1
         assert "'photo7'" in done.stderr
         assert "1 of 41 images" in done.stderr
-        assert f"remove it with `shan-engine store delete {place.store} photo7`" in done.stderr
-        assert shan("store", "delete", place.store, "photo7").returncode == 0
+        assert f"run `shan-engine repair {place.store}`, then extract or import them again" in done.stderr
+        assert shan("repair", place.store, "--yes").returncode == 0
         assert shan("store", "verify", place.store).returncode == 0
 
     def test_a_check_reads_no_modules_of_the_current_folder(self, place, tmp_path, monkeypatch):

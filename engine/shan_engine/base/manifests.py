@@ -48,9 +48,10 @@ _F = TypeVar("_F", bound=Fields)
 class Format(Generic[_F]):
     """How one kind of manifest is read and written, and what is said where it cannot be read.
 
-    The sentences may name `{path}`, the file; `{place}`, what the user knows it by; and `damaged` the `{fault}`.
-    `remake` is the fix for a damaged or older one. `version` is None where the file has no schema version; versions
-    from `oldest` on are read, None for `version` alone. `refuse` may raise for another kind of manifest.
+    The sentences may name `{path}`, the file; `{place}`, what the user knows it by; and `damaged` the `{fault}` and the
+    `{fix}`, which `fix` tells of the place. `remake` is the fix for an older one. `version` is None where the file has
+    no schema version; versions from `oldest` on are read, None for `version` alone. `refuse` may raise for another kind
+    of manifest.
     """
 
     fields: type[_F]
@@ -64,6 +65,7 @@ class Format(Generic[_F]):
     signed: bool = True
     indent: int = 1
     refuse: Callable[[Mapping[str, Any], Path], None] = lambda fields, place: None
+    fix: Callable[[Path], str] = lambda place: ""
 
     def read(self, path: Path, place: Path | None = None) -> _F:
         """The manifest in the file `path`; `place` is its folder where none is given.
@@ -86,7 +88,7 @@ class Format(Generic[_F]):
             if self._is_own_version(held):
                 return self._checked(held)
         except (ValueError, RecursionError) as error:
-            raise self.error(self._say(self.damaged, path, place, _explain(error))) from error
+            raise self.error(self._say(self.damaged, path, place, _explain(error), self.fix(place))) from error
         version, own = held["version"], self.version or 0
         order, fix = ("older", self.remake) if version < own else ("newer", "upgrade shan-engine")
         raise self.error(self._say(f"{self.holder} has schema {version}, {order} than {own}: {fix}", path, place))
@@ -118,8 +120,8 @@ class Format(Generic[_F]):
             demand(held["digest"] == digest(written), "its fields are not those that were written")
         return fields
 
-    def _say(self, sentence: str, path: Path, place: Path, fault: str = "") -> str:
-        return sentence.format(path=path, place=place, fault=fault)
+    def _say(self, sentence: str, path: Path, place: Path, fault: str = "", fix: str = "") -> str:
+        return sentence.format(path=path, place=place, fault=fault, fix=fix)
 
 
 def demand(condition: bool, fault: str) -> None:

@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 from shan_engine.base.errors import GalleryError
 from shan_engine.base.json_rows import decode_row
 from shan_engine.base.packing import Arrays, map_npy, read_npy
+from shan_engine.collections.repairing import repair_gallery_command
 from shan_engine.gallery.id_rows import ID_HASHES, ID_ROWS, has_id_rows, id_rows, rows_at
 from shan_engine.gallery.manifest import BlockEntry, unreadable
 from shan_engine.gallery.pooled import POOLED_FILES, Pooled, has_pooled
 from shan_engine.gallery.storage import Layout, file_checksum, row_checksums
 from shan_engine.kernel.constants import REGIONS
 
-FIX = "delete the gallery and index the store again"
 LIST = "images.jsonl"
 METADATA = "metadata-"
 _IMAGE_FIELDS = {"id": str, "path": str, "width": int, "height": int, "checksum": int}
@@ -59,13 +59,18 @@ class BlockFiles:
         """As `map_npy`, of a file with another header. Raises GalleryError for what is wrong with it."""
         path, array = self.folder / name, self._read(name)
         if not isinstance(array, np.memmap) or not array.flags.c_contiguous:
-            raise GalleryError(f"{path} is damaged, its header is not as it was written: {FIX}")
+            raise GalleryError(f"{path} is damaged, its header is not as it was written: {self.fix}")
         held = (array.dtype, array.shape)
         expected = (dtype, (self._entry.images, *shape))
         if held != expected:
             said = " not ".join(f"{dtype} {shape}" for dtype, shape in (held, expected))
-            raise GalleryError(f"{path} does not fit the gallery's manifest, it holds {said}: {FIX}")
+            raise GalleryError(f"{path} does not fit the gallery's manifest, it holds {said}: {self.fix}")
         return array._mmap, np.asarray(array)  # type: ignore[attr-defined]
+
+    @property
+    def fix(self) -> str:
+        """The clause that tells how to repair the block."""
+        return repair_gallery_command(self.folder.parent.parent)
 
     def check_shape(self, name: str) -> None:
         """Raise GalleryError where the file of an array, or of the rows' checksums, cannot be mapped as was written."""
@@ -79,13 +84,13 @@ class BlockFiles:
         except (OSError, ValueError) as error:
             raise self._unreadable(path, "missing or truncated") from error
         except TypeError as error:
-            raise GalleryError(f"{path} does not fit the gallery's manifest, {error}: {FIX}") from error
+            raise GalleryError(f"{path} does not fit the gallery's manifest, {error}: {self.fix}") from error
 
     def _unreadable(self, path: Path, how: str) -> GalleryError:
         entry = self._entry
         return unreadable(
             self.folder.parent.parent,
-            GalleryError(f"{path} is {how}: {FIX}"),
+            GalleryError(f"{path} is {how}: {self.fix}"),
             lambda manifest: any((one.name, one.files) == (entry.name, entry.files) for one in manifest.blocks),
         )
 
@@ -112,7 +117,7 @@ class BlockFiles:
             if len(wrong):
                 (fields,) = self.listed(wrong[:1])
                 raise GalleryError(
-                    f"image '{fields['id']}' of {self.folder} is damaged, a byte of it has changed: {FIX}"
+                    f"image '{fields['id']}' of {self.folder} is damaged, a byte of it has changed: {self.fix}"
                 )
             self._rows_sound[new] = True
 
@@ -146,7 +151,7 @@ class BlockFiles:
             except OSError as error:
                 raise self._unreadable(path, "missing or damaged") from error
             if held != self._entry.files.get(name):
-                raise GalleryError(f"{path} is damaged, its bytes are not those that were written: {FIX}")
+                raise GalleryError(f"{path} is damaged, its bytes are not those that were written: {self.fix}")
             self._sound.add(name)
         return path
 
@@ -166,7 +171,7 @@ class BlockFiles:
         except OSError as error:
             raise self._unreadable(path, "missing or damaged") from error
         except (ValueError, IndexError, AttributeError) as error:
-            raise GalleryError(f"{path} is damaged: {FIX}") from error
+            raise GalleryError(f"{path} is damaged: {self.fix}") from error
 
     def rows_of(self, ids: Container[str], hashes: NDArray[np.uint64]) -> dict[str, int]:
         """Rows, deleted ones too, of those of some ids that the block has; `hashes` are theirs."""

@@ -23,6 +23,7 @@ from shan_engine.base.json_text import decode_json
 from shan_engine.base.manifests import Count, Fields, Format, demand
 from shan_engine.base.packing import SCALES, read_npy
 from shan_engine.bundle.contents import Bundle
+from shan_engine.collections.repairing import repair_command
 from shan_engine.gallery.manifest import CAPTIONS_KIND, MANIFEST, is_block_name
 from shan_engine.gallery.storage import file_checksum
 
@@ -81,7 +82,8 @@ FORMAT = Format(
     error=GalleryError,
     holder="the gallery {place}",
     missing="there is no gallery at {place}: make one of captions with `shan-engine index-captions`",
-    damaged=f"{{path}} is damaged or not a gallery's ({{fault}}): delete {{place}} and {FIX}",
+    damaged="{path} is damaged or not a gallery's ({fault}): {fix}",
+    fix=repair_command,
     remake=f"delete it and {FIX}",
     version=SCHEMA_VERSION,
     refuse=_refuse_photos,
@@ -109,6 +111,10 @@ class CaptionGallery:
     def __len__(self) -> int:
         return sum(block.captions for block in self.blocks)
 
+    @property
+    def _fix(self) -> str:
+        return repair_command(self.path)
+
     def arrays(self, block: CaptionBlock) -> dict[str, NDArray[Any]]:
         """A block's arrays as they are stored, by file name without its end, mapped."""
         found = {}
@@ -118,14 +124,14 @@ class CaptionGallery:
                 found[path.stem] = array = np.asarray(self._mapped(path))
                 fewest = 1 if path.stem.endswith(SCALES) else 2
                 if array.ndim < fewest or len(array) != block.captions or array.dtype.kind not in "bfiu":
-                    raise GalleryError(f"{path} does not fit the gallery's manifest: {FIX}")
+                    raise GalleryError(f"{path} does not fit the gallery's manifest: {self._fix}")
         return found
 
     def _mapped(self, path: Path) -> NDArray[Any]:
         try:
             return read_npy(path, mapped=True)
         except (OSError, ValueError, TypeError) as error:
-            raise GalleryError(f"{path} is damaged ({error}): {FIX}") from error
+            raise GalleryError(f"{path} is damaged ({error}): {self._fix}") from error
 
     def listed(self, block: CaptionBlock) -> list[tuple[int, str, str]]:
         """Place among all captions, id and text of a block's captions."""
@@ -133,9 +139,9 @@ class CaptionGallery:
         try:
             rows = [tuple(decode_row(line)) for line in path.read_bytes().splitlines()]
         except (ValueError, TypeError) as error:
-            raise GalleryError(f"{path} is damaged ({first_line(error)}): {FIX}") from error
+            raise GalleryError(f"{path} is damaged ({first_line(error)}): {self._fix}") from error
         if len(rows) != block.captions or any(tuple(map(type, row)) != (int, str, str) for row in rows):
-            raise GalleryError(f"{path} is damaged (it does not list {block.captions} captions): {FIX}")
+            raise GalleryError(f"{path} is damaged (it does not list {block.captions} captions): {self._fix}")
         return rows
 
     def _checked(self, block: CaptionBlock, name: str) -> Path:
@@ -144,9 +150,9 @@ class CaptionGallery:
             try:
                 held = file_checksum(path)
             except OSError as error:
-                raise GalleryError(f"{path} is missing or cannot be read: {FIX}") from error
+                raise GalleryError(f"{path} is missing or cannot be read: {self._fix}") from error
             if held != block.files[name]:
-                raise GalleryError(f"{path} is damaged, its bytes are not those that were written: {FIX}")
+                raise GalleryError(f"{path} is damaged, its bytes are not those that were written: {self._fix}")
             self._sound.add(path)
         return path
 

@@ -11,6 +11,7 @@ import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -22,7 +23,8 @@ from shan_engine.base.errors import GalleryError, InputError, first_line
 from shan_engine.base.facts import FACTS
 from shan_engine.base.ids import spelt_out
 from shan_engine.base.metadata import OWN_COLUMNS, ROW_KEY, Metadata
-from shan_engine.gallery.block_files import FIX, METADATA
+from shan_engine.collections.repairing import repair_gallery_command
+from shan_engine.gallery.block_files import METADATA
 from shan_engine.gallery.blocks import Block
 from shan_engine.gallery.conditions import check_comparisons, tokens
 from shan_engine.gallery.near import distance_km
@@ -82,14 +84,15 @@ def check_filter(gallery: Gallery, where: str | None, shown: Sequence[str] = ())
 
 def metadata_of(block: Block, rows: Sequence[int]) -> list[dict[str, Value]]:
     """The metadata of some of a block's images, given by their places among those that are not deleted."""
-    if block.metadata_file is None:
+    path = block.metadata_file
+    if path is None:
         return [{} for _ in rows]
     with opened(block) as connection:
         names = _columns(connection)[len(OWN_COLUMNS) :]
         select = f"SELECT {', '.join(map(quoted, names))} FROM {TABLE} WHERE {ROW_KEY} = ?"
         found = [connection.execute(select, (row,)).fetchone() for row in block.rows[list(rows)].tolist()]
         if not all(values and all(isinstance(value, _VALUES) for value in values) for values in found):
-            raise GalleryError(f"{block.metadata_file} has no facts about some of its photos: {FIX}")
+            raise GalleryError(f"{path} has no facts about some of its photos: {_fix(path)}")
         return [dict(zip(names, values, strict=True)) for values in found]
 
 
@@ -214,7 +217,7 @@ def opened(block: Block) -> Iterator[sqlite3.Connection]:
     try:
         yield connection
     except sqlite3.Error as error:
-        raise GalleryError(f"{path} is damaged ({first_line(error)}): {FIX}") from error
+        raise GalleryError(f"{path} is damaged ({first_line(error)}): {_fix(path)}") from error
     finally:
         connection.close()
 
@@ -260,3 +263,7 @@ def quoted(column: str) -> str:
     """A column's name as SQL takes it."""
     doubled = column.replace('"', '""')
     return f'"{doubled}"'
+
+
+def _fix(table: Path) -> str:
+    return repair_gallery_command(table.parents[2])

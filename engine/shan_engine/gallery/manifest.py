@@ -13,6 +13,7 @@ from shan_engine.base.choices import GALLERY_DTYPES
 from shan_engine.base.errors import GalleryChangedError, GalleryError
 from shan_engine.base.manifests import Count, Fields, Format, Size, demand
 from shan_engine.bundle.contents import Bundle
+from shan_engine.collections.repairing import repair_gallery_command
 from shan_engine.gallery.pooled import has_pooled
 
 SCHEMA_VERSION = 2
@@ -76,6 +77,8 @@ class GalleryManifest(Fields, frozen=True):
     @classmethod
     def load(cls, gallery: Path) -> GalleryManifest:
         """Of the gallery in a folder. Raises GalleryError where it is missing, damaged or of another schema."""
+        if is_gallery(gallery) and not (gallery / MANIFEST).exists():
+            raise GalleryError(f"the gallery {gallery} has lost its {MANIFEST}: {repair_gallery_command(gallery)}")
         return FORMAT.read(gallery / MANIFEST)
 
     def save(self, gallery: Path) -> None:
@@ -127,12 +130,18 @@ FORMAT = Format(
     error=GalleryError,
     holder="the gallery {place}",
     missing="there is no gallery at {place}: make one with `shan-engine index`",
-    damaged="{path} is damaged or not a gallery's ({fault}): index the store into a new gallery with "
-    "`shan-engine index`",
+    damaged="{path} is damaged or not a gallery's ({fault}): {fix}",
+    fix=repair_gallery_command,
     remake="index the store into a new gallery with `shan-engine index`",
     version=SCHEMA_VERSION,
     refuse=_refuse_others,
 )
+
+
+def is_gallery(folder: Path) -> bool:
+    """Whether a folder has a manifest, or blocks of photos, before the first of which `index` writes a manifest."""
+    blocks = (file.parent.name for file in folder.glob("blocks/*/images.jsonl"))
+    return (folder / MANIFEST).exists() or any(map(is_block_name, blocks))
 
 
 def is_block_name(name: str) -> bool:

@@ -15,7 +15,14 @@ from shan_engine.base.files import foreign_name, make_folder, write_failure
 from shan_engine.base.locks import LOCK, hold_lock
 from shan_engine.base.metadata import Metadata
 from shan_engine.bundle.kept import drop_others, keep_bundle
-from shan_engine.gallery.manifest import MANIFEST, BlockEntry, GalleryManifest, check_same_bundle, is_block_name
+from shan_engine.gallery.manifest import (
+    MANIFEST,
+    BlockEntry,
+    GalleryManifest,
+    check_same_bundle,
+    is_block_name,
+    is_gallery,
+)
 from shan_engine.gallery.pooled import FROM_IMAGES, has_pooled
 from shan_engine.gallery.reader import Gallery
 from shan_engine.gallery.storage import HUBNESS, NOT_ENCODED
@@ -103,7 +110,8 @@ def index_store(
                 hubness = ImageHubness(scorer, bank, keep)  # another process has begun the gallery meanwhile
             keep_bundle(output, scorer.bundle)
             if manifest is None:
-                manifest = _new_manifest(store, scorer, dtype or _begun_with(output), infos)
+                begun = GalleryManifest.load(output).dtype if is_gallery(output) else None  # by a stopped run
+                manifest = _new_manifest(store, scorer, dtype or begun, infos)
                 if bank:
                     manifest = replace(manifest, arrays={**manifest.arrays, HUBNESS: ()})
                     bank.save(output)
@@ -127,30 +135,22 @@ def index_store(
 
 def _held_manifest(output: Path, scorer: Scorer, dtype: str | None) -> GalleryManifest | None:
     """The manifest of the gallery at `output`; None if there is nothing to keep yet."""
-    if not (output / MANIFEST).exists():
+    if not is_gallery(output):
         if output.exists() and not output.is_dir():
             raise InputError(f"{output} is a file: choose a new folder for the gallery")
         # A run killed at its very beginning leaves the lock, a querybank, and half-written files.
         if foreign := foreign_name(output, (LOCK, FILE, MANIFEST, KEPT)):
-            raise InputError(
-                f"{output} is not a gallery and is not empty, it holds '{foreign}': choose a new or an empty folder"
-            )
+            fault = f"{output} is not a gallery and is not empty, it holds '{foreign}'"
+            raise InputError(f"{fault}: choose a new or an empty folder")
         return None
     manifest = GalleryManifest.load(output)
     if not manifest.blocks:
         return None
     check_same_bundle(output, manifest, scorer.bundle)
     if dtype not in (None, manifest.dtype):
-        raise InputError(
-            f"the gallery {output} holds {manifest.dtype}, not {dtype}: "
-            f"index with --storage {manifest.dtype}, or into a new gallery"
-        )
+        fault = f"the gallery {output} holds {manifest.dtype}, not {dtype}"
+        raise InputError(f"{fault}: index with --storage {manifest.dtype}, or into a new gallery")
     return manifest
-
-
-def _begun_with(output: Path) -> str | None:
-    """The storage of a gallery that a stopped run has begun."""
-    return GalleryManifest.load(output).dtype if (output / MANIFEST).exists() else None
 
 
 def _settled(

@@ -18,7 +18,7 @@ Kind = Literal["store", "gallery", "captions", "bundle", "job"]
 
 def kind_of(path: Path) -> Kind:
     """The kind of a folder, by the files in it. Raises InputError where it holds nothing of this program."""
-    if (path / "data.mdb").exists():
+    if (path / "data.mdb").exists() or (path / "lock.mdb").exists():
         return "store"
     if (path / JOURNAL).exists():
         return "job"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 from shan_engine.base.errors import InputError, ShanError
 from shan_engine.base.isolated import isolated, tell
 from shan_engine.bundle.manifest import Manifest
-from shan_engine.collections.named import store_of
+from shan_engine.collections.repairing import repair_command, repair_gallery_command
 from shan_engine.gallery.captions import CaptionManifest
 from shan_engine.gallery.manifest import MANIFEST, GalleryManifest
 from shan_engine.integrity.checks.bundle import check_bundle
@@ -49,21 +48,27 @@ def verify(
     collection = collection_at(path)
     if collection is None:
         return [_verdict(path, on_start, on_done)]
-    parts = [part for part in (collection.store, collection.gallery) if part.exists()]
-    if not parts:
+    if not collection.store.exists() and not collection.gallery.exists():
         raise InputError(
             f"the collection '{collection.name}' has no store yet: make it with `{collection.command('update')}`"
         )
-    return [_verdict(part, on_start, on_done) for part in parts]
+    found = [_verdict(collection.store, on_start, on_done, "store")]
+    if collection.gallery.exists():
+        found.append(_verdict(collection.gallery, on_start, on_done))
+    return found
 
 
-def _verdict(path: Path, on_start: Callable[[int], None], on_done: Callable[[int], None]) -> Verdict:
-    kind = kind_of(path)
+def _verdict(
+    path: Path, on_start: Callable[[int], None], on_done: Callable[[int], None], kind: Kind | None = None
+) -> Verdict:
+    """The verdict on a path; `kind` is what it is to be, None where its files tell."""
+    kind = kind or kind_of(path)
+    fix = repair_gallery_command(path) if kind == "gallery" else repair_command(path)
     total = _total(kind, path)
     on_start(total)
     for _ in range(_TRIES):
         before, findings, done = _manifest(path), [], 0
-        for event in _events(kind, path, repair_command(path, kind)):
+        for event in _events(kind, path, fix):
             if isinstance(event, Finding):
                 findings.append(event)
             else:
@@ -97,15 +102,6 @@ def _events(kind: Kind, path: Path, fix: str) -> Iterator[Event]:
         ) from error
     except EOFError:
         yield Finding("unread", "", f"{path} is damaged, one of its files cannot be read from its disk: {fix}")
-
-
-def repair_command(path: Path, kind: Kind) -> str:
-    """The clause that names the command that repairs a path: it tells a gallery's store where that is known."""
-    words = ["shan-engine", "repair", str(path)]
-    if kind == "gallery":
-        store = store_of(path)
-        words += ["--store", str(store) if store else "STORE"]
-    return f"run `{shlex.join(words)}`"
 
 
 def _total(kind: Kind, path: Path) -> int:

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from shan_engine.backends.interface import HeldGallery
 from shan_engine.base.errors import GalleryError
 from shan_engine.base.packing import Arrays
-from shan_engine.gallery.block_files import FIX
 from shan_engine.gallery.blocks import Block
 from shan_engine.gallery.images import Images
 from shan_engine.gallery.reader import Gallery
@@ -200,7 +199,8 @@ def refuse_not_finite(gallery: Gallery, places: Sequence[int] | NDArray[np.int64
     if not finite.all():
         block, row = gallery.find(int(places[int(finite.argmin())]))
         (image,) = block.images_at([row])
-        raise GalleryError(f"image '{image.id}' of the gallery {gallery.path} has a NaN or infinite score: {FIX}")
+        fault = f"image '{image.id}' of the gallery {gallery.path} has a NaN or infinite score"
+        raise GalleryError(f"{fault}: delete the gallery and index the store again")
 
 
 def batches_by_length(token_lists: Sequence[Sequence[int]]) -> list[NDArray[np.int64]]:

@@ -80,4 +80,4 @@ def test_a_file_that_the_gallery_still_names_is_missing(gallery, bundle_path):
     done = shan("search", "a dog", "--gallery", gallery, "--model", bundle_path)
     assert done.returncode == 1
     assert "is missing" in done.stderr
-    assert "delete the gallery and index the store again" in done.stderr
+    assert f"run `shan-engine repair {gallery} --store STORE`" in done.stderr

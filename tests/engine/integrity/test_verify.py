@@ -45,7 +45,7 @@ def test_a_changed_row_names_its_photo_and_the_command(place) -> None:
     (finding,) = verdict["findings"]
     assert (verdict["kind"], verdict["images"], verdict["sound"]) == ("gallery", 41, False)
     assert finding["ids"] == ["photo40"]
-    assert f"{block} is damaged, bytes of image 'photo40' have changed" in finding["sentence"]
+    assert f"{block} is damaged, as bytes of image 'photo40' have changed" in finding["sentence"]
     assert f"run `shan-engine repair {place.gallery} --store STORE`" in finding["sentence"]
 
 

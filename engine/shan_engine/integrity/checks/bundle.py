@@ -10,6 +10,16 @@ from shan_engine.bundle.contents import Bundle, bundle_faults
 from shan_engine.bundle.manifest import MANIFEST, Manifest
 from shan_engine.bundle.plans import PlanSet, plan_sets, remake
 from shan_engine.integrity.findings import Finding, clause
+from shan_engine.locate import KEPT, kept_bundle
+
+
+def check_kept(gallery: Path, fingerprint: str, fix: str) -> Iterator[Finding]:
+    """Faults of the bundle that a gallery keeps. One without a folder for bundles never had one."""
+    kept = kept_bundle(gallery, fingerprint)
+    if kept.exists():
+        yield from check_bundle(kept, fix)
+    elif (gallery / KEPT).is_dir():
+        yield Finding("bundle", MANIFEST, f"the bundle {kept} is missing; it made the gallery: {fix}")
 
 
 def check_bundle(path: Path, fix: str) -> Iterator[Finding]:

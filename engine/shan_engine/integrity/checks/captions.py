@@ -9,9 +9,8 @@ from shan_engine.base.errors import GalleryError
 from shan_engine.gallery.captions import LIST, CaptionGallery, CaptionManifest
 from shan_engine.gallery.manifest import MANIFEST
 from shan_engine.gallery.storage import held_checksum
-from shan_engine.integrity.checks.bundle import check_bundle
+from shan_engine.integrity.checks.bundle import check_kept
 from shan_engine.integrity.findings import Event, Finding, clause, some
-from shan_engine.locate import kept_bundle
 
 
 def check_captions(path: Path, fix: str) -> Iterator[Event]:
@@ -21,8 +20,7 @@ def check_captions(path: Path, fix: str) -> Iterator[Event]:
     except GalleryError as error:
         yield Finding("manifest", MANIFEST, f"{clause(error)}: {fix}")
         return
-    if (kept := kept_bundle(path, manifest.fingerprint)).exists():
-        yield from check_bundle(kept, fix)
+    yield from check_kept(path, manifest.fingerprint, fix)
     gallery, done = CaptionGallery(path, manifest.blocks), 0
     places: list[int] = []
     for block in manifest.blocks:
@@ -36,7 +34,7 @@ def check_captions(path: Path, fix: str) -> Iterator[Event]:
             ids, whose = (), f"{block.captions:,} captions"
         for name, held in sorted(block.files.items()):
             if held_checksum(folder / name) != held:
-                sentence = f"{folder / name} is missing or damaged, of {whose}: {fix}"
+                sentence = f"{folder / name} is missing or damaged; it holds {whose}: {fix}"
                 yield Finding("list" if name == LIST else "captions", name, sentence, ids, block.name)
         done += block.captions
         yield done

@@ -16,9 +16,8 @@ from shan_engine.gallery.storage import HUBNESS, Layout, held_checksum, layout, 
 from shan_engine.gallery.written import WrittenFile
 from shan_engine.gallery.written_format import written_path
 from shan_engine.indexing.querybank import Querybank
-from shan_engine.integrity.checks.bundle import check_bundle
-from shan_engine.integrity.findings import Event, Finding, clause, some
-from shan_engine.locate import kept_bundle
+from shan_engine.integrity.checks.bundle import check_kept
+from shan_engine.integrity.findings import Event, Finding, Part, clause, some
 from shan_engine.search.tuning import TUNING, Tuning
 
 NEW_BANK = "run `shan-engine index STORE --output NEW --querybank CAPTIONS` with the captions that it was made with"
@@ -48,7 +47,7 @@ def _small_files(path: Path, manifest: GalleryManifest, fix: str) -> Iterator[Fi
             WrittenFile(path, manifest.written).check()
     except GalleryError:
         name = written_path(path, manifest.written)
-        yield Finding("written", name.name, f"{name} is missing or damaged, what is written in photos: {fix}")
+        yield Finding("written", name.name, f"{name} is missing or damaged; it is the index of written words: {fix}")
     if HUBNESS in manifest.arrays:
         try:
             Querybank.load(path)
@@ -58,8 +57,7 @@ def _small_files(path: Path, manifest: GalleryManifest, fix: str) -> Iterator[Fi
         Tuning.load(path)
     except GalleryError as error:
         yield Finding("tuning", TUNING, f"{clause(error)}: {fix}")
-    if (kept := kept_bundle(path, manifest.fingerprint)).exists():
-        yield from check_bundle(kept, fix)
+    yield from check_kept(path, manifest.fingerprint, fix)
 
 
 def check_block(folder: Path, entry: BlockEntry, kinds: Layout, fix: str) -> Iterator[Event]:
@@ -67,20 +65,20 @@ def check_block(folder: Path, entry: BlockEntry, kinds: Layout, fix: str) -> Ite
     files = BlockFiles(folder, entry, kinds)
     ids, unlisted = _ids(files, entry)
     if ids is None:
-        yield Finding("list", LIST, f"{folder / LIST} is damaged, {unlisted}: {fix}", block=entry.name)
+        yield Finding("list", LIST, f"{folder / LIST} is {unlisted}: {fix}", block=entry.name)
     live = np.setdiff1d(np.arange(entry.images), np.array(entry.deleted, np.int64))
     every = tuple(ids[row] for row in live) if ids else ()
-    for name in sorted(entry.files):
-        if name not in (LIST, "rows.npy") and held_checksum(folder / name) != entry.files[name]:
-            yield _of_file(folder / name, every, _whose(every, entry), fix, entry.name)
+    checked = entry.files.keys() - {LIST, "rows.npy"}
+    changed = [name for name in sorted(checked) if held_checksum(folder / name) != entry.files[name]]
+    for name in changed:
+        yield _of_file(folder / name, every, _whose(every, entry), fix, entry.name)
     unread = [name for name in kinds if not _maps(files, name)]
-    for name in unread:
-        where = folder / f"{name}.npy"
-        sentence = f"{where} is missing, cut or has a damaged header, which concerns {_whose(every, entry)}: {fix}"
-        yield Finding("array", f"{name}.npy", sentence, every, entry.name)
+    for name in (f"{name}.npy" for name in unread if f"{name}.npy" not in changed):
+        sentence = f"{folder / name} is missing, cut or has a damaged header; it holds {_whose(every, entry)}: {fix}"
+        yield Finding("array", name, sentence, every, entry.name)
     rows_file = folder / "rows.npy"
     if held_checksum(rows_file) != entry.files.get("rows.npy") or not _maps(files, "rows"):
-        sentence = f"{rows_file} is missing or damaged, the checksums of {_whose(every, entry)}: {fix}"
+        sentence = f"{rows_file} is missing or damaged; it holds the checksums of {_whose(every, entry)}: {fix}"
         yield Finding("array", "rows.npy", sentence, every, entry.name)
     elif not unread:
         for start in range(0, len(live), _ROWS):
@@ -90,7 +88,7 @@ def check_block(folder: Path, entry: BlockEntry, kinds: Layout, fix: str) -> Ite
             if len(wrong):
                 named = tuple(ids[row] for row in wrong) if ids else ()
                 whose = some(named) if named else f"{len(wrong)} images"
-                sentence = f"{folder} is damaged, bytes of {whose} have changed: {fix}"
+                sentence = f"{folder} is damaged, as bytes of {whose} have changed: {fix}"
                 yield Finding("images", entry.name, sentence, named, entry.name)
             files.release()
             yield int(some_rows[-1]) + 1
@@ -99,14 +97,16 @@ def check_block(folder: Path, entry: BlockEntry, kinds: Layout, fix: str) -> Ite
 
 def _of_file(path: Path, ids: tuple[str, ...], whose: str, fix: str, block: str) -> Finding:
     """The fault of a file of a block whose bytes are not those of the manifest."""
+    part: Part = "array"
+    holds = "data"
     if path.name.startswith(METADATA):
-        return Finding("metadata", path.name, f"{path} is missing or damaged, metadata of {whose}: {fix}", ids, block)
-    if path.name in POOLED_FILES:
-        return Finding("pooled", path.name, f"{path} is missing or damaged, mean regions of {whose}: {fix}", ids, block)
-    if path.name in ID_FILES:
-        return Finding("ids", path.name, f"{path} is missing or damaged, rows of the ids of {whose}: {fix}", ids, block)
-    sentence = f"{path} is missing or damaged, its bytes are not those that were written, of {whose}: {fix}"
-    return Finding("array", path.name, sentence, ids, block)
+        part, holds = "metadata", "the metadata"
+    elif path.name in POOLED_FILES:
+        part, holds = "pooled", "the mean regions"
+    elif path.name in ID_FILES:
+        part, holds = "ids", "the index by id"
+    sentence = f"{path} is missing or damaged; it holds {holds} of {whose}: {fix}"
+    return Finding(part, path.name, sentence, ids, block)
 
 
 def _ids(files: BlockFiles, entry: BlockEntry) -> tuple[list[str] | None, str]:
@@ -114,9 +114,9 @@ def _ids(files: BlockFiles, entry: BlockEntry) -> tuple[list[str] | None, str]:
     try:
         ids = [fields["id"] for fields in files.listed(range(entry.images))]
     except GalleryError:
-        return None, f"the list of {entry.live:,} images"
+        return None, f"missing or damaged; it lists {entry.live:,} images"
     live = [id for row, id in enumerate(ids) if row not in set(entry.deleted)]
-    return (ids, "") if len(set(live)) == len(live) else (None, "it names an image twice")
+    return (ids, "") if len(set(live)) == len(live) else (None, "damaged, as it names an image twice")
 
 
 def _maps(files: BlockFiles, name: str) -> bool:

@@ -195,7 +195,8 @@ def _renewable(
     held = set(there)
     renewed = [id for id in damage.ids if id in held]
     gone = [id for id in damage.ids if id not in held]
-    lost = [f"{some(gone)} of {path}"] if gone else []
+    unnamed = "" if store else " without its store: name that with --store"
+    lost = [f"{some(gone)} of {path}{unnamed}"] if gone else []
     if damage.unlisted:
         sound = [block for block in Gallery(path, manifest).blocks if block.name not in damage.unlisted]
         listed = {id for block in sound for id in block.ids}
@@ -204,15 +205,15 @@ def _renewable(
         renewed += others
         count = sum(entry.live for entry in manifest.blocks if entry.name in damage.unlisted)
         if len(others) < count:
-            lost.append(f"{count - len(others):,} images of {path} whose list is damaged")
+            lost.append(f"{count - len(others):,} images of {path} whose list is damaged{unnamed}")
     return renewed, lost
 
 
 def _tell(damage: _Damage, lost: list[str], store: FeatureStore | None, agree: Agree) -> None:
     """Complete what is lost, and ask about it."""
     if store is None:
-        lost += ["the metadata of the images of a block"] * bool(damage.tables)
-        lost += ["what is written in photos"] * bool(damage.written)
+        lost += ["metadata of some images without the gallery's store: name that with --store"] * bool(damage.tables)
+        lost += ["the index of written words without the gallery's store: name that with --store"] * damage.written
     lost += ["what `tune` measured: run it again"] * bool(damage.tuning)
     if lost:
         agree(lost)

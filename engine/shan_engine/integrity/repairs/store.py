@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from shan_engine.base.errors import StoreError
 from shan_engine.base.ids import spelt_out
+from shan_engine.collections.repairing import renew_command
 from shan_engine.integrity.findings import Finding, some
 from shan_engine.store.feature_store import FeatureStore
 from shan_engine.store.salvage import Salvaged, salvage, write
 
-_AGAIN = "extract or import them again"
 _TABLES = {
     "facts": "the own metadata of some photos: `extract` reads it again",
     "files": "the list of some photos' copies: `extract` makes it again",
@@ -25,11 +25,13 @@ def repair_store(path: Path, findings: Sequence[Finding], agree: Callable[[Seque
 
     Raises StoreError where nothing of it can be read, and what `agree` raises when it hears what is lost.
     """
+    if not (path / "data.mdb").exists():
+        raise StoreError(f"nothing of the store {path} is left to repair: {renew_command(path)}")
     ids = [id for one in findings if one.part == "record" for id in one.ids]
     held = salvage(path)
     # An id may also have lost its way to a record that is sound: then the record must not be deleted by its id.
     if all(one.part == "record" for one in findings) and set(ids) == set(held.lost):
-        agree([f"{some(list(map(spelt_out, ids)))} of {path}: {_AGAIN}"])
+        agree([_lost(path, ids)])
         with FeatureStore.open(path, readonly=False) as store:
             store.delete(ids)
         return [f"{some(list(map(spelt_out, ids)))} left out of {path}"]
@@ -47,5 +49,8 @@ def _losses(path: Path, held: Salvaged) -> list[str]:
         raise StoreError(
             f"no image of the store {path} can be read: restore it from a copy, or extract or import again"
         )
-    lost = [f"{some(list(map(spelt_out, held.lost)))} of {path}: {_AGAIN}"] if held.lost else []
-    return lost + [_TABLES[name] for name in held.damaged]
+    return [_lost(path, held.lost)] * bool(held.lost) + [_TABLES[name] for name in held.damaged]
+
+
+def _lost(path: Path, ids: Iterable[str]) -> str:
+    return f"{some(list(map(spelt_out, ids)))} of {path}: {renew_command(path)} after the repair"
