@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import os
 import signal
 import sys
 from pathlib import Path
 from types import FrameType
+
+_NEW_OBJECTS = 50_000  # since the last collection; what loading makes is kept anyway, and hardly any of it is in cycles
 
 
 def heed_termination() -> None:
@@ -29,6 +32,7 @@ def run() -> None:
     A file name that is no valid UTF-8 is printed with its odd bytes spelt out. Output that was closed goes nowhere.
     """
     try:
+        gc.set_threshold(_NEW_OBJECTS)
         heed_termination()
         sys.stdout = sys.stdout or Path(os.devnull).open("w")  # noqa: SIM115
         sys.stderr = sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115
@@ -37,10 +41,12 @@ def run() -> None:
                 stream.reconfigure(errors="backslashreplace")
         from shan_cli.main import app  # takes a moment, in which Ctrl-C may come
 
-        app()
+        app.of(sys.argv[1:])()
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
+    finally:
+        gc.freeze()  # Python's last collections would look at all that the process goes without in a moment
 
 
 if __name__ == "__main__":

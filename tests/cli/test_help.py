@@ -152,3 +152,17 @@ def test_h_is_help(words):
     assert short.exit_code == 0
     assert short.stdout == long.stdout
     assert "Usage:" in short.stdout
+
+
+@pytest.mark.parametrize("words", [("search",), ("store", "info"), ("index-captions",), ("import",)])
+def test_a_named_command_is_built_alone_and_says_the_same(words):
+    built = typer.main.get_command(app.of(words)).commands  # type: ignore[attr-defined]
+    assert [*built] == [words[0]]
+    alone, among_all = (CliRunner().invoke(one, [*words, "--help"]) for one in (app.of(words), app))
+    assert alone.exit_code == 0
+    assert alone.output == among_all.output
+
+
+@pytest.mark.parametrize("words", [(), ("--help",), ("serach", "a dog"), ("--version", "search")])
+def test_all_commands_are_built_where_none_is_named(words):
+    assert app.of(words) is app

@@ -14,7 +14,8 @@ from shan_engine.base.errors import BundleError
 from shan_engine.base.manifests import Fields, Format, NotNegative, Sha256, Size, demand
 
 SCHEMA_VERSION = 2
-GRAPHS = ("image_encoder.onnx", "text_encoder.onnx", "pair_scorer.onnx")
+TEXT_ENCODER = "text_encoder.onnx"
+GRAPHS = ("image_encoder.onnx", TEXT_ENCODER, "pair_scorer.onnx")
 MANIFEST = "manifest.json"
 QUERYBANK = "querybank.txt"
 OF_PARTS = ("parts", "querybank", "calibration")

@@ -13,6 +13,7 @@ from shan_engine.backends.interface import Graph
 from shan_engine.base.errors import InputError
 from shan_engine.base.packing import Arrays
 from shan_engine.bundle.contents import IMAGE_TERMS, Bundle
+from shan_engine.bundle.manifest import TEXT_ENCODER
 from shan_engine.text.tokenizer import Tokenized, pad, shortened, visible_text
 
 KEPT_WORDS = 4096  # class weights of 1,000 classes take 4 kB each
@@ -80,7 +81,7 @@ class Encoders:
     def encode_captions(self, token_lists: Sequence[Sequence[int]]) -> Arrays:
         """Caption arrays by name, each C x its shape, padded to the longest caption."""
         tokens, lengths = pad(token_lists)
-        return self.graph("text_encoder.onnx").run({"tokens": tokens, "lengths": lengths})
+        return self.graph(TEXT_ENCODER).run({"tokens": tokens, "lengths": lengths})
 
     def encode_words(self, words: Sequence[Sequence[int]], name: str) -> NDArray[Any]:
         """One of the caption arrays of words alone, C x its shape. It is kept: every query has words of others."""

@@ -18,6 +18,7 @@ from shan_engine.backends.table import open_runtime
 from shan_engine.base.choices import Backend, Device, Precision
 from shan_engine.base.packing import Arrays
 from shan_engine.bundle.contents import Bundle
+from shan_engine.bundle.manifest import TEXT_ENCODER
 from shan_engine.gallery.reader import Gallery
 from shan_engine.gallery.written import Counting
 from shan_engine.kernel.constants import load_constants
@@ -64,13 +65,16 @@ class Scorer:
             return self.__dict__.get("pairs") or self._runtime.pair_scorer(self.encoders.graph, self.encoders.complete)
 
     def begin(self) -> None:
-        """Begin to read the tokenizer, in another thread beside the graphs; its first use raises what is wrong."""
+        """Begin to load what reads queries, in other threads; its first use raises what is wrong with it."""
         with self._opening:
-            if "pairs" not in self.__dict__ and not self._begun:
-                self._begun = True
-                pool = ThreadPoolExecutor(1)
-                pool.submit(lambda: self.bundle.tokenizer)
-                pool.shutdown(wait=False)
+            begun, self._begun = self._begun, True
+        if begun:
+            return
+        pool = ThreadPoolExecutor(2)
+        pool.submit(lambda: self.bundle.tokenizer)
+        if self.pairs.concurrent:
+            pool.submit(self.encoders.graph, TEXT_ENCODER)
+        pool.shutdown(wait=False)
 
     @property
     def kernel(self) -> Kernel | None:

@@ -90,7 +90,7 @@ class NearVectors:
             return None
         new = np.array(sorted(set(places) - self._vectors.keys()), np.int64)
         numbers = np.searchsorted(self._gallery.ends, new, side="right")
-        for number in np.unique(numbers):
+        for number in sorted(set(numbers.tolist())):
             block, own = self._gallery.blocks[number], new[numbers == number]
             images = block.rows_of(own - (int(self._gallery.ends[number]) - len(block)))
             self._vectors.update(zip(own.tolist(), unit_means(images[REGIONS], images[MASK]), strict=True))

@@ -93,7 +93,7 @@ def described(
     """The ranked images as hits, best first; `skip` are before them. A block's list of images is read once."""
     hits: list[Hit | None] = [None] * len(ranking.places)
     numbers = np.searchsorted(gallery.ends, ranking.places, side="right")
-    for number in np.unique(numbers):
+    for number in sorted(set(numbers.tolist())):
         block = gallery.blocks[number]
         ranks = np.flatnonzero(numbers == number).tolist()
         rows = (ranking.places[ranks] - (gallery.ends[number] - len(block))).tolist()

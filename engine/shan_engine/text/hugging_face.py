@@ -35,13 +35,15 @@ class HuggingFaceTokenizer(Tokenizer):
     file_name: ClassVar[str] = "tokenizer.json"
     unit: ClassVar[str] = "tokens"
 
-    def __init__(self, definition: str) -> None:
+    def __init__(self, definition: str | bytes) -> None:
         """`definition` is the file's content. Raises ValueError if it defines no tokenizer."""
         from shan_engine.text.unigram import UnigramVocabulary  # needs msgspec, which training may be without
 
-        self._definition, self._texts = definition, 0
+        # Bytes: to decode megabytes of text takes a fiftieth of a second, which few texts do without.
+        self._definition = definition.encode() if isinstance(definition, str) else definition
+        self._texts = 0
         try:
-            self._vocabulary: UnigramVocabulary | None = UnigramVocabulary(definition)
+            self._vocabulary: UnigramVocabulary | None = UnigramVocabulary(self._definition)
         except ValueError:
             self._vocabulary = None
             _ = self._whole, self._unknown_token
@@ -52,7 +54,7 @@ class HuggingFaceTokenizer(Tokenizer):
         import tokenizers  # takes a while, and a vocabulary does without it
 
         try:
-            whole = tokenizers.Tokenizer.from_str(self._definition)
+            whole = tokenizers.Tokenizer.from_buffer(self._definition)
             whole.encode(_NOBODY_KNOWS)  # fails where unknown text has no token
         except (KeyboardInterrupt, SystemExit):
             raise
@@ -75,7 +77,7 @@ class HuggingFaceTokenizer(Tokenizer):
     def load(cls, path: Path) -> HuggingFaceTokenizer:
         """Read the file. Raises InputError where it is missing or damaged."""
         try:
-            return cls(path.read_text("utf-8"))
+            return cls(path.read_bytes())
         except FileNotFoundError as error:
             raise InputError(f"there is no tokenizer {path}: {_FIX}") from error
         except OSError as error:
@@ -86,11 +88,11 @@ class HuggingFaceTokenizer(Tokenizer):
     def save(self, path: Path) -> None:
         """Write the file as it was read."""
         with replacing(path) as temporary:
-            temporary.write_text(self._definition, "utf-8")
+            temporary.write_bytes(self._definition)
 
     def content(self) -> bytes:
         """The file's content."""
-        return self._definition.encode()
+        return self._definition
 
     @cached_property
     def _numbers(self) -> dict[str, int]:

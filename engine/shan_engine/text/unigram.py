@@ -8,6 +8,7 @@ same tokens (tests/engine/text/test_unigram.py), and is made in a tenth of a mil
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import count
 from typing import Any, NamedTuple
 
 import msgspec
@@ -27,19 +28,26 @@ class Part(NamedTuple):
         return tuple(ids if self.numbers is None else [self.numbers[own] for own in ids])
 
 
+class _Piece(msgspec.Struct, array_like=True, gc=False):
+    """A piece and its score; Python's collector need not look at a hundred thousand of them."""
+
+    text: str
+    score: float
+
+
 class _Model(msgspec.Struct, forbid_unknown_fields=True):
     """The model in a definition; its pieces as they are decoded fastest."""
 
     type: str
     unk_id: int | None
-    vocab: list[tuple[str, float]]
+    vocab: list[_Piece]
     byte_fallback: bool = False
 
 
 class UnigramVocabulary:
     """Pieces of a Unigram `tokenizer.json` without the tree over them."""
 
-    def __init__(self, definition: str) -> None:
+    def __init__(self, definition: str | bytes) -> None:
         """`definition` is the file's content. Raises ValueError where it is not one that this module can cut."""
         import tokenizers  # takes a while, and a vocabulary does without it
 
@@ -49,11 +57,11 @@ class UnigramVocabulary:
             around = {name: msgspec.json.decode(value) for name, value in held.items()}
             self.unknown = model.unk_id
             self._kept = 1 + max(_marked(model, around), default=0)
-            self._pieces = [piece for piece, _ in model.vocab]
-            self._scores = [score for _, score in model.vocab]
-            self.places = dict(zip(self._pieces, range(len(self._pieces)), strict=True))
-            self._longest = max(map(len, self._pieces))
-            self._least = self._scores.index(min(self._scores))  # an unknown piece costs somewhat more than it
+            self._pieces = model.vocab
+            self.places = dict(zip([piece.text for piece in model.vocab], count()))
+            self._longest = max(map(len, self.places))
+            scores = [piece.score for piece in model.vocab]
+            self._least = scores.index(min(scores))  # an unknown piece costs somewhat more than it
             model.vocab = model.vocab[: self._kept]
             # Its normaliser and what else stands around the model. The library raises nothing more precise.
             self._frame = tokenizers.Tokenizer.from_str(msgspec.json.encode({**around, "model": model}).decode())
@@ -74,7 +82,8 @@ class UnigramVocabulary:
                         found.add(number)
         numbers = [*range(self._kept), *sorted(found.difference(range(self._kept)))]
         tokenizer, model = self._model
-        made = tokenizer(model([(self._pieces[number], self._scores[number]) for number in numbers], self.unknown))
+        pieces = [(self._pieces[number].text, self._pieces[number].score) for number in numbers]
+        made = tokenizer(model(pieces, self.unknown))
         made.normalizer, made.pre_tokenizer = frame.normalizer, frame.pre_tokenizer
         made.post_processor = frame.post_processor
         return Part(made, numbers)

@@ -13,6 +13,7 @@ from extractors import save
 from onnx import TensorProto, helper
 from shan_engine.backends.onnx_runtime import graph as onnx_runtime
 from shan_engine.backends.onnx_runtime.graph import OnnxRuntimeGraph
+from shan_engine.base.choices import Device
 from shan_engine.base.errors import BackendError
 
 
@@ -48,7 +49,7 @@ def test_tf32_is_off_on_cuda(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
     asked: list[Any] = []
 
     class Session:
-        def __init__(self, path: str, options: Any, providers: list[Any]) -> None:
+        def __init__(self, path: str, options: Any, providers: list[Any], **given: Any) -> None:
             asked.append(providers)
 
         def get_providers(self) -> list[str]:
@@ -69,6 +70,19 @@ def test_tf32_is_off_on_cuda(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
         OnnxRuntimeGraph(tmp_path / "g.onnx", device)
     cuda = [("CUDAExecutionProvider", {"use_tf32": 0}), "CPUExecutionProvider"]
     assert asked == [cuda, cuda, ["CPUExecutionProvider"]]
+
+
+@pytest.mark.parametrize(
+    ("listed", "on_cpu"),
+    [(["CPU"], {"cpu", "auto"}), (["CUDA", "CPU"], {"cpu"}), (["Tensorrt", "CPU"], {"cpu", "auto"})],
+)
+def test_a_graph_is_known_to_run_on_the_cpu_where_no_gpu_can_run_it(
+    monkeypatch: pytest.MonkeyPatch, listed: list[str], on_cpu: set[str]
+) -> None:
+    fake = SimpleNamespace(get_available_providers=lambda: [f"{name}ExecutionProvider" for name in listed])
+    monkeypatch.setattr(onnx_runtime, "import_onnx_runtime", lambda: fake)
+    devices: tuple[Device, ...] = ("cpu", "auto", "cuda")
+    assert {device for device in devices if onnx_runtime.runs_on_cpu(device)} == on_cpu
 
 
 def test_a_fallback_to_the_cpu_is_logged_or_refused(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import redirect_stdout
+from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,12 @@ _DTYPES = {
 }
 
 
+def runs_on_cpu(device: Device) -> bool:
+    """Whether a graph certainly runs on the CPU. Raises BackendError where ONNX Runtime is missing."""
+    available = import_onnx_runtime().get_available_providers()
+    return device == "cpu" or (device == "auto" and _PROVIDERS["cuda"] not in available)
+
+
 class OnnxRuntimeGraph:
     """One ONNX graph in an ONNX Runtime session."""
 
@@ -59,16 +65,19 @@ class OnnxRuntimeGraph:
         # Threads that spin between graphs take the core from whoever has work (benchmarks/busy_machine.py).
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         providers: list[Any] = [_PROVIDERS["cpu"]]
+        given: dict[str, Any] = {"enable_fallback": 0} if kind == "cpu" else {}  # there is nothing to fall back to
+        # Where a provider fails, that is printed. Output belongs to all threads, so it is redirected only for those.
+        caught = nullcontext(io.StringIO()) if kind == "cpu" else redirect_stdout(io.StringIO())
         if kind != "cpu":
             # TF32 keeps 10 bits of a product's factors: scores would be off by more than parity allows.
             providers.insert(0, (_PROVIDERS["cuda"], {"use_tf32": 0}))
         try:
-            with redirect_stdout(io.StringIO()) as banner:  # printed where a provider fails
+            with caught as banner:
                 if engines:
                     inputs = ort.InferenceSession(str(path), options, providers=[_PROVIDERS["cpu"]]).get_inputs()
                     shapes = {value.name: tuple(value.shape) for value in inputs}
                     providers.insert(0, (_PROVIDERS["tensorrt"], tensorrt_options(shapes, engines)))
-                session = ort.InferenceSession(str(path), options, providers=providers)
+                session = ort.InferenceSession(str(path), options, providers=providers, **given)
         except Exception as error:  # ONNX Runtime raises many types of its own
             raise BackendError(f"ONNX Runtime cannot load {path}: {first_line(error)}") from error
         loaded = session.get_providers()[0]

@@ -8,8 +8,9 @@ from collections.abc import Callable
 from shan_engine.backends.compiled.scorer import open_kernel_scorer
 from shan_engine.backends.graph_scorer import GraphPairScorer
 from shan_engine.backends.interface import Complete, Graph, PairScorer, Request
-from shan_engine.backends.onnx_runtime.graph import OnnxRuntimeGraph
+from shan_engine.backends.onnx_runtime.graph import OnnxRuntimeGraph, runs_on_cpu
 from shan_engine.base.errors import BackendError
+from shan_engine.bundle.manifest import TEXT_ENCODER
 from shan_engine.bundle.plans import ENGINES
 
 log = logging.getLogger(__name__)
@@ -31,8 +32,12 @@ class OnnxRuntime:
         return OnnxRuntimeGraph(path, request.device, threads=request.threads, engines=self._engines)
 
     def pair_scorer(self, graph: Callable[[str], Graph], complete: Complete) -> PairScorer:
-        """The compiled kernel where graphs run on the CPU and it can score the model, else the bundle's graph."""
-        device = graph("text_encoder.onnx").device
+        """The compiled kernel where graphs run on the CPU and it can score the model, else the bundle's graph.
+
+        A graph is loaded only where a GPU may run it: whether it does is known afterwards.
+        """
+        cpu_only = self._engines is None and runs_on_cpu(self._request.device)
+        device = "cpu" if cpu_only else graph(TEXT_ENCODER).device
         name = f"{self.label} {device}"
         if device == "cpu":
             kernel = open_kernel_scorer(self._request, name, complete)
