@@ -7,10 +7,13 @@ import os
 import signal
 import socket
 import threading
+from collections.abc import Mapping
 from typing import Any
 
 from shan_engine.base.errors import BackendError, first_line
 from shan_engine.base.optional import install_command
+
+log = logging.getLogger(__name__)
 
 # Object store of a cluster made for one command: results of a few MB pass through it. Ray would take a third of memory.
 OBJECT_BYTES = 2**29
@@ -52,4 +55,11 @@ def import_ray() -> Any:
         import ray
     except ImportError as error:
         raise BackendError(f"--ray needs Ray, which is not installed: {install_command('ray')}") from error
+    # Whatever `log_to_driver` says, Ray prints news of its cluster to standard output, where answers go.
+    vars(ray._private.worker)["print_to_stdstream"] = _log_news
     return ray
+
+
+def _log_news(news: Mapping[str, Any], ignore_prefix: bool) -> None:
+    for line in news["lines"]:
+        log.info("Ray: %s", first_line(line))

@@ -41,7 +41,8 @@ class ShardCalls:
             except LostShardError as error:
                 self._lose(shard, error)
         if not found:
-            raise BackendError("no shard answers now: wait until the workers have started again")
+            why = self.missing[-1].why
+            raise BackendError(f"no shard answers now ({why}): try again soon, and look at Ray's logs if that lasts")
         return found
 
     def _lose(self, shard: Shard, error: LostShardError) -> None:

@@ -36,7 +36,7 @@ class RayShard:
 
     def __init__(self, host: RayHost, path: Path, photos: int) -> None:
         self.path, self.photos, self._host = path, photos, host
-        self._lock, self._turn, self._why = RLock(), 0, "its worker starts"
+        self._lock, self._turn, self._why = RLock(), 0, "its worker is starting"
         self._replicas = [_Replica(host.hire(path), 0) for _ in range(host.replicas)]
 
     def wait(self) -> None:
@@ -52,7 +52,7 @@ class RayShard:
             replica.starting = None
 
     def call(self, method: str, *arguments: Any, **options: Any) -> RayCall:
-        """Ask the next replica. Raises LostShardError where none is there."""
+        """Ask the next replica. Raises LostShardError where none is there, and BackendError where no machine is."""
         replica = self._next()
         return RayCall(self, replica, method, arguments, options, again=True)
 
@@ -60,6 +60,8 @@ class RayShard:
         """Have every replica take up what has changed. Raises GalleryError; one that is lost then is started anew."""
         with self._lock:
             there = [replica for replica in self._replicas if self._is_there(replica)]
+        if not there:
+            self._host.refuse_ended()
         for call in [RayCall(self, replica, "refresh", (), {}, again=False) for replica in there]:
             try:
                 self.photos = call.result()
@@ -76,7 +78,7 @@ class RayShard:
         with self._lock:
             if replica not in self._replicas:  # another thread was first
                 return
-            self._why = f"its worker died ({first_line(error)}) and starts anew"
+            self._why = f"its worker died ({first_line(error)}) and is being started again"
             log.warning("%s: %s", self.path, self._why)
             self._host.dismiss(replica.actor)
             place = self._replicas.index(replica)
@@ -93,7 +95,8 @@ class RayShard:
                 replica = self._replicas[self._turn % len(self._replicas)] if self._replicas else None
                 if replica is not None and self._is_there(replica):
                     return replica
-            raise LostShardError(self._why)
+        self._host.refuse_ended()
+        raise LostShardError(self._why)
 
     def _is_there(self, replica: _Replica) -> bool:
         """Whether a replica has started, without waiting."""
@@ -199,6 +202,13 @@ class RayHost:
         options = {f"num_{self._resource.lower()}s": 1, "max_concurrency": AT_ONCE}
         remote = self.ray.remote(ShardWorker).options(**options)
         return remote.remote(path, bundle.path.resolve(), bundle.manifest.fingerprint, self._scorer.choice)
+
+    def refuse_ended(self) -> None:
+        """Raise BackendError where the cluster has no machine left, on which a worker could start again."""
+        if not any(node["Alive"] for node in self.ray.nodes()):
+            raise BackendError(
+                f"the Ray cluster '{self._address}' has no machine left: start it again, then this command"
+            )
 
     def dismiss(self, actor: Any) -> None:
         """End a worker."""

@@ -28,6 +28,7 @@ from shan_engine.shards.paths import photos_of, shard_paths
 log = logging.getLogger(__name__)
 
 GROUP = 16  # queries that are sent together
+_GONE = "its gallery is gone: put it back, or start the command again to search without it"
 IN_FLIGHT = 4  # groups that are sent before the first is answered
 
 
@@ -46,6 +47,7 @@ class ShardedEngine(PhotoSession):
         super().__init__(scorer)
         self._named, self._host = list(named), host
         self._refused: dict[Path, MissingShard] = {}
+        self._gone: dict[Path, MissingShard] = {}
         paths = shard_paths(named)
         for path in paths:
             photos_of(path, scorer.bundle, paths[0])
@@ -84,8 +86,9 @@ class ShardedEngine(PhotoSession):
     def refresh(self) -> bool:
         """Take up new shards and what `index` has changed in others; whether anything has.
 
-        A new shard that cannot be searched with the others is `missing` in answers. Raises GalleryError where a shard
-        is damaged now.
+        A new shard that cannot be searched with the others is `missing` in answers, and so is one whose folder is gone,
+        perhaps with its disk. Raises GalleryError where a shard is damaged now, and BackendError where the cluster of
+        the workers has ended.
         """
         with self._lock:
             held = {shard.path: shard for shard in self.shards}
@@ -93,11 +96,13 @@ class ShardedEngine(PhotoSession):
             before, counts = list(held), [shard.photos for shard in self._shards]
             for path in held.keys() - paths:
                 log.warning("the shard %s is no longer there", path)
+                self._gone[path] = MissingShard(str(path), held[path].photos, _GONE)
                 held.pop(path).close()
             for path in paths:
                 if path not in held and (shard := self._begun(path, next(iter(held), path))) is not None:
                     held[path] = shard
             self._refused = {path: why for path, why in self._refused.items() if path in paths}
+            self._gone = {path: why for path, why in self._gone.items() if path not in paths}
             self._shards = [held[path] for path in paths if path in held]
             for shard in self._shards:
                 shard.refresh()
@@ -160,7 +165,11 @@ class ShardedEngine(PhotoSession):
         ]
 
     def _group(self, queries: Sequence[Query], options: SearchOptions) -> QueryGroup:
-        return QueryGroup(self._searched(), queries, list(self._refused.values()), options, self._counting)
+        return QueryGroup(self._searched(), queries, self._absent, options, self._counting)
+
+    @property
+    def _absent(self) -> list[MissingShard]:
+        return [*self._refused.values(), *self._gone.values()]
 
     def _searched(self) -> list[Shard]:
         filled = [shard for shard in self.shards if shard.photos]
@@ -223,14 +232,14 @@ class ShardedEngine(PhotoSession):
                 return shard.call("ask", name).result()
             except LostShardError as error:
                 log.warning("%s", error)
-        raise BackendError(f"no shard of {self.path} answers now: wait until the workers have started again")
+        raise BackendError(f"no shard of {self.path} answers now: try again soon, and look at Ray's logs if that lasts")
 
     def _of_all(self, method: str, *arguments: Any, **options: Any) -> tuple[dict[Shard, Any], list[MissingShard]]:
         """What a method of every shard's worker gives, and the shards that do not answer.
 
         Raises BackendError where none does.
         """
-        calls = ShardCalls(self._refused.values())
+        calls = ShardCalls(self._absent)
         for shard in self.shards:
             calls.send(shard, method, *arguments, **options)
         return calls.results(), calls.missing

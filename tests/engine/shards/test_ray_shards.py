@@ -11,6 +11,7 @@ import pytest
 from ray_workers import own_cluster, workers_named
 from shan_engine.api import open_shards
 from shan_engine.base.errors import BackendError
+from shan_engine.jobs.ray_cluster import import_ray
 from shan_engine.search.query import Query
 from tiny import CAPTIONS
 
@@ -87,7 +88,7 @@ def test_the_same_answers_as_in_one_process_and_a_lost_shard_is_named(shards, he
         assert asked(engine) == asked(local)
 
 
-def test_a_replica_answers_for_a_killed_worker(shards, bundle_path):
+def test_a_replica_answers_for_a_killed_worker_until_no_machine_is_left(shards, bundle_path, monkeypatch):
     queries, one = [CAPTIONS[number % 5] for number in range(200)], shards / "0.gallery"
     with open_shards([one], bundle_path, device="cpu", threads=1) as here:
         expected = repr(here.search_all(queries, top_k=3))
@@ -100,7 +101,12 @@ def test_a_replica_answers_for_a_killed_worker(shards, bundle_path):
 
     with open_shards([one], bundle_path, ray="auto", replicas=2, device="cpu") as engine:
         assert repr(engine.search_all(queries, top_k=3, on_pairs=kill)) == expected
-    assert killed
+        assert killed
+        monkeypatch.setattr(ray, "nodes", lambda: [{"Alive": False}])
+        for worker in workers():
+            os.kill(worker, signal.SIGKILL)
+        with pytest.raises(BackendError, match="the Ray cluster 'auto' has no machine left: start it again"):
+            engine.search("a dog")
 
 
 @pytest.mark.slow
@@ -123,6 +129,15 @@ def test_a_worker_killed_in_the_middle_of_a_thousand_queries(here, shards, bundl
 def test_a_cluster_without_room_is_one_sentence(shards, bundle_path):
     with pytest.raises(BackendError, match=r"has 3 CPUs for 6 workers of shards: add machines, or ask for fewer"):
         open_shards([shards], bundle_path, ray="auto", replicas=3, device="cpu")
+
+
+def test_news_of_the_cluster_keep_off_standard_output(capsys, caplog):
+    """Where a worker dies, Ray prints lines of advice to standard output, into the answer of `--json`."""
+    caplog.set_level("INFO")
+    news = {"lines": ["A worker died\nor was killed"], "pid": "raylet", "is_err": False}
+    import_ray()._private.worker.print_to_stdstream(news, ignore_prefix=False)
+    assert capsys.readouterr().out == ""
+    assert "Ray: A worker died" in caplog.text
 
 
 def test_no_cluster_is_one_sentence(shards, bundle_path, monkeypatch):

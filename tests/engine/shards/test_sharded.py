@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import shan_engine
@@ -164,9 +165,17 @@ def test_new_shards_are_taken_up_and_others_named(shards, bundle_path, make, gal
         assert missing.gallery.endswith("95.gallery")
         assert "was made by bundle" in missing.why
         shutil.rmtree(folder / "95.gallery")
-        shutil.rmtree(folder / "9.gallery")
+        (folder / "9.gallery").rename(tmp_path / "elsewhere")
         assert engine.refresh()
-        assert engine.search("a dog", top_k=46).matching == 41
+        found = engine.search("a dog", top_k=46)
+        assert found.matching == 41
+        ((gone, photos, why),) = [(Path(one.gallery).name, one.photos, one.why) for one in found.missing]
+        assert (gone, photos) == ("9.gallery", 5)
+        assert "put it back, or start the command again" in why
+        assert engine.browse(top_k=1).missing == found.missing
+        (tmp_path / "elsewhere").rename(folder / "9.gallery")
+        assert engine.refresh()
+        assert engine.search("a dog", top_k=46).missing == ()
     with pytest.raises(InputError, match="this engine is closed"):
         engine.search("a dog")
 
