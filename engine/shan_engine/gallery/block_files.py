@@ -13,7 +13,7 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
-from shan_engine.base.errors import GalleryError
+from shan_engine.base.errors import GalleryError, unread
 from shan_engine.base.json_rows import decode_row
 from shan_engine.base.packing import Arrays, map_npy, read_npy
 from shan_engine.collections.repairing import repair_gallery_command
@@ -82,11 +82,13 @@ class BlockFiles:
         try:
             return read_npy(path, mapped=True)
         except (OSError, ValueError) as error:
-            raise self._unreadable(path, "missing or truncated") from error
+            raise self._unreadable(path, "missing or truncated", error) from error
         except TypeError as error:
             raise GalleryError(f"{path} does not fit the gallery's manifest, {error}: {self.fix}") from error
 
-    def _unreadable(self, path: Path, how: str) -> GalleryError:
+    def _unreadable(self, path: Path, how: str, error: Exception | None = None) -> GalleryError:
+        if isinstance(error, PermissionError):
+            return GalleryError(unread(path, error, ""))
         entry = self._entry
         return unreadable(
             self.folder.parent.parent,
@@ -149,7 +151,7 @@ class BlockFiles:
                 whole = mapped and len(mapped) == path.stat().st_size
                 held = xxhash.xxh3_64_hexdigest(mapped) if whole else file_checksum(path)
             except OSError as error:
-                raise self._unreadable(path, "missing or damaged") from error
+                raise self._unreadable(path, "missing or damaged", error) from error
             if held != self._entry.files.get(name):
                 raise GalleryError(f"{path} is damaged, its bytes are not those that were written: {self.fix}")
             self._sound.add(name)
@@ -169,7 +171,7 @@ class BlockFiles:
                         raise ValueError(f"line {row + 1} is not an image")
                     yield fields
         except OSError as error:
-            raise self._unreadable(path, "missing or damaged") from error
+            raise self._unreadable(path, "missing or damaged", error) from error
         except (ValueError, IndexError, AttributeError) as error:
             raise GalleryError(f"{path} is damaged: {self.fix}") from error
 

@@ -17,7 +17,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from shan_engine.base.errors import GalleryError, first_line
+from shan_engine.base.errors import GalleryError, first_line, unread
 from shan_engine.base.json_rows import decode_row
 from shan_engine.base.json_text import decode_json
 from shan_engine.base.manifests import Count, Fields, Format, demand
@@ -150,7 +150,7 @@ class CaptionGallery:
             try:
                 held = file_checksum(path)
             except OSError as error:
-                raise GalleryError(f"{path} is missing or cannot be read: {self._fix}") from error
+                raise GalleryError(unread(path, error, f"{path} is missing: {self._fix}")) from error
             if held != block.files[name]:
                 raise GalleryError(f"{path} is damaged, its bytes are not those that were written: {self._fix}")
             self._sound.add(path)

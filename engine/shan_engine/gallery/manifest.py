@@ -77,9 +77,13 @@ class GalleryManifest(Fields, frozen=True):
     @classmethod
     def load(cls, gallery: Path) -> GalleryManifest:
         """Of the gallery in a folder. Raises GalleryError where it is missing, damaged or of another schema."""
-        if is_gallery(gallery) and not (gallery / MANIFEST).exists():
-            raise GalleryError(f"the gallery {gallery} has lost its {MANIFEST}: {repair_gallery_command(gallery)}")
-        return FORMAT.read(gallery / MANIFEST)
+        try:
+            return FORMAT.read(gallery / MANIFEST)
+        except GalleryError as error:
+            if isinstance(error.__cause__, FileNotFoundError) and is_gallery(gallery):
+                fix = repair_gallery_command(gallery)
+                raise GalleryError(f"the gallery {gallery} has lost its {MANIFEST}: {fix}") from error
+            raise
 
     def save(self, gallery: Path) -> None:
         """Replace the gallery's manifest."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from shan_engine.base.errors import InputError, ShanError
 from shan_engine.base.isolated import isolated, tell
+from shan_engine.base.locks import LOCK
 from shan_engine.bundle.manifest import Manifest
 from shan_engine.collections.repairing import repair_command, repair_gallery_command
 from shan_engine.gallery.captions import CaptionManifest
@@ -32,6 +35,7 @@ UNITS: Mapping[Kind, str] = {
     "store": "images", "gallery": "images", "captions": "captions", "bundle": "files", "job": "blocks"
 }  # fmt: skip
 
+_LOCKS = (LOCK, "lock.mdb")  # which a check does without
 _TRIES = 3  # of a check while other programs change what is checked
 
 
@@ -63,6 +67,7 @@ def _verdict(
 ) -> Verdict:
     """The verdict on a path; `kind` is what it is to be, None where its files tell."""
     kind = kind or kind_of(path)
+    _refuse_denied(path)
     fix = repair_gallery_command(path) if kind == "gallery" else repair_command(path)
     total = _total(kind, path)
     on_start(total)
@@ -78,6 +83,17 @@ def _verdict(
         if not findings or before == _manifest(path):
             return Verdict(path, kind, {UNITS[kind]: total or done}, tuple(findings))
     raise InputError(f"other programs change {path} all the time: let them end, and run the command again")
+
+
+def _refuse_denied(path: Path) -> None:
+    """Raise InputError for the first file that this user may not read: nothing is known of it, so it is not damaged."""
+    for held in itertools.chain([path], path.rglob("*")):
+        if (
+            held.name not in _LOCKS
+            and held.exists()
+            and not os.access(held, os.R_OK | (os.X_OK if held.is_dir() else 0))
+        ):
+            raise InputError(f"cannot read {held}: Permission denied; let its owner give you access to it")
 
 
 def _manifest(path: Path) -> bytes | None:

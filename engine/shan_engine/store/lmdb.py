@@ -16,13 +16,13 @@ import lmdb
 
 from shan_engine.base.errors import StoreError
 from shan_engine.base.files import sync_file, sync_names
+from shan_engine.collections.repairing import repair_command
 from shan_engine.store.pages import check_pages
 
 _logger = logging.getLogger(__name__)
 _FIRST_MAP_BYTES = 1 << 26
 _FULL_DISK_BYTES = 1 << 20
 _TRIES = 100
-RESTORE = "restore it from a copy, or delete it and extract or import again"
 _T = TypeVar("_T")
 _FILES = ("data.mdb", "lock.mdb")
 # A bad transaction, or a tree too deep for a cursor, can only come from a page with wrong bytes.
@@ -150,7 +150,7 @@ def _entries(path: Path, environment: lmdb.Environment) -> dict[str, int]:
     needed = bytes_needed(environment)
     size = (path / "data.mdb").stat().st_size
     if size < needed:
-        raise StoreError(f"the store {path} is truncated ({size} of {needed} bytes): {RESTORE}")
+        raise StoreError(f"the store {path} is truncated ({size} of {needed} bytes): {restore(path)}")
     try:
         return check_pages(path, environment)
     except ValueError as error:
@@ -158,9 +158,14 @@ def _entries(path: Path, environment: lmdb.Environment) -> dict[str, int]:
         raise damaged(path, "one of its pages cannot be read") from error
 
 
+def restore(path: Path) -> str:
+    """The clause that says what to do with a damaged store."""
+    return f"{repair_command(path)}, or restore it from a copy"
+
+
 def damaged(path: Path, fault: str) -> StoreError:
     """The error for a store that cannot be read as a whole; `fault` is a clause."""
-    return StoreError(f"the store {path} is damaged ({fault}): {RESTORE}")
+    return StoreError(f"the store {path} is damaged ({fault}): {restore(path)}")
 
 
 @contextmanager
@@ -175,7 +180,7 @@ def clear_errors(path: Path) -> Iterator[None]:
 def _sentence(path: Path, error: lmdb.Error | OSError) -> str:
     number = error.errno if isinstance(error, OSError) else getattr(error, "code", 0)
     if number in (errno.ENOSPC, errno.EDQUOT) or (number == errno.EIO and _is_full(path)):
-        return f"the disk is full, and {path} is unchanged: free some space and run again"
+        return f"the disk is full, and {path} keeps only what was written before: free some space and run again"
     if isinstance(error, _DAMAGE):
         return str(damaged(path, str(error)))
     if isinstance(error, lmdb.VersionMismatchError):

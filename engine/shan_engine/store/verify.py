@@ -9,7 +9,7 @@ from pathlib import Path
 from shan_engine.base.errors import InputError, ShanError, StoreError
 from shan_engine.base.isolated import isolated, tell
 from shan_engine.store.feature_store import FeatureStore
-from shan_engine.store.lmdb import RESTORE
+from shan_engine.store.lmdb import restore
 from shan_engine.store.records import check_record
 
 
@@ -28,7 +28,7 @@ def verify_store(path: Path) -> Iterator[tuple[str, str | None]]:
             f"the check of the store {path} could not finish ({error}), so nothing is known: run it again"
         ) from error
     except EOFError as error:
-        raise StoreError(f"the store {path} is damaged (one of its pages cannot be read): {RESTORE}") from error
+        raise StoreError(f"the store {path} is damaged (one of its pages cannot be read): {restore(path)}") from error
 
 
 def _check(path: Path) -> Iterator[tuple[str, str | None]]:
@@ -49,7 +49,7 @@ def _check(path: Path) -> Iterator[tuple[str, str | None]]:
         if store.entries() != {len(ids)}:
             raise StoreError(
                 f"the store {path} is damaged ({max(store.entries())} images were written to it, but "
-                f"{len(ids)} were found): {RESTORE}"
+                f"{len(ids)} were found): {restore(path)}"
             )
 
 

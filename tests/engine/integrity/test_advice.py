@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 import shlex
 import shutil
@@ -13,6 +15,7 @@ from in_process import refusal, shan
 from shan_engine.base.errors import GalleryError
 from shan_engine.collections.named import collection_file
 from shan_engine.collections.settings import Collection
+from shan_engine.gallery import block_files
 from shan_engine.gallery.block_files import LIST
 from shan_engine.gallery.captions import CaptionGallery, CaptionManifest
 from shan_engine.gallery.manifest import GalleryManifest
@@ -120,3 +123,24 @@ def test_manifests_name_the_repair(things: Path, tmp_path: Path) -> None:
         (at / "manifest.json").write_text("[]")
         with pytest.raises(Exception, match=f"run `shan-engine repair {at}"):
             load(at)
+
+
+@pytest.mark.parametrize(("part", "file"), [("gallery", LIST), ("store", "data.mdb"), ("gallery", "manifest.json")])
+def test_a_file_that_the_user_may_not_read_is_not_called_damaged(
+    collection: Collection, monkeypatch: Any, part: str, file: str
+) -> None:
+    """Root may read everything, so the system's answers are made up."""
+    denied = next((collection.gallery.parent / part).rglob(file))
+    access = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != denied and access(path, mode))
+    for command in ("verify", "repair"):
+        assert f"cannot read {denied}: Permission denied" in refusal(command, "photos")
+
+
+def test_a_search_says_that_it_may_not_read_a_file(collection: Collection, bundle_path: Path, monkeypatch: Any) -> None:
+    def denied(path: Path) -> str:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(block_files, "file_checksum", denied)
+    sentence = refusal("search", "two dogs", "--model", bundle_path)
+    assert sentence.endswith("Permission denied; check its permissions and its disk")

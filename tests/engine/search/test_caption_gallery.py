@@ -137,7 +137,7 @@ def test_what_cannot_be_opened_or_made(seeing, bundle_path, photo, captions, tmp
     manifest = tmp_path / "g" / "manifest.json"
     fields = json.loads(manifest.read_text())
     manifest.write_text(json.dumps({**fields, "fingerprint": "0"}))
-    with pytest.raises(GalleryError, match=r"not those that were written\): delete .*/g and make the gallery again"):
+    with pytest.raises(GalleryError, match=r"not those that were written\): run `shan-engine repair .*/g`"):
         CaptionGallery.open(tmp_path / "g", seeing.bundle)
     for name in ("../../../etc", "0123456789AB"):
         sign_fields(manifest, **{**fields, "blocks": [{**fields["blocks"][0], "name": name}]})

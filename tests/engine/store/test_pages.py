@@ -100,7 +100,9 @@ def test_a_value_beyond_the_file_does_not_end_the_process(damaged: Callable[...,
 
     path = damaged(change)
     for writing in (True, False):
-        with pytest.raises(StoreError, match=r"is damaged \(one of its pages cannot be read\): restore it"):
+        with pytest.raises(
+            StoreError, match=r"is damaged \(one of its pages cannot be read\): run `shan-engine repair"
+        ):
             FeatureStore.open(path, readonly=not writing)
 
 

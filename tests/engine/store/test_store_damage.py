@@ -100,7 +100,7 @@ def test_a_sound_store_never_looks_truncated(steps: list[tuple[bool, list[int], 
 def test_a_file_of_something_else_is_damaged(tmp_path: Path) -> None:
     (tmp_path / "data.mdb").write_bytes(b"x" * 100_000)
     for use in (FeatureStore.open, lambda path: FeatureStore.create(path, SCHEMA)):
-        with pytest.raises(StoreError, match=r"is damaged \(.*MDB_INVALID.*\): restore it"):
+        with pytest.raises(StoreError, match=r"is damaged \(.*MDB_INVALID.*\): run `shan-engine repair"):
             use(tmp_path)
     assert (tmp_path / "data.mdb").read_bytes() == b"x" * 100_000
 
@@ -190,15 +190,15 @@ def test_other_errors_are_called_what_they_are(tmp_path: Path) -> None:
     FeatureStore.open(path).close()
 
 
-RESTORED = "restore it from a copy, or delete it and extract or import again"
+REPAIR = "run `shan-engine repair "
 
 
 @pytest.mark.parametrize(
     ("error", "sentence"),
     [
-        (lmdb.CorruptedError("x"), "is damaged (x): " + RESTORED),
-        (lmdb.PageNotFoundError("x"), "is damaged (x): " + RESTORED),
-        (lmdb.PanicError("x"), "is damaged (x): " + RESTORED),
+        (lmdb.CorruptedError("x"), "is damaged (x): " + REPAIR),
+        (lmdb.PageNotFoundError("x"), "is damaged (x): " + REPAIR),
+        (lmdb.PanicError("x"), "is damaged (x): " + REPAIR),
         (
             lmdb.VersionMismatchError("x"),
             "was written by another version of LMDB (x): use the shan-engine that made it",
@@ -226,7 +226,7 @@ def test_a_page_beyond_the_file_ends_the_checking_process_and_not_ours(tmp_path:
     pointer, beyond = (struct.pack("=Q", number) for number in (page, pages - 1))
     assert pointer in data
     (path / "data.mdb").write_bytes(data.replace(pointer, beyond))
-    with pytest.raises(StoreError, match=r"is damaged \(one of its pages cannot be read\): restore it"):
+    with pytest.raises(StoreError, match=r"is damaged \(one of its pages cannot be read\): run `shan-engine repair"):
         list(verify_store(path))
 
 

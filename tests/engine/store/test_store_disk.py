@@ -203,7 +203,7 @@ def test_a_store_that_was_there_outlives_a_failed_opening(tmp_path: Path) -> Non
 @pytest.mark.parametrize("size", ["4k", "8k", "12k", "16k"])
 def test_no_store_is_left_on_a_disk_too_full_for_one(small_disk: Callable[[str], Path], size: str) -> None:
     disk = small_disk(size)
-    with pytest.raises(StoreError, match=f"the disk is full, and {disk / 's'} is unchanged"):
+    with pytest.raises(StoreError, match=f"the disk is full, and {disk / 's'} keeps only what was written before"):
         FeatureStore.create(disk / "s", SCHEMA)
     assert list(disk.iterdir()) == []
 
