@@ -106,12 +106,13 @@ def _examined(collection: Collection) -> tuple[FoundPhotos, Estimate | None]:
 
     with messages.status("looking for photos"):
         found = find_photos(collection.folders, exclude=collection.exclude)
-        extractor = extractor_of(collection, open_bundle(collection))
+        bundle = open_bundle(collection)
+        extractor = extractor_of(collection, bundle)
         read_metadata(collection.metadata, collection.metadata_id_column)
         estimate = None
         if not is_store(collection.store):
             itemsize = 2 if collection.storage == "float16" else 4
-            estimate = estimated(found.photos, FeatureExtractor(extractor, "cpu"), itemsize)
+            estimate = estimated(found.photos, FeatureExtractor(extractor, "cpu"), itemsize, bundle)
     say_passed_over(found.passed_over)
     for sentence in found.unreadable:
         say(f"skipped: {sentence}")

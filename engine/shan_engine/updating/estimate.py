@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from shan_engine.base.errors import InputError
+from shan_engine.bundle.contents import Bundle
 from shan_engine.photos.decode import read_scaled
 from shan_engine.photos.extractor import FeatureExtractor
 from shan_engine.photos.find import Photo
@@ -25,8 +26,8 @@ class Estimate:
     bytes: int
 
 
-def estimated(photos: Sequence[Photo], extractor: FeatureExtractor, itemsize: int) -> Estimate | None:
-    """What extracting and storing numbers of `itemsize` bytes takes for these photos.
+def estimated(photos: Sequence[Photo], extractor: FeatureExtractor, itemsize: int, bundle: Bundle) -> Estimate | None:
+    """What extracting and storing numbers of `itemsize` bytes takes for these photos; the gallery keeps the bundle.
 
     A few photos spread over all of them are extracted for it. None where none of those can be read.
     """
@@ -44,5 +45,6 @@ def estimated(photos: Sequence[Photo], extractor: FeatureExtractor, itemsize: in
     if not seconds:
         return None
     later = seconds[1:] or seconds  # the first one warms up
+    copied = sum((bundle.path / name).stat().st_size for name in bundle.manifest.files)
     mean = sum(sizes) / len(sizes) * _OF_GALLERY
-    return Estimate(sum(later) / len(later) * len(photos), round(mean * len(photos)))
+    return Estimate(sum(later) / len(later) * len(photos), round(mean * len(photos)) + copied)
