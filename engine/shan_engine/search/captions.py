@@ -14,6 +14,7 @@ from shan_engine.gallery.captions import FIX, CaptionGallery
 from shan_engine.scoring.scorer import Scorer
 from shan_engine.search.explain import WordRegion, explain_phrase
 from shan_engine.search.photo_query import QueryPhoto
+from shan_engine.text.tokenizer import Tokenized
 
 SCORED_TOGETHER = 256
 
@@ -93,13 +94,18 @@ def search_captions(
         if explain:
             caption = _rows(gallery.arrays(block), slice(row, row + 1))
             read = scorer.bundle.tokenizer.encode(text)
-            try:
-                steps, (words,) = explain_phrase(scorer, read, photo.images, caption, photo.boxes[None], photo.images)
-            except IndexError as error:  # its words go beyond those of the arrays
-                raise GalleryError(f"the caption {id!r} in {gallery.path} is not the one encoded: {FIX}") from error
+            if not _has_rows(caption, read):
+                raise GalleryError(f"the caption {id!r} in {gallery.path} is longer than the one encoded: {FIX}")
+            steps, (words,) = explain_phrase(scorer, read, photo.images, caption, photo.boxes[None], photo.images)
             hit = replace(hit, step_scores=tuple(steps[0].tolist()), words=tuple(words))
         hits.append(hit)
     return CaptionHits(photo.path, tuple(hits), len(gallery), scorer.score_parts)
+
+
+def _has_rows(caption: Arrays, read: Tokenized) -> bool:
+    """Whether an encoded caption has a row for each token of a text's words, if the model keeps rows."""
+    mask = caption.get("word_mask")
+    return mask is None or max(place for word in read.words for place in word.tokens) < mask.shape[1]
 
 
 def _rows(arrays: Arrays, rows: slice) -> Arrays:
