@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,15 +21,14 @@ from shan_engine.store.schema import StoreSchema
 from tiny import make_record, random_tensors, tiny_config, write_checkpoint
 
 IMAGE = make_record(1).id
-TRAINING = ("shan_model.training.loop", "synthetic", "torch._dynamo", "nltk", "matplotlib.figure")
 
 
 @dataclass(frozen=True)
 class Case:
     """A command, the state before it, and what it leaves: `held` reads it, in parts that may come one after another.
 
-    `make` adds what only this command starts from, in a fork; `prepare` imports and does, before all forks, what takes
-    long and writes nothing. A slow command is tried `by_site`: at the first call of each place (sites.py).
+    `make` adds what only this command starts from, in a fork; `prepare` does, before all forks, what takes long and
+    writes nothing.
     """
 
     command: Callable[[Path], list[object]]
@@ -38,7 +36,6 @@ class Case:
     again: tuple[str, ...] = ()
     make: Callable[[Path], None] = lambda at: None
     prepare: Callable[[], None] = lambda: None
-    by_site: bool = False
 
 
 def store_held(path: Path) -> Any:
@@ -101,12 +98,6 @@ def training_held(path: Path) -> Any:
     return dict(enumerate(curve(path))) or None
 
 
-def imported(*modules: str) -> None:
-    """Import what takes long."""
-    for module in modules:
-        importlib.import_module(module)
-
-
 def make_checkpoint(at: Path) -> None:
     """A checkpoint to export."""
     config = tiny_config()
@@ -117,8 +108,6 @@ def traced(bundle: Path) -> None:
     """Take the graphs of a bundle of that checkpoint for traced: to trace takes half a minute, and writes nothing."""
     import onnx_ir
     import torch
-
-    imported("shan_export.bundle_writer", "torch._dynamo", "onnx.checker")
 
     graphs = [onnx_ir.load(path) for path in bundle.glob("*.onnx")]
     for value in (value for model in graphs for value in model.graph.inputs):
@@ -198,8 +187,6 @@ def cases(bundle: Path, seeing: Path) -> dict[str, Case]:
             ],
             lambda at: training_held(at / "t"),
             make=make_training,
-            prepare=lambda: imported(*TRAINING),
-            by_site=True,
         ),
         "export": Case(
             lambda at: ["export", at / "checkpoint", "--output", at / "b", "--feature-extractor-name", "none"],
@@ -207,13 +194,10 @@ def cases(bundle: Path, seeing: Path) -> dict[str, Case]:
             ("--overwrite",),
             make=make_checkpoint,
             prepare=lambda: traced(bundle),
-            by_site=True,
         ),
         "compile": Case(
             lambda at: ["compile", at / "b2", "--gpu-arch", "sm_86"],
             lambda at: plans_held(at / "b2"),
             make=lambda at: shutil.copytree(bundle, at / "b2") and None,
-            prepare=lambda: imported("shan_export.tensorrt.compile"),
-            by_site=True,
         ),
     }

@@ -1,7 +1,7 @@
 /* A library to preload: it counts the calls that write below one folder, and lets the N-th fail or end the process.
  *
  * fault_arm(folder, at, mode) begins a count. Modes: 0 count alone, 1 SIGKILL before the call, 2 ENOSPC, 3 EIO,
- * 4 a write of half the bytes. fault_count() is the number of calls so far, fault_call(n) the function of the n-th.
+ * 4 a write of half the bytes. fault_count() is the number of calls so far.
  *
  * fault_record(file) also writes down every call that changes something, with its data: what power_loss.py replays.
  * An entry is a letter, a number, the lengths of two texts, and the texts (path, and new path or data). */
@@ -25,8 +25,6 @@
 
 static char folder[PATH_MAX];
 static long at = 0, seen = 0;
-#define MOST 65536
-static const char *called[MOST];
 static int mode = 0, journal = -1;
 static pthread_mutex_t turn = PTHREAD_MUTEX_INITIALIZER;
 
@@ -36,7 +34,6 @@ void fault_arm(const char *below, long number, int how) {
 }
 void fault_record(const char *file) { journal = open(file, O_WRONLY | O_CREAT | O_APPEND, 0644); }
 long fault_count(void) { return __atomic_load_n(&seen, __ATOMIC_SEQ_CST); }
-const char *fault_call(long number) { return called[number % MOST]; }
 
 static int below(const char *path) { return folder[0] && path && strncmp(path, folder, strlen(folder)) == 0; }
 static int named(int descriptor, char *path) {
@@ -72,12 +69,8 @@ static long end_of(int fd) {
     return lseek(fd, 0, SEEK_CUR);
 }
 /* 0: go on; 1: fail, errno is set; 2: write half. */
-#define hit(counts, writes) hit_in(__func__, counts, writes)
-static int hit_in(const char *function, int counts, int writes) {
-    if (!counts) return 0;
-    long number = __atomic_add_fetch(&seen, 1, __ATOMIC_SEQ_CST);
-    called[number % MOST] = function;
-    if (number != at) return 0;
+static int hit(int counts, int writes) {
+    if (!counts || __atomic_add_fetch(&seen, 1, __ATOMIC_SEQ_CST) != at) return 0;
     switch (mode) {
         case 1: kill(getpid(), SIGKILL); pause(); return 0;
         case 2: errno = ENOSPC; return 1;

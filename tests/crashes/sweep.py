@@ -3,10 +3,9 @@
     LD_PRELOAD=faults.so python tests/crashes/sweep.py BUNDLE SEEING STATE SAMPLE CASE...
 
 SEEING is a bundle with a feature extractor. STATE is an empty folder. SAMPLE is how many calls of each case are tried
-for each kind of fault, 0 for all; of a slow case, 0 tries the first call of each place (sites.py). After each fault
-the old state or the new must be there, whole; the same command must then end as it ends undisturbed. Every run is a
-fork of this process, which has imported everything and started nothing. One that takes `PATIENCE` seconds counts as
-hung, and says where.
+for each kind of fault, 0 for all. After each fault the old state or the new must be there, whole; the same command must
+then end as it ends undisturbed. Every run is a fork of this process, which has imported everything and started nothing.
+One that takes `PATIENCE` seconds counts as hung, and says where.
 
 A case named "power: ..." is a loss of power instead (power_loss.py): after some or all of its calls, only what was
 synced is there. Once the command has ended, that must be the new state.
@@ -14,8 +13,11 @@ synced is there. Once the command has ended, that must be the new state.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import faulthandler
+import gc
+import importlib
 import json
 import os
 import pickle
@@ -40,7 +42,6 @@ from shan_engine.indexing import captions, images  # noqa: F401
 from shan_engine.jobs import job  # noqa: F401
 from shan_engine.photos import extract  # noqa: F401
 from shan_engine.scoring import scorer  # noqa: F401
-from sites import Sites
 from tiny import CAPTIONS, make_store
 
 PATIENCE = 240
@@ -71,6 +72,17 @@ def forked(action: Callable[[], Any]) -> tuple[int, Any]:
         data = file.read()
     status = os.waitpid(child, 0)[1]
     return status, pickle.loads(data) if data else None
+
+
+def import_all(modules: Sequence[str]) -> None:
+    """Import what a fork has imported, so that no other fork has to; no thread may come of it."""
+    tasks = Path("/proc/self/task")
+    threads = len([*tasks.iterdir()])
+    for module in modules:
+        with contextlib.suppress(Exception):
+            importlib.import_module(module)
+    assert len([*tasks.iterdir()]) == threads, "an import has started a thread"
+    gc.freeze()  # a collection in a fork would copy each page
 
 
 def make_state(at: Path, chosen_cases: Sequence[Case]) -> None:
@@ -108,7 +120,6 @@ class Run:
     before: Any
     after: Any
     count: int
-    sites: list[int]
 
     @classmethod
     def of(cls, name: str, case: Case, state: Path, record: Path | None = None) -> Run:
@@ -120,20 +131,18 @@ class Run:
             if record:
                 LIBRARY.fault_record(str(record).encode())
             LIBRARY.fault_arm(str(at).encode(), 0, 0)
-            sites = Sites(LIBRARY)
-            sys.settrace(sites if case.by_site else None)
             done = shan(*case.command(at))
-            sys.settrace(None)
             count = LIBRARY.fault_count()
-            return before, done.returncode, done.stderr, count, case.held(at), [*sites.first.values(), count]
+            return before, done.returncode, done.stderr, count, case.held(at), [*sys.modules]
 
         fresh(at, state / "base")
         _, found = forked(undisturbed)
         assert isinstance(found, tuple), (name, found)
-        before, code, said, count, after, sites = found
+        before, code, said, count, after, modules = found
         assert code == 0, (name, said)
+        import_all(modules)
         assert count > 0, name
-        return cls(name, case, at, state / "base", before, after, count, sorted(set(sites)))
+        return cls(name, case, at, state / "base", before, after, count)
 
     def check(self, where: str, told: Any) -> Any:
         """The old state or the new must be there, and the command end as it does undisturbed; what is there."""
@@ -194,7 +203,7 @@ def sweep(name: str, case: Case, state: Path, sample: int) -> dict[str, int]:
     """Try a case. Returns how many faults were injected; raises AssertionError for what must not be."""
     run = Run.of(name, case, state)
     at, count, tried = run.at, run.count, 0
-    points = run.sites if case.by_site and not sample else chosen(name, count, sample)
+    points = chosen(name, count, sample)
     for mode, number in MODES.items():
         for point in points:
             fresh(at, run.base)
