@@ -93,7 +93,7 @@ SEED ?= 1
 fuzz: .venv/installed
 	.venv/bin/python tests/fuzz/run.py --seconds $(SECONDS) --seed $(SEED)
 
-# The readers that are Python, for SECONDS each, with inputs that reach new branches of them.
+# The same with inputs that reach new branches of the readers: `make fuzz-guided SECONDS=600`.
 fuzz-guided: .venv-guided/installed
 	.venv-guided/bin/python tests/fuzz/guided.py $(SECONDS)
 

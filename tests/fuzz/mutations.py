@@ -109,13 +109,11 @@ def changed_json(data: bytes, random: Random) -> bytes | None:
         held = {"": json.loads(lines[number])}
     except (ValueError, RecursionError):
         return None
-    for _ in range(random.choice((1, 1, 1, 3))):
-        _change_value(held, random)
-    if "" not in held:
-        return None
     try:
+        for _ in range(random.choice((1, 1, 1, 3))):
+            _change_value(held, random)
         text = json.dumps(held[""])
-    except (ValueError, RecursionError):  # a value has come to hold itself, or is nested too deep
+    except (KeyError, ValueError, RecursionError, OverflowError):  # it is gone, holds itself, is too deep or too large
         return None
     if random.random() < 0.1:
         text = text.replace("0", random.choice(NUMBERS), 1)

@@ -20,6 +20,8 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -29,7 +31,7 @@ sys.path.insert(0, str(HERE))
 
 BUILD = HERE.parent.parent / "build" / "fuzz"
 MOST_OF_A_KIND = 3  # inputs that are kept for one fault
-MEMORY = Path("/dev/shm")  # files that are written over and over are slow on a disk
+MEMORY = Path("/dev/shm")
 SOUND, FAULT, CHANGED = "sound", "fault.json", "changed"
 
 
@@ -47,11 +49,17 @@ def kind_of(fault: str) -> str:
     return re.sub(r"0x[0-9a-f]+|\d+", "#", fault)[:60]
 
 
+@contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """A folder for files that are written over and over, in memory if there is such a place."""
+    with tempfile.TemporaryDirectory(prefix="shan-fuzz-", dir=MEMORY if MEMORY.is_dir() else None) as folder:
+        yield Path(folder)
+
+
 def fuzz(name: str, corpus: Path, *, seed: str, inputs: int, seconds: float, faults: Path) -> Outcome:
     """Try a reader, in one process after another where an input ends the process."""
     outcome, end = Outcome(name), time.monotonic() + seconds
-    with tempfile.TemporaryDirectory(prefix="shan-fuzz-", dir=MEMORY if MEMORY.is_dir() else None) as folder:
-        scratch = Path(folder)
+    with scratch_folder() as scratch:
         while outcome.inputs < inputs and time.monotonic() < end:
             _work(outcome, corpus, scratch, faults, seed, inputs, end)
     return outcome

@@ -89,12 +89,16 @@ class Trial:
     def change(self, random: Random) -> tuple[str, bytes, bool]:
         """Which file to change, what to, and whether digests are made again."""
         name = random.choice(self.names)
-        data = self.content[name]
+        made = self.mutated(name, self.content[name], random)
+        return name, made, self.reader.sign is not None and random.random() < SIGNED_SHARE
+
+    def mutated(self, name: str, data: bytes, random: Random) -> bytes:
+        """A file's bytes, changed."""
         made = changed_json(data, random) if _is_json(name) and random.random() < 0.6 else None
         if made is None:
             others = [self.content[other] for other in random.sample(self.names, min(2, len(self.names)))]
             made = changed(data, random, others, self.reader.tokens)
-        return name, made, self.reader.sign is not None and random.random() < SIGNED_SHARE
+        return made
 
     def put(self, name: str, data: bytes, signed: bool) -> None:
         """Write a changed file, as a new one: the old may still be mapped."""
