@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,14 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 from resigned import sign_fields
-from shan_engine.base.errors import LONGEST, GalleryError, InputError, ShanError
+from shan_engine.backends.onnx_runtime.graph import OnnxRuntimeGraph
+from shan_engine.base.errors import LONGEST, BackendError, BundleError, GalleryError, InputError, ShanError
+from shan_engine.base.files import sha256
+from shan_engine.base.metadata import Metadata
 from shan_engine.base.packing import read_npy
+from shan_engine.bundle.contents import Bundle
+from shan_engine.bundle.manifest import Manifest
+from shan_engine.bundle.plans import Limits, PlanSet, PrecisionCheck
 from shan_engine.collections.settings import Collection
 from shan_engine.gallery.captions import CaptionGallery
 from shan_engine.gallery.storage import file_checksum
@@ -20,9 +27,11 @@ from shan_engine.gallery.written import WrittenFile
 from shan_engine.indexing.captions import index_captions
 from shan_engine.photos.extractor import read_recipe
 from shan_engine.photos.ignore import IgnoreRules
+from shan_engine.scoring.scorer import Scorer
 from shan_engine.search.captions import search_captions
 from shan_engine.search.photo_query import QueryPhoto
 from shan_engine.search.query import Phrase
+from shan_engine.store.importers.source import as_float32
 from shan_engine.text.query_files import read_queries
 from shan_engine.text.tokenizer_files import load_tokenizer
 from tiny import FEATURES
@@ -163,3 +172,62 @@ def test_a_signed_caption_that_has_more_words_than_its_arrays(tmp_path: Path, sc
         GalleryError, match=r"the caption '1' in .* is longer than the one encoded: make the gallery again"
     ):
         search_captions(scorer, gallery, photo)
+
+
+def test_names_of_columns_and_arrays_that_are_no_text(tmp_path: Path, bundle_path: Path) -> None:
+    pyarrow.parquet.write_table(pyarrow.table({"id": ["a"], "colour": ["red"]}), tmp_path / "m.parquet")
+    (tmp_path / "m.parquet").write_bytes((tmp_path / "m.parquet").read_bytes().replace(b"colour", b"col\xff\xffr"))
+    with pytest.raises(InputError, match="damaged or not a Parquet file"):
+        Metadata.read(tmp_path / "m.parquet")
+    graph = (bundle_path / "image_encoder.onnx").read_bytes().replace(b"features", b"featur\xff\xff")
+    (tmp_path / "a.onnx").write_bytes(graph)
+    with pytest.raises(BackendError, match="ONNX Runtime cannot load"):
+        OnnxRuntimeGraph(tmp_path / "a.onnx", "cpu")
+
+
+@pytest.mark.parametrize(
+    ("graph", "source", "told"),
+    [
+        ("image_terms.onnx", "text_encoder.onnx", "has an input 'lengths' that nothing gives: export it again"),
+        ("image_encoder.onnx", "text_encoder.onnx", "has no output image_regions: export the bundle again"),
+        ("text_encoder.onnx", "image_encoder.onnx", "has no output word_mask: export the bundle again"),
+        ("image_terms.onnx", None, "has no image_terms.onnx for its steps: export it again"),
+    ],
+)
+def test_a_signed_bundle_with_another_graph(
+    tmp_path: Path, bundle_path: Path, graph: str, source: str | None, told: str
+) -> None:
+    held = shutil.copytree(bundle_path, tmp_path / "b")
+    files = Manifest.load(held).files
+    if source:
+        shutil.copyfile(held / source, held / graph)
+        files[graph] = sha256(held / graph)
+    else:
+        del files[graph]
+    sign_fields(held / "manifest.json", files=files)
+    encoders = (scorer := Scorer(Bundle.open(held), "cpu", threads=1)).encoders
+
+    def scores() -> Any:
+        images = encoders.encode_images(np.ones((1, 2, FEATURES), np.float32), np.ones((1, 2), np.bool_))
+        captions = encoders.encode_captions([encoders.tokens("a dog")])
+        return scorer.score_pairs(scorer.pairs.prepare(images), captions)
+
+    with pytest.raises(ShanError, match=told):
+        scores()
+
+
+def test_a_signed_manifest_that_names_no_file(tmp_path: Path, bundle_path: Path) -> None:
+    for name in ("../a.plan", "a" * 300, ""):
+        plans = PlanSet("tensorrt_rtx", "1", "fp32", ("sm90",), Limits(), PrecisionCheck(0.0), {}, {name: "ab" * 32})
+        plans.save(tmp_path)
+        with pytest.raises(BackendError, match=r"the file name .* is not a plain one"):
+            PlanSet.load(tmp_path)
+    held = shutil.copytree(bundle_path, tmp_path / "b")
+    sign_fields(held / "manifest.json", files={**Manifest.load(held).files, "a" * 300: "ab" * 32})
+    with pytest.raises(BundleError, match=r"the file name .* is not a plain one"):
+        Bundle.open(held)
+
+
+def test_a_signalling_nan_is_refused_in_silence() -> None:
+    signalling = np.full((1, 8), 0x7FF0000000000001, np.uint64).view(np.float64)
+    assert np.isnan(as_float32(signalling)).all()

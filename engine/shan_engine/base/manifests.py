@@ -26,6 +26,7 @@ Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Positive = Annotated[float, Meta(gt=0, le=sys.float_info.max)]
 NotNegative = Annotated[float, Meta(ge=0, le=sys.float_info.max)]
 Sha256 = Annotated[str, Meta(pattern=r"\A[0-9a-f]{64}\Z")]
+_FILE_NAME = re.compile("[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}")
 _MESSAGE = re.compile(r"(.*) - at `\$\.?(.+)`")
 
 
@@ -128,6 +129,11 @@ def demand(condition: bool, fault: str) -> None:
     """Raise ValueError with `fault`, a clause, unless the condition holds."""
     if not condition:
         raise ValueError(fault)
+
+
+def is_file_name(name: str) -> bool:
+    """Whether a name is plain, and short enough for a file's: joined to a folder, it does not lead out of it."""
+    return _FILE_NAME.fullmatch(name) is not None
 
 
 def digest(fields: Mapping[str, Any]) -> str:

@@ -153,14 +153,15 @@ def _parquet(path: Path) -> tuple[list[str], dict[str, Column]]:
     pyarrow = import_pyarrow(f"reading {path}")
     try:
         table = pyarrow.parquet.read_table(path)
+        names = table.column_names
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or first_line(error)}; give a Parquet file") from error
-    except pyarrow.ArrowException as error:
+    except (pyarrow.ArrowException, ValueError) as error:  # a name that is no text
         raise InputError(f"{path} is damaged or not a Parquet file ({first_line(error)}): write it again") from error
-    _refuse_names(path, table.column_names)
+    _refuse_names(path, names)
     try:
-        columns = zip(table.column_names, table.columns, strict=True)
-        return table.column_names, {name: column_of_arrow(path, name, column) for name, column in columns}
+        columns = zip(names, table.columns, strict=True)
+        return names, {name: column_of_arrow(path, name, column) for name, column in columns}
     except (pyarrow.ArrowException, OverflowError, ValueError) as error:
         fault = first_line(error)
         raise InputError(f"{path} has values that cannot be read ({fault}): write dates and times as text") from error

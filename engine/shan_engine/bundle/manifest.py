@@ -11,16 +11,15 @@ from typing import Annotated, Any
 from msgspec import Meta, field
 
 from shan_engine.base.errors import BundleError
-from shan_engine.base.manifests import Fields, Format, NotNegative, Sha256, Size, demand
+from shan_engine.base.manifests import Fields, Format, NotNegative, Sha256, Size, demand, is_file_name
 
 SCHEMA_VERSION = 2
-TEXT_ENCODER = "text_encoder.onnx"
-GRAPHS = ("image_encoder.onnx", TEXT_ENCODER, "pair_scorer.onnx")
+IMAGE_ENCODER, TEXT_ENCODER = "image_encoder.onnx", "text_encoder.onnx"
+GRAPHS = (IMAGE_ENCODER, TEXT_ENCODER, "pair_scorer.onnx")
 MANIFEST = "manifest.json"
 QUERYBANK = "querybank.txt"
 OF_PARTS = ("parts", "querybank", "calibration")
 _SHA256 = re.compile("[0-9a-f]{64}")
-_PLAIN_NAME = re.compile("[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 
 class Manifest(Fields, frozen=True):
@@ -61,8 +60,7 @@ class Manifest(Fields, frozen=True):
     def validate(self) -> None:
         """Names of files lead nowhere else, and each has a SHA-256."""
         for name, held in self.files.items():
-            # Joined to the bundle's folder, it must not lead out of it.
-            demand(_PLAIN_NAME.fullmatch(name) is not None, f"the file name {name!r} is not a plain one")
+            demand(is_file_name(name), f"the file name {name!r} is not a plain one")
             demand(_SHA256.fullmatch(held) is not None, f"the file {name} has no SHA-256")
         for name, settings in (*self.parts.items(), ("querybank", self.querybank), ("calibration", self.calibration)):
             demand(all(map(math.isfinite, settings.values())), f"the settings of {name} are not finite")

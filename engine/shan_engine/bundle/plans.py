@@ -15,7 +15,7 @@ from typing import Any
 from shan_engine.base.choices import PRECISIONS, Precision
 from shan_engine.base.errors import BackendError
 from shan_engine.base.files import sha256
-from shan_engine.base.manifests import Count, Fields, Format, Sha256, Size
+from shan_engine.base.manifests import Count, Fields, Format, Sha256, Size, demand, is_file_name
 from shan_engine.bundle.contents import IMAGE_TERMS, Bundle
 from shan_engine.bundle.manifest import GRAPHS
 
@@ -82,6 +82,11 @@ class PlanSet(Fields, frozen=True):
     def name(self) -> str:
         """The set's folder below `engines`."""
         return "-".join([self.precision, *self.architectures, self.compiler, self.compiler_version])
+
+    def validate(self) -> None:
+        """Names of files lead nowhere else."""
+        for name in self.files:
+            demand(is_file_name(name), f"the file name {name!r} is not a plain one")
 
     def save(self, folder: Path) -> None:
         """Write `plans.json` with a digest of all fields."""

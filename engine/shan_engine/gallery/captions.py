@@ -9,7 +9,6 @@ A block holds captions of similar length, padded to its longest. All captions ar
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -20,7 +19,7 @@ from numpy.typing import NDArray
 from shan_engine.base.errors import GalleryError, first_line, unread
 from shan_engine.base.json_rows import decode_row
 from shan_engine.base.json_text import decode_json
-from shan_engine.base.manifests import Count, Fields, Format, demand
+from shan_engine.base.manifests import Count, Fields, Format, demand, is_file_name
 from shan_engine.base.packing import SCALES, read_npy
 from shan_engine.bundle.contents import Bundle
 from shan_engine.collections.repairing import repair_command
@@ -29,7 +28,6 @@ from shan_engine.gallery.storage import file_checksum
 
 SCHEMA_VERSION = 1
 LIST = "captions.jsonl"
-_FILE_NAME = re.compile("[A-Za-z0-9_.-]+[.](npy|jsonl)")
 FIX = "make the gallery again with `shan-engine index-captions`"
 
 
@@ -45,7 +43,10 @@ class CaptionBlock(Fields, frozen=True):
         demand(LIST in self.files, f"the block {self.name} has no {LIST}")
         demand(is_block_name(self.name), f"the block {self.name!r} is not named by 12 hexadecimal characters")
         for file in self.files:
-            demand(_FILE_NAME.fullmatch(file) is not None, f"the block {self.name} names the file {file!r}")
+            demand(
+                is_file_name(file) and file.endswith((".npy", ".jsonl")),
+                f"the block {self.name} names the file {file!r}",
+            )
 
 
 class CaptionManifest(Fields, frozen=True):

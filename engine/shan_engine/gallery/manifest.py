@@ -23,7 +23,7 @@ _BLOCK_NAME = re.compile("[0-9a-f]{12}")
 _CHECKSUM = re.compile("[0-9a-f]{16}")
 # File, offset, size and checksum; an earlier version's index, which is written again, is named by 16 characters.
 _WRITTEN = re.compile("([0-9a-f]{16}(-[0-9a-f]{1,12}-[0-9a-f]{1,8}-[0-9a-f]{16})?)?")
-_FILE_NAME = re.compile("[a-z0-9_-]+([.]scales)?[.](npy|jsonl|sqlite)")
+_FILE_NAME = re.compile("[a-z0-9_-]{1,200}([.]scales)?[.](npy|jsonl|sqlite)")
 
 
 class BlockEntry(Fields, frozen=True):
@@ -100,7 +100,8 @@ class GalleryManifest(Fields, frozen=True):
         demand(_WRITTEN.fullmatch(self.written) is not None, "it names no index of written words")
         for name in self.arrays:
             # The name becomes a file's.
-            demand(bool(name) and not set(name) & set("/\\\0"), f"the array name '{name}' has a slash or is empty")
+            plain = 0 < len(name) <= 200 and not set(name) & set("/\\\0")
+            demand(plain, f"the array name '{name}' has a slash, is empty or is too long")
         demand(len(self.arrays.get("region_mask", (1,))) == 1, "the region mask is not one row an image")
         for block in self.blocks:
             block.validate()

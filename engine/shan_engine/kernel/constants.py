@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 REGIONS, MASK = "image_regions", "region_mask"
 """SHAN's arrays of an image in a gallery: K x D of length 1, and K (bool), true where a region is real."""
 
+CAPTION_TERMS = ("caption_words", "caption_queries", "caption_gate_term", "caption_attended_gate_term")
+"""And of a caption, beside `word_mask`, each C x n x D; step 1 reads the first two."""
+
 MAX_STEPS = 3
 _MOST_BYTES = 2**30
 _AXES = {"image_pool": 1, "text_pool": 1, "image_gate": 2, "image_gate_bias": 1, "image_attended_gate": 2}
@@ -64,6 +67,11 @@ class ShanConstants:
                 and np.isfinite(array).all()
             ):
                 raise ValueError(f"{name} is not {'D' if axes == 1 else 'D x D'} finite float32")
+
+    @property
+    def caption_arrays(self) -> tuple[str, ...]:
+        """The arrays of a caption that all steps read."""
+        return ("word_mask", *CAPTION_TERMS[: 2 if self.steps == 1 else 4])
 
 
 def load_constants(bundle: Bundle) -> ShanConstants | None:

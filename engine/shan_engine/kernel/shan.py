@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from shan_engine.base.packing import SCALES
 from shan_engine.base.threads import usable_cpus
 from shan_engine.kernel.arrays import Array, check_array, check_range, named_array
-from shan_engine.kernel.constants import MASK, REGIONS, ShanConstants
+from shan_engine.kernel.constants import CAPTION_TERMS, MASK, REGIONS, ShanConstants
 from shan_engine.kernel.library import chosen_variant, load_library
 from shan_engine.kernel.pieces import Pieces, check_pieces
 
@@ -228,8 +228,8 @@ class Kernel:
     def _packed(self, captions: Mapping[str, Array], D: int, *, local: bool = False) -> Iterator[tuple[int, int]]:
         """Blocks of captions: the first one's number and the packed block, freed when the next is asked for."""
         n, C = _caption_shape(captions, D)
-        names = ["caption_words", "caption_queries", "caption_gate_term", "caption_attended_gate_term"]
-        terms = [named_array(captions, name, np.float32, (C, n, D)) for name in (names[:2] if local else names)]
+        names = CAPTION_TERMS[:2] if local else CAPTION_TERMS
+        terms = [named_array(captions, name, np.float32, (C, n, D)) for name in names]
         mask = named_array(captions, "word_mask", np.bool_, (C, n))
         pools: list[int | None] = [None, None]
         if not local:

@@ -220,7 +220,7 @@ class FeatureExtractor:
         if not isinstance(output, np.ndarray) or output.dtype.kind not in "fiu":
             kind = output.dtype if isinstance(output, np.ndarray) else type(output).__name__
             raise InputError(f"the {place} output of {self.model} is of {kind}: export it with an array of numbers")
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):
             return output.astype(np.float32, copy=False)
 
 

@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shan_engine.backends.interface import Graph
-from shan_engine.base.errors import InputError
+from shan_engine.base.errors import BundleError, InputError
 from shan_engine.base.packing import Arrays
 from shan_engine.bundle.contents import IMAGE_TERMS, Bundle
-from shan_engine.bundle.manifest import TEXT_ENCODER
+from shan_engine.bundle.manifest import IMAGE_ENCODER, TEXT_ENCODER
+from shan_engine.kernel.constants import REGIONS, ShanConstants
 from shan_engine.text.tokenizer import Tokenized, pad, shortened, visible_text
 
 KEPT_WORDS = 4096  # class weights of 1,000 classes take 4 kB each
@@ -22,16 +23,21 @@ KEPT_WORDS = 4096  # class weights of 1,000 classes take 4 kB each
 class Encoders:
     """A bundle's graphs, each loaded on first use and kept. Several threads may encode at once."""
 
-    def __init__(self, bundle: Bundle, load: Callable[[str], Graph]) -> None:
+    def __init__(self, bundle: Bundle, load: Callable[[str], Graph], constants: ShanConstants | None) -> None:
         self.bundle = bundle
+        self._needed = {IMAGE_ENCODER: (REGIONS,), TEXT_ENCODER: constants.caption_arrays} if constants else {}
         self._load, self._loaded, self._loading = load, dict[str, Graph](), Lock()
         self._words = dict[tuple[str, tuple[int, ...]], NDArray[Any]]()
 
     def graph(self, name: str) -> Graph:
-        """A graph of the bundle by its file name."""
+        """A graph of the bundle by its file name. Raises BundleError where it does not give what is scored."""
         with self._loading:
             if name not in self._loaded:
-                self._loaded[name] = self._load(name)
+                graph = self._load(name)
+                for array in self._needed.get(name, ()):
+                    if array not in graph.outputs:
+                        raise BundleError(f"{self.bundle.path / name} has no output {array}: export the bundle again")
+                self._loaded[name] = graph
             return self._loaded[name]
 
     def encode_images(self, features: NDArray[np.float32], region_mask: NDArray[np.bool_]) -> Arrays:
@@ -45,14 +51,19 @@ class Encoders:
                 f"an image has {features.shape[1]} regions, the model of the bundle {self.bundle.path} takes at most "
                 f"{most}: extract or import fewer regions an image"
             )
-        encoded = self.graph("image_encoder.onnx").run({"features": features, "region_mask": region_mask})
+        encoded = self.graph(IMAGE_ENCODER).run({"features": features, "region_mask": region_mask})
         return {**encoded, "region_mask": region_mask}
 
     def complete(self, images: Mapping[str, NDArray[Any]], names: Sequence[str] | None = None) -> Arrays:
-        """Image arrays that the bundle recomputes from those that a gallery stores: all, or only `names`."""
-        if IMAGE_TERMS not in self.bundle.manifest.files or (names is not None and not names):
-            return dict(images)
-        return {**images, **self.graph(IMAGE_TERMS).run(images, names)}
+        """Image arrays that the bundle recomputes from those that a gallery stores: all, or only `names`.
+
+        Raises BundleError where it cannot.
+        """
+        if IMAGE_TERMS in self.bundle.manifest.files and (names is None or names):
+            return {**images, **self.graph(IMAGE_TERMS).run(images, names)}
+        if not set(names or ()) <= set(images):
+            raise BundleError(f"the bundle {self.bundle.path} has no {IMAGE_TERMS} for its steps: export it again")
+        return dict(images)
 
     def image_array_shapes(self, regions: int) -> dict[str, tuple[int, ...]]:
         """Shape per image of every array that a gallery stores, for images padded to `regions`."""

@@ -51,7 +51,7 @@ class Scorer:
         self.choice = device, backend, precision
         request = Request(bundle, self.constants, device, threads, precision)
         self._runtime = runtime or open_runtime(request, backend)
-        self.encoders = Encoders(bundle, self._runtime.load)
+        self.encoders = Encoders(bundle, self._runtime.load, self.constants)
         self._held: tuple[Gallery, HeldGallery | None, GalleryParts] | None = None
         self._opening, self._begun = Lock(), False
         self._reads: list[tuple[str, str]] = []

@@ -132,7 +132,7 @@ def _check_seen(name: str, seen: SeenClasses, regions: int) -> None:
 
 def encode_record(record: RegionRecord, dtype: np.dtype[np.floating]) -> bytes:
     """Encode a checked record to bytes. Raises InputError if a feature overflows float16."""
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         features = np.ascontiguousarray(record.features, dtype=dtype)
     if not np.isfinite(features).all():
         raise InputError(f"image '{record.id}' has features beyond {dtype.name}: use a float32 store")

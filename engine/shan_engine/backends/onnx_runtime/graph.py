@@ -78,6 +78,8 @@ class OnnxRuntimeGraph:
                     shapes = {value.name: tuple(value.shape) for value in inputs}
                     providers.insert(0, (_PROVIDERS["tensorrt"], tensorrt_options(shapes, engines)))
                 session = ort.InferenceSession(str(path), options, providers=providers, **given)
+            described = [(value.name, value.type, tuple(value.shape)) for value in session.get_inputs()]
+            self.outputs: Sequence[str] = [value.name for value in session.get_outputs()]
         except Exception as error:  # ONNX Runtime raises many types of its own
             raise BackendError(f"ONNX Runtime cannot load {path}: {first_line(error)}") from error
         loaded = session.get_providers()[0]
@@ -92,20 +94,21 @@ class OnnxRuntimeGraph:
         if said := " ".join(banner.getvalue().replace("*", " ").split()):
             log.info("ONNX Runtime says: %s", said)
         self.device = "cpu" if loaded == _PROVIDERS["cpu"] else "cuda"
-        self._session = session
+        self._path, self._session = path, session
         self.inputs: dict[str, tuple[np.dtype[Any], tuple[int | str | None, ...]]] = {}
-        for value in session.get_inputs():
-            if value.type not in _DTYPES:
+        for name, type_name, shape in described:
+            if type_name not in _DTYPES:
                 raise BackendError(
-                    f"{path} has an input '{value.name}' of type {value.type}: export it with inputs of "
+                    f"{path} has an input '{name}' of type {type_name}: export it with inputs of "
                     f"{', '.join(np.dtype(dtype).name for dtype in _DTYPES.values())}"
                 )
-            self.inputs[value.name] = (np.dtype(_DTYPES[value.type]), tuple(value.shape))
-        self.outputs: Sequence[str] = [value.name for value in session.get_outputs()]
+            self.inputs[name] = (np.dtype(_DTYPES[type_name]), shape)
 
     def run(self, inputs: Mapping[str, Array], outputs: Sequence[str] | None = None) -> dict[str, Array]:
         """Outputs by name; contiguous inputs of the graph's types are fed without a copy."""
         names = list(outputs or self.outputs)
+        if missing := sorted(self.inputs.keys() - inputs):
+            raise BackendError(f"{self._path} has an input '{missing[0]}' that nothing gives: export it again")
         feed = {name: np.ascontiguousarray(inputs[name], dtype) for name, (dtype, _) in self.inputs.items()}
         try:
             return dict(zip(names, self._session.run(names, feed), strict=True))

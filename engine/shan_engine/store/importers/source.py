@@ -58,5 +58,5 @@ def unpadded(
 
 def as_float32(array: NDArray[Any]) -> NDArray[np.float32]:
     """Numbers of any size, byte order and memory order as float32; those beyond it become infinite."""
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         return np.ascontiguousarray(array, np.float32)
