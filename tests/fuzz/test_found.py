@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 import pyarrow
 import pyarrow.parquet
 import pytest
+import tokenizers
 from resigned import sign_fields
 from shan_engine.backends.onnx_runtime.graph import OnnxRuntimeGraph
 from shan_engine.base.errors import LONGEST, BackendError, BundleError, GalleryError, InputError, ShanError
@@ -43,17 +45,17 @@ def test_a_message_is_one_line_whatever_it_quotes() -> None:
     )
 
 
-def test_sizes_whose_product_overflows_are_refused_in_silence(tmp_path: Path) -> None:
+@pytest.mark.parametrize("sizes", [b"(4294967296, 4294967296, 4), }", b"(9223372036854775808, 3, 4), }"])
+def test_sizes_beyond_integers_are_refused_in_silence(tmp_path: Path, sizes: bytes) -> None:
     np.save(tmp_path / "a.npy", np.ones((2, 3, 4), np.float32))
-    data = (
-        (tmp_path / "a.npy")
-        .read_bytes()
-        .replace(b"(2, 3, 4), }" + b" " * 30, b"(4294967296, 4294967296, 4), }" + b" " * 12)
-    )
+    data = (tmp_path / "a.npy").read_bytes().replace(b"(2, 3, 4), }".ljust(len(sizes)), sizes)
     (tmp_path / "b.npy").write_bytes(data)
     for mapped in (True, False):
-        with pytest.raises(ValueError, match=r"."):
-            read_npy(tmp_path / "b.npy", mapped=mapped)
+        with warnings.catch_warnings(record=True) as printed:
+            warnings.simplefilter("always")
+            with pytest.raises(ValueError, match=r"."):
+                read_npy(tmp_path / "b.npy", mapped=mapped)
+        assert not printed
 
 
 def test_texts_of_a_table_that_are_no_unicode(tmp_path: Path) -> None:
@@ -231,3 +233,15 @@ def test_a_signed_manifest_that_names_no_file(tmp_path: Path, bundle_path: Path)
 def test_a_signalling_nan_is_refused_in_silence() -> None:
     signalling = np.full((1, 8), 0x7FF0000000000001, np.uint64).view(np.float64)
     assert np.isnan(as_float32(signalling)).all()
+
+
+def test_a_merge_to_no_token_is_refused_without_a_panic(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    made = tokenizers.Tokenizer(tokenizers.models.BPE({"a": 0, "b": 1, "ab": 2, "[UNK]": 3}, [("a", "b")]))
+    path = tmp_path / "tokenizer.json"
+    made.save(str(path))
+    assert load_tokenizer(path).encode("ab").tokens == (2,)
+    held = json.loads(path.read_text())
+    path.write_text(json.dumps({**held, "model": {**held["model"], "merges": [["a", "[UNK]"]]}}))
+    with pytest.raises(InputError, match=r"its merge of 'a' and '\[UNK\]' is no token"):
+        load_tokenizer(path)
+    assert capfd.readouterr().err == ""

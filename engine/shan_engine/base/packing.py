@@ -65,8 +65,11 @@ def read_npz(path: Path, *, most_bytes: int, names: Collection[str] = ()) -> Arr
 
 @contextmanager
 def _silent() -> Iterator[None]:
-    """Without NumPy's warning that Python 2 wrote a header, as published features have it."""
-    with warnings.catch_warnings():
+    """Without NumPy's warning that Python 2 wrote a header, as published features have it.
+
+    NumPy multiplies a header's sizes, and only warns of too large ones: those raise FloatingPointError.
+    """
+    with warnings.catch_warnings(), np.errstate(over="raise", invalid="raise"):
         warnings.simplefilter("ignore", UserWarning)
         yield
 
@@ -80,8 +83,7 @@ def read_npy(path: Path, *, mapped: bool = False) -> NDArray[Any]:
         if file.read(2) == b"PK":
             raise TypeError("it is an archive of arrays")
     try:
-        # NumPy multiplies the header's sizes, and only warns of too large ones.
-        with _silent(), np.errstate(over="raise"):
+        with _silent():
             array: NDArray[Any] = np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
     except OSError:
         raise

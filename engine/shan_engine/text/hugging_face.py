@@ -53,6 +53,7 @@ class HuggingFaceTokenizer(Tokenizer):
         """The library's tokenizer. Raises ValueError where the file defines none."""
         import tokenizers  # takes a while, and a vocabulary does without it
 
+        _refuse_merges(self._definition)
         try:
             whole = tokenizers.Tokenizer.from_buffer(self._definition)
             whole.encode(_NOBODY_KNOWS)  # fails where unknown text has no token
@@ -197,3 +198,18 @@ def _kind(text: str, place: int) -> str:
     if character in _APOSTROPHES and text[place - 1 : place].isalnum() and text[place + 1 : place + 2].isalnum():
         return "word"  # as in don't
     return "mark" if unicodedata.category(character)[0] in "PS" else "word"
+
+
+def _refuse_merges(definition: str) -> None:
+    """Raise ValueError for a merge to no token of a BPE vocabulary, of which the library prints a panic."""
+    model = decode_json(definition).get("model") if '"merges"' in definition else None
+    if not (isinstance(model, dict) and isinstance(merges := model.get("merges"), list)):
+        return
+    known, prefix = model.get("vocab"), model.get("continuing_subword_prefix")
+    size = len(prefix) if isinstance(prefix, str) else 0
+    for merge in merges:
+        parts = merge.split(" ") if isinstance(merge, str) else merge
+        match parts:
+            case [str(first), str(second)] if isinstance(known, dict):
+                if first + second[size:] not in known:
+                    raise ValueError(f"its merge of {first!r} and {second!r} is no token")
