@@ -240,8 +240,13 @@ def test_a_merge_to_no_token_is_refused_without_a_panic(tmp_path: Path, capfd: p
     path = tmp_path / "tokenizer.json"
     made.save(str(path))
     assert load_tokenizer(path).encode("ab").tokens == (2,)
+    other = tmp_path / "other" / "tokenizer.json"
+    other.parent.mkdir()
+    other.write_text('["merges"]')
     held = json.loads(path.read_text())
     path.write_text(json.dumps({**held, "model": {**held["model"], "merges": [["a", "[UNK]"]]}}))
+    with pytest.raises(InputError, match="is damaged"):
+        load_tokenizer(other)
     with pytest.raises(InputError, match=r"its merge of 'a' and '\[UNK\]' is no token"):
         load_tokenizer(path)
     assert capfd.readouterr().err == ""

@@ -200,9 +200,10 @@ def _kind(text: str, place: int) -> str:
     return "mark" if unicodedata.category(character)[0] in "PS" else "word"
 
 
-def _refuse_merges(definition: str) -> None:
+def _refuse_merges(definition: bytes) -> None:
     """Raise ValueError for a merge to no token of a BPE vocabulary, of which the library prints a panic."""
-    model = decode_json(definition).get("model") if '"merges"' in definition else None
+    held = decode_json(definition) if b'"merges"' in definition else None
+    model = held.get("model") if isinstance(held, dict) else None
     if not (isinstance(model, dict) and isinstance(merges := model.get("merges"), list)):
         return
     known, prefix = model.get("vocab"), model.get("continuing_subword_prefix")
