@@ -15,7 +15,7 @@ def doctor(json: Json = False, verbose: Verbose = False) -> None:
 
     Example: shan-engine doctor
 
-    It checks versions, devices that really load, packages that clash, and the demo. It exits 1 after an error.
+    It checks versions, whether devices load, packages that conflict, and the demo. Exits 1 if it finds an error.
     """
     from rich.console import Console
     from rich.markup import escape

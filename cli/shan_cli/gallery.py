@@ -35,7 +35,7 @@ def info(gallery: OneGallery, json: Json = False, verbose: Verbose = False) -> N
 def split(
     gallery: OneGallery,
     parts: Annotated[int, typer.Option(min=1, help="How many galleries to make.")],
-    output: Annotated[Path, typer.Option(help="New folder for them: part-000, part-001 and so on.")],
+    output: Annotated[Path, typer.Option(help="New folder for the parts: part-000, part-001 and so on.")],
     verbose: Verbose = False,
 ) -> None:
     """Split a gallery into parts of equal size, for example for several machines.
@@ -53,8 +53,8 @@ def split(
 
 @app.command()
 def merge(
-    galleries: Annotated[list[Path], typer.Argument(help="Galleries, in the order of their images.")],
-    output: Annotated[Path, typer.Option(help="New folder for the gallery of all their images.")],
+    galleries: Annotated[list[Path], typer.Argument(help="Galleries to merge, in this order.")],
+    output: Annotated[Path, typer.Option(help="New folder for the merged gallery.")],
     verbose: Verbose = False,
 ) -> None:
     """Merge galleries that were made with the same bundle and storage.

@@ -20,7 +20,7 @@ Verbose = Annotated[
         "--verbose",
         "-v",
         callback=show_log,
-        help="Log to standard error what is chosen and why: gallery, back end, fallbacks, search widths.",
+        help="Log to standard error what was chosen and why: gallery, back end, fallbacks, search widths.",
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the answer as JSON on standard output.")]
@@ -65,14 +65,12 @@ Ray = Annotated[
     str | None,
     typer.Option(
         "--ray",
-        help="Search the galleries at once by workers on Ray, one for each: local (this machine), auto (the running "
-        "cluster), or an address.",
+        help="Search the galleries in parallel with Ray workers, one for each gallery: local (this machine), auto "
+        "(the running cluster), or an address.",
         show_default=False,
     ),
 ]
-Replicas = Annotated[
-    int, typer.Option(min=1, help="Workers for each gallery on Ray: another one answers where one is lost.")
-]
+Replicas = Annotated[int, typer.Option(min=1, help="Ray workers for each gallery; if one is lost, another answers.")]
 Model = Annotated[
     Path | None,
     typer.Option(

@@ -20,16 +20,16 @@ def repair(
     store: Annotated[
         Path | None,
         typer.Option(
-            help="Feature store that the gallery was made of.", show_default="that of the gallery's collection"
+            help="Feature store that the gallery was made from.", show_default="that of the gallery's collection"
         ),
     ] = None,
     model: Annotated[
         Path | None, typer.Option(help="Another copy of the bundle.", show_default="any copy on this machine")
     ] = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Leave out, without asking, what nothing can rebuild.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Leave out what cannot be rebuilt, without asking.")] = False,
     verbose: Verbose = False,
 ) -> None:
-    """Rebuild what `verify` finds damaged; what is sound stays.
+    """Rebuild what `verify` finds damaged, and keep everything else.
 
     Examples:
 
@@ -37,10 +37,10 @@ def repair(
 
       shan-engine repair photos
 
-    Images of a gallery are encoded again from its store. A store keeps every record that can be read. A job goes on
-    without its damaged blocks. Files of a bundle are copied from another copy.
+    A gallery's images are encoded again from its store. A store keeps every readable record. A job drops its damaged
+    blocks and scores them again. A bundle's files are copied from another copy.
 
-    What nothing can rebuild is told first, and left out only if you agree.
+    The command first lists what cannot be rebuilt, and leaves it out only if you agree.
     """
     from shan_engine.base.errors import InputError
     from shan_engine.integrity.repair import repair

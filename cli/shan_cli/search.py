@@ -34,14 +34,14 @@ def search(
         list[str] | None,
         typer.Option(
             "--with",
-            help='A phrase whose score is added to that of each query. Give a weight as in "on grass:0.5", else it '
-            "is 1.",
+            help='A phrase whose score is added to that of each query. Add a weight as in "on grass:0.5"; '
+            "the default is 1.",
             show_default=False,
         ),
     ] = None,
     without: Annotated[
         list[str] | None,
-        typer.Option(help="A phrase whose score is subtracted. Give a weight, else it is 0.4.", show_default=False),
+        typer.Option(help="A phrase whose score is subtracted; the default weight is 0.4.", show_default=False),
     ] = None,
     image: Annotated[
         Path | None,
@@ -50,7 +50,7 @@ def search(
             show_default=False,
         ),
     ] = None,
-    image_weight: Annotated[float, typer.Option(help="Weight of the photo beside a query.")] = 1.0,
+    image_weight: Annotated[float, typer.Option(help="Weight of the photo when there is a query, too.")] = 1.0,
     where: Annotated[
         str | None,
         typer.Option(
@@ -80,36 +80,37 @@ def search(
         bool,
         typer.Option(
             "--details",
-            help="A table with each word's region and weight, what a photo is seen as, and the parts of its score.",
+            help="Print a table with each word's region and weight, the classes seen in the photo, and the parts of "
+            "its score.",
         ),
     ] = False,
     html: Annotated[
         Path | None, typer.Option(help="Also write a report with thumbnails and regions.", show_default=False)
     ] = None,
     open_report: Annotated[
-        bool, typer.Option("--open", help="Open the report in a browser; without --html in a temporary file.")
+        bool, typer.Option("--open", help="Open the report in a browser. Without --html, it is a temporary file.")
     ] = False,
     with_text: Annotated[
-        bool, typer.Option("--with-text", help="Let the report show what is written in photos, which may be personal.")
+        bool, typer.Option("--with-text", help="Show the text written in photos in the report. It may be personal.")
     ] = False,
     paths: Annotated[
-        bool, typer.Option("--paths", help="Print the photos' paths alone, one a line, for xargs or fzf.")
+        bool, typer.Option("--paths", help="Print only the photos' paths, one per line, for xargs or fzf.")
     ] = False,
     print0: Annotated[
-        bool, typer.Option("--print0", help="As --paths, each ended by a zero byte, for xargs -0.")
+        bool, typer.Option("--print0", help="Like --paths, but each path ends with a zero byte, for xargs -0.")
     ] = False,
     no_groups: Annotated[
         bool, typer.Option("--no-groups", help="Show near-identical photos as hits of their own, as --json does.")
     ] = False,
     no_explain: Annotated[
-        bool, typer.Option("--no-explain", help="Leave out the regions behind the words, which takes less time.")
+        bool, typer.Option("--no-explain", help="Skip the regions behind the words, which saves time.")
     ] = False,
     fine_regions: Annotated[
         bool,
         typer.Option(
             "--fine-regions",
-            help="Look for each word in the photo itself, for smaller regions that are more often right. It takes ten "
-            "runs of the extractor a hit.",
+            help="Look for each word in the photo itself. This finds smaller regions that are more often right, and "
+            "runs the extractor ten times per hit.",
         ),
     ] = False,
     exhaustive: Annotated[
@@ -128,7 +129,7 @@ def search(
         ),
     ] = None,
     no_querybank: Annotated[
-        bool, typer.Option("--no-querybank", help="Leave hubs where they are: photos that match every query.")
+        bool, typer.Option("--no-querybank", help="Do not demote hubs, which are photos that match every query.")
     ] = False,
     ray: Ray = None,
     replicas: Replicas = 1,
@@ -164,7 +165,7 @@ def search(
 
       shan-engine search --image photo.jpg --gallery captions.gallery
 
-    Above about 4,000 photos, search runs in stages: the first compares coarse regions of every photo with the query.
+    Above about 4,000 photos, search runs in stages: the first compares a summary of every photo with the query.
     Its best photos get step 1 of the exact score, and the best of those the whole exact score.
     """
     from shan_engine.base.errors import InputError

@@ -16,16 +16,16 @@ def serve(
     gallery: Annotated[
         list[Path] | None,
         typer.Option(
-            help="Gallery to search, of photos or captions: its folder, the name of a collection, or demo. Repeatable: "
-            "the page then offers a choice, or with --ray searches all as one.",
+            help="Gallery to search, of photos or captions: its folder, the name of a collection, or demo. "
+            "Repeatable: the page then lets you choose one, or searches all as one with --ray.",
             show_default="SHAN_GALLERY, the collection, else the bundled demo",
         ),
     ] = None,
     model: Model = None,
     host: Annotated[
-        str, typer.Option(help="Address to listen on. Others than this machine reach 0.0.0.0; it needs a token.")
+        str, typer.Option(help="Address to listen on. Other machines can reach 0.0.0.0, which needs a token.")
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes one that is free.")] = 8750,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 picks a free one.")] = 8750,
     name: Annotated[
         list[str] | None,
         typer.Option(
@@ -39,7 +39,8 @@ def serve(
         typer.Option(
             envvar="SHAN_TOKEN",
             show_envvar=False,
-            help="Answer only who knows this secret. Other users see the command line, so set it in SHAN_TOKEN.",
+            help="Answer only requests with this secret. Other users can see the command line, so set it in "
+            "SHAN_TOKEN.",
             show_default=False,
         ),
     ] = "",
@@ -49,7 +50,8 @@ def serve(
     ] = None,
     open_page: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
     log_requests: Annotated[
-        bool, typer.Option("--log-requests", help="Log every request with what was asked; else nothing of it is kept.")
+        bool,
+        typer.Option("--log-requests", help="Log every request with its query. By default, queries are not logged."),
     ] = False,
     ray: Ray = None,
     replicas: Replicas = 1,
@@ -57,7 +59,7 @@ def serve(
     backend: Backend = "auto",
     verbose: Verbose = False,
 ) -> None:
-    """Open a page on this machine to search from: type, see photos, understand why, open them.
+    """Serve a web page for searching on this machine: type, see photos, see why they were found, open them.
 
     Examples:
 
@@ -71,7 +73,7 @@ def serve(
 
       shan-engine serve --gallery shards --ray auto --replicas 2
 
-    Only this machine reaches the page unless you pass --host. Ctrl-C stops it when running requests have ended.
+    Only this machine can reach the page unless you pass --host. Ctrl-C stops it when running requests have finished.
     """
     from shan_engine.base.optional import require
 

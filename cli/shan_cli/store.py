@@ -45,7 +45,7 @@ def info(store: Store, json: Json = False, verbose: Verbose = False) -> None:
 
 @app.command()
 def verify(store: Store, verbose: Verbose = False) -> None:
-    """Check every record against its checksum, as `shan-engine verify` does; exits 1 if one is damaged.
+    """Check every record against its checksum, as `shan-engine verify` does. Exits 1 if one is damaged.
 
     Example: shan-engine store verify pictures.store
     """
@@ -57,7 +57,7 @@ def verify(store: Store, verbose: Verbose = False) -> None:
 
 @app.command()
 def compact(store: Store, verbose: Verbose = False) -> None:
-    """Give the space of deleted and replaced records back to the disk.
+    """Free the disk space of deleted and replaced records.
 
     Example: shan-engine store compact pictures.store
     """
@@ -80,7 +80,7 @@ def forget_text(
     ] = None,
     verbose: Verbose = False,
 ) -> None:
-    """Remove what is written in photos from a store and its galleries, and rewrite the store so that no trace is left.
+    """Remove the text written in photos from a store and its galleries, and rewrite the store so that no trace is left.
 
     Examples:
 

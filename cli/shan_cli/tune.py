@@ -13,23 +13,23 @@ from shan_cli.options import Device, Json, Model, Verbose
 
 
 def tune(
-    gallery: Annotated[Path, typer.Argument(help="Gallery to measure. The settings are kept in it.")],
+    gallery: Annotated[Path, typer.Argument(help="Gallery to measure. It keeps the settings.")],
     queries: Annotated[
-        Path, typer.Option(help="File of queries such as your users ask, one a line; a hundred or more.")
+        Path, typer.Option(help="File of queries like those of your users, one per line; a hundred or more.")
     ],
     model: Model = None,
-    top_k: Annotated[int, typer.Option("--top-k", "-k", min=1, help="Hits of each query to be found.")] = 10,
+    top_k: Annotated[int, typer.Option("--top-k", "-k", min=1, help="Hits to find for each query.")] = 10,
     device: Device = "auto",
     json: Json = False,
     verbose: Verbose = False,
 ) -> None:
-    """Measure how many images each stage of a search must look at to find what an exhaustive search finds.
+    """Measure how many images each stage of a search must score to find what an exhaustive search finds.
 
     Example: shan-engine tune pictures.gallery --queries asked.txt
 
     Every query is searched exhaustively, so this takes a while. `search --recall-target` then uses what was measured.
 
-    Run it again when the gallery or the queries have changed much.
+    Run it again when the gallery or the queries have changed a lot.
     """
     from shan_engine.search.tuning import TARGETS
     from shan_engine.text.query_files import read_captions

@@ -19,7 +19,7 @@ def verify(
     json: Json = False,
     verbose: Verbose = False,
 ) -> None:
-    """Say what each path is, and check everything in it against its checksums; exits 1 if anything is damaged.
+    """Say what each path is, and check it against its checksums. Exits 1 if anything is damaged.
 
     Examples:
 
@@ -27,9 +27,9 @@ def verify(
 
       shan-engine verify photos
 
-    A collection is named, or its file is given: its store and its gallery are checked. Nothing is changed.
+    For a collection, give its name or its file: the command checks its store and its gallery. It changes nothing.
 
-    Each fault is a sentence that names the file, the photos concerned, and the command that repairs it.
+    Each fault is one sentence with the file, the photos affected and the command that repairs it.
     """
     verify_all(paths, json=json)
 
@@ -57,4 +57,4 @@ def verify_all(paths: Sequence[Path], *, json: bool = False) -> None:
             which = f"{len(damaged):,} of {count:,} {unit} in " if damaged else ""
             faults.append(f"{which}{verdict.path} {'are' if damaged else 'is'} damaged")
     if faults:
-        raise InputError(f"{'; '.join(faults)}: fix each as the messages above say")
+        raise InputError(f"{'; '.join(faults)}: run the commands that the messages above name")

@@ -34,10 +34,10 @@ def repair_bundle(path: Path, model: Path | None) -> list[str]:
             )
         with replacing(path / name) as temporary:
             shutil.copyfile(source / name, temporary)
-        done.append(f"{path / name} is copied from {source}")
+        done.append(f"{path / name} was copied from {source}")
     if not (path / MANIFEST).exists() or _read(path) != manifest:
         manifest.save(path)
-        done.append(f"{path / MANIFEST} is that of {manifest.fingerprint[:12]} again")
+        done.append(f"{path / MANIFEST} was written again, for the bundle {manifest.fingerprint[:12]}")
     return done
 
 

@@ -47,7 +47,7 @@ def repair_captions(
     if not rows:
         raise GalleryError(f"no caption of {path} can be read: {FIX}")
     if missing:
-        agree([f"{missing:,} captions of {path}, whose texts are damaged: {FIX} to have them again"])
+        agree([f"{missing:,} captions of {path}, whose texts are damaged: {FIX} to get them back"])
     bundle = (
         sound_bundle(kept_bundle(path, fingerprint), fingerprint, model) if fingerprint else only_bundle(path, model)
     )
@@ -55,7 +55,7 @@ def repair_captions(
         raise GalleryError(f"no whole copy of the bundle that made {path} is known: name one with --model")
     scorer = Scorer(bundle)
     rewrite_captions(path, scorer, [rows[place] for place in sorted(rows)], _dtype(path), on_captions)
-    return [*done, f"{len(rows):,} captions of {path} encoded again"]
+    return [*done, f"{len(rows):,} captions of {path} were encoded again"]
 
 
 def _rows(path: Path, manifest: CaptionManifest) -> Rows:

@@ -108,10 +108,10 @@ def _restore_arrays(path: Path, manifest: GalleryManifest, findings: Sequence[Fi
         entry, name = entries[one.block], one.file.removesuffix(".npy")
         file = path / "blocks" / one.block / one.file
         if name in kinds and file.exists() and _restore(file, entry, *kinds[name]):
-            done.append(f"{file} has its header and size again")
+            done.append(f"the header and size of {file} were restored")
     for block in {one.block for one in findings if one.file == "rows.npy"}:
         if _restore_rows(path / "blocks" / block, entries[block], manifest):
-            done.append(f"{path / 'blocks' / block / 'rows.npy'} is computed again")
+            done.append(f"{path / 'blocks' / block / 'rows.npy'} was computed again")
     return done
 
 
@@ -168,17 +168,17 @@ def _replace_images(
             scorer = _scorer(path, manifest.fingerprint, model)
             hubness = ImageHubness(scorer, Querybank.of_gallery(Gallery(path, manifest)))
             held = renew_blocks(path, held, renewed, opened, scorer, hubness=hubness, on_images=on_images)
-            done.append(f"{some(renewed)} encoded again from {store}")
+            done.append(f"encoded again from {store}: {some(renewed)}")
         if opened is not None and (damage.tables or damage.written or renewed):
             held = renew_written(path, renew_tables(path, held, opened.described()), opened)
-            done += [f"metadata of {path} written again from {store}"] if damage.tables else []
-            done += [f"the index of written words of {path} made again from {store}"] if damage.written else []
+            done += [f"the metadata of {path} were written again from {store}"] if damage.tables else []
+            done += [f"the index of written words of {path} was made again from {store}"] if damage.written else []
     finally:
         if opened is not None:
             opened.close()
-    done += [f"rows of ids of {path} are read from its lists again"] if damage.by_id else []
+    done += [f"the index by id of {path} was made again from its lists"] if damage.by_id else []
     if manifest.staged:
-        done += [f"mean regions of {path} computed again"] if damage.pooled else []
+        done += [f"the mean regions of {path} were computed again"] if damage.pooled else []
         held = add_pooled(path, held)
     if held != manifest:
         held.save(path)
@@ -261,7 +261,7 @@ def _rebuild(
             index_store(opened, scorer, fresh, dtype=dtype, querybank=bank, on_images=on_images)
             if (path / TUNING).exists():
                 shutil.copyfile(path / TUNING, fresh / TUNING)
-    return [f"{path} is indexed again from {store}"]
+    return [f"{path} was indexed again from {store}"]
 
 
 def _listed(path: Path) -> set[str]:

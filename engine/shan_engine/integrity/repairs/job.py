@@ -19,7 +19,7 @@ from shan_engine.text.query_files import QueryLine
 _MOST_BLOCKS = 1 << 15
 Row = tuple[Any, ...]
 """A finished block as the journal's table has it."""
-_GO_ON = "run `shan-engine score` again as before to go on"
+_GO_ON = "run the same `shan-engine score` command to continue"
 
 
 def repair_job(path: Path, findings: Sequence[Finding], agree: Callable[[Sequence[str]], None]) -> list[str]:
@@ -34,10 +34,10 @@ def repair_job(path: Path, findings: Sequence[Finding], agree: Callable[[Sequenc
             raise InputError(f"{path} has lost the pairs of an earlier result: start the job over with --restart")
         if any(one.part == "journal" for one in findings):
             count = _rewritten(path)
-            return [f"{path / JOURNAL} is written again with {count:,} finished blocks: {_GO_ON}"]
+            return [f"{path / JOURNAL} was written again with {count:,} finished blocks: {_GO_ON}"]
         with Journal.open(path / JOURNAL) as journal:
             journal.forget(blocks)
-        return [f"{len(blocks):,} damaged blocks of {path} are dropped, to be scored again: {_GO_ON}"]
+        return [f"{len(blocks):,} damaged blocks of {path} were dropped and will be scored again: {_GO_ON}"]
 
 
 def _rewritten(path: Path) -> int:

@@ -13,7 +13,7 @@ from shan_engine.store.feature_store import FeatureStore
 from shan_engine.store.salvage import Salvaged, salvage, write
 
 _TABLES = {
-    "facts": "the own metadata of some photos: `extract` reads it again",
+    "facts": "the own metadata of some photos: `extract` reads them again",
     "files": "the list of some photos' copies: `extract` makes it again",
     "text": "what is written in some photos: `extract --read-text` reads it again",
     "metadata": "the table of metadata: set it again with `shan-engine store metadata`",
@@ -34,12 +34,12 @@ def repair_store(path: Path, findings: Sequence[Finding], agree: Callable[[Seque
         agree([_lost(path, ids)])
         with FeatureStore.open(path, readonly=False) as store:
             store.delete(ids)
-        return [f"{some(list(map(spelt_out, ids)))} left out of {path}"]
+        return [f"left out of {path}: {some(list(map(spelt_out, ids)))}"]
     if lost := _losses(path, held):
         agree(lost)
     write(path, held)
     kept = (
-        f"{len(held.records):,} images of {path} are in a new data file, the damaged one is data.mdb.damaged beside it"
+        f"{len(held.records):,} images of {path} are in a new data file; the damaged one was kept as data.mdb.damaged"
     )
     return [kept, *(f"left out: {sentence}" for sentence in lost)]
 
