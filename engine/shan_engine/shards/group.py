@@ -33,12 +33,14 @@ class QueryGroup:
     ) -> None:
         """`missing` are shards that are known not to answer. Rarity of written words is counted over `counting`."""
         self._queries, self._options, self._counting = queries, options, counting
+        # Of several shards' hits most are not in the answer: explanations of them, or earlier pages, would cost more.
+        self._at_once = len(shards) == 1 or not (options.explain or options.skip)
         self._calls = ShardCalls(missing)
         for shard in shards:
             self._send(shard)
 
     def _send(self, shard: Shard) -> None:
-        self._calls.send(shard, "rank", self._queries, self._options, self._counting)
+        self._calls.send(shard, "rank", self._queries, self._options, self._counting, self._at_once)
 
     def answers(self) -> list[QueryHits | InputError]:
         """The answer to each query. Raises what the shards raise, and BackendError where none answers."""
@@ -63,6 +65,8 @@ class QueryGroup:
         explain, with_metadata = self._options.explain, self._options.with_metadata
         calls: list[tuple[int, Shard, Call]] = []
         for number, (shard, ranking) in enumerate(ranked.items()):
+            for query, (hits, images) in ranking.described.items():
+                merged[query].take(number, hits, images)
             wanted = {one.number: ranks for one in merged if any(ranks := one.wanted(number))}
             if wanted:
                 call = self._calls.call(shard).then("describe", ranking.key, wanted, explain, with_metadata)
@@ -98,14 +102,20 @@ class _Merged:
         self._chosen: Selection = select(self._joined.candidates, options)
 
     def wanted(self, shard: int) -> tuple[list[int], list[int]]:
-        """The ranks in a shard that are hits, and those that are named beside one."""
-        return ([], []) if self._error else self._joined.wanted(self._chosen, shard)
+        """The ranks in a shard that are hits, and those that are named beside one, where not yet described."""
+        if self._error:
+            return [], []
+        (heads, others), places = self._joined.wanted(self._chosen, shard), self._joined.place(shard)
+        return (
+            [rank for rank in heads if places[rank] not in self._hits],
+            [rank for rank in others if places[rank] not in self._images],
+        )
 
     def take(self, shard: int, hits: Mapping[int, Hit], images: Mapping[int, GalleryImage]) -> None:
-        """Take what a shard has described."""
+        """Take what a shard has described; of what it could not know to be among the best of all, nothing."""
         places = self._joined.place(shard)
-        self._hits |= {places[rank]: hit for rank, hit in hits.items()}
-        self._images |= {places[rank]: image for rank, image in images.items()}
+        self._hits |= {places[rank]: hit for rank, hit in hits.items() if rank in places}
+        self._images |= {places[rank]: image for rank, image in images.items() if rank in places}
 
     def answer(self, missing: tuple[MissingShard, ...]) -> QueryHits | InputError:
         """The answer, or the error that the query has."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from threading import Lock
@@ -21,7 +21,7 @@ from shan_engine.search.options import SearchOptions
 from shan_engine.search.query import Query
 from shan_engine.search.ranked import RankedQuery
 from shan_engine.search.results import Hit, QueryHits
-from shan_engine.search.selection import Candidates
+from shan_engine.search.selection import Candidates, select
 
 _KEPT = 256  # rankings whose hits may still be asked for
 
@@ -35,10 +35,14 @@ class ForgottenError(Exception):
 
 @dataclass(frozen=True)
 class ShardRanking:
-    """What a shard found for some queries; `key` names it to `ShardWorker.describe`. An error stands for a query."""
+    """What a shard found for some queries; `key` names it to `ShardWorker.describe`. An error stands for a query.
+
+    `described` has, by query, what the answer would show if there were no other shard.
+    """
 
     key: int
     found: Sequence[tuple[QueryHits, Candidates] | InputError]
+    described: Mapping[int, Described] = field(default_factory=dict)
 
 
 class ShardWorker:
@@ -74,10 +78,13 @@ class ShardWorker:
                 self._engine.search("a photo", top_k=1)
             return len(self._engine)
 
-    def rank(self, queries: Sequence[Query], options: SearchOptions, counting: Sequence[Counting]) -> ShardRanking:
+    def rank(
+        self, queries: Sequence[Query], options: SearchOptions, counting: Sequence[Counting], describe: bool
+    ) -> ShardRanking:
         """Rank the shard's photos, or those of them that are in the options' `ids`; see `search.answer.rank`.
 
-        How rare written words are is counted over all shards, `counting`.
+        How rare written words are is counted over all shards, `counting`. With `describe`, the shard's own hits are
+        described at once, which saves a call where they are those of the answer.
         """
         engine = self._engine
         engine.count_with([one for one in counting if one.gallery != self._asked[0]])
@@ -91,9 +98,19 @@ class ShardWorker:
             self._kept[key] = ranked
             if len(self._kept) > _KEPT:
                 self._kept.popitem(last=False)
-        return ShardRanking(
-            key, [one if isinstance(one, InputError) else (one.said(), one.candidates()) for one in ranked]
-        )
+        found: list[tuple[QueryHits, Candidates] | InputError] = []
+        described: dict[int, Described] = {}
+        for number, one in enumerate(ranked):
+            if isinstance(one, InputError):
+                found.append(one)
+                continue
+            candidates = one.candidates()
+            found.append((one.said(), candidates))
+            if describe:
+                chosen = select(candidates, options)
+                hits = one.hits(chosen.heads, explain=options.explain, with_metadata=options.with_metadata)
+                described[number] = hits, one.images(chosen.others)
+        return ShardRanking(key, found, described)
 
     def describe(
         self, key: int, wanted: Mapping[int, tuple[list[int], list[int]]], explain: bool, with_metadata: bool

@@ -13,6 +13,7 @@ from in_process import output_of, shan
 from shan_engine.api import open_shards
 from shan_engine.base.errors import GalleryError, InputError
 from shan_engine.search.query import Query
+from shan_engine.shards.worker import ShardWorker
 from tiny import CAPTIONS
 
 
@@ -69,6 +70,8 @@ def same(found, expected, *, to=None):
         {"where": "id like 'photo1%'", "top_k": 3},
         {"ids": ["photo3", "photo18"], "explain": False},
         {"normalise": False, "with_metadata": False},
+        {"grouped": True, "top_k": 7, "skip": 1, "explain": False},
+        {"top_k": 12, "skip": 5, "explain": False},
     ],
 )
 def test_an_answer_is_that_of_one_gallery(both, options):
@@ -81,6 +84,16 @@ def test_an_answer_is_that_of_one_gallery(both, options):
     plain = {"exhaustive": True, **options}
     same(parts.search_all(CAPTIONS, **plain), one.search_all(CAPTIONS, **plain))
     same(parts.search_all(queries, **plain), one.search_all(queries, **plain), to=4)
+
+
+def test_a_shard_is_asked_once_where_it_is_the_only_one_or_nothing_is_explained(whole, both, bundle_path, monkeypatch):
+    monkeypatch.setattr(ShardWorker, "describe", lambda *_: pytest.fail("a second call"))
+    one, parts = both
+    with open_shards([whole], bundle_path, device="cpu", threads=1) as alone:
+        for options in ({}, {"grouped": True, "top_k": 8, "skip": 2}, {"explain": False}):
+            same(alone.search_all(CAPTIONS, **options), one.search_all(CAPTIONS, **options))
+    plain = {"explain": False, "top_k": 12, "exhaustive": True}
+    same(parts.search_all(CAPTIONS, **plain), one.search_all(CAPTIONS, **plain))
 
 
 def test_twins_of_two_shards_are_one_hit(both):
