@@ -16,7 +16,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
+try:
+    import torch
+    import triton  # noqa: F401
+except ModuleNotFoundError as error:
+    sys.exit(f"error: {sys.executable} has no {error.name}: run the check with a Python that has PyTorch with CUDA")
 
 if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"  # read when the kernels are imported
@@ -58,7 +62,7 @@ def main() -> int:
     found["back_ends"] = machine.back_ends()
     failed = []
     for name, answer in found["back_ends"].items():
-        said(f"{name}: {answer.get('reason') or answer.get('difference', 'runs')}")
+        said(f"{name}: {report.answered(answer)}")
         if not answer.get("passed", True):
             failed.append({"shape": name, "precision": "", "difference": answer["difference"]})
     found["parity"] = rows = parity.check(device)
@@ -89,7 +93,7 @@ def main() -> int:
     output = options.output or report.place(ROOT, found)
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(json.dumps(found, indent=1) + "\n", "utf-8")
-    print("\nPaste what stands between these lines into an issue:\n" + "-" * 80)
+    print("\nPaste everything between these two lines into an issue:\n" + "-" * 80)
     print(report.block(found, failed, (ROOT, Path.home())))
     print("-" * 80)
     if found["gpu"] and not options.output:

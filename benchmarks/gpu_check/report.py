@@ -22,7 +22,7 @@ def block(found: dict[str, Any], failed: list[dict[str, Any]], private: tuple[Pa
     text = ["### gpu-check", "", *(f"- {name}: {value}" for name, value in machine.items())]
     text.append(f"- commit: {found['recorded']['commit']}")
     for name, answer in found["back_ends"].items():
-        text.append(f"- {name}: {answer.get('reason') or answer.get('difference', 'runs')}")
+        text.append(f"- {name}: {answered(answer)}")
     text.append(f"- parity: {sum(row['passed'] for row in found['parity'])} of {len(found['parity'])} passed")
     text += [f"- **FAILED** {row['shape']} {row['precision']}: {row['difference']}" for row in failed]
     shown = "\n".join([*text, "", *lines(found)])
@@ -31,12 +31,20 @@ def block(found: dict[str, Any], failed: list[dict[str, Any]], private: tuple[Pa
     return shown
 
 
+def answered(back_end: dict[str, Any]) -> str:
+    """What a back end did: why it does not run, or how far its scores are from the plain module's."""
+    if reason := back_end.get("reason"):
+        return f"does not run: {reason}"
+    return f"runs, largest difference of a score {back_end['difference']:.1e}" if "difference" in back_end else "runs"
+
+
 def lines(found: dict[str, Any]) -> list[str]:
     machine, bounds = found["machine"], found["bounds"]
     if not found["gpu"]:
         return [
-            "No GPU here: the kernels ran in Triton's interpreter on tiny sizes. That says that they compute what they",
-            "should, and nothing about speed, streams, memory or what a GPU's compiler makes of them.",
+            "PyTorch found no NVIDIA GPU, so the kernels ran in Triton's interpreter on tiny sizes. This shows that",
+            "they compute what they should. It shows nothing about speed, streams, memory or the code that a GPU's compiler",
+            "makes. If this machine has such a GPU, install NVIDIA's driver and a PyTorch with CUDA, and run it again.",
         ]
     half = [row for row in found["parity"] if row["precision"] != "float32"]
     held = min(row["recall_at_10"] for row in half)

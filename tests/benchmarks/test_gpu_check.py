@@ -46,7 +46,7 @@ def test_every_part_runs_on_cpu_and_is_honest_about_it(tmp_path) -> None:
     page = (ROOT / "docs" / "performance.md").read_bytes()
     done = run(tmp_path, "--output", str(tmp_path / "found.json"))
     assert done.returncode == 0, done.stderr[-2000:]
-    assert "No GPU here: the kernels ran in Triton's interpreter" in done.stdout
+    assert "PyTorch found no NVIDIA GPU, so the kernels ran in Triton's interpreter" in done.stdout
     pasted = done.stdout.split("-" * 80)[1]
     assert "- name: no GPU: Triton's interpreter on CPU\n" in pasted
     assert all(
@@ -75,6 +75,24 @@ def test_every_part_runs_on_cpu_and_is_honest_about_it(tmp_path) -> None:
         assert found[part]
         assert "failed" not in found[part]
     assert (ROOT / "docs" / "performance.md").read_bytes() == page
+
+
+def test_a_python_without_pytorch_is_one_sentence(tmp_path) -> None:
+    (tmp_path / "torch.py").write_text("raise ModuleNotFoundError(name='torch')")
+    done = run(tmp_path)
+    assert done.returncode == 1
+    assert (
+        done.stderr == f"error: {sys.executable} has no torch: run the check with a Python that has PyTorch with CUDA\n"
+    )
+
+
+def test_back_ends_say_what_their_number_is(monkeypatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "benchmarks" / "gpu_check")
+    import report
+
+    assert report.answered({"reason": "no CUDA"}) == "does not run: no CUDA"
+    assert report.answered({"runs": True}) == "runs"
+    assert report.answered({"runs": True, "difference": 3e-8}) == "runs, largest difference of a score 3.0e-08"
 
 
 def test_a_table_replaces_the_last_one_between_its_marks(tmp_path, monkeypatch) -> None:
