@@ -43,7 +43,7 @@ def lines(found: dict[str, Any]) -> list[str]:
     if not found["gpu"]:
         return [
             "PyTorch found no NVIDIA GPU, so the kernels ran in Triton's interpreter on tiny sizes. This shows that",
-            "they compute what they should. It shows nothing about speed, streams, memory or the code that a GPU's compiler",
+            "they compute what they should. It shows nothing about speed, streams, memory or what a GPU's compiler",
             "makes. If this machine has such a GPU, install NVIDIA's driver and a PyTorch with CUDA, and run it again.",
         ]
     half = [row for row in found["parity"] if row["precision"] != "float32"]

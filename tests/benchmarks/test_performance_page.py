@@ -280,5 +280,5 @@ def test_no_row_is_without_a_report():
 def test_the_killed_job_of_the_page_is_the_measured_one():
     found = report("kill_jobs")
     assert found["parquet"]["equal"] == found["parquet"]["results"]
-    text = f"{found['captions']:,} captions by the demo's 254 photos, top 10 to Parquet, take "
+    text = f"{found['captions']:,} captions against the demo's 254 photos, top 10 to Parquet, take "
     assert f"{text}{found['parquet']['seconds_uninterrupted']:.0f} s" in PAGE
