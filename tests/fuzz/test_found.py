@@ -235,6 +235,14 @@ def test_a_signalling_nan_is_refused_in_silence() -> None:
     assert np.isnan(as_float32(signalling)).all()
 
 
+def test_a_word_that_cannot_be_written(tmp_path: Path, bundle_path: Path) -> None:
+    held = json.loads((bundle_path / "vocab.json").read_text("utf-8"))
+    numbers = {**held["word2idx"], "\ud800": len(held["word2idx"])}
+    (tmp_path / "vocab.json").write_text(json.dumps({**held, "word2idx": numbers}), "utf-8")
+    with pytest.raises(InputError, match="surrogates not allowed"):
+        load_tokenizer(tmp_path / "vocab.json")
+
+
 def test_a_merge_to_no_token_is_refused_without_a_panic(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     made = tokenizers.Tokenizer(tokenizers.models.BPE({"a": 0, "b": 1, "ab": 2, "[UNK]": 3}, [("a", "b")]))
     path = tmp_path / "tokenizer.json"

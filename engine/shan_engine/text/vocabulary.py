@@ -104,6 +104,7 @@ class Vocabulary(Tokenizer):
         try:
             data = decode_json(path.read_text("utf-8"))
             numbers = {str(word): int(number) for word, number in data["word2idx"].items()}
+            "".join(numbers).encode()  # raises where a word is no text that can be written
         except FileNotFoundError as error:
             raise InputError(f"there is no vocabulary {path}: {_FIX}") from error
         except OSError as error:
