@@ -59,7 +59,7 @@ gpu-check:
 sanitize: .venv/installed
 	.venv/bin/python tests/sanitize/run.py
 
-# Every call that writes, of small runs of ten commands, and every place of three slow ones: killed, failed, or cut short.
+# Every call that writes, of small runs of 13 commands: killed, failed, or cut short; and losses of power.
 crashes: .venv/installed
 	.venv/bin/python -m pytest tests/crashes -m "slow or not slow" --numprocesses 0
 
