@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from types import FrameType
 
-_NEW_OBJECTS = 50_000  # since the last collection; what loading makes is kept anyway, and hardly any of it is in cycles
+_NEW_OBJECTS = 50_000  # before Python looks for cycles: what a search loads stays, and it ends before cycles add up
 
 
 def heed_termination() -> None:
@@ -32,7 +32,8 @@ def run() -> None:
     A file name that is no valid UTF-8 is printed with its odd bytes spelt out. Output that was closed goes nowhere.
     """
     try:
-        gc.set_threshold(_NEW_OBJECTS)
+        if sys.argv[1:2] == ["search"]:
+            gc.set_threshold(_NEW_OBJECTS)
         heed_termination()
         sys.stdout = sys.stdout or Path(os.devnull).open("w")  # noqa: SIM115
         sys.stderr = sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115
