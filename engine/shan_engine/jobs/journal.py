@@ -22,6 +22,7 @@ import xxhash
 
 from shan_engine.base.errors import InputError
 from shan_engine.base.files import sync_file, sync_names, write_failure
+from shan_engine.collections.repairing import repair_command
 from shan_engine.text.query_files import QueryLine
 
 JOURNAL = "journal.sqlite"
@@ -220,7 +221,8 @@ class Journal:
 
 def damaged_journal(path: Path, fault: str) -> InputError:
     """The error for a journal that cannot be trusted; `fault` is a clause."""
-    return InputError(f"the journal {path} is damaged ({fault}): start the job over with --restart")
+    fix = f"{repair_command(path.parent)}, or start the job over with --restart"
+    return InputError(f"the journal {path} is damaged ({fault}): {fix}")
 
 
 def _seed(*numbers: int) -> int:

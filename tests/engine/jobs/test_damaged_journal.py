@@ -73,7 +73,8 @@ def in_sql(statement: str) -> Callable[[Path], None]:
 def test_changed_facts_and_captions_are_told(stopped: Any, statement: str, fault: str) -> None:
     _, resumed = stopped
     with pytest.raises(
-        ShanError, match=rf"journal\.sqlite is damaged \(.*{fault}.*: start the job over with --restart"
+        ShanError,
+        match=rf"journal\.sqlite is damaged \(.*{fault}.*: run `shan-engine repair .*`, or start the job over with --restart",
     ):
         resumed(in_sql(statement))
 
@@ -133,5 +134,5 @@ def test_a_block_that_was_signed_with_other_pairs_is_told(stopped: Any, size: in
             held = hits, xxhash.xxh3_64_hexdigest(hits, seed), number
             journal.execute("update blocks set hits = ?, checksum = ? where number = ?", held)
 
-    with pytest.raises(ShanError, match=r"is damaged \(a block has .*: start the job over with --restart"):
+    with pytest.raises(ShanError, match=r"is damaged \(a block has .*: run `shan-engine repair "):
         resumed(change)

@@ -28,7 +28,7 @@ def check_job(path: Path, fix: str) -> Iterator[Event]:
             for done, (number, sound) in enumerate(done_blocks(path, journal, held), 1):
                 if not sound:
                     file = path / (MATRIX if matrix else JOURNAL)
-                    sentence = f"{file} is damaged, scores of its block {number} have changed: {fix}"
+                    sentence = f"{file} is damaged, as the scores of block {number} have changed: {fix}"
                     yield Finding("block", file.name, sentence, block=str(number))
                 yield done
     except InputError as error:

@@ -37,7 +37,8 @@ def repair_job(path: Path, findings: Sequence[Finding], agree: Callable[[Sequenc
             return [f"{path / JOURNAL} was written again with {count:,} finished blocks: {_GO_ON}"]
         with Journal.open(path / JOURNAL) as journal:
             journal.forget(blocks)
-        return [f"{len(blocks):,} damaged blocks of {path} were dropped and will be scored again: {_GO_ON}"]
+        dropped = "1 damaged block was" if len(blocks) == 1 else f"{len(blocks):,} damaged blocks were"
+        return [f"{dropped} dropped from {path}, to be scored again: {_GO_ON}"]
 
 
 def _rewritten(path: Path) -> int:
