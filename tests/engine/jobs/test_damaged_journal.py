@@ -72,10 +72,8 @@ def in_sql(statement: str) -> Callable[[Path], None]:
 )
 def test_changed_facts_and_captions_are_told(stopped: Any, statement: str, fault: str) -> None:
     _, resumed = stopped
-    with pytest.raises(
-        ShanError,
-        match=rf"journal\.sqlite is damaged \(.*{fault}.*: run `shan-engine repair .*`, or start the job over with --restart",
-    ):
+    fix = "run `shan-engine repair .*`, or start the job over with --restart"
+    with pytest.raises(ShanError, match=rf"journal\.sqlite is damaged \(.*{fault}.*: {fix}"):
         resumed(in_sql(statement))
 
 
