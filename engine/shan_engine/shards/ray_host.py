@@ -206,9 +206,8 @@ class RayHost:
     def refuse_ended(self) -> None:
         """Raise BackendError where the cluster has no machine left, on which a worker could start again."""
         if not any(node["Alive"] for node in self.ray.nodes()):
-            raise BackendError(
-                f"the Ray cluster '{self._address}' has no machine left: start it again, then this command"
-            )
+            fix = "start this command again" if self._address == "local" else "start it again, then this command"
+            raise BackendError(f"the Ray cluster '{self._address}' has no machine left: {fix}")
 
     def dismiss(self, actor: Any) -> None:
         """End a worker."""
