@@ -22,7 +22,7 @@ import shan_engine
 from provenance import recorded
 from reports import queries_of, read_report, write_report
 from shan_engine.locate import demo_bundle
-from shan_engine.search import cascade, ranked
+from shan_engine.search import ranked, stages
 from shan_engine.search.calibration import Calibration
 from shan_engine.search.cascade import Cascade
 from shan_engine.search.query import ReadQuery
@@ -32,11 +32,11 @@ STAGES: tuple[tuple[str, object, str], ...] = (
     ("encode the query", ReadQuery, "encode"),
     ("first pass: mean regions", Cascade, "scan"),
     ("first pass: further parts, hubness", Cascade, "estimates"),
-    ("choose the best", cascade, "highest"),
+    ("choose the best", stages, "highest"),
     ("exact step 1", Cascade, "step_1"),
     ("further parts of these", Cascade, "offsets"),
     ("all steps", Cascade, "all_steps"),
-    ("what is proven", cascade, "_highest_unseen"),
+    ("what is proven", stages, "_highest_unseen"),
     ("probabilities", Calibration, "of_ranking"),
     ("hits", ranked, "described"),
 )

@@ -15,7 +15,7 @@ from shan_engine.parts.written import Written
 from shan_engine.scoring.scorer import Scorer
 from shan_engine.search.bounded import has_bound, rank_within_bound
 from shan_engine.search.calibration import Calibration, check_threshold
-from shan_engine.search.cascade import Cascade, has_cascade, rank_in_stages
+from shan_engine.search.cascade import Cascade, has_cascade
 from shan_engine.search.exhaustive import rank_exhaustively
 from shan_engine.search.groups import NearVectors
 from shan_engine.search.options import SearchKeywords, SearchOptions
@@ -24,6 +24,7 @@ from shan_engine.search.ranked import RankedQuery
 from shan_engine.search.ranking import Ranking
 from shan_engine.search.results import QueryHits
 from shan_engine.search.selection import assembled, select
+from shan_engine.search.stages import rank_in_stages
 from shan_engine.search.tuning import StageWidths, choose_widths
 
 log = logging.getLogger(__name__)

@@ -24,21 +24,17 @@ from numpy.typing import NDArray
 from shan_engine.base.packing import SCALES, Arrays
 from shan_engine.gallery.blocks import Block
 from shan_engine.gallery.reader import Gallery
-from shan_engine.kernel.constants import MASK, REGIONS, ShanConstants
+from shan_engine.kernel.constants import MASK, REGIONS
 from shan_engine.kernel.pieces import Pieces, runs
 from shan_engine.kernel.shan import Kernel
 from shan_engine.kernel.step_1 import pooled_query
+from shan_engine.parts.part import Named
 from shan_engine.parts.whole_gallery import GalleryParts
-from shan_engine.scoring.passes import refuse_not_finite
 from shan_engine.scoring.scorer import Scorer
-from shan_engine.search.query import EncodedClause, ReadQuery, phrase_weight
-from shan_engine.search.ranking import Ranking, StageCounts, highest
+from shan_engine.search.query import EncodedClause, phrase_weight
 from shan_engine.search.skimmed import Skimmed, hubness_of
-from shan_engine.search.tuning import StageWidths
 
-GROUP = 16  # queries that share a first pass
 MOST_IN_RUN = 2**15  # images of a first pass that a thread takes at a time, or fewer, so that threads share evenly
-ROUNDING = 1e-4  # the most by which estimates of a score are off
 RUNS = 8  # of each thread
 
 
@@ -50,26 +46,19 @@ def has_cascade(scorer: Scorer, gallery: Gallery) -> bool:
 class Cascade:
     """The separate stages over one gallery; `has_cascade` must hold. Several threads may search at once.
 
-    What it reads of all images stays mapped, from one query to the next. `whole` is the cascade of a larger gallery
-    with the same images, and their places there.
+    What it reads of all images stays mapped, from one query to the next.
     """
 
-    def __init__(
-        self, scorer: Scorer, gallery: Gallery, whole: tuple[Cascade, NDArray[np.int64]] | None = None
-    ) -> None:
+    def __init__(self, scorer: Scorer, gallery: Gallery) -> None:
         assert scorer.kernel is not None
-        self.scorer, self.gallery, self.kernel, self._whole = scorer, gallery, scorer.kernel, whole
-        self._parts: GalleryParts = whole[0]._parts if whole else GalleryParts(scorer.parts, gallery)
-        self._pool: ThreadPoolExecutor = (
-            whole[0]._pool if whole else ThreadPoolExecutor(self.kernel.threads, thread_name_prefix="cascade")
-        )
-        self._skimmed: Skimmed = whole[0]._skimmed if whole else Skimmed(gallery, self._parts, self._pool)
+        self.scorer, self.gallery, self.kernel = scorer, gallery, scorer.kernel
+        self._parts = GalleryParts(scorer.parts, gallery)
+        self._pool = ThreadPoolExecutor(self.kernel.threads, thread_name_prefix="cascade")
+        self._skimmed = Skimmed(gallery, self._parts, self._pool)
 
     def over(self, gallery: Gallery) -> Cascade:
         """The cascade over some of its gallery's images, or over the same with other hubness; nothing is read again."""
-        if gallery is self.gallery:
-            return self
-        return Cascade(self.scorer, gallery, (self, places_in(self.gallery, gallery)))
+        return self if gallery is self.gallery else _PartOfCascade(self, gallery)
 
     def begin(self) -> None:
         """Begin to read, in other threads, what stages read of all images; these raise what is wrong with it."""
@@ -80,17 +69,18 @@ class Cascade:
     @cached_property
     def hubness(self) -> NDArray[np.float32]:
         """Hubness N of all images; 0 if the gallery is not normalised. The stages' scores do not subtract it."""
-        if not self._whole:
-            return self._skimmed.read()[2]
-        return np.concatenate([hubness_of(self.gallery, block) for block in self.gallery.blocks])
+        return self._skimmed.read()[2]
 
     def offsets(self, clauses: Sequence[EncodedClause], places: NDArray[np.int64]) -> NDArray[np.float32]:
         """What a query's clauses add to the steps of the images at `places`: further parts, minus hubness."""
         found = self.hubness[places] * np.float32(-phrase_weight(clauses))
-        at = self._whole[1][places] if self._whole else places
         for captions, weights in self._clauses([clauses]):
-            found += (self._parts.totals(captions, len(weights), at) @ weights)[:, 0]
+            found += (self._totals(captions, len(weights), places) @ weights)[:, 0]
         return found
+
+    def _totals(self, captions: Named, count: int, places: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Sums of further parts of the images at `places` with C = `count` captions."""
+        return self._parts.totals(captions, count, places)
 
     def _clauses(self, group: Sequence[Sequence[EncodedClause]]) -> list[tuple[Arrays, NDArray[np.float32]]]:
         """What the parts take of the queries' C phrases, then of their photos, with their weights C x Q."""
@@ -109,8 +99,6 @@ class Cascade:
 
     def scan(self, group: Sequence[Sequence[EncodedClause]]) -> NDArray[np.float32]:
         """What stands in for step 1 of all images with each of Q queries, Q x N: products with the mean regions."""
-        if self._whole:
-            return self._whole[0].scan(group)[:, self._whole[1]]
         constants, (vectors, scales, _) = self.kernel.constants, self._skimmed.read()
         queries = np.stack(
             [pooled_query(constants, [(one.weight, one.caption) for one in clauses]) for clauses in group]
@@ -133,8 +121,6 @@ class Cascade:
 
     def _estimates(self, group: Sequence[Sequence[EncodedClause]]) -> NDArray[np.float32]:
         """The same without hubness."""
-        if self._whole:
-            return self._whole[0]._estimates(group)[:, self._whole[1]]
         found, clauses = np.zeros((len(group), len(self.gallery)), np.float32), self._clauses(group)
         alone = np.eye(len(group), dtype=np.float32)
         self._skimmed.read()  # the parts' arrays, too
@@ -208,91 +194,41 @@ class Cascade:
             start = stop
 
 
-def places_in(gallery: Gallery, part: Gallery) -> NDArray[np.int64]:
+class _PartOfCascade(Cascade):
+    """A cascade over some of the images of a whole one, or over the same with other hubness."""
+
+    def __init__(self, whole: Cascade, gallery: Gallery) -> None:
+        self.scorer, self.gallery, self.kernel = whole.scorer, gallery, whole.kernel
+        self._whole, self._places = whole, _places_in(whole.gallery, gallery)
+
+    def over(self, gallery: Gallery) -> Cascade:
+        return self._whole.over(gallery)
+
+    def begin(self) -> None:
+        self._whole.begin()
+
+    @cached_property
+    def hubness(self) -> NDArray[np.float32]:
+        return np.concatenate([hubness_of(self.gallery, block) for block in self.gallery.blocks])
+
+    @cached_property
+    def _regions(self) -> tuple[Pieces, Pieces | None, Pieces]:
+        return self._whole._regions
+
+    def scan(self, group: Sequence[Sequence[EncodedClause]]) -> NDArray[np.float32]:
+        return self._whole.scan(group)[:, self._places]
+
+    def _totals(self, captions: Named, count: int, places: NDArray[np.int64]) -> NDArray[np.float32]:
+        return self._whole._totals(captions, count, self._places[places])
+
+    def _estimates(self, group: Sequence[Sequence[EncodedClause]]) -> NDArray[np.float32]:
+        return self._whole._estimates(group)[:, self._places]
+
+
+def _places_in(gallery: Gallery, part: Gallery) -> NDArray[np.int64]:
     """For each image of a part of a gallery, its place in the gallery. Both have the same blocks, with fewer rows."""
     found, begin = [np.zeros(0, np.int64)], 0
     for block, other in zip(gallery.blocks, part.blocks, strict=True):
         found.append(begin + np.searchsorted(block.rows, other.rows))
         begin += len(block)
     return np.concatenate(found)
-
-
-def rank_in_stages(
-    cascade: Cascade,
-    queries: Sequence[ReadQuery],
-    top_k: int,
-    widths: StageWidths,
-    on_queries: Callable[[int], None] = lambda done: None,
-) -> Iterator[Ranking]:
-    """The best `top_k` images for each query, in order; each stage sums the scores of a query's clauses by weight."""
-    done, kernel, encoders = 0, cascade.kernel, cascade.scorer.encoders
-    with ThreadPoolExecutor(kernel.threads) as pool:
-        for start in range(0, len(queries), GROUP):
-            group = list(pool.map(lambda query: query.encode(encoders), queries[start : start + GROUP]))
-            # Several queries get one thread each; a single query gets all threads.
-            own = kernel.on_one_thread() if len(group) > 1 else kernel
-            passes = zip(group, *cascade.first_pass(group), strict=True)
-            jobs = [pool.submit(_rank, cascade, own, *one, top_k, widths) for one in passes]
-            for job in jobs:
-                yield job.result()
-                done += 1
-                on_queries(done)
-
-
-def _rank(
-    cascade: Cascade,
-    kernel: Kernel,
-    clauses: Sequence[EncodedClause],
-    approximate: NDArray[np.float32],
-    estimates: NDArray[np.float32],
-    top_k: int,
-    widths: StageWidths,
-) -> Ranking:
-    """`approximate` N stands in for step 1 of all images with the clauses, `estimates` N are of what is added to it."""
-    weights = np.array([clause.weight for clause in clauses], np.float32)
-    near = highest(approximate + estimates, max(widths.step_1, top_k))
-    local = np.stack([cascade.step_1(clause.caption, near, kernel) for clause in clauses], axis=1)
-    refuse_not_finite(cascade.gallery, near, local)
-    second = local @ weights + estimates[near]
-    order = highest(second, max(widths.all_steps, top_k))
-    places = near[order]
-    exact = [
-        local[order, column]
-        if clause.photo or kernel.constants.steps == 1
-        else cascade.all_steps(clause.caption, places, kernel)
-        for column, clause in enumerate(clauses)
-    ]
-    scores = np.stack(exact, axis=1) @ weights + cascade.offsets(clauses, places)
-    refuse_not_finite(cascade.gallery, places, scores[:, None])
-    ranked = np.lexsort((places, -scores))[:top_k]
-    unseen = _highest_unseen(estimates, near)
-    limit = _limit(kernel.constants, clauses, np.delete(second, order), unseen)
-    proven = bool(scores[ranked[-1]] >= limit)
-    captions = [clause.caption for clause in clauses if not clause.photo]
-    counts = StageCounts(len(estimates), len(near), len(order), proven)
-    return Ranking(scores[ranked], places[ranked], captions, counts)
-
-
-def _highest_unseen(added: NDArray[np.float32], near: NDArray[np.int64]) -> float | None:
-    """The most that is added to an image that is not among `near`; None if all are."""
-    if len(near) == len(added):
-        return None
-    seen = added[near]
-    added[near] = -np.inf  # for a moment: a copy of all takes longer than all else here
-    most = float(added.max())
-    added[near] = seen
-    return most
-
-
-def _limit(
-    constants: ShanConstants, clauses: Sequence[EncodedClause], left_out: NDArray[np.float32], unseen: float | None
-) -> float:
-    """An upper bound on the scores of images with these step 1 scores, or not seen in step 1: cosines are at most 1.
-
-    `unseen` is the most that further parts and normalisation add to an unseen image; None if all were seen.
-    """
-    a_b = constants.region_weight + constants.word_weight
-    everywhere = sum(abs(clause.weight) for clause in clauses)
-    phrases = sum(abs(clause.weight) for clause in clauses if not clause.photo)
-    local = max(float(left_out.max(initial=-np.inf)), -np.inf if unseen is None else everywhere * a_b + unseen)
-    return local + ROUNDING + phrases * ((a_b if constants.steps > 1 else 0) + (1 if constants.steps > 2 else 0))
