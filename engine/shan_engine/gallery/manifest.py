@@ -13,7 +13,7 @@ from shan_engine.base.choices import GALLERY_DTYPES
 from shan_engine.base.errors import GalleryChangedError, GalleryError
 from shan_engine.base.manifests import Count, Fields, Format, Size, demand
 from shan_engine.bundle.contents import Bundle
-from shan_engine.collections.repairing import repair_gallery_command
+from shan_engine.collections.repairing import repair_command, repair_gallery_command
 from shan_engine.gallery.pooled import has_pooled
 
 SCHEMA_VERSION = 2
@@ -80,10 +80,13 @@ class GalleryManifest(Fields, frozen=True):
         try:
             return FORMAT.read(gallery / MANIFEST)
         except GalleryError as error:
-            if isinstance(error.__cause__, FileNotFoundError) and is_gallery(gallery):
-                fix = repair_gallery_command(gallery)
-                raise GalleryError(f"the gallery {gallery} has lost its {MANIFEST}: {fix}") from error
-            raise
+            if not isinstance(error.__cause__, FileNotFoundError):
+                raise
+            captions = next(gallery.glob("blocks/*/captions.jsonl"), None)
+            if not captions and not is_gallery(gallery):
+                raise
+            fix = repair_command(gallery) if captions else repair_gallery_command(gallery)
+            raise GalleryError(f"the gallery {gallery} has lost its {MANIFEST}: {fix}") from error
 
     def save(self, gallery: Path) -> None:
         """Replace the gallery's manifest."""

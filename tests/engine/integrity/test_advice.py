@@ -72,6 +72,16 @@ def test_a_gallery_of_captions_that_is_damaged_names_the_command(
     assert repaired.arrays(repaired.blocks[0])
 
 
+def test_a_gallery_of_captions_without_manifest_names_the_command(
+    collection: Collection, bundle_path: Path, monkeypatch: Any
+) -> None:
+    monkeypatch.setenv("SHAN_MODEL", str(bundle_path))
+    gallery = collection.gallery.parent / "captions"
+    (gallery / "manifest.json").unlink()
+    followed(refusal("search", "two dogs", "--gallery", gallery))
+    assert "search it with a photo alone" in refusal("search", "two dogs", "--gallery", gallery)
+
+
 def test_each_file_of_a_lost_block_is_told_once(collection: Collection) -> None:
     shutil.rmtree(next((collection.gallery / "blocks").iterdir()))
     told = [line.split(" is ")[0] for line in shan("verify", "photos").stderr.splitlines() if "/blocks/" in line]
