@@ -3,7 +3,7 @@
     python benchmarks/stages.py f8k.gallery 100k.gallery 1m.gallery --captions captions.tsv --bundle BUNDLE
 
 Each query is asked alone, without explanations, in a process that has answered it once. A row of the table is the
-median over the queries. The stages are those of `search/cascade.py`; what is left of a query is the last row. Writes
+median over the queries. The stages are those of `search/stages.py`; what is left of a query is the last row. Writes
 benchmarks/results/stages.json.
 """
 

@@ -5,25 +5,12 @@ from __future__ import annotations
 import gc
 import io
 import os
-import signal
 import sys
 from pathlib import Path
-from types import FrameType
+
+from shan_cli import interrupts
 
 _NEW_OBJECTS = 50_000  # before Python looks for cycles: what a search loads stays, and it ends before cycles add up
-
-
-def heed_termination() -> None:
-    """End on SIGTERM as on Ctrl-C, also as a container's process 1, which otherwise would not heed it."""
-    signal.signal(signal.SIGTERM, _as_interrupt)
-
-
-def _as_interrupt(_: int, frame: FrameType | None) -> None:
-    handler = signal.getsignal(signal.SIGINT)
-    if callable(handler):
-        handler(signal.SIGINT, frame)
-    else:  # a shell's background job ignores Ctrl-C
-        raise KeyboardInterrupt
 
 
 def run() -> None:
@@ -34,7 +21,7 @@ def run() -> None:
     try:
         if sys.argv[1:2] == ["search"]:
             gc.set_threshold(_NEW_OBJECTS)
-        heed_termination()
+        interrupts.heed()
         sys.stdout = sys.stdout or Path(os.devnull).open("w")  # noqa: SIM115
         sys.stderr = sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115
         for stream in (sys.stdout, sys.stderr):

@@ -10,7 +10,7 @@ import typer
 from shan_engine.base.errors import ShanError
 from typer.core import TyperGroup
 
-from shan_cli import gallery, store
+from shan_cli import gallery, interrupts, store
 from shan_cli.commands import App
 from shan_cli.compile import compile_
 from shan_cli.console import say
@@ -40,12 +40,19 @@ from shan_cli.watch import watch
 class Commands(TyperGroup):
     """All commands. A user's error prints one sentence and exits 1, an interrupt exits 130."""
 
+    def make_context(self, *words: Any, **options: Any) -> Any:
+        """Read the words that come before a command, for which modules are loaded."""
+        try:
+            return super().make_context(*words, **options)
+        except KeyboardInterrupt as interrupt:
+            Ending().say()
+            raise typer.Exit(130) from interrupt
+
     def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
         """Run the chosen command."""
         ctx.obj = ending = Ending()
         try:
-            answer = super().invoke(ctx)
-            sys.stdout.flush()  # a closed pipe fails here, not as the interpreter ends
+            answer = self._answer(ctx)
         except ShanError as error:
             say(f"error: {error}", style="red")
             raise typer.Exit(1) from error
@@ -65,6 +72,16 @@ class Commands(TyperGroup):
             )
             say(f"error: {said}", style="red")
             raise typer.Exit(1) from error
+        return answer
+
+    def _answer(self, ctx: typer.Context) -> Any:
+        try:
+            answer = super().invoke(ctx)
+            sys.stdout.flush()  # a closed pipe fails here, not as the interpreter ends
+        except Exception as error:
+            if interrupts.came():
+                raise KeyboardInterrupt from error
+            raise
         return answer
 
 

@@ -11,9 +11,9 @@ from installed import environment, heed_interrupts
 
 BUSY = """
 import hashlib, threading
-from shan_cli.__main__ import heed_termination
+from shan_cli import interrupts
 from shan_cli.ending import Ending
-heed_termination()
+interrupts.heed()
 ending = Ending()
 with ending.of("update"):
     threading.Timer(0.3, lambda: print("ready", flush=True)).start()
@@ -33,3 +33,23 @@ def test_a_signal_ends_an_update_at_once_whatever_library_is_at_work(how):
     output, errors = process.communicate(timeout=120)
     assert (process.returncode, output) == (130, "")
     assert errors == "interrupted: what was complete is kept; run the command again to go on\n"
+
+
+IMPORTING = """
+import os, signal, time
+from shan_cli import interrupts
+interrupts.heed()
+lines = "os.kill(os.getpid(), number)\\nfor _ in range(10**6): pass\\nos.write(1, b'the lock is free')"
+exec(compile(lines, "<frozen importlib._bootstrap>", "exec"), {"os": os, "number": getattr(signal, NAME)})
+time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize("how", ["SIGINT", "SIGTERM"])
+def test_a_signal_waits_until_an_import_has_let_go_of_its_lock(how):
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORTING.replace("NAME", repr(how))], capture_output=True, text=True, check=False,
+        env=environment(), preexec_fn=heed_interrupts, timeout=120,
+    )  # fmt: skip
+    assert done.stdout == "the lock is free"
+    assert done.stderr.endswith("KeyboardInterrupt\n")
