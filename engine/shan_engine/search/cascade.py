@@ -201,9 +201,6 @@ class _PartOfCascade(Cascade):
         self.scorer, self.gallery, self.kernel = whole.scorer, gallery, whole.kernel
         self._whole, self._places = whole, _places_in(whole.gallery, gallery)
 
-    def over(self, gallery: Gallery) -> Cascade:
-        return self._whole.over(gallery)
-
     def begin(self) -> None:
         self._whole.begin()
 
