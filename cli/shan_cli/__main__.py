@@ -22,8 +22,8 @@ def run() -> None:
         if sys.argv[1:2] == ["search"]:
             gc.set_threshold(_NEW_OBJECTS)
         interrupts.heed()
-        sys.stdout = sys.stdout or Path(os.devnull).open("w")  # noqa: SIM115
-        sys.stderr = sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115
+        sys.stdout = sys.stdout or Path(os.devnull).open("w")  # noqa: SIM115 stays open
+        sys.stderr = sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115 stays open
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(errors="backslashreplace")

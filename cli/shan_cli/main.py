@@ -48,7 +48,7 @@ class Commands(TyperGroup):
             Ending().say()
             raise typer.Exit(130) from interrupt
 
-    def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
+    def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]  # Typer's public name of it
         """Run the chosen command."""
         ctx.obj = ending = Ending()
         try:
